@@ -1,0 +1,147 @@
+"""The exceptions of the library.
+
+Every exception that a user can cause says what went wrong, where, and what to do next, and inherits the built-in
+that it refines, so that code that knows nothing of this library still catches it::
+
+    IrtdDatasetsError
+    ├── UnknownNameError (LookupError)          a dataset, config, task or field that does not exist
+    ├── ReleaseError
+    │   ├── ReleaseNotFoundError (FileNotFoundError)
+    │   ├── ArchiveError (OSError)              truncated, missing part, not an archive, too large
+    │   └── UnsafePathError (ValueError)        a name from outside that leaves its folder
+    ├── AnnotationError (ValueError)            a record or an annotation file that cannot be read
+    ├── AmbiguousImageError (LookupError)       two candidates for one image name
+    ├── ImageError (ValueError)                 a file that is no usable image
+    ├── BoxError (ValueError)                   coordinates that are malformed or in the wrong frame
+    ├── DefectError (ValueError)                a defect that the caller asked to stop at, or a wrong defect count
+    └── BuildError (OSError)                    the output cannot be written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "AmbiguousImageError",
+    "AnnotationError",
+    "ArchiveError",
+    "BoxError",
+    "BuildError",
+    "DefectError",
+    "ImageError",
+    "IrtdDatasetsError",
+    "ReleaseError",
+    "ReleaseNotFoundError",
+    "UnknownNameError",
+    "UnsafePathError",
+    "summarize",
+]
+
+
+class IrtdDatasetsError(Exception):
+    """Base of all exceptions that this library raises on purpose.
+
+    Args:
+        problem: What went wrong, with the value found and the value expected.
+        where: File, and record or row, in which it was found.
+        remedy: What the user can do next.
+
+    Example:
+        >>> print(IrtdDatasetsError("x_max is 641", where="Detection.json record 1842", remedy="Clip it."))
+        Detection.json record 1842: x_max is 641
+        Clip it.
+    """
+
+    def __init__(self, problem: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{text}\n{self.remedy}" if self.remedy else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process boundaries; the default would call the class with `args` alone.
+        return _rebuild, (type(self), self.problem, self.where, self.remedy, self.__dict__)
+
+
+def _rebuild(
+    cls: type[IrtdDatasetsError], problem: str, where: str, remedy: str, state: dict[str, object]
+) -> IrtdDatasetsError:
+    error = cls.__new__(cls, problem)
+    IrtdDatasetsError.__init__(error, problem, where=where, remedy=remedy)
+    error.__dict__.update(state)
+    return error
+
+
+class UnknownNameError(IrtdDatasetsError, LookupError):
+    """A dataset, config, task or field name that does not exist; the message lists those that do."""
+
+
+class ReleaseError(IrtdDatasetsError):
+    """Something is wrong with a release as it lies on disk."""
+
+
+class ReleaseNotFoundError(ReleaseError, FileNotFoundError):
+    """No release where one was expected."""
+
+
+class ArchiveError(ReleaseError, OSError):
+    """An archive that is truncated, incomplete, out of order, too large, or not an archive at all."""
+
+
+class UnsafePathError(ReleaseError, ValueError):
+    """A name from an annotation or an archive that would leave the folder it belongs to."""
+
+
+class AnnotationError(IrtdDatasetsError, ValueError):
+    """An annotation file or one of its records that cannot be read."""
+
+
+class AmbiguousImageError(IrtdDatasetsError, LookupError):
+    """Two candidates for one image name."""
+
+
+class ImageError(IrtdDatasetsError, ValueError):
+    """A file that cannot be used as an image.
+
+    Args:
+        problem: What is wrong with it.
+        code: Short reason used in the ledger, such as ``image-empty`` or ``image-truncated``.
+        where: Name of the image.
+        remedy: What to do next.
+    """
+
+    def __init__(self, problem: str, *, code: str = "image-unreadable", where: str = "", remedy: str = "") -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.code = code
+
+
+class BoxError(IrtdDatasetsError, ValueError):
+    """Coordinates that are malformed, degenerate or in another frame than declared."""
+
+
+class DefectError(IrtdDatasetsError, ValueError):
+    """A defect that the caller asked to stop at, or a count that differs from the table of known defects."""
+
+
+class BuildError(IrtdDatasetsError, OSError):
+    """The output of a build cannot be written or does not fit what stands there."""
+
+
+def summarize(lines: Iterable[str], limit: int = 10) -> str:
+    r"""Join messages, one a line, and say how many were left out after ``limit``.
+
+    Example:
+        >>> print(summarize(["a", "b", "c"], limit=2))
+        a
+        b
+        ... and 1 more
+    """
+    items = list(lines)
+    shown = items[:limit]
+    if len(items) > limit:
+        shown.append(f"... and {len(items) - limit} more")
+    return "\n".join(shown)
