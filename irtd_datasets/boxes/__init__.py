@@ -9,13 +9,18 @@ from irtd_datasets.boxes.frames import (
     rounding_bound,
     undo_pad_and_normalize,
 )
+from irtd_datasets.boxes.text import merge_rounds, parse_boxes, rewrite_boxes, rewrite_text
 
 __all__ = [
     "Boxes",
     "Frame",
     "convert",
     "find_outside",
+    "merge_rounds",
     "pad_and_normalize",
+    "parse_boxes",
+    "rewrite_boxes",
+    "rewrite_text",
     "rounding_bound",
     "undo_pad_and_normalize",
 ]

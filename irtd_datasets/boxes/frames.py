@@ -39,8 +39,12 @@ __all__ = [
     "Outside",
     "as_frame",
     "axis_maps",
+    "check_decimals",
+    "check_size",
     "convert",
     "find_outside",
+    "format_coordinate",
+    "is_cut",
     "pad_and_normalize",
     "round_coordinates",
     "rounding_bound",
@@ -173,9 +177,9 @@ def convert(
     array = _as_coordinates(coordinates)
     source, target = as_frame(source), as_frame(target)
     width, height = _as_sizes(width, height, array)
+    out: Floats = array.copy()
     if source is target:
-        return array.copy()
-    out: Floats = np.empty_like(array)
+        return out
     one, two = axis_maps(source, width, height), axis_maps(target, width, height)
     for axis in (0, 1):
         values = array[..., axis::2]
@@ -543,7 +547,7 @@ class Boxes:
         A point is degenerate only when it is not finite.
         """
         array = self.coordinates
-        bad: Mask = ~np.isfinite(array).all(axis=1)
+        bad = np.logical_not(np.isfinite(array).all(axis=1))
         if array.shape[1] == 4:
             bad |= ~((array[:, 2] > array[:, 0]) & (array[:, 3] > array[:, 1]))
         elif array.shape[1] == 8:
@@ -611,6 +615,14 @@ def _as_coordinates(coordinates: ArrayLike) -> Floats:
             remedy="Split rows of different lengths, and pass an empty table as shape (0, 4).",
         )
     return array
+
+
+def check_size(size: ArrayLike, name: str) -> int:
+    """Return one checked image size; `name` says in the error which it is."""
+    checked = _check_size(size, name)
+    if not isinstance(checked, int):
+        raise BoxError(f"{name} has {len(checked)} values, expected one")
+    return checked
 
 
 def _check_size(size: ArrayLike, name: str) -> Size:
