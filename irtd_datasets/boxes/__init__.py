@@ -1,5 +1,6 @@
 """Boxes that know their frame: conversion, boxes inside text, and the check that finds a wrong frame."""
 
+from irtd_datasets.boxes.check import FrameReport, check_frames
 from irtd_datasets.boxes.frames import (
     Boxes,
     Frame,
@@ -14,6 +15,8 @@ from irtd_datasets.boxes.text import merge_rounds, parse_boxes, rewrite_boxes, r
 __all__ = [
     "Boxes",
     "Frame",
+    "FrameReport",
+    "check_frames",
     "convert",
     "find_outside",
     "merge_rounds",

@@ -591,8 +591,8 @@ def _is_box_like(text: str, match: re.Match[str]) -> bool:
         return True
     if numeric >= 3 and 2 * numeric > len(fields):
         return len(fields) >= 4 or "." in content
-    # Four numbers with the commas lost.
-    return len(fields) == 1 and len(words := content.split()) >= 4 and all(map(_is_number, words))
+    # Numbers with commas lost.
+    return len(words := re.split(r"[,;\s]+", content.strip())) >= 4 and all(map(_is_number, words))
 
 
 def _is_number(string: str) -> bool:
