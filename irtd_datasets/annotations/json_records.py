@@ -499,7 +499,9 @@ class RecordReader:
                     f"expecting ',' or ']' after the record, found {parser.excerpt(text.at)}",
                     index=index,
                 )
-            if record is not None:
+            if isinstance(record, JsonRecordsError):
+                self._report(index, record)
+            else:
                 parser.complete += 1
                 yield index, record
             index += 1
@@ -523,7 +525,7 @@ class RecordReader:
         separator = ""
         index = 0
         while parser.next_character(index):
-            record = None
+            record: Record | JsonRecordsError
             try:
                 value = parser.value(index)
                 if self._form == "lines" and text.window.find("\n", parser.start, text.at) >= 0:
@@ -536,12 +538,13 @@ class RecordReader:
                 if not lines or not _is_of_one_line(error, text):
                     raise
                 text.skip_line()
-                self._report(index, error)
-                record = None
+                record = error
             else:
                 if not (index or separator or named_lines):
                     _refuse_single(parser, value)
-            if record is not None:
+            if isinstance(record, JsonRecordsError):
+                self._report(index, record)
+            else:
                 parser.complete += 1
                 yield index, record
             index += 1
@@ -575,22 +578,20 @@ class RecordReader:
             )
         return following
 
-    def _accept(self, index: int, value: object) -> Record | None:
-        """Note what is odd inside a record just parsed; report a value that is no object."""
+    def _accept(self, index: int, value: object) -> Record | JsonRecordsError:
+        """Note what is odd inside a value just parsed; return it, or the error where it is no object."""
         parser = self._parser
         for code in sorted(parser.flags):
             self._note(code, index)
         if isinstance(value, dict):
             return value
-        error = JsonRecordsError(
+        return JsonRecordsError(
             f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start)}; expected an object",
             code="json-record-type",
             where=parser.where(index, parser.start),
             index=index,
             complete=parser.complete,
         )
-        self._report(index, error)
-        return None
 
     def _note(self, code: str, index: int | None = None) -> None:
         self._counts[code] = self._counts.get(code, 0) + 1
