@@ -294,7 +294,7 @@ def parse_conversation(
 
     Accepted are ``image``, ``image_path`` or ``images`` with a text or a list; ``id`` with a text, a whole
     number or nothing; and turns in ``conversations`` or ``messages``, each with ``from`` and ``value`` or
-    ``role`` and ``content``, where the roles are ``human`` or ``user``, ``gpt`` or ``assistant``, and ``system``.
+    ``role`` and ``content``; the roles are ``human`` or ``user``, ``gpt`` or ``assistant``, and ``system``.
 
     Args:
         record: The parsed JSON object.
@@ -326,42 +326,50 @@ def parse_conversation(
     if not isinstance(items, list):
         fields.fail("turn-type", f"{key!r} is {_shown(items)}, expected a list of turns")
     extra = fields.others(_CONVERSATION_KEYS)
-    turns = [_turn(fields, item, f"{key}[{number}]", extra) for number, item in enumerate(items)]
+    turns = [_turn(fields, item, key, number, extra) for number, item in enumerate(items)]
     first = _check_order(fields, turns, rules)
-    token: ImageToken = "none"  # noqa: S105 - no secret
+    text, place = (
+        fields.question(turns[first].text, f"{key}[{first}]", len(images)) if turns else ("", "none")
+    )
     for number, turn in enumerate(turns):
-        what = f"{key}[{number}]"
         if number == first:
-            text, token = fields.question(turn.text, what, len(images))
             turns[number] = Turn(turn.role, text)
         elif IMAGE_TOKEN in turn.text:
-            fields.fail("image-token", f"{what} has an image token, expected it in the first question only")
-        elif not turn.text.strip():
+            fields.fail(
+                "image-token",
+                f"{key}[{number}] has an image token, expected it in the first question only",
+            )
+        elif not turn.text or turn.text.isspace():
             code = "empty-answer" if turn.role == "assistant" else "empty-question"
-            fields.fail(code, f"{what}, a turn of the {turn.role}, is empty")
-    return Conversation(identifier, images, tuple(turns), index, token, extra)
+            fields.fail(code, f"{key}[{number}], a turn of the {turn.role}, is empty")
+    return Conversation(identifier, images, tuple(turns), index, place, extra)
 
 
-def _turn(fields: _Fields, item: object, what: str, extra: dict[str, object]) -> Turn:
+def _turn(fields: _Fields, item: object, key: str, number: int, extra: dict[str, object]) -> Turn:
     if not isinstance(item, dict):
-        fields.fail("turn-type", f"{what} is {_shown(item)}, expected an object")
+        fields.fail("turn-type", f"{key}[{number}] is {_shown(item)}, expected an object")
     for role_key, text_key in (("from", "value"), ("role", "content")):
         if role_key in item and text_key in item:
             break
     else:
         fields.fail(
             "turn-type",
-            f"{what} has the keys {_quoted(item)}, expected 'from' and 'value', or 'role' and 'content'",
+            f"{key}[{number}] has the keys {_quoted(item)}, expected 'from' and 'value', or 'role' and 'content'",
         )
     word = item[role_key]
     role = _ROLES.get(word) if isinstance(word, str) else None
     if role is None:
-        fields.fail("unknown-role", f"{what} has the role {_shown(word)}, expected one of {_quoted(_ROLES)}")
-    if len(item) > 2:
-        extra.update(
-            {f"{what}.{key}": value for key, value in item.items() if key not in (role_key, text_key)}
+        fields.fail(
+            "unknown-role",
+            f"{key}[{number}] has the role {_shown(word)}, expected one of {_quoted(_ROLES)}",
         )
-    return Turn(role, fields.text(item[text_key], f"{text_key!r} of {what}"))
+    if len(item) > 2:
+        others = {other: value for other, value in item.items() if other not in (role_key, text_key)}
+        extra.update({f"{key}[{number}].{other}": value for other, value in others.items()})
+    text = item[text_key]
+    if not isinstance(text, str) or not text.isascii():
+        fields.text(text, f"{text_key!r} of {key}[{number}]")
+    return Turn(role, text)
 
 
 def _check_order(fields: _Fields, turns: list[Turn], rules: ConversationRules) -> int:
@@ -575,24 +583,20 @@ def strip_prefix(path: str, marker: str = "Data4MLLM/") -> str:
     return name
 
 
-_has_control = re.compile(r"[\x00-\x1f\x7f]").search
-_separators = re.compile(r"[/\\]").split
-_has_drive = re.compile(r"[A-Za-z]:").match
+_suspicious = re.compile(r"(?P<control>[\x00-\x1f\x7f])|(?P<parent>(?:^|[/\\])\.\.(?:[/\\]|$))").search
+_rooted = re.compile(r"[/\\]|[A-Za-z]:").match
 
 
 def _unsafe(path: str, name: str) -> str:
     """Why a name may not be used, or an empty string. Windows' notation counts on every system."""
     if not name:
-        return "is empty" if not path else "ends with the folder"
-    if _has_control(path):
-        return "has a control character"
-    if ".." in _separators(path):
-        return "has a '..'"
-    if name[0] in "/\\" or _has_drive(name):
+        return "ends with the folder" if path else "is empty"
+    match = _suspicious(path)
+    if match:
+        return "has a control character" if match["control"] else "has a '..'"
+    if _rooted(name):
         return "is absolute"
-    if "://" in name:
-        return "names a protocol"
-    return ""
+    return "names a protocol" if "://" in name else ""
 
 
 def _refuse(fields: _Fields, expected: str) -> NoReturn:

@@ -325,9 +325,10 @@ class _Parser:
             "json-syntax", f"{expected}, found {self.excerpt(error.pos)}", index=index, position=error.pos
         )
 
-    def excerpt(self, position: int) -> str:
+    def excerpt(self, position: int, end: int | None = None) -> str:
         """A short quotation from the window."""
-        return repr(self.text.window[position : position + 40]) if self.text.window[position:] else "the end"
+        length = 40 if end is None else min(40, end - position)
+        return repr(self.text.window[position : position + length]) if length else "the end"
 
     def where(self, index: int | None, position: int | None = None) -> str:
         """File, record, line and column of a position, by default the current one."""
@@ -586,7 +587,7 @@ class RecordReader:
         if isinstance(value, dict):
             return value
         return JsonRecordsError(
-            f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start)}; expected an object",
+            f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start, parser.text.at)}; expected an object",
             code="json-record-type",
             where=parser.where(index, parser.start),
             index=index,
