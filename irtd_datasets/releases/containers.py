@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from irtd_datasets.errors import ArchiveError, ReleaseError, ReleaseNotFoundError, UnsafePathError
 from irtd_datasets.releases.entries import (
@@ -23,6 +22,9 @@ from irtd_datasets.releases.paths import allowed_roots, safe_name, within
 from irtd_datasets.releases.sniff import no_archive, read_head, sniff
 from irtd_datasets.releases.tars import TarContainer, compressed_tar
 from irtd_datasets.releases.zips import ZipContainer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "MEMBER_LIMIT",
@@ -42,9 +44,9 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINV
 class FolderContainer:
     """A folder on disk.
 
-    Asking for a name costs one ``lstat``: the real path of each folder is found once, and a file's only where it is a
-    symbolic link. Links that leave the folder are refused, see :func:`~irtd_datasets.releases.paths.inside`; the folder
-    itself may be a link.
+    Asking for a name costs one ``lstat``: the real path of each folder is found once, and a file's only where
+    it is a symbolic link. Links that leave the folder are refused, see
+    :func:`~irtd_datasets.releases.paths.inside`; the folder itself may be a link.
 
     Args:
         path: The folder.
@@ -103,7 +105,8 @@ class FolderContainer:
         """Return the whole content of a file."""
         fd, size = self._opened(name, limit)
         try:
-            # A file that grows meanwhile is read to its first size; one that shrinks is noticed by its reader.
+            # A file that grows meanwhile is read to its first size; one that shrinks is noticed by its
+            # reader.
             data = os.read(fd, size)
             if len(data) < size:
                 pieces = [data]

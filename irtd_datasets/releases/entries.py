@@ -6,12 +6,14 @@ import os
 import threading
 import weakref
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 
 from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "MEMBER_LIMIT",
@@ -26,7 +28,7 @@ __all__ = [
 ]
 
 MEMBER_LIMIT = 256 * 2**20
-"""Most bytes that one ``read`` returns unless the caller says otherwise: far above any image of the releases."""
+"""Most bytes that one ``read`` returns unless the caller says otherwise: far above any released image."""
 
 STREAM_LIMIT = 64 * 2**30
 """Most bytes that one ``open`` delivers unless the caller says otherwise."""
@@ -39,8 +41,8 @@ class Entry:
     Attributes:
         name: Its name in the container, as :func:`~irtd_datasets.releases.paths.safe_name` returns it.
         size: Its bytes, uncompressed.
-        stamp: A number that changes when the content does: the modification time in nanoseconds of the file (folder)
-            or of the archive (tar), or the CRC-32 (zip).
+        stamp: A number that changes when the content does: the modification time in nanoseconds of the file
+            (folder) or of the archive (tar), or the CRC-32 (zip).
     """
 
     name: str
@@ -53,7 +55,8 @@ class Container(Protocol):
     """A place that files are read from by name: a folder, a zip or a tar.
 
     All names are relative POSIX names, matched exactly after
-    :func:`~irtd_datasets.releases.paths.safe_name`. Containers can be pickled; each process opens its own file.
+    :func:`~irtd_datasets.releases.paths.safe_name`. Containers can be pickled; each process opens its own
+    file.
     """
 
     @property
@@ -79,7 +82,7 @@ class Container(Protocol):
         ...
 
     def folder(self, name: str = "") -> Sequence[str]:
-        """Return the sorted names of the files directly in a folder, without the folder; empty if there is none."""
+        """Return the sorted names of the files directly in a folder, without the folder's own name."""
         ...
 
     def folders(self, name: str = "") -> Sequence[str]:
@@ -87,7 +90,7 @@ class Container(Protocol):
         ...
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all files, sorted by code points, in the same order for every kind of container."""
+        """Yield the names of all files, sorted by code points, alike for every kind of container."""
         ...
 
     def close(self) -> None:
@@ -98,8 +101,8 @@ class Container(Protocol):
 def common_folder(container: Container) -> str:
     """Return the one top folder that holds everything in a container, or ``""``.
 
-    Archives are often made of a folder rather than of its content (``json_sft.zip`` holds ``json_sft/*.json``).
-    The ``__MACOSX`` folder of archives made on macOS does not count.
+    Archives are often made of a folder rather than of its content (``json_sft.zip`` holds
+    ``json_sft/*.json``). The ``__MACOSX`` folder of archives made on macOS does not count.
     """
     tops = [name for name in container.folders() if name != "__MACOSX"]
     return tops[0] if len(tops) == 1 and not container.folder() else ""

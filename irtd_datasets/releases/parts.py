@@ -7,13 +7,16 @@ import io
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, summarize
 from irtd_datasets.releases.sniff import no_archive, read_head, sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["JoinedParts", "find_parts"]
 
@@ -59,10 +62,10 @@ class _Piece:
 def find_parts(folder: str | os.PathLike[str], pattern: str) -> tuple[Path, ...]:
     """Return the pieces of one cut archive in the order in which they join.
 
-    The order is that of their numbers (``.gz.2`` before ``.gz.10``) or of the letters that ``split`` gives (``aa``,
-    ``ab``, ...); an archive in one file is its only piece. Checksum and text files beside the pieces are passed over.
-    What the names and the first bytes of the pieces can tell is checked here; that the last piece is there shows only
-    when the archive is read.
+    The order is that of their numbers (``.gz.2`` before ``.gz.10``) or of the letters that ``split`` gives
+    (``aa``, ``ab``, ...); an archive in one file is its only piece. Checksum and text files beside the pieces
+    are passed over. What the names and the first bytes of the pieces can tell is checked here; that the last
+    piece is there shows only when the archive is read.
 
     Args:
         folder: The folder that holds them.
@@ -73,8 +76,8 @@ def find_parts(folder: str | os.PathLike[str], pattern: str) -> tuple[Path, ...]
 
     Raises:
         ReleaseNotFoundError: No file matches.
-        ArchiveError: A piece is missing, unfinished, empty, a web page or a git-lfs pointer, or the order is not
-            certain: two pieces of one number, two archives, two ways of numbering.
+        ArchiveError: A piece is missing, unfinished, empty, a web page or a git-lfs pointer, or the order is
+            not certain: two pieces of one number, two archives, two ways of numbering.
 
     Example:
         >>> import tempfile
@@ -141,7 +144,7 @@ def _check_one_archive(pieces: list[_Piece], folder: Path) -> None:
     if len(kinds) > 1:
         whole = any(piece.number is None for piece in pieces)
         raise ArchiveError(
-            f"the order of the pieces is not certain, they are named in {len(kinds)} ways: {', '.join(kinds.values())}",
+            f"the order of the pieces is not certain, names differ: {', '.join(kinds.values())}",
             where=str(folder),
             remedy="Keep either the joined archive or its pieces."
             if whole
@@ -170,7 +173,7 @@ def _check_complete(pieces: list[_Piece], folder: Path) -> None:
         shown = ", ".join(_name_of(number, pieces[0]) for number in absent[:5])
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         raise ArchiveError(
-            f"missing among its pieces: {shown}{more} (found {len(pieces)}, the last is {pieces[-1].path.name})",
+            f"missing among the pieces: {shown}{more} (found {len(pieces)}, up to {pieces[-1].path.name})",
             where=str(folder),
             remedy="Download the missing piece; an archive cut by bytes cannot be read without it.",
         )
@@ -261,7 +264,7 @@ class JoinedParts(io.RawIOBase):
         return self._position
 
     def locate(self, offset: int) -> tuple[int, int]:
-        """Return the piece that holds a byte of the joined file, and the byte in it; the end belongs to the last."""
+        """Return the piece that holds a byte of the joined file, and the byte in it; the last has the end."""
         part = min(bisect_right(self._starts, offset), len(self.paths)) - 1
         # The start of an empty piece is that of the next one, which bisect_right finds.
         return part, offset - self._starts[part]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError
 from irtd_datasets.releases.tar_headers import is_tar_header
 
+if TYPE_CHECKING:
+    import os
+
 __all__ = ["HEAD_SIZE", "no_archive", "read_head", "sniff"]
 
 HEAD_SIZE = 1024
-"""Bytes that are enough to tell all kinds apart: a tar header has 512, web pages may begin with blank lines."""
+"""Bytes that tell all kinds apart: a tar header has 512, web pages may begin with blank lines."""
 
 _MAGIC = (
     (b"PK\x03\x04", "zip"),
@@ -32,7 +35,7 @@ _WRONG = {
     "empty": ("it is empty (0 bytes)", "Download it again: the transfer ended before the first byte."),
     "html": (
         "a web page, not an archive: the download host answered with HTML",
-        "Open it in a browser to see what the host asks for (a login, a confirmation, a quota), then download it again.",
+        "Open it in a browser to see what the host asks for (a login, a quota), then download it again.",
     ),
     "json-error": (
         "a JSON message, not an archive: the download host answered with an error",
@@ -55,7 +58,7 @@ _WRONG = {
 
 
 def sniff(head: bytes) -> str:
-    """Return the kind of a file from its first bytes.
+    r"""Return the kind of a file from its first bytes.
 
     Args:
         head: The first :data:`HEAD_SIZE` bytes, or the whole of a shorter file.
@@ -65,7 +68,7 @@ def sniff(head: bytes) -> str:
         ``lfs-pointer``, ``zeros``, ``empty`` or ``unknown``.
 
     Example:
-        >>> sniff(b"\\x1f\\x8b\\x08"), sniff(b"<!DOCTYPE html><title>Quota exceeded</title>")
+        >>> sniff(b"\x1f\x8b\x08"), sniff(b"<!DOCTYPE html><title>Quota exceeded</title>")
         ('gzip', 'html')
     """
     if not head:
@@ -118,7 +121,7 @@ def no_archive(kind: str, where: str, expected: str) -> ArchiveError:
     Example:
         >>> print(no_archive("html", "json_sft.zip", "a zip"))
         json_sft.zip: a web page, not an archive: the download host answered with HTML
-        Open it in a browser to see what the host asks for (a login, a confirmation, a quota), then download it again.
+        Open it in a browser to see what the host asks for (a login, a quota), then download it again.
     """
     problem, remedy = _WRONG.get(kind, (f"not an archive: expected {expected}", "Check what was downloaded."))
     if kind in ("zip", "tar", "gzip"):

@@ -1,7 +1,7 @@
 """A tar, whole or cut, plain or gzipped, read as one stream in bounded memory.
 
-Nothing is joined or unpacked on disk. Inflating runs in a thread of its own (zlib releases the interpreter lock), a few
-blocks ahead of the reader.
+Nothing is joined or unpacked on disk. Inflating runs in a thread of its own (zlib releases the interpreter
+lock), a few blocks ahead of the reader.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ArchiveError, BuildError, UnsafePathError
 from irtd_datasets.releases.entries import MEMBER_LIMIT, STREAM_LIMIT, too_large
@@ -23,6 +23,11 @@ from irtd_datasets.releases.parts import JoinedParts, find_parts
 from irtd_datasets.releases.paths import inside, safe_name
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, read_head, sniff
 from irtd_datasets.releases.tar_headers import BLOCK, TarDamageError, TarHeader, is_tar_header, walk
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 __all__ = [
     "JoinedParts",
@@ -61,7 +66,8 @@ class SkippedMember:
 
     Attributes:
         name: As stored in the archive, not checked.
-        kind: ``hard link``, ``symbolic link``, ``character device``, ``block device``, ``pipe`` or ``type 'V'``.
+        kind: ``hard link``, ``symbolic link``, ``character device``, ``block device``, ``pipe`` or ``type
+            'V'``.
     """
 
     name: str
@@ -76,8 +82,9 @@ def stream_tar(
 ) -> TarStream:
     """Read the files of a tar one after the other, from one file or from pieces.
 
-    A file is delivered whole or not at all. gzip keeps its checksum at its very end, so that damage which still
-    inflates is reported there, after the members have been delivered: results are good once the iteration has ended.
+    A file is delivered whole or not at all. gzip keeps its checksum at its very end, so that damage which
+    still inflates is reported there, after the members have been delivered: results are good once the
+    iteration has ended.
 
     Args:
         parts: The archive, or its pieces in order, see :func:`find_parts`.
@@ -89,9 +96,9 @@ def stream_tar(
 
     Raises:
         ReleaseNotFoundError: A piece does not exist.
-        ArchiveError: At once where the first piece is no beginning of a tar. While reading: a piece is missing, cut,
-            damaged or out of order (the message says which one, at which byte, after how many members), a wanted file
-            is too large, or a second archive follows the first.
+        ArchiveError: At once where the first piece is no beginning of a tar. While reading: a piece is
+            missing, cut, damaged or out of order (the message says which one, at which byte, after how many
+            members), a wanted file is too large, or a second archive follows the first.
         UnsafePathError: While reading: a member's name leads out of the archive.
 
     Example:
@@ -225,7 +232,7 @@ class TarStream(Iterator[TarMember]):
     def __next__(self) -> TarMember:
         return next(self._members)
 
-    def __enter__(self) -> TarStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -281,7 +288,7 @@ class _Reader:
         self._gzip = _is_gzip(paths)
         self._source: _PlainSource | _InflatedSource | None = None
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -365,7 +372,7 @@ class _Reader:
             remedy = "The file is damaged: download it again."
         else:
             near = paths[part].name if part == 0 else f"{paths[part - 1].name} and {paths[part].name}"
-            remedy = f"Compare size and checksum of {near} with the host's, and check that the pieces are in order."
+            remedy = f"Compare size and checksum of {near} with the host's; check the order of the pieces."
         odd = [i for i, size in enumerate(self.joined.sizes[:-1]) if size != self.joined.sizes[0]]
         if odd:
             # `split` makes all pieces alike but the last.
@@ -390,14 +397,13 @@ def _is_gzip(paths: Sequence[str | os.PathLike[str]]) -> bool:
         raise ArchiveError(
             "the first piece is not the beginning of a tar or a gzipped tar",
             where=names[0],
-            remedy=remedy
-            or "Pass the pieces in order, from the first one on, and check that the first is not missing.",
+            remedy=remedy or "Pass the pieces in order, and check that the first one is not missing.",
         )
     raise no_archive(kind, names[0], "a tar or a gzipped tar")
 
 
 def _drain(source: _PlainSource | _InflatedSource) -> None:
-    """Read what follows the end-of-archive mark, which brings the gzip checksum, and refuse another archive there."""
+    """Read what follows the end-of-archive mark, up to the gzip checksum, and refuse another archive there."""
     clean = True
     while data := source.read(_INFLATED):
         if clean and data.count(0) < len(data):
@@ -494,7 +500,7 @@ class _Channel:
         self._error: BaseException | None = None
 
     def put(self, block: bytes, position: int) -> bool:
-        """Hand over a block and the byte of the pieces it was read up to; False when the reader has hung up."""
+        """Hand over a block and the byte that the pieces were read up to; False when the reader hung up."""
         with self._changed:
             while len(self._blocks) >= self._depth and not self._stopped:
                 self._changed.wait()
@@ -540,41 +546,31 @@ def _inflate(joined: JoinedParts, channel: _Channel) -> None:
 
 
 def _inflate_all(joined: JoinedParts, channel: _Channel) -> None:
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: expect gzip headers and check the CRC
-    between = False  # after a gzip member: another one, zeros or nothing may follow (RFC 1952, 2.2)
-    while True:
-        start = joined.tell()
-        packed = joined.read(_READ) or b""
-        if not packed:
-            break
+    inflater = _gunzip()
+    while packed := joined.read(_READ) or b"":
         data = packed
-        full = False
+        full = False  # whether more may come out without more going in
         while data or full:
-            if between:
+            fresh = inflater.eof
+            if fresh:  # another gzip member, zeros or nothing may follow (RFC 1952, 2.2)
                 data = data.lstrip(b"\0")
                 if not data:
                     break
-                inflater, between = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS), False
-                fresh = True
-            else:
-                fresh = False
+                inflater = _gunzip()
             try:
                 block = inflater.decompress(data, _INFLATED)
             except zlib.error as error:
-                at = start + len(packed) - len(data)
+                problem = f"the gzip stream is damaged ({str(error).rpartition(': ')[2]})"
                 if fresh:
-                    raise _DamageError("what follows the end of the gzip stream is no gzip", at) from error
-                raise _DamageError(f"the gzip stream is damaged ({_reason(error)})", at) from error
+                    problem = "what follows the end of the gzip stream is no gzip"
+                raise _DamageError(problem, joined.tell() - len(data)) from error
             full = len(block) == _INFLATED
-            if block and not channel.put(block, joined.tell()):
+            data = inflater.unused_data or inflater.unconsumed_tail
+            if block and not channel.put(block, joined.tell() - len(data)):
                 return
-            if inflater.eof:
-                data, between, full = inflater.unused_data, True, False
-            else:
-                data = inflater.unconsumed_tail
-    if not between:
+    if not inflater.eof:
         raise _DamageError("the gzip stream is cut: it ends early", joined.size, ended=True)
 
 
-def _reason(error: zlib.error) -> str:
-    return str(error).rpartition(": ")[2]
+def _gunzip() -> zlib._Decompress:
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: gzip headers, and the CRC checked

@@ -1,16 +1,19 @@
 """Tar headers: what the members of a tar are and where their bytes lie.
 
-POSIX ustar and pax (POSIX.1-2008, *pax*, "ustar Interchange Format" and "pax Header Block"), the long names and
-base-256 numbers of GNU tar, and headers older than POSIX. Both the tar with random access and the tar that is read as
-one stream walk with :func:`walk`, so that both see the same members.
+POSIX ustar and pax (POSIX.1-2008, *pax*, "ustar Interchange Format" and "pax Header Block"), the long names
+and base-256 numbers of GNU tar, and headers older than POSIX. Both the tar with random access and the tar
+that is read as one stream walk with :func:`walk`, so that both see the same members.
 """
 
 from __future__ import annotations
 
+import contextlib
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "BLOCK",
@@ -39,6 +42,7 @@ _KINDS = {
     ord("6"): "pipe",
 }
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_SOLARIS, _PAX_GLOBAL, _SPARSE = b"LKxXgS"
+_EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_SOLARIS, _PAX_GLOBAL))
 _EXTENSION_LIMIT = 1 << 20  # bytes of a long name or a pax header; real ones have some hundred
 
 
@@ -122,27 +126,25 @@ def is_tar_header(block: bytes) -> bool:
 def decode_name(raw: bytes) -> str:
     r"""Decode a name of an archive that does not declare its character set.
 
-    UTF-8 where it is valid, else GB 18030, the usual other one in archives of Chinese groups, else code page 437,
-    in which every byte stands for a character.
+    UTF-8 where it is valid, else GB 18030, the usual other one in archives of Chinese groups, else code page
+    437, in which every byte stands for a character.
 
     Example:
         >>> decode_name("红外/1.jpg".encode("gbk")), decode_name(b"caf\xff.jpg")
         ('红外/1.jpg', 'caf\xa0.jpg')
     """
     for encoding in ("utf-8", "gb18030"):
-        try:
+        with contextlib.suppress(UnicodeDecodeError):
             return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
     return raw.decode("cp437")
 
 
 def walk(source: ByteSource) -> Iterator[TarHeader]:
     """Yield the members of a tar in stored order.
 
-    After each one the caller may read up to ``size`` bytes from the source; the walk then skips what is left. It ends
-    at the end-of-archive mark, which must be there: without it nobody can tell a whole tar from one that was cut
-    between two members.
+    After each one the caller may read up to ``size`` bytes from the source; the walk then skips what is left.
+    It ends at the end-of-archive mark, which must be there: without it nobody can tell a whole tar from one
+    that was cut between two members.
 
     Args:
         source: Bytes of an uncompressed tar, at its beginning.
@@ -151,50 +153,63 @@ def walk(source: ByteSource) -> Iterator[TarHeader]:
         TarDamageError: A header is damaged, the bytes end early, or a member is sparse.
     """
     position = 0
-    long_name = long_link = None
-    pax: dict[bytes, bytes] = {}
+    while True:
+        block, records, position = _next_header(source, position)
+        if not block:
+            return
+        header = _header(block, records, position)
+        yield header
+        position += 0 if block[156] in _WITHOUT_DATA else padded(header.size)
+
+
+def _next_header(source: ByteSource, position: int) -> tuple[bytes, dict[bytes, bytes], int]:
+    """Return the header of the next member, what extension headers say of it, and where its content begins.
+
+    The header is empty at the end of the archive.
+    """
+    records: dict[bytes, bytes] = {}
     while True:
         source.skip_to(position)
         block = source.read(BLOCK)
         if len(block) < BLOCK:
             raise TarDamageError("it ends early: the end-of-archive mark is missing", position + len(block))
         if not is_tar_header(block):
-            if not block.strip(b"\0"):
-                return
-            raise TarDamageError(
-                "no tar header where one must stand (damaged, or pieces in the wrong order)", position
-            )
-        kind = block[156]
-        size = _size(block[124:136], position)
+            if block.strip(b"\0") or records:
+                raise TarDamageError("no tar header where one must stand", position)
+            return b"", records, position
         position += BLOCK
-        if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_SOLARIS, _PAX_GLOBAL):
-            payload = _extension(source, size, position)
-            if kind == _LONG_NAME:
-                long_name = payload.partition(b"\0")[0]
-            elif kind == _LONG_LINK:
-                long_link = payload.partition(b"\0")[0]
-            elif (
-                kind != _PAX_GLOBAL
-            ):  # a global header carries comments; no name or size is the same for all members
-                pax = _pax_records(payload, position)
-            position += padded(size)
-            continue
-        raw = long_name or pax.get(b"path") or _ustar_name(block)
-        link = long_link or pax.get(b"linkpath") or block[157:257].partition(b"\0")[0]
-        if b"size" in pax:
-            size = _size(pax[b"size"], position, pax=True)
-        name = decode_name(raw)
-        if kind == _SPARSE or any(key.startswith(b"GNU.sparse.") for key in pax):
-            raise TarDamageError(f"member {name!r} is stored sparse, which is not read", position - BLOCK)
-        stored = 0 if kind in _WITHOUT_DATA else size
-        label = ("folder" if raw.endswith(b"/") else "file") if kind in _REGULAR else _KINDS.get(kind)
-        yield TarHeader(
-            name, label or f"type {chr(kind)!r}", size, position, decode_name(link) if link else ""
+        kind = block[156]
+        if kind not in _EXTENSIONS:
+            return block, records, position
+        size = _size(block[124:136], position)
+        payload = _extension(source, size, position)
+        if kind == _LONG_NAME:
+            records[b"path"] = payload.partition(b"\0")[0]
+        elif kind == _LONG_LINK:
+            records[b"linkpath"] = payload.partition(b"\0")[0]
+        elif (
+            kind != _PAX_GLOBAL
+        ):  # no name or size is the same for all members; the rest does not matter here
+            records.update(_pax_records(payload, position))
+        position += padded(size)
+
+
+def _header(block: bytes, records: dict[bytes, bytes], position: int) -> TarHeader:
+    raw = records.get(b"path") or _ustar_name(block)
+    link = records.get(b"linkpath") or block[157:257].partition(b"\0")[0]
+    size = (
+        _size(records[b"size"], position, pax=True) if b"size" in records else _size(block[124:136], position)
+    )
+    kind = block[156]
+    if kind == _SPARSE or any(key.startswith(b"GNU.sparse.") for key in records):
+        raise TarDamageError(
+            f"member {decode_name(raw)!r} is stored sparse, which is not read", position - BLOCK
         )
-        long_name = long_link = None
-        if pax:
-            pax = {}
-        position += padded(stored)
+    if kind in _REGULAR:
+        label = "folder" if raw.endswith(b"/") else "file"
+    else:
+        label = _KINDS.get(kind) or f"type {chr(kind)!r}"
+    return TarHeader(decode_name(raw), label, size, position, decode_name(link) if link else "")
 
 
 def _ustar_name(block: bytes) -> bytes:
@@ -225,7 +240,7 @@ def _size(field: bytes, position: int, *, pax: bool = False) -> int:
         size = int(field) if pax and field.isdigit() else _number(field)
     except ValueError:
         raise TarDamageError("a header holds no valid size", position) from None
-    if not 0 <= size < 1 << 63:
+    if not 0 <= size < 1 << 62:
         raise TarDamageError(f"a header declares {size} bytes", position)
     return size
 

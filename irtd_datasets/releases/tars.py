@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import stat
 from array import array
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from irtd_datasets.errors import ArchiveError, UnsafePathError
 from irtd_datasets.releases.entries import (
@@ -24,6 +22,10 @@ from irtd_datasets.releases.entries import (
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.releases.tar_headers import TarDamageError, walk
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["TarContainer", "compressed_tar"]
 
@@ -43,9 +45,10 @@ class _Directory:
 class TarContainer:
     """An uncompressed tar, read in place.
 
-    One walk over the headers on first use finds all members; the walk reads about 2 kB a member, whatever their size.
-    Of several members of one name the last one counts, as it does for ``tar``. A hard link is the file it names, if that
-    is in the archive; symbolic links and devices raise ArchiveError when they are asked for.
+    One walk over the headers on first use finds all members; the walk reads about 2 kB a member, whatever
+    their size. Of several members of one name the last one counts, as it does for ``tar``. A hard link is the
+    file it names, if that is in the archive; symbolic links and devices raise ArchiveError when they are
+    asked for.
 
     Args:
         path: The tar.
@@ -90,7 +93,7 @@ class TarContainer:
         return self._loaded
 
     def find(self, name: str) -> Entry | None:
-        """Return the member of this name, or None; a link that is no file of the archive raises ArchiveError."""
+        """Return the member of this name, or None; a link that leads to no file raises ArchiveError."""
         name = safe_name(name)
         directory = self._directory
         at = directory.names.positions.get(name)
@@ -115,7 +118,7 @@ class TarContainer:
     def open(self, name: str, *, limit: int = STREAM_LIMIT) -> BinaryIO:
         """Return a file to read a member forwards from."""
         start, size = self._place(name, limit)
-        return io.BufferedReader(_MemberReader(self, name, start, size), _CHUNK)
+        return io.BufferedReader(_MemberReader(self._file, start, size, self._shrunk(name)), _CHUNK)
 
     def folder(self, name: str = "") -> Sequence[str]:
         """Return the sorted names of the files directly in a folder."""
@@ -150,10 +153,10 @@ class TarContainer:
 
 
 class _MemberReader(io.RawIOBase):
-    def __init__(self, container: TarContainer, name: str, start: int, size: int) -> None:
+    def __init__(self, file: RandomFile, start: int, size: int, shrunk: ArchiveError) -> None:
         super().__init__()
-        self._container = container
-        self._name = name
+        self._file = file
+        self._shrunk = shrunk
         self._at = start
         self._end = start + size
 
@@ -161,9 +164,9 @@ class _MemberReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._container._file.read_at(self._at, min(len(buffer), self._end - self._at))  # noqa: SLF001
+        data = self._file.read_at(self._at, min(len(buffer), self._end - self._at))
         if not data and self._at < self._end:
-            raise self._container._shrunk(self._name)  # noqa: SLF001
+            raise self._shrunk
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -199,37 +202,42 @@ def _read_directory(file: RandomFile, label: str) -> _Directory:
         raise compressed_tar(label)
     if kind not in ("tar", "zeros"):  # zeros: the end mark at once, a tar of nothing
         raise no_archive(kind, label, "a tar")
-    positions: dict[str, int] = {}
-    offsets, sizes = array("Q"), array("Q")
-    special: dict[str, str] = {}
     try:
-        for header in walk(_Window(file)):
-            if header.kind == "folder":
-                continue
-            if header.kind == "file":
-                if header.offset + header.size > status.st_size:
-                    raise TarDamageError(f"it ends early, within member {header.name!r}", status.st_size)
-                name = safe_name(header.name)
-                positions[name] = len(sizes)
-                offsets.append(header.offset)
-                sizes.append(header.size)
-                special.pop(name, None)
-                continue
-            name = safe_name(header.name)
-            if header.kind == "hard link" and (target := positions.get(safe_name(header.link))) is not None:
-                positions[name] = target
-                special.pop(name, None)
-            else:
-                positions.pop(name, None)
-                special[name] = header.kind
+        return _index(file, status)
     except TarDamageError as damage:
         raise ArchiveError(
-            f"{damage.problem} (byte {damage.offset:,} of {status.st_size:,}, after {len(sizes):,} members)",
+            f"{damage.problem} (byte {damage.offset:,} of {status.st_size:,})",
             where=label,
             remedy="Download it again and compare the size with the host's.",
         ) from None
     except UnsafePathError as error:
         raise UnsafePathError(error.problem, where=f"{label}, {error.where}", remedy=error.remedy) from None
+
+
+def _index(file: RandomFile, status: os.stat_result) -> _Directory:
+    positions: dict[str, int] = {}
+    offsets, sizes = array("Q"), array("Q")
+    special: dict[str, str] = {}
+    for header in walk(_Window(file)):
+        if header.kind == "folder":
+            continue
+        name = safe_name(header.name)
+        if header.kind == "file":
+            if header.offset + header.size > status.st_size:
+                raise TarDamageError(f"it ends early, within member {header.name!r}", status.st_size)
+            position: int | None = len(sizes)
+            offsets.append(header.offset)
+            sizes.append(header.size)
+        else:
+            hard = header.kind == "hard link"
+            position = positions.get(safe_name(header.link)) if hard else None
+        # What comes later replaces what came before.
+        if position is None:
+            positions.pop(name, None)
+            special[name] = header.kind
+        else:
+            positions[name] = position
+            special.pop(name, None)
     return _Directory(MemberNames(positions), offsets, sizes, special, status.st_mtime_ns)
 
 

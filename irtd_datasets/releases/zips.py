@@ -1,22 +1,21 @@
 """Random access to the members of a zip.
 
-The standard library's ``zipfile`` is not used: it inflates a member to whatever size the bytes make of it, accepts two
-members of one name, and takes several times the time and memory to open a directory of 100,000 members. Format: PKWARE
-APPNOTE 6.3.10 (sections in comments).
+The standard library's ``zipfile`` is not used: it inflates a member to whatever size the bytes make of it,
+accepts two members of one name, and takes several times the time and memory to open a directory of 100,000
+members. Format: PKWARE APPNOTE 6.3.10 (sections in comments).
 """
 
 from __future__ import annotations
 
+import functools
 import io
-import os
 import stat
 import struct
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from irtd_datasets.errors import ArchiveError, UnsafePathError
 from irtd_datasets.releases.entries import (
@@ -32,10 +31,14 @@ from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.releases.tar_headers import decode_name
 
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
 __all__ = ["RATIO_LIMIT", "TOTAL_LIMIT", "ZipContainer"]
 
 RATIO_LIMIT = 200
-"""Most bytes that one stored byte may inflate to in members of 32 MiB or more; JSON and pictures stay below 50."""
+"""Most bytes that one stored byte may inflate to in members of 32 MiB or more; JSON stays below 50."""
 
 TOTAL_LIMIT = 2**40
 """Most bytes that all members of one zip may declare together."""
@@ -45,7 +48,7 @@ _DIRECTORY_LIMIT = 2**30  # bytes of the central directory; a million members ta
 _END = struct.Struct("<4s4H2LH")  # 4.3.16
 _END64 = struct.Struct("<4sQ2H2L4Q")  # 4.3.14
 _LOCATOR64 = struct.Struct("<4sLQL")  # 4.3.15
-_CENTRAL = struct.Struct("<4s2B4HL2L5H2L")  # 4.3.12
+_CENTRAL = struct.Struct("<4s2B5H3L5H2L")  # 4.3.12
 _LOCAL = struct.Struct("<4s5H3L2H")  # 4.3.7
 _COMMENT_LIMIT = 0xFFFF
 _LOCAL_EXTRA = 256  # bytes of extra fields that the first read of a member reckons with
@@ -76,6 +79,7 @@ class _Member:
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
+    # Arrays, not objects: a million members take 35 MB and their names.
     names: MemberNames
     offsets: array[int]
     packed: array[int]
@@ -84,6 +88,15 @@ class _Directory:
     methods: array[int]
     flags: array[int]
     modes: array[int]
+
+    def append(self, member: _Member) -> None:
+        self.offsets.append(member.offset)
+        self.packed.append(member.packed)
+        self.sizes.append(member.size)
+        self.crcs.append(member.crc)
+        self.methods.append(member.method)
+        self.flags.append(member.flags)
+        self.modes.append(member.mode)
 
     def member(self, at: int) -> _Member:
         return _Member(
@@ -100,10 +113,11 @@ class _Directory:
 class ZipContainer:
     """A zip, read in place.
 
-    Stored and deflated members are read, also of archives beyond 4 GB. The directory is read on first use; a zip whose
-    directory cannot be trusted is refused as a whole: cut off, two different members of one name, names that leave the
-    folder, more bytes declared than ``TOTAL_LIMIT`` or than the file can hold. What is wrong with one member (encrypted,
-    a symbolic link, an unknown compression, a wrong CRC, a bomb) is an error when that member is asked for.
+    Stored and deflated members are read, also of archives beyond 4 GB. The directory is read on first use; a
+    zip whose directory cannot be trusted is refused as a whole: cut off, two different members of one name,
+    names that leave the folder, more bytes declared than ``TOTAL_LIMIT`` or than the file can hold. What is
+    wrong with one member (encrypted, a symbolic link, an unknown compression, a wrong CRC, a bomb) is an
+    error when that member is asked for.
 
     Args:
         path: The zip.
@@ -181,7 +195,9 @@ class ZipContainer:
         """Return a file to read a member forwards from; a wrong CRC raises at its end."""
         member = self._member(name, limit)
         start = self._data_offset(name, member)
-        return io.BufferedReader(_MemberReader(self, name, member, start), _CHUNK)
+        return io.BufferedReader(
+            _MemberReader(self._file, member, start, functools.partial(self._damaged, name)), _CHUNK
+        )
 
     def folder(self, name: str = "") -> Sequence[str]:
         """Return the sorted names of the files directly in a folder."""
@@ -256,7 +272,7 @@ class ZipContainer:
         return member.offset + self._local(name, member, self._file.read_at(member.offset, _LOCAL.size))
 
     def _packed(self, name: str, member: _Member) -> bytes:
-        # One read for header and data; a name has at most NAME_LIMIT bytes, so most headers fit the reckoned length.
+        # One read for header and data, where the header's extra fields are not unusually long.
         reckoned = _LOCAL.size + len(name.encode()) + _LOCAL_EXTRA
         data = self._file.read_at(member.offset, reckoned + member.packed)
         start = self._local(name, member, data)
@@ -275,10 +291,12 @@ def _rebuild(path: Path, label: str) -> ZipContainer:
 class _MemberReader(io.RawIOBase):
     """Reads one member forwards, inflating block by block."""
 
-    def __init__(self, container: ZipContainer, name: str, member: _Member, start: int) -> None:
+    def __init__(
+        self, file: RandomFile, member: _Member, start: int, damaged: Callable[[str], ArchiveError]
+    ) -> None:
         super().__init__()
-        self._container = container
-        self._name = name
+        self._file = file
+        self._damaged = damaged
         self._size = member.size
         self._crc = member.crc
         self._at = start
@@ -294,12 +312,12 @@ class _MemberReader(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._next(len(buffer))
         if not data and self._done < self._size:
-            raise self._container._damaged(self._name, f"ends after {self._done:,} of {self._size:,} bytes")  # noqa: SLF001
+            raise self._damaged(f"ends after {self._done:,} of {self._size:,} bytes")
         buffer[: len(data)] = data
         self._done += len(data)
         self._sum = zlib.crc32(data, self._sum)
         if self._done == self._size and self._sum != self._crc:
-            raise self._container._damaged(self._name, "has a wrong CRC-32")  # noqa: SLF001
+            raise self._damaged("has a wrong CRC-32")
         return len(data)
 
     def _next(self, size: int) -> bytes:
@@ -313,13 +331,13 @@ class _MemberReader(io.RawIOBase):
             try:
                 data = self._inflater.decompress(packed, size)
             except zlib.error as error:
-                raise self._container._damaged(self._name, f"does not inflate ({error})") from error  # noqa: SLF001
+                raise self._damaged(f"does not inflate ({error})") from error
             self._tail = self._inflater.unconsumed_tail
             if data or self._inflater.eof or not packed:
                 return data
 
     def _stored(self, size: int) -> bytes:
-        data = self._container._file.read_at(self._at, min(size, self._end - self._at))  # noqa: SLF001
+        data = self._file.read_at(self._at, min(size, self._end - self._at))
         self._at += len(data)
         return data
 
@@ -363,7 +381,8 @@ def _find_end(file: RandomFile, length: int, label: str) -> tuple[int, int, int,
         signature, _, end64, _ = _LOCATOR64.unpack(file.read_at(end - _LOCATOR64.size, _LOCATOR64.size))
         if signature == b"PK\x06\x07":
             record = b""
-            # The record stands right before its locator; the stored offset is wrong where bytes were put in front.
+            # The record stands right before its locator; the stored offset is wrong where bytes were put in
+            # front.
             for place in (end - _LOCATOR64.size - _END64.size, end64):
                 record = file.read_at(place, _END64.size) if 0 <= place < length else b""
                 if record[:4] == b"PK\x06\x06" and len(record) == _END64.size:
@@ -384,83 +403,67 @@ def _find_end(file: RandomFile, length: int, label: str) -> tuple[int, int, int,
 def _parse_directory(data: bytes, total: int, shift: int, length: int, label: str) -> _Directory:
     positions: dict[str, int] = {}
     directory = _Directory(
-        MemberNames(positions),
-        *(array(code) for code in ("Q", "Q", "Q", "L", "H", "H", "H")),
+        MemberNames(positions), *(array(code) for code in ("Q", "Q", "Q", "L", "H", "H", "H"))
     )
-    unpack = _CENTRAL.unpack_from
-    at = declared = stored = 0
-    for _ in range(total):
-        if at + _CENTRAL.size > len(data):
-            raise _cut(label, f"its directory holds fewer than the {total:,} members that it declares")
-        fields = unpack(data, at)
-        (
-            signature,
-            _,
-            _,
-            _,
-            flags,
-            method,
-            _,
-            _,
-            crc,
-            packed,
-            size,
-            name_size,
-            extra_size,
-            comment,
-            _,
-            _,
-            attributes,
-            offset,
-        ) = fields
-        if signature != b"PK\x01\x02":
-            raise _cut(label, f"its directory is damaged at byte {at:,}")
-        at += _CENTRAL.size
-        raw = data[at : at + name_size]
-        extra = data[at + name_size : at + name_size + extra_size] if extra_size else b""
-        at += name_size + extra_size + comment
-        if at > len(data):
-            raise _cut(label, "its directory ends early")
-        if 0xFFFFFFFF in (packed, size, offset):
-            size, packed, offset = _zip64(extra, size, packed, offset, label)
-        mode = attributes >> 16
-        if raw.endswith((b"/", b"\\")) or stat.S_ISDIR(mode):
-            continue
-        name = _member_name(raw, flags, extra, label)
-        declared += size
-        stored += packed
-        if offset + shift + packed > length:
+    declared = stored = 0
+    for name, member in _members(data, total, shift, label):
+        declared += member.size
+        stored += member.packed
+        if member.offset + member.packed > length:
             raise _cut(label, f"member {name!r} ends beyond the {length:,} bytes of the file")
         known = positions.setdefault(name, len(directory.sizes))
-        if known != len(directory.sizes):
-            if directory.crcs[known] == crc and directory.sizes[known] == size:
-                continue  # the same content twice does no harm
+        if known == len(directory.sizes):
+            directory.append(member)
+        elif (directory.crcs[known], directory.sizes[known]) != (member.crc, member.size):
+            # The same content twice does no harm.
             raise ArchiveError(
                 f"two different members are named {name!r}",
                 where=label,
                 remedy="Unpack it, decide which one is meant, and pass the folder.",
             )
-        kind = stat.S_IFMT(mode)
-        directory.offsets.append(offset + shift)
-        directory.packed.append(packed)
-        directory.sizes.append(size)
-        directory.crcs.append(crc)
-        directory.methods.append(method)
-        directory.flags.append(flags)
-        directory.modes.append(0 if kind in (0, stat.S_IFREG) else kind)
-    if declared > TOTAL_LIMIT:
-        raise ArchiveError(
-            f"a zip bomb: its members declare {declared:,} bytes, the limit is {TOTAL_LIMIT:,}",
-            where=label,
-            remedy="Do not unpack it; get the archive from its authors again.",
-        )
-    if stored > length:
-        raise ArchiveError(
-            f"a zip bomb: its members overlap ({stored:,} stored bytes in a file of {length:,})",
-            where=label,
-            remedy="Do not unpack it; get the archive from its authors again.",
-        )
+    for excess, problem in (
+        (declared > TOTAL_LIMIT, f"its members declare {declared:,} bytes, the limit is {TOTAL_LIMIT:,}"),
+        (stored > length, f"its members overlap ({stored:,} stored bytes in a file of {length:,})"),
+    ):
+        if excess:
+            raise ArchiveError(
+                f"a zip bomb: {problem}",
+                where=label,
+                remedy="Do not unpack it; get the archive from its authors again.",
+            )
     return directory
+
+
+def _members(data: bytes, total: int, shift: int, label: str) -> Iterator[tuple[str, _Member]]:
+    """Yield the safe name and the place of each member that is no folder."""
+    at = 0
+    for _ in range(total):
+        if at + _CENTRAL.size > len(data):
+            raise _cut(label, f"its directory holds fewer than the {total:,} members that it declares")
+        fields = _CENTRAL.unpack_from(data, at)
+        if fields[0] != b"PK\x01\x02":
+            raise _cut(label, f"its directory is damaged at byte {at:,}")
+        flags, method, crc, packed, size, name_size, extra_size, comment_size = (
+            *fields[4:6],
+            *fields[8:14],
+        )
+        mode, offset = fields[16] >> 16, fields[17]
+        at += _CENTRAL.size
+        raw = data[at : at + name_size]
+        extra = data[at + name_size : at + name_size + extra_size]
+        at += name_size + extra_size + comment_size
+        if at > len(data):
+            raise _cut(label, "its directory ends early")
+        if 0xFFFFFFFF in (packed, size, offset):
+            size, packed, offset = _zip64(extra, size, packed, offset, label)
+        kind = stat.S_IFMT(mode)
+        if raw.endswith((b"/", b"\\")) or kind == stat.S_IFDIR:
+            continue
+        special = 0 if kind in (0, stat.S_IFREG) else kind
+        yield (
+            _member_name(raw, flags, extra, label),
+            _Member(offset + shift, packed, size, crc, method, flags, special),
+        )
 
 
 def _cut(label: str, problem: str) -> ArchiveError:
