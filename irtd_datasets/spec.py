@@ -148,7 +148,7 @@ class DatasetSpec:
         for subset in self.subsets:
             own, *per_task = subset.config_names()
             configs[own] = (subset, subset.tasks)
-            for name, task in zip(per_task, subset.tasks, strict=True):
+            for name, task in zip(per_task, subset.tasks if per_task else (), strict=True):
                 configs[name] = (subset, (task,))
         return configs
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from irtd_datasets.build.folder import BuiltTask, DatasetFolder
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
+from irtd_datasets.build.progress import Progress
 from irtd_datasets.build.plan import SHARD_BYTES, TaskPlan, plan_task
 from irtd_datasets.build.shards import ShardResult, spooled_drafts, write_groups, write_shard
 from irtd_datasets.build.workers import Workers
@@ -26,20 +27,7 @@ if TYPE_CHECKING:
     from irtd_datasets.examples.release import Release, ReleaseOptions
     from irtd_datasets.spec import SubsetSpec, TaskSpec
 
-__all__ = ["BuildReport", "Progress", "build"]
-
-
-class Progress:
-    """What a build tells while it runs; the base class is silent."""
-
-    def stage(self, text: str) -> None:
-        """A new stage begins."""
-
-    def total(self, bytes_: int) -> None:
-        """Image bytes that are going to be written."""
-
-    def advance(self, bytes_: int) -> None:
-        """Image bytes written since the last call."""
+__all__ = ["BuildReport", "build"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ import PIL
 import pyarrow as pa
 
 from irtd_datasets.errors import AmbiguousImageError, summarize
-from irtd_datasets.examples.order import ORDER_SEED, by_image
-from irtd_datasets.examples.reading import check_counts, read_file
-from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS
+from irtd_datasets.examples.order import ORDER_SEED
+from irtd_datasets.examples.reading import check_counts, parse, scan_file
+from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
@@ -122,18 +122,19 @@ def plan_task(release: Release, subset: SubsetSpec, file: AnnotationFile, spool:
     tally = Tally()
     plan = TaskPlan(subset, file.task, file, tally, spool)
     flagged: Counter[str] = Counter()
-    images: dict[str, list[tuple[int, int]]] = {}
-    sequence: list[tuple[str, tuple[int, int]]] = []
+    images: list[str] = []
+    records: list[tuple[int, int]] = []
     with spool.open("wb") as out:
         offset = 0
-        for read in read_file(release, file, tally):
-            line = json.dumps([read.index, read.suffix, read.record], separators=(",", ":")).encode() + b"\n"
+        for scanned in scan_file(release, file, tally):
+            draft = parse(release, file, scanned, tally)
+            if draft is None:
+                continue
+            flagged.update(draft.issues)
+            line = json.dumps([scanned.index, scanned.suffix, scanned.record], separators=(",", ":")).encode() + b"\n"
             out.write(line)
-            flagged.update(read.draft.issues)
-            if subset.order == "by-image":
-                images.setdefault(read.draft.image, []).append((offset, len(line)))
-            else:
-                sequence.append((read.draft.image, (offset, len(line))))
+            images.append(scanned.image)
+            records.append((offset, len(line)))
             offset += len(line)
     check_counts(release.spec, file, tally, flagged)
     stream = release.stream(subset)
@@ -141,13 +142,13 @@ def plan_task(release: Release, subset: SubsetSpec, file: AnnotationFile, spool:
         plan.streamed = True
         plan.stream_fingerprint = _fingerprint(release, file, [repr(stream.identity()), _digest(spool)])
         return plan
-    ordered = [(image, images[image]) for image in by_image(images)] if images else list(_runs(sequence))
-    units = list(_locate(release, subset, ordered, tally))
-    plan.image_bytes = sum(unit.located.size for unit in units)
-    shards = _divide(units)
-    with spool.open("rb") as records:
+    ordered = [(image, tuple(records[row] for row in rows)) for image, rows in units(images, subset.order)]
+    located = list(_locate(release, subset, ordered, tally))
+    plan.image_bytes = sum(unit.located.size for unit in located)
+    shards = _divide(located)
+    with spool.open("rb") as spooled:
         for index, shard in enumerate(shards):
-            fingerprint = _fingerprint(release, file, list(_identities(shard, records)))
+            fingerprint = _fingerprint(release, file, list(_identities(shard, spooled)))
             plan.jobs.append(
                 ShardJob(
                     release.spec.name, release.options, file, index, len(shards), tuple(shard), str(spool), fingerprint
@@ -156,21 +157,8 @@ def plan_task(release: Release, subset: SubsetSpec, file: AnnotationFile, spool:
     return plan
 
 
-def _runs(sequence: Sequence[tuple[str, tuple[int, int]]]) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    run: tuple[str, list[tuple[int, int]]] | None = None
-    for image, record in sequence:
-        if run is not None and run[0] == image:
-            run[1].append(record)
-            continue
-        if run is not None:
-            yield run
-        run = (image, [record])
-    if run is not None:
-        yield run
-
-
 def _locate(
-    release: Release, subset: SubsetSpec, ordered: Sequence[tuple[str, list[tuple[int, int]]]], tally: Tally
+    release: Release, subset: SubsetSpec, ordered: Sequence[tuple[str, tuple[tuple[int, int], ...]]], tally: Tally
 ) -> Iterator[Unit]:
     resolver = release.resolver(subset)
     ambiguous: list[AmbiguousImageError] = []
@@ -183,7 +171,7 @@ def _locate(
         if located is None:
             tally.image_missing += len(records)
         elif not ambiguous:
-            yield Unit(image, located, tuple(records))
+            yield Unit(image, located, records)
     if ambiguous:
         raise AmbiguousImageError(
             summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),

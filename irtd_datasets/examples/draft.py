@@ -18,7 +18,7 @@ from irtd_datasets.images.files import turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
-    from irtd_datasets.images.files import PreparedImage
+    from irtd_datasets.images.files import ImageInfo, PreparedImage
 
 __all__ = ["Correction", "Draft", "Message", "Places", "finish"]
 
@@ -129,16 +129,27 @@ def _objects(draft: Draft, image: PreparedImage, issues: list[str]) -> dict[str,
 def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Numbers of the text as pixels of the upright image; what does not fit is added to ``issues``."""
     upright = (image.width, image.height)
-    stored = (image.stored_width, image.stored_height)
+    stored = (image.released.stored_width, image.released.stored_height)
     numbers = np.asarray(places.numbers, dtype=np.float64)
     if places.size is not None and upright != places.size and stored == places.size:
         # The numbers were made on the pixels as stored, so they turn with the picture.
         pixels = convert(numbers, places.frame, Frame.PIXEL, *stored)
         _append(issues, "turned-text")
-        return turn_points(pixels, image.orientation, *stored)
+        return _turned(pixels, places.kind, image.released)
     if places.size is not None and places.frame is Frame.PIXEL and upright != places.size:
         _append(issues, "image-size-unexpected")
     return convert(numbers, places.frame, Frame.PIXEL, *upright)
+
+
+def _turned(
+    pixels: np.ndarray[Any, np.dtype[np.float64]], kind: str, stored: ImageInfo
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    corners = turn_points(
+        pixels.reshape(len(pixels), -1, 2), stored.orientation, stored.stored_width, stored.stored_height
+    )
+    if kind == "box":  # a turn moves the smaller corner to another place
+        return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    return corners.reshape(pixels.shape)
 
 
 def _append(items: list[str], item: str) -> None:

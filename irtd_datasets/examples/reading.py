@@ -12,30 +12,31 @@ from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import AnnotationError, DefectError, UnknownNameError, UnsafePathError
 
 if TYPE_CHECKING:
+    from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
     from irtd_datasets.spec import DatasetSpec
 
-__all__ = ["ACTIONS", "DefectPolicy", "Read", "apply_policy", "check_counts", "read_file"]
+__all__ = ["ACTIONS", "DefectPolicy", "Scanned", "apply_policy", "check_counts", "parse", "scan_file"]
 
 ACTIONS = ("flag", "drop", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One record that became a draft.
+class Scanned:
+    """A record of which no more is known than its place.
 
     Attributes:
         index: Position in its file, from 0.
         record: The record as parsed from JSON.
-        draft: The row so far.
+        image: Released name of its picture.
         suffix: ``#2``, ``#3``, ... when an earlier record of the file has the same id; else empty.
     """
 
     index: int
-    record: object
-    draft: Draft
+    record: Record
+    image: str
     suffix: str
 
 
@@ -95,35 +96,49 @@ def apply_policy(policy: DefectPolicy, draft_id: str, issues: list[str], tally: 
     return True
 
 
-def read_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[Read]:
-    """Read the records of an annotation file.
+def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[Scanned]:
+    """Read the records of an annotation file, as far as is needed to put them in order.
 
-    A record that cannot be used is counted in ``tally`` under its reason and left out; the others are not affected.
+    A record whose picture's name cannot be used is counted in ``tally`` under its reason and left out; the others are
+    not affected.
 
     Raises:
         AnnotationError: The file as a whole cannot be read.
     """
-    reader = read_records(release.source(file), name=file.where)
     ids: Counter[str] = Counter()
 
-    def on_bad(index: int, problem: AnnotationError) -> None:
+    def on_bad(_: int, problem: AnnotationError) -> None:
         tally.found += 1
         tally.drop(getattr(problem, "code", "record-unreadable"), str(problem))
 
-    for index, record in reader.iterate(on_bad=on_bad):
+    reader = read_records(release.source(file), name=file.where, on_bad=on_bad)
+    for index, record in reader:
         tally.found += 1
         try:
-            draft = release.draft(file, record, index)
+            image, key = release.peek(file, record, index)
         except (RecordError, UnsafePathError) as error:
-            code = error.code if isinstance(error, RecordError) else "unsafe-path"
-            where = error.where or f"{file.where} record {index}"
-            tally.drop(code, f"{where}: {error.problem}")
+            _drop(file, index, error, tally)
             continue
-        ids[draft.id] += 1
-        suffix = "" if ids[draft.id] == 1 else f"#{ids[draft.id]}"
-        tally.quirks.update(draft.quirks)
-        yield Read(index, record, with_suffix(draft, suffix), suffix)
-    tally.repairs.update(reader.repairs)
+        ids[key] += 1
+        yield Scanned(index, record, image, "" if ids[key] == 1 else f"#{ids[key]}")
+    tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+
+
+def parse(release: Release, file: AnnotationFile, scanned: Scanned, tally: Tally) -> Draft | None:
+    """The draft of a record; None when it cannot be used, which is counted in ``tally`` under its reason."""
+    try:
+        draft = release.draft(file, scanned.record, scanned.index)
+    except (RecordError, UnsafePathError) as error:
+        _drop(file, scanned.index, error, tally)
+        return None
+    tally.quirks.update(draft.quirks)
+    return with_suffix(draft, scanned.suffix)
+
+
+def _drop(file: AnnotationFile, index: int, error: RecordError | UnsafePathError, tally: Tally) -> None:
+    code = error.code if isinstance(error, RecordError) else "unsafe-path"
+    where = error.where or f"{file.where} record {index}"
+    tally.drop(code, f"{where}: {error.problem}")
 
 
 def with_suffix(draft: Draft, suffix: str) -> Draft:
@@ -147,12 +162,12 @@ def check_counts(spec: DatasetSpec, file: AnnotationFile, tally: Tally, flagged:
     """
     if file.task.records is None or tally.found != file.task.records:
         return  # not the released file: nothing is known about its counts
-    seen = flagged + tally.quirks + tally.repairs
+    seen = flagged + tally.quirks
     wrong = []
     for issue in spec.issues:
         if issue.count is None or issue.file != file.task.file:
             continue
-        found = seen.pop(issue.code, 0)
+        found = tally.repairs[issue.code] if issue.kind == "format" else seen.pop(issue.code, 0)
         # A repaired form is a user's own doing and no reason to stop.
         if found != issue.count and not (issue.kind == "format" and found == 0):
             wrong.append(f"{issue.code}: the table says {issue.count}, the file has {found}")

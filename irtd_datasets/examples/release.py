@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from irtd_datasets.annotations.json_records import Source
+    from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import DatasetSpec, SubsetSpec, TaskSpec
@@ -77,8 +77,11 @@ class Release(Protocol):
     def source(self, file: AnnotationFile) -> Source:
         """The bytes of an annotation file, or a path or open file to read them from."""
 
-    def draft(self, file: AnnotationFile, record: object, index: int) -> Draft:
+    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:
         """Parse one record; a pure function of its arguments."""
+
+    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
+        """Picture name and id of a record, without parsing the rest of it."""
 
     def resolver(self, subset: SubsetSpec) -> ImageResolver:
         """Finds the pictures of a subset."""

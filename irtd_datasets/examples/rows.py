@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.errors import ImageError
 from irtd_datasets.examples.draft import Draft, finish
 from irtd_datasets.examples.order import by_image
-from irtd_datasets.examples.reading import DefectPolicy, apply_policy, read_file
+from irtd_datasets.examples.reading import DefectPolicy, apply_policy, parse, scan_file
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.images.files import prepare_image
 from irtd_datasets.schema import FIELDS, arrow_schema
@@ -61,24 +61,31 @@ class RowGroup:
     decoded_bytes: int = 0
 
 
-def units(drafts: Iterable[Draft], order: str) -> list[tuple[str, list[Draft]]]:
+def units(images: Iterable[str], order: str) -> list[tuple[str, list[int]]]:
     """Rows of one picture together, in the order of the subset.
 
     Args:
-        drafts: All drafts of an annotation file, as released.
+        images: Picture of each row, rows as released.
         order: ``by-image`` or ``as-released``; in the latter only neighbours share a unit.
+
+    Returns:
+        Pictures in order, each with the positions of its rows.
+
+    Example:
+        >>> units(["a", "b", "b", "a"], "as-released")
+        [('a', [0]), ('b', [1, 2]), ('a', [3])]
     """
     if order == "by-image":
-        grouped: dict[str, list[Draft]] = {}
-        for draft in drafts:
-            grouped.setdefault(draft.image, []).append(draft)
+        grouped: dict[str, list[int]] = {}
+        for position, image in enumerate(images):
+            grouped.setdefault(image, []).append(position)
         return [(image, grouped[image]) for image in by_image(grouped)]
-    runs: list[tuple[str, list[Draft]]] = []
-    for draft in drafts:
-        if runs and runs[-1][0] == draft.image:
-            runs[-1][1].append(draft)
+    runs: list[tuple[str, list[int]]] = []
+    for position, image in enumerate(images):
+        if runs and runs[-1][0] == image:
+            runs[-1][1].append(position)
         else:
-            runs.append((draft.image, [draft]))
+            runs.append((image, [position]))
     return runs
 
 
@@ -149,19 +156,29 @@ def release_groups(
         policy: What to do with known defects.
         tally: Takes the counts; complete when the iterator is exhausted.
     """
-    drafts = [read.draft for read in read_file(release, file, tally)]
+    scanned = list(scan_file(release, file, tally))
     stream = release.stream(subset)
     if stream is not None:
-        yield from groups(StreamRows(stream, drafts, policy, tally))
+        drafts = (parse(release, file, record, tally) for record in scanned)
+        yield from groups(StreamRows(stream, (draft for draft in drafts if draft), policy, tally))
         return
     resolver = release.resolver(subset)
-    yield from groups(_looked_up(resolver, units(drafts, subset.order), policy, tally))
+
+    def wanted() -> Iterator[tuple[str, list[Draft]]]:
+        # Parsed as they are reached, so that the first row does not wait for the last record.
+        for image, positions in units((record.image for record in scanned), subset.order):
+            drafts = [parse(release, file, scanned[position], tally) for position in positions]
+            yield image, [draft for draft in drafts if draft is not None]
+
+    yield from groups(_looked_up(resolver, wanted(), policy, tally))
 
 
 def _looked_up(
     resolver: ImageResolver, wanted: Iterable[tuple[str, list[Draft]]], policy: DefectPolicy, tally: Tally
 ) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
     for image, drafts in wanted:
+        if not drafts:
+            continue
         located = resolver.resolve(image)
         if located is None:
             tally.image_missing += len(drafts)

@@ -23,13 +23,14 @@ from irtd_datasets.examples.draft import Draft, Message
 from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks import PARSERS, captioning
-from irtd_datasets.releases.containers import Container, FolderContainer, open_container
+from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.releases.resolve import ImageResolver, Mount, mounts_from_options, read_layouts
-from irtd_datasets.releases.streams import find_parts, stream_tar
+from irtd_datasets.releases.parts import find_parts
+from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
+from irtd_datasets.releases.streams import stream_tar
 
 if TYPE_CHECKING:
-    from irtd_datasets.annotations.json_records import Source
+    from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.spec import SubsetSpec, TaskSpec
 
 __all__ = ["CutArchive", "IrtdRelease", "known_image_dirs", "open_release"]
@@ -113,19 +114,17 @@ class IrtdRelease:
         if found is None:
             raise ReleaseNotFoundError("the file is gone", where=file.where, remedy="Start again.")
         container, member = found
-        if isinstance(container, FolderContainer):
-            return container.path_of(member)
-        return container.read(member)
+        return container.open(member)
 
     def unknown_files(self, subset: SubsetSpec) -> list[str]:
         """Annotation files beside the known ones that no task claims."""
         known = {task.file for task in subset.tasks}
         unknown = []
         for container, folder in self._places(subset.name):
-            if container.has_folder(folder) and (folder or not isinstance(container, FolderContainer)):
+            if has_folder(container, folder) and (folder or not isinstance(container, FolderContainer)):
                 unknown += [
-                    f"{container.label}/{folder}/{name}".replace("//", "/")
-                    for name in container.files_in(folder)
+                    "/".join(part for part in (container.label, folder, name) if part)
+                    for name in container.folder(folder)
                     if name.endswith(".json") and name not in known
                 ]
         return sorted(set(unknown))
@@ -175,7 +174,7 @@ class IrtdRelease:
 
     # Records
 
-    def draft(self, file: AnnotationFile, record: object, index: int) -> Draft:
+    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:
         """Parse one record of a task file or of the caption file.
 
         Raises:
@@ -185,7 +184,7 @@ class IrtdRelease:
         task = file.task.task
         if task == "captioning":
             caption = parse_caption(record, index, name=file.where)
-            image = safe_name(caption.image)
+            image = safe_name(strip_prefix(caption.image))
             messages = (Message(role="user", content=captioning.PROMPT), Message(role="assistant", content=caption.text))
             return Draft(
                 id=f"irtd/{file.subset}/{image}",
@@ -196,7 +195,7 @@ class IrtdRelease:
                 messages=messages,
             )
         conversation = parse_conversation(record, index, rules=_RULES, name=file.where)
-        image = strip_prefix(conversation.images[0])
+        image = safe_name(strip_prefix(conversation.images[0]))
         question, answer = (turn.text for turn in conversation.turns)
         try:
             reading = PARSERS[task](question, answer)
@@ -219,6 +218,20 @@ class IrtdRelease:
             corrections=reading.corrections,
             quirks=reading.quirks,
         )
+
+    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
+        """Picture name and id of a record, without parsing the rest of it.
+
+        Raises:
+            RecordError: It has no picture, or several.
+            UnsafePathError: The picture's name leaves the release.
+        """
+        images = record.get("image", record.get("image_path"))
+        image = images[0] if isinstance(images, list) and len(images) == 1 else images
+        if not isinstance(image, str) or not image:
+            draft = self.draft(file, record, index)
+            return draft.image, draft.id
+        return safe_name(strip_prefix(image)), str(record.get("id", index))
 
     # Pictures
 
@@ -260,11 +273,11 @@ class IrtdRelease:
         if self.root.is_dir():
             folder = self._folder
             mounts.append(Mount("", folder))
-            mounts += [Mount("", folder, base) for base in ("Data4MLLM", "reid_datasets") if folder.has_folder(base)]
+            mounts += [Mount("", folder, base) for base in ("Data4MLLM", "reid_datasets") if has_folder(folder, base)]
             mosaics = self.root / "reid_datasets.zip"
             if mosaics.is_file():
                 archive = open_container(mosaics)
-                mounts += [Mount("", archive, base) for base in ("", *archive.root_folders())]
+                mounts += [Mount("", archive, base) for base in dict.fromkeys(("", common_folder(archive)))]
         return tuple(mounts)
 
     @cached_property

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.releases.containers import Container, FolderContainer, open_container
+from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.spec import read_table
 
-__all__ = ["ImageResolver", "Layout", "Located", "Mount", "mounts_from_options", "read_layouts"]
+__all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -185,9 +185,9 @@ class ImageResolver:
         for index, mount in enumerate(self.mounts):
             for candidate in _candidates(layout, mount.prefix):
                 path = posixpath.join(mount.base, candidate) if candidate else mount.base
-                if not mount.container.has_folder(path):
+                if not has_folder(mount.container, path):
                     continue
-                identity = mount.container.identity(path)
+                identity = _identity(mount.container, path)
                 if identity not in seen:
                     seen.add(identity)
                     yield _Place(index, path)
@@ -221,7 +221,7 @@ class ImageResolver:
         stems = self._stems.get(place)
         if stems is None:
             stems = self._stems[place] = {}
-            for file in self.mounts[place.mount].container.files_in(place.folder):
+            for file in self.mounts[place.mount].container.folder(place.folder):
                 stem, suffix = posixpath.splitext(file)
                 if suffix.lower() in IMAGE_SUFFIXES:
                     stems.setdefault(stem, []).append(file)
@@ -229,6 +229,20 @@ class ImageResolver:
 
     def _describe(self, place: _Place, member: str) -> str:
         return f"{self.mounts[place.mount].container.label}/{member}"
+
+
+def has_folder(container: Container, name: str) -> bool:
+    """Whether a container has a folder; on disk this lists nothing."""
+    if isinstance(container, FolderContainer):
+        return (container.path / name).is_dir()
+    return bool(container.folder(name) or container.folders(name))
+
+
+def _identity(container: Container, folder: str) -> tuple[str, ...]:
+    """The same for two ways to one folder, such as a link inside the release."""
+    if isinstance(container, FolderContainer):
+        return (os.path.realpath(container.path / folder),)
+    return (os.path.realpath(container.path), folder)
 
 
 def _below(layout: Layout, rest: str) -> Layout:
@@ -288,9 +302,9 @@ def mounts_from_options(images: Mapping[str, str | os.PathLike[str]], known_dirs
         mounts.append(Mount(prefix, container))
         if not isinstance(container, FolderContainer):
             # An archive made of one folder is opened at that folder as well.
-            roots = container.root_folders()
-            if len(roots) == 1:
-                mounts.append(Mount(prefix, container, roots[0]))
+            root = common_folder(container)
+            if root:
+                mounts.append(Mount(prefix, container, root))
     return tuple(mounts)
 
 

@@ -1,0 +1,180 @@
+"""The command line: parses arguments, calls one function each, prints what it returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from irtd_datasets import report
+from irtd_datasets.catalog import DATASETS, open_release, spec
+from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError
+from irtd_datasets.examples.release import ReleaseOptions, absolute_options
+from irtd_datasets.version import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="irtd",
+    help="IR-TD, MMRS-1M and RS-GPT4V as Hugging Face datasets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
+Dataset = Annotated[str, typer.Argument(help=f"Name of the dataset: {', '.join(DATASETS)}.", metavar="DATASET")]
+Release = Annotated[
+    Path | None,
+    typer.Option("--release", help="Folder of the release. Default: the folder that <DATASET>_DATA_DIR names."),
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--images", metavar="NAME=PATH", help="Where pictures lie: a released folder and a folder, zip or tar. Repeatable."
+    ),
+]
+OnDefect = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on-defect",
+        metavar="[CODE=]flag|drop|error",
+        help="What to do with rows that have a wrong label, or with one issue code. Default: flag. Repeatable.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_(
+    dataset: Annotated[str | None, typer.Argument(help="Show one dataset only.")] = None,
+    fields: Annotated[bool, typer.Option("--fields", help="Show the columns instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show datasets, configs, tasks, released counts, what is not released, terms, and how to get the data."""
+    names = [dataset] if dataset else list(DATASETS)
+    specs = [spec(name) for name in names]
+    if as_json:
+        _print_json(report.fields_as_list() if fields else [report.spec_as_dict(one) for one in specs])
+    elif fields:
+        report.show_fields()
+    else:
+        for one in specs:
+            report.show_spec(one)
+
+
+@app.command()
+def doctor(dataset: Dataset, release: Release = None, images: Images = None, as_json: Json = False) -> None:
+    """Show what a release has, what it lacks, and how many rows of each config can be built."""
+    from irtd_datasets.examples.doctor import examine
+
+    diagnosis = examine(open_release(dataset, _options(dataset, release, images, None)))
+    if as_json:
+        _print_json(diagnosis.as_dict())
+    else:
+        report.show_diagnosis(diagnosis)
+
+
+@app.command()
+def build(
+    dataset: Dataset,
+    configs: Annotated[list[str], typer.Argument(help="Configs to build, such as instruct or instruct-grounding.")],
+    release: Release = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Dataset folder to write. Default: ./DATASET.")] = None,
+    images: Images = None,
+    on_defect: OnDefect = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
+    from irtd_datasets.build.engine import build as run
+
+    options = _options(dataset, release, images, on_defect)
+    try:
+        with report.progress(silent=quiet or as_json) as progress:
+            result = run(dataset, configs, options, out or Path(dataset), workers=workers, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo("irtd: interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        _print_json(report.build_as_dict(result))
+    else:
+        report.show_build(result)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to put the sample release and what is built from it.")] = Path(
+        "irtd-demo"
+    ),
+    rows: Annotated[int, typer.Option("--rows", min=24, help="Records of the sample release, about.")] = 200,
+    quiet: Quiet = False,
+) -> None:
+    """Make a small release, build it, load it, stream it, and show it: the main job with no data at hand."""
+    from irtd_datasets.demo import run_demo
+
+    run_demo(folder, rows=rows, quiet=quiet)
+
+
+def _options(
+    dataset: str, release: Path | None, images: list[str] | None, on_defect: list[str] | None
+) -> ReleaseOptions:
+    root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
+    declared = spec(dataset)
+    if not root:
+        raise UnknownNameError(
+            "no release given",
+            remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
+            "get it; `irtd demo` needs none.",
+        )
+    return absolute_options(root, _pairs(images or [], "--images"), _actions(on_defect or []))
+
+
+def _pairs(items: list[str], option: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not equals:
+            name, path = "", item
+        if name in pairs:
+            raise UnknownNameError(f"{option} is given twice for {name!r}", remedy="Give each name once.")
+        pairs[name] = path
+    return pairs
+
+
+def _actions(items: list[str]) -> dict[str, str]:
+    return {(code if equals else "*"): (action if equals else item) for item in items for code, equals, action in [item.partition("=")]}
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is a message, not a traceback.
+
+    Exit codes: 0 done, 1 the input or the output has a problem, 2 wrong usage, 130 interrupted.
+    """
+    try:
+        app(standalone_mode=True)
+    except IrtdDatasetsError as error:
+        typer.echo(f"irtd: {error}", err=True)
+        sys.exit(2 if isinstance(error, UnknownNameError) else 1)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `irtd list | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,169 @@
+"""What a release has and what it lacks: which files, which pictures, which configs can be built with how many rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.errors import AmbiguousImageError, IrtdDatasetsError
+from irtd_datasets.examples.reading import scan_file
+from irtd_datasets.examples.tally import Tally
+
+if TYPE_CHECKING:
+    from irtd_datasets.examples.release import Release
+    from irtd_datasets.spec import SubsetSpec, TaskSpec
+
+__all__ = ["Diagnosis", "FileReport", "FolderReport", "examine"]
+
+EXAMPLES_KEPT = 3
+
+
+@dataclass(slots=True)
+class FileReport:
+    """An annotation file.
+
+    Attributes:
+        where: Where it lies; empty when it is not there.
+        released: Records in the released file; None where nothing was released.
+        records: Records found.
+        repairs: Repairs of its form.
+        problem: Why it cannot be read; empty when it can.
+        rows: Rows that can be built, as far as names tell; pictures that come as a stream count as there.
+        streamed: Where its pictures come from when they come as a stream; else empty.
+    """
+
+    subset: str
+    task: str
+    file: str
+    where: str
+    released: int | None
+    records: int = 0
+    repairs: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
+    rows: int = 0
+    streamed: str = ""
+
+
+@dataclass(slots=True)
+class FolderReport:
+    """Pictures of one folder, as the records name it.
+
+    Attributes:
+        needed: Distinct pictures that records name.
+        found: Of these, found.
+        places: Where they were found, with counts.
+        notes: How they were found when not under their released names, with counts.
+        missing: A few names that were not found.
+        ambiguous: A few names with several candidates, each with its candidates.
+        ambiguous_count: How many there are.
+    """
+
+    folder: str
+    needed: int = 0
+    found: int = 0
+    places: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    missing: list[str] = field(default_factory=list)
+    ambiguous: list[str] = field(default_factory=list)
+    ambiguous_count: int = 0
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """Everything `examine` found."""
+
+    dataset: str
+    root: str
+    files: list[FileReport]
+    folders: list[FolderReport]
+    configs: dict[str, int]
+    unknown_files: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def examine(release: Release) -> Diagnosis:
+    """Look at a release without reading any picture.
+
+    Args:
+        release: The opened release.
+    """
+    files: list[FileReport] = []
+    folders: dict[str, FolderReport] = {}
+    unknown: list[str] = []
+    for subset in release.spec.subsets:
+        search = _Search(release, subset, folders)
+        files += [_examine_task(release, subset, task, search) for task in subset.tasks]
+        unknown += release.unknown_files(subset)
+    rows = {(report.subset, report.task): report.rows for report in files}
+    configs = {
+        name: sum(rows[subset.name, task.task] for task in tasks)
+        for name, (subset, tasks) in release.spec.configs.items()
+    }
+    return Diagnosis(release.spec.name, release.options.root, files, list(folders.values()), configs, unknown)
+
+
+def _examine_task(release: Release, subset: SubsetSpec, task: TaskSpec, search: _Search) -> FileReport:
+    report = FileReport(subset.name, task.task, task.file, "", task.records)
+    try:
+        file = release.file(subset, task)
+        if file is None:
+            return report
+        report.where = file.where
+        tally = Tally()
+        images = Counter(scanned.image for scanned in scan_file(release, file, tally))
+        report.records = tally.found
+        report.repairs = dict(tally.repairs)
+        stream = release.stream(subset)
+        if stream is not None:
+            report.streamed = stream.label
+            report.rows = sum(images.values())
+        else:
+            report.rows = sum(count for image, count in images.items() if search.finds(image))
+    except IrtdDatasetsError as error:
+        report.problem = str(error)
+    return report
+
+
+class _Search:
+    """Looks each picture of a subset up once, whatever number of tasks name it."""
+
+    def __init__(self, release: Release, subset: SubsetSpec, folders: dict[str, FolderReport]) -> None:
+        self._resolver = release.resolver(subset)
+        self._folders = folders
+        self._found: dict[str, bool] = {}
+
+    def finds(self, image: str) -> bool:
+        if image not in self._found:
+            self._found[image] = self._look_up(image)
+        return self._found[image]
+
+    def _look_up(self, image: str) -> bool:
+        folder = image.rpartition("/")[0]
+        # Sequences of one source are reported under the folder that the layout table names.
+        layouts = self._resolver.layouts
+        named = next((known for known in layouts if folder == known or folder.startswith(known + "/")), folder)
+        report = self._folders.setdefault(named, FolderReport(named))
+        report.needed += 1
+        try:
+            located = self._resolver.resolve(image)
+        except AmbiguousImageError as error:
+            report.ambiguous_count += 1
+            if len(report.ambiguous) < EXAMPLES_KEPT:
+                report.ambiguous.append(f"{image}: {error.problem}")
+            return False
+        if located is None:
+            if len(report.missing) < EXAMPLES_KEPT:
+                report.missing.append(image)
+            return False
+        report.found += 1
+        mount = self._resolver.mounts[located.mount]
+        report.places[f"{mount.container.path}/{located.member.rpartition('/')[0]}".rstrip("/")] += 1
+        if located.note:
+            report.notes["under another file name"] += 1
+        if located.transform:
+            report.notes[f"transform {located.transform}"] += 1
+        return True

@@ -1,0 +1,247 @@
+"""What the command line shows: tables and progress."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from irtd_datasets.build.progress import Progress
+from irtd_datasets.schema import FIELDS
+
+if TYPE_CHECKING:
+    from irtd_datasets.build.engine import BuildReport
+    from irtd_datasets.build.ledger import Ledger
+    from irtd_datasets.examples.doctor import Diagnosis
+    from irtd_datasets.spec import DatasetSpec
+
+__all__ = [
+    "build_as_dict",
+    "fields_as_list",
+    "progress",
+    "show_build",
+    "show_diagnosis",
+    "show_fields",
+    "show_ledger",
+    "show_spec",
+    "spec_as_dict",
+]
+
+
+def _console() -> Console:
+    # Made at each use: tests and notebooks swap standard output. Without a terminal nothing is cut to 80 columns.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _table(*head: str, title: str = "") -> Table:
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in head:
+        numeric = name in {"records", "released", "found", "needed", "kept", "picture missing", "not here", "rows"}
+        table.add_column(name, overflow="fold", justify="right" if numeric else "left")
+    return table
+
+
+def _count(value: int | None) -> str:
+    return "not released" if value is None else f"{value:,}"
+
+
+def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
+    """A dataset's declaration as plain values."""
+    values = asdict(spec)
+    values["configs"] = {
+        name: {"split": subset.split, "tasks": [task.task for task in tasks]}
+        for name, (subset, tasks) in spec.configs.items()
+    }
+    return values
+
+
+def fields_as_list() -> list[dict[str, str]]:
+    """The columns as plain values."""
+    return [{"name": field.name, "type": field.describe_type(), "meaning": field.doc} for field in FIELDS.values()]
+
+
+def show_spec(spec: DatasetSpec) -> None:
+    """Print one dataset: configs, tasks, counts, what is missing, terms, how to get it."""
+    console = _console()
+    console.print(f"[bold]{spec.name}[/bold]  {spec.title} {spec.version}: {spec.summary}")
+    console.print(f"{spec.paper}  {spec.homepage}")
+    table = _table("config", "split", "task", "annotation file", "released")
+    for subset in spec.subsets:
+        own, *per_task = subset.config_names()
+        table.add_row(own, subset.split, "all" if per_task else subset.tasks[0].task, "", _count(subset.records))
+        for name, task in zip(per_task, subset.tasks if per_task else (), strict=True):
+            table.add_row(f"  {name}", subset.split, task.task, task.file, _count(task.records))
+    console.print(table)
+    for subset in spec.subsets:
+        console.print(f"[bold]{subset.name}[/bold]: {subset.available}")
+    console.print("[bold]Not released[/bold]: " + "; ".join(spec.not_released) + ".")
+    console.print(f"[bold]Terms[/bold]: {spec.licence} {spec.terms}")
+    console.print("[bold]How to get it[/bold]")
+    for step in spec.obtain:
+        console.print(f"  - {step}")
+
+
+def show_fields() -> None:
+    """Print the columns of the schema."""
+    table = _table("field", "type", "meaning")
+    for field in FIELDS.values():
+        table.add_row(field.name, field.describe_type(), field.doc)
+    _console().print(table)
+
+
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print what a release has and lacks."""
+    console = _console()
+    console.print(f"[bold]{diagnosis.dataset}[/bold] release at {diagnosis.root}")
+    table = _table("annotation file", "config", "records", "released", "where", title="Annotation files")
+    for file in diagnosis.files:
+        if file.where or file.released is not None or file.problem:
+            repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
+            where = file.where or "not here"
+            name = f"{file.subset}-{file.task}"
+            table.add_row(file.file, name, f"{file.records:,}", _count(file.released), where + repairs)
+    console.print(table)
+    for file in diagnosis.files:
+        if file.streamed:
+            console.print(f"Pictures of {file.subset}: {file.streamed}, read as one stream when built")
+    if diagnosis.folders:
+        table = _table("pictures of", "found", "needed", "where", title="Pictures")
+        for folder in diagnosis.folders:
+            where = ", ".join(f"{place} ({count:,})" for place, count in folder.places.most_common(3))
+            notes = "".join(f"; {note} ({count:,})" for note, count in folder.notes.items())
+            table.add_row(folder.folder, f"{folder.found:,}", f"{folder.needed:,}", (where or "nowhere") + notes)
+        console.print(table)
+    table = _table("config", "rows", title="Can be built")
+    for name, rows in diagnosis.configs.items():
+        if rows:
+            table.add_row(name, f"{rows:,}")
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("No config can be built from what is here.")
+    for file in diagnosis.files:
+        if file.problem:
+            console.print(f"[red]problem[/red] {file.problem}", markup=True)
+    for folder in diagnosis.folders:
+        if folder.ambiguous:
+            console.print(f"[red]ambiguous[/red] {folder.ambiguous_count} pictures of {folder.folder}, such as")
+            for line in folder.ambiguous:
+                console.print(f"  {line}", markup=False)
+    if any(not folder.found for folder in diagnosis.folders):
+        console.print(
+            "Pictures that lie elsewhere: --images FOLDER=PATH, with a folder of the table and the path of a folder, zip "
+            "or tar.",
+            markup=False,
+        )
+    if diagnosis.unknown_files:
+        console.print(f"Not known, ignored: {', '.join(diagnosis.unknown_files)}", markup=False)
+
+
+def build_as_dict(report: BuildReport) -> dict[str, Any]:
+    """What a build did, as plain values."""
+    return {
+        "folder": str(report.folder),
+        "rows": report.rows,
+        "shards_written": report.written,
+        "shards_reused": report.reused,
+        "ledger": report.ledger.as_dict(),
+    }
+
+
+def show_build(report: BuildReport) -> None:
+    """Print the ledger of a build and where its result lies."""
+    show_ledger(report.ledger)
+    reused = f", {report.reused} taken over from an earlier run" if report.reused else ""
+    _console().print(
+        f"{sum(report.rows.values()):,} rows in {report.written + report.reused} shards{reused}: {report.folder}",
+        markup=False,
+    )
+
+
+def show_ledger(ledger: Ledger) -> None:
+    """Print what became of every record."""
+    console = _console()
+    head = ("file", "released", "kept", "picture missing", "dropped", "not here", "rows with an issue")
+    table = _table(*head, title="Ledger")
+    for line in ledger.lines:
+        tally = line.tally
+        if tally is None:
+            table.add_row(line.file, _count(line.released), "", "", "", f"{line.absent:,}", "")
+            continue
+        found = "" if line.released in (None, tally.found) else f" (found {tally.found:,})"
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
+        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
+        table.add_row(
+            line.file,
+            _count(line.released) + found,
+            f"{tally.kept:,}",
+            f"{tally.image_missing:,}",
+            dropped,
+            "",
+            flagged,
+        )
+    totals = ledger.totals()
+    table.add_section()
+    table.add_row(
+        "sum",
+        f"{totals['released']:,}",
+        f"{totals['kept']:,}",
+        f"{totals['image_missing']:,}",
+        f"{totals['dropped']:,}",
+        f"{totals['absent']:,}",
+        "",
+    )
+    console.print(table)
+    for line in ledger.lines:
+        if line.tally is not None and line.tally.messages:
+            lost = sum(line.tally.dropped.values())
+            console.print(f"Left out of {line.file}:")
+            for message in line.tally.messages:
+                console.print(f"  {message}", markup=False)
+            if lost > len(line.tally.messages):
+                console.print(f"  and others, {lost:,} records in all")
+    if ledger.unknown_files:
+        console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}", markup=False)
+
+
+class _BarProgress(Progress):
+    """Shows a build's stages and bytes on standard error."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=None)
+
+    def stage(self, text: str) -> None:
+        self._bars.update(self._task, description=text)
+
+    def total(self, bytes_: int) -> None:
+        self._bars.update(self._task, total=bytes_ or None)
+
+    def advance(self, bytes_: int) -> None:
+        self._bars.advance(self._task, bytes_)
+
+
+@contextlib.contextmanager
+def progress(*, silent: bool) -> Iterator[Progress]:
+    """Progress on standard error, or none; quiet by itself where standard error is no terminal."""
+    console = Console(stderr=True)
+    if silent or not console.is_terminal:
+        yield Progress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        yield _BarProgress(bars)
