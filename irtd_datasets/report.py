@@ -106,8 +106,7 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
         if file.where or file.released is not None or file.problem:
             repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
             where = file.where or "not here"
-            name = f"{file.subset}-{file.task}"
-            table.add_row(file.file, name, f"{file.records:,}", _count(file.released), where + repairs)
+            table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
     console.print(table)
     for file in diagnosis.files:
         if file.streamed:

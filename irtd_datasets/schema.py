@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BOX_FRAMES",
     "FIELDS",
+    "IMAGE_FIELDS",
     "MODALITIES",
     "TASKS",
     "Field",
@@ -169,6 +170,10 @@ _FIELDS = (
 )
 
 FIELDS: dict[str, Field] = {field.name: field for field in _FIELDS}
+
+
+IMAGE_FIELDS = tuple(name for name, field in FIELDS.items() if field.type == _IMAGE)
+"""Names of the columns that hold pictures."""
 
 
 def _arrow_type(node: Any) -> pa.DataType:  # noqa: ANN401 - see _describe

@@ -78,7 +78,11 @@ class SubsetSpec:
         """
         if len(self.tasks) == 1:
             return (self.name,)
-        return (self.name, *(f"{self.name}-{task.task}" for task in self.tasks))
+        return (self.name, *(self.config_of(task) for task in self.tasks))
+
+    def config_of(self, task: TaskSpec) -> str:
+        """Name of the smallest config that shows a task."""
+        return self.name if len(self.tasks) == 1 else f"{self.name}-{task.task}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class BuiltTask:
     @property
     def bytes_on_disk(self) -> int:
         """Size of all shard files."""
-        return sum(shard.summary.bytes_on_disk for shard in self.shards)
+        return sum(shard.summary.size for shard in self.shards)
 
     def tally(self) -> Tally:
         """What became of all its records."""
@@ -201,13 +201,13 @@ class DatasetFolder:
         if result is not None and result.fingerprint == fingerprint:
             # An earlier run may have been killed while it put shards into place.
             placed = sorted((self.path / subset.name / task.task).glob(f"*-{index:05d}-of-*.parquet"))
-            if any(_size(path) == result.summary.bytes_on_disk for path in (staged, *placed)):
+            if any(_size(path) == result.summary.size for path in (staged, *placed)):
                 return result
         for built in self.tasks():
             if (built.subset, built.task) == (subset.name, task.task) and index < len(built.shards):
                 file = self.path / built.subset / built.task / built.shard_names()[index]
                 shard = built.shards[index]
-                if shard.fingerprint == fingerprint and _size(file) == shard.summary.bytes_on_disk:
+                if shard.fingerprint == fingerprint and _size(file) == shard.summary.size:
                     return shard
         return None
 
@@ -216,7 +216,7 @@ class DatasetFolder:
         for built in self.tasks():
             if (built.subset, built.task, built.fingerprint) == (subset.name, task.task, fingerprint):
                 files = [self.path / built.subset / built.task / name for name in built.shard_names()]
-                sizes = [shard.summary.bytes_on_disk for shard in built.shards]
+                sizes = [shard.summary.size for shard in built.shards]
                 if [_size(file) for file in files] == sizes:
                     return built
         return None
@@ -284,10 +284,10 @@ class DatasetFolder:
             staged = self.staging / task.subset / task.task / f"shard-{index:05d}.parquet"
             if staged.exists():
                 os.replace(staged, folder / name)
-            elif _size(folder / name) != task.shards[index].summary.bytes_on_disk:
+            elif _size(folder / name) != task.shards[index].summary.size:
                 # Placed by a run that was killed, under a name with another count of shards.
                 for other in folder.glob(f"*-{index:05d}-of-*.parquet"):
-                    if _size(other) == task.shards[index].summary.bytes_on_disk:
+                    if _size(other) == task.shards[index].summary.size:
                         os.replace(other, folder / name)
         if folder.is_dir():
             for stale in folder.glob("*.parquet"):

@@ -13,12 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.build.image_column import ImageBatch, ImageColumn
+from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
 from irtd_datasets.catalog import open_release, spec
 from irtd_datasets.examples.reading import DefectPolicy, with_suffix
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
 from irtd_datasets.examples.tally import Tally
-from irtd_datasets.schema import FIELDS, arrow_schema, hub_metadata
+from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema, hub_metadata
 
 if TYPE_CHECKING:
     from irtd_datasets.build.plan import ShardJob
@@ -128,13 +130,17 @@ def _draft(release: Release, file: AnnotationFile, line: bytes) -> Draft:
 
 def write_groups(row_groups: Iterable[RowGroup], target: Path) -> ShardSummary:
     """Write row groups into one shard, which appears only when it is whole."""
-    columns = [name for name in FIELDS if name != "image"]
-    with ShardWriter(target, arrow_schema(metadata=False), metadata=hub_metadata()) as writer:
+    columns = [name for name in FIELDS if name not in IMAGE_FIELDS]
+    with ShardWriter(target, arrow_schema(metadata=False), features=hub_metadata()) as writer:
         for group in row_groups:
+            batch = ImageBatch.from_images(group.pictures, group.names)
             writer.write(
-                {name: [row[name] for row in group.rows] for name in columns},
-                pictures=group.pictures,
-                picture_of=group.picture_of,
-                paths=[row["image"]["path"] for row in group.rows],
+                EncodedGroup(
+                    [{name: row[name] for name in columns} for row in group.rows],
+                    {
+                        "image": ImageColumn.of(batch, group.picture_of),
+                        "visible": ImageColumn.null(len(group.rows)),
+                    },
+                )
             )
     return writer.summary

@@ -26,6 +26,7 @@ class FileReport:
     Attributes:
         where: Where it lies; empty when it is not there.
         released: Records in the released file; None where nothing was released.
+        config: The smallest config that shows it.
         records: Records found.
         repairs: Repairs of its form.
         problem: Why it cannot be read; empty when it can.
@@ -38,6 +39,7 @@ class FileReport:
     file: str
     where: str
     released: int | None
+    config: str
     records: int = 0
     repairs: dict[str, int] = field(default_factory=dict)
     problem: str = ""
@@ -107,7 +109,7 @@ def examine(release: Release) -> Diagnosis:
 
 
 def _examine_task(release: Release, subset: SubsetSpec, task: TaskSpec, search: _Search) -> FileReport:
-    report = FileReport(subset.name, task.task, task.file, "", task.records)
+    report = FileReport(subset.name, task.task, task.file, "", task.records, subset.config_of(task))
     try:
         file = release.file(subset, task)
         if file is None:

@@ -45,6 +45,13 @@ class _Ledger(Protocol):
     def lines(self) -> tuple[Any, ...]: ...
 
 
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors: the features stand in full under each config, as every reader of cards expects."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 - the base class's signature
+        return True
+
+
 def prose(name: str) -> str:
     """The part of a card that is written by hand.
 
@@ -80,7 +87,7 @@ def render_card(spec: DatasetSpec, tasks: Sequence[_Task], ledger: _Ledger) -> s
         ledger: What became of every record.
     """
     configs = configs_of(spec, tasks)
-    header = yaml.safe_dump(_metadata(spec, tasks, configs), sort_keys=False, allow_unicode=True, width=10_000)
+    header = yaml.dump(_metadata(spec, tasks, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000)
     parts = [
         f"---\n{header}---",
         prose(spec.name),
