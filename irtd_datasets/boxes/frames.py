@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_DECIMALS",
+    "AxisMaps",
     "Boxes",
     "Filtered",
     "Frame",
@@ -123,6 +124,8 @@ def as_frame(frame: Frame | str) -> Frame:
         >>> as_frame("per_mille")
         <Frame.PER_MILLE: 'per_mille'>
     """
+    if type(frame) is Frame:
+        return frame
     try:
         return Frame(frame)
     except ValueError:

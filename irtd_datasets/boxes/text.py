@@ -19,6 +19,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from irtd_datasets.boxes.frames import (
@@ -34,6 +35,11 @@ from irtd_datasets.errors import AnnotationError, BoxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
+
+    from irtd_datasets.boxes.frames import AxisMaps
+
+    _Move: TypeAlias = Callable[[tuple[float, ...]], tuple[float, ...]]
 
 __all__ = [
     "BOX_PROBLEMS",
@@ -69,12 +75,17 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 # `[^<]` and `[^\[\]<]` keep the scan linear: no text makes it go back over what it has read.
 _PLACE = re.compile(r"<(box|pos)>([^<]*)(</\1>)?|\[([^\[\]<]*)(\])?")
+_CLEAN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_CLEAN_BOX = r"N(?:, ?N){3}(?:(?:, ?N){4})?".replace("N", _CLEAN_NUMBER.pattern)
+_CLEAN = re.compile(rf"{_CLEAN_BOX}(?:; ?{_CLEAN_BOX})*")
+_MINUS_ZERO = re.compile(r"-(0(?:\.0*)?)(?![0-9.])")
 _INNER = re.compile(r"[\[(]([^\[\]()]*)([\])])?")
-_TAGGED_LABEL = re.compile(r"<(p|ref)>([^<>]*)</\1>\s*(?:(?:is|are)\s+)?(?:(?:at|in|on)\s*)?[:,]?\s*\Z")
+_TAGGED_LABEL = re.compile(r"<(p|ref)>([^<>]*)</\1>\s*(?:(?:is|are)\s+)?(?:at|in|on)?\s*[:,]?\Z")
 _ANY_TAGGED_LABEL = re.compile(r"<(p|ref)>([^<>]*)</\1>")
 _BLANKS = " \t\r\n,;"
 _STRAY = re.compile(r"[^\s,;\[\]()]+")
 _LIST_GOES_ON = re.compile(r"[\s\])]*(?:[,;]|and)?[\s\[(]*")
+_LIST_GAP = 16  # characters at most; the pattern above would go back and forth over a long run of blanks
 _OPENING = re.compile(r"\[\[?|<")
 _LOOK_BACK = 200  # characters before a bracket in which its label is looked for
 
@@ -105,8 +116,8 @@ _COUNT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PROSE_LABEL = re.compile(
-    r"(?:\A|[\].:!?\n])\s*,?\s*(?:and\s+)?(?:there\s+(?:is|are)\s+)?(?:also\s+)?(?:the\s+)?"
-    r"(?P<label>[\w'/-]+(?:[ ][\w'/-]+){0,4}?)\s*(?:\s(?:at|in))?\s*,?\s*\Z",
+    r"(?:\A|[\].:!?]) ?,? ?(?:and )?(?:there (?:is|are) )?(?:also )?(?:the )?"
+    r"(?P<label>[\w'/-]+(?: [\w'/-]+){0,4}?)(?: (?:at|in))? ?,?\Z",
     re.IGNORECASE,
 )
 _PROSE_WORDS = frozenset(
@@ -416,26 +427,70 @@ def rewrite_text(  # noqa: PLR0913, PLR0917 - the last four belong together, and
         >>> rewrite_text("a ship [0.16, 0.18, 0.25, 0.24].", "square_unit", "per_mille", 640, 512).text
         'a ship [160, 100, 250, 175].'
     """
+    return _rewriter(source, target, width, height, decimals)(text)
+
+
+def _rewriter(
+    source: Frame | str, target: Frame | str, width: int, height: int, decimals: int | None
+) -> Callable[[str], RewrittenText]:
     source, target = as_frame(source), as_frame(target)
     decimals = check_decimals(target, decimals)
     move = _mover(source, target, width, height)
-    if source is target or ("[" not in text and "<" not in text):
-        return RewrittenText(text, 0, 0, ())
-    cut = is_cut(target, decimals)
+    if source is target:
+        return _leave
+    return partial(_rewrite, move=move, decimals=decimals, cut=is_cut(target, decimals))
+
+
+def _leave(text: str) -> RewrittenText:
+    return RewrittenText(text, 0, 0, ())
+
+
+def _rewrite(text: str, *, move: _Move, decimals: int, cut: bool) -> RewrittenText:
+    if "[" not in text and "<" not in text:
+        return _leave(text)
     parts: list[str] = []
     unreadable: list[Problem] = []
     numbers = boxes = position = 0
-    for group in _groups(text):
-        values, code = _values(text, group)
-        if code in _UNREADABLE:
-            unreadable.append(Problem(code, group.start, group.end, text[group.start : group.end]))
+    for match in _PLACE.finditer(text):
+        if quick := _rewrite_clean(match, move, decimals, cut=cut):
+            parts += (text[position : match.start(4)], quick.text)
+            position = match.end(4)
+            numbers += quick.numbers
+            boxes += quick.boxes
             continue
-        for (start, end), value in zip(group.fields, move(values), strict=True):
-            parts += (text[position:start], format_coordinate(value, decimals, cut=cut))
-            position = end
-        numbers += len(values)
-        boxes += 1
+        for group in _groups_of(text, match, 0):
+            values, code = _values(text, group)
+            if code in _UNREADABLE:
+                unreadable.append(Problem(code, group.start, group.end, text[group.start : group.end]))
+                continue
+            for (start, end), value in zip(group.fields, move(values), strict=True):
+                parts += (text[position:start], format_coordinate(value, decimals, cut=cut))
+                position = end
+            numbers += len(values)
+            boxes += 1
     return RewrittenText("".join([*parts, text[position:]]), numbers, boxes, tuple(unreadable))
+
+
+def _rewrite_clean(match: re.Match[str], move: _Move, decimals: int, *, cut: bool) -> RewrittenText | None:
+    """Rewrite a whole bracket at once when nothing in it needs a second look, which is the common case."""
+    content = match[4]
+    if not match[5] or not _CLEAN.fullmatch(content):
+        return None
+    values = tuple(map(float, content.replace(";", ",").split(",")))
+    boxes = content.count(";") + 1
+    if len(values) != 4 * boxes and "." not in content:
+        return None  # eight whole numbers can be four with decimal commas
+    moved = move(values)
+    if cut:
+        strings = tuple(format_coordinate(value, decimals, cut=True) for value in moved)
+        new = _CLEAN_NUMBER.sub("%s", content) % strings
+    else:
+        new = _CLEAN_NUMBER.sub(f"%.{decimals}f", content) % moved
+    if "-" in new:
+        new = _MINUS_ZERO.sub(r"\1", new)
+    if "n" in new:
+        return None  # infinity
+    return RewrittenText(new, len(values), boxes, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,6 +542,7 @@ def rewrite_boxes(  # noqa: PLR0913, PLR0917 - as rewrite_text
     """
     out: list[dict[str, Any]] = []
     unreadable: list[tuple[int, Problem]] = []
+    rewrite = _rewriter(source, target, width, height, decimals)
     numbers = boxes = 0
     for index, message in enumerate(messages):
         content = message.get("content") if hasattr(message, "get") else None
@@ -496,7 +552,7 @@ def rewrite_boxes(  # noqa: PLR0913, PLR0917 - as rewrite_text
                 where=f"message {index}",
                 remedy="Pass messages as a list of {'role': ..., 'content': text}.",
             )
-        new = rewrite_text(content, source, target, width, height, decimals)
+        new = rewrite(content)
         out.append({**message, "content": new.text})
         numbers += new.numbers
         boxes += new.boxes
@@ -520,16 +576,23 @@ class _Group(NamedTuple):
 def _groups(text: str) -> Iterator[_Group]:
     bracket = 0
     for match in _PLACE.finditer(text):
-        tag = match[1] or ""
-        if tag:
-            found = list(_tagged_groups(match))
-        elif _is_box_like(text, match):
-            found = list(_split(match[4], match.start(4), match[5] is not None))
-        else:
-            continue
-        for start, end, fields, closed in found:
-            yield _Group(tag, start, end, fields, bracket, match.start(), match.end(), closed)
+        found = _groups_of(text, match, bracket)
+        yield from found
         bracket += bool(found)
+
+
+def _groups_of(text: str, match: re.Match[str], bracket: int) -> list[_Group]:
+    tag = match[1] or ""
+    if tag:
+        found = _tagged_groups(match)
+    elif _is_box_like(text, match):
+        found = _split(match[4], match.start(4), match[5] is not None)
+    else:
+        return []
+    return [
+        _Group(tag, start, end, fields, bracket, match.start(), match.end(), closed)
+        for start, end, fields, closed in found
+    ]
 
 
 _Raw = tuple[int, int, list[tuple[int, int]], bool]
@@ -647,7 +710,8 @@ class _LabelledList:
 def _open_bracket(text: str, group: _Group, lists: list[_LabelledList]) -> None:
     where = (group.bracket_start, group.bracket_end)
     previous = lists[-1].brackets[-1][1] if lists else 0
-    if lists and _LIST_GOES_ON.fullmatch(text, previous, group.bracket_start):
+    is_near = group.bracket_start - previous <= _LIST_GAP
+    if lists and is_near and _LIST_GOES_ON.fullmatch(text, previous, group.bracket_start):
         lists[-1].brackets.append(where)
     else:
         lists.append(_LabelledList(*_label_before(text, previous, group.bracket_start), [where]))
@@ -689,10 +753,11 @@ def _shape_problems(values: tuple[float, ...]) -> list[str]:
 
 
 def _label_before(text: str, previous: int, start: int) -> tuple[str, Label]:
-    before = text[max(previous, start - _LOOK_BACK) : start]
+    before = text[max(previous, start - _LOOK_BACK) : start].rstrip()
     if match := _TAGGED_LABEL.search(before):
         return match[2], read_label(match[2])
-    if match := _PROSE_LABEL.search(before):
+    # One line with single blanks: the pattern never meets a run of blanks to go back and forth over.
+    if match := _PROSE_LABEL.search(" ".join(before.rpartition("\n")[2].split())):
         raw = match["label"]
         words = read_label(raw).name.lower().split()
         if words and _PROSE_WORDS.isdisjoint(words) and not words[-1].isdecimal():
@@ -746,22 +811,23 @@ def _place_key(item: BoxSpan | PlacedObject, decimals: int) -> tuple[str, tuple[
     return item.kind, rounded
 
 
-def _mover(
-    source: Frame, target: Frame, width: int, height: int
-) -> Callable[[tuple[float, ...]], tuple[float, ...]]:
-    """Return what `convert` does, for single rows: they are too short to pay for an array."""
+def _mover(source: Frame, target: Frame, width: int, height: int) -> _Move:
+    """Return what `convert` does, for rows of any even length: they are too short to pay for an array."""
     width, height = check_size(width, "width"), check_size(height, "height")
     if source is target:
         return tuple
     one, two = axis_maps(source, width, height), axis_maps(target, width, height)
-    axes: list[tuple[Any, ...]] = [(one[i], one[i + 2], two[i], two[i + 2]) for i in (0, 1)]
-    base, new_base = one.base, two.base
+    base, new_base = float(one.base), float(two.base)
+    (extent_x, extent_y, pad_x, pad_y), (new_x, new_y, new_pad_x, new_pad_y) = _floats(one), _floats(two)
 
     def move(values: tuple[float, ...]) -> tuple[float, ...]:
-        out: list[float] = []
-        for index, value in enumerate(values):
-            extent, pad, new_extent, new_pad = axes[index & 1]
-            out.append((value * extent / base - pad + new_pad) / new_extent * new_base)
+        out = list(values)
+        out[::2] = [(x * extent_x / base - pad_x + new_pad_x) / new_x * new_base for x in values[::2]]
+        out[1::2] = [(y * extent_y / base - pad_y + new_pad_y) / new_y * new_base for y in values[1::2]]
         return tuple(out)
 
     return move
+
+
+def _floats(maps: AxisMaps) -> tuple[float, float, float, float]:
+    return float(maps.extent_x), float(maps.extent_y), float(maps.pad_x), float(maps.pad_y)
