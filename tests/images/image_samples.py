@@ -2,10 +2,11 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -130,20 +131,21 @@ def rgb16_tiff(size=(12, 10), orientation=None):
 
 
 def pillow_decodes(data):
-    """Whether Pillow decodes all pixels, with the settings that readers have by default."""
+    """Whether Pillow decodes pixels and EXIF, with the settings that readers have by default."""
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except Exception:  # noqa: BLE001
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+                image.getexif()
+        except Exception:  # noqa: BLE001 - plugins raise anything
+            return False
     return True
 
 
 def upright(data):
     """What `datasets` shows of the bytes: loaded, then turned as EXIF says."""
-    from PIL import ImageOps  # noqa: PLC0415
-
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         return ImageOps.exif_transpose(image)

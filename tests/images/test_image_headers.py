@@ -91,6 +91,7 @@ UNUSUAL = {
     "orientation in XMP, EXIF silent": after_start(
         JPEG, segment(0xE1, b"Exif\0\0" + exif()), segment(0xE1, XMP)
     ),
+    "EXIF without TIFF header": after_start(JPEG, segment(0xE1, b"Exif\0\0no TIFF header")),
     "two EXIF segments": after_start(
         JPEG, segment(0xE1, b"Exif\0\0" + exif(6)), segment(0xE1, b"Exif\0\0" + exif(3))
     ),
