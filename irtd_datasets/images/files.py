@@ -758,7 +758,8 @@ def _change_pixels(
         if changed is image:
             return PreparedImage(data, info.width, info.height, info.bit_depth, info.mode, "", info)
         profile = image.info.get("icc_profile") if changed.mode == image.mode else None
-        stored, container = _encode(changed, profile)
+        plain = _plain(changed)
+        stored, container = _encode(plain, profile)
         steps = []
         if info.orientation != 1:
             steps.append(f"exif-orientation-{info.orientation} applied")
@@ -768,19 +769,27 @@ def _change_pixels(
         if frames > 1:
             steps.append(f"first of {frames} frames")
         note = ", ".join([*steps, f"stored as {container}"])
-        bit_depth = _PILLOW_DEPTHS.get(changed.mode, 8)
-    return PreparedImage(stored, *changed.size, bit_depth, changed.mode, note, info)
+        bit_depth = _PILLOW_DEPTHS.get(plain.mode, 8)
+    return PreparedImage(stored, *plain.size, bit_depth, plain.mode, note, info)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image without metadata but transparent colours; 16-bit grey in native order, as PNG wants it."""
+    if image.mode in {"I;16B", "I;16L", "I;16N"}:
+        plain = Image.fromarray(np.asarray(image).astype(np.uint16))
+    else:
+        plain = image.copy()
+    plain.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return plain
 
 
 def _encode(image: Image.Image, profile: bytes | None) -> tuple[bytes, str]:
-    """Encode without loss and with no metadata but the colour profile and a palette's transparency."""
-    plain = image.copy()
-    plain.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    """Encode without loss."""
     file = io.BytesIO()
-    if plain.mode in _PNG_CAN_HOLD:
-        plain.save(file, "PNG", icc_profile=profile)
+    if image.mode in _PNG_CAN_HOLD:
+        image.save(file, "PNG", icc_profile=profile)
         return file.getvalue(), "PNG"
-    plain.save(file, "TIFF", compression="tiff_adobe_deflate", icc_profile=profile)
+    image.save(file, "TIFF", compression="tiff_adobe_deflate", icc_profile=profile)
     return file.getvalue(), "TIFF"
 
 

@@ -100,7 +100,7 @@ UNUSUAL = {
     "trailing data": JPEG + b"a camera's own index",
     "16-bit quantization": encode(picture(), "JPEG", qtables=[[300] * 64], quality=1),
     "mpo": mpo(picture(), picture("RGB", (24, 16))),
-    "mpo turned": mpo(picture(), picture(), exif=exif(6)),
+    "mpo turned": mpo(picture(), picture(), exif=b"Exif\0\0" + exif(6)),
     "png eXIf": encode(picture(), "PNG", exif=exif(6)),
     "png eXIf behind the pixels": png_of_layout(8, 0, behind=[chunk(b"eXIf", exif(5))]),
     "png XMP": png_of_layout(
