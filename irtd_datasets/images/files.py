@@ -20,7 +20,7 @@ import threading
 import warnings
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -315,32 +315,42 @@ def _read_jpeg(view: bytes | memoryview) -> ImageInfo | _Doubt:
         notes = (_trailing(len(tail) - image_end),)
     if isinstance(found, _Doubt):
         return replace(found, notes=found.notes + notes) if notes else found
-    width, height, components, orientation, _ = found
+    if found.ask:
+        return _Doubt(found.ask, notes=notes)
+    width, height, components, orientation = found[:4]
     mode = _JPEG_MODES[components]
     if orientation >= 5:
         return ImageInfo("JPEG", mode, height, width, width, height, orientation, 8, components, notes)
     return ImageInfo("JPEG", mode, width, height, width, height, orientation, 8, components, notes)
 
 
-def _end_missing(view: bytes | memoryview, found: tuple[int, int, int, int, int] | _Doubt) -> _Doubt:
+def _end_missing(view: bytes | memoryview, found: _JpegHeader | _Doubt) -> _Doubt:
     missing = "no end-of-image marker at its end"
     if isinstance(found, _Doubt):
         return replace(found, decode=True, cut=True, notes=(*found.notes, missing))
-    end = bytes(view).find(_JPEG_END, found[4])
+    end = bytes(view).find(_JPEG_END, found.scan)
     if end < 0:
         return _suspicion(missing, cut=True)
     return _suspicion(_trailing(len(view) - end - 2))
 
 
-def _walk_jpeg_header(  # noqa: C901, PLR0912
-    view: bytes | memoryview,
-) -> tuple[int, int, int, int, int] | _Doubt:
-    """Walk to the first scan: width, height, components, orientation, and where the scan begins."""
+class _JpegHeader(NamedTuple):
+    width: int
+    height: int
+    components: int
+    orientation: int
+    scan: int  # where the first scan's data begin
+    ask: str  # why Pillow has to read the metadata; empty where it need not
+
+
+def _walk_jpeg_header(view: bytes | memoryview) -> _JpegHeader | _Doubt:  # noqa: C901, PLR0912
+    """Walk the marker segments up to the first scan."""
     # One function with many branches on purpose: it runs once per image, and each call inside costs a
     # twentieth of the total.
     frame: tuple[int, int, int] | None = None
     orientation: int | None = None  # None without EXIF, 0 where EXIF does not say
     xmp_orientation = False
+    ask = ""
     position = 2
     while True:
         if view[position] != 0xFF:
@@ -375,26 +385,26 @@ def _walk_jpeg_header(  # noqa: C901, PLR0912
             opening = view[start : start + 6]
             if opening == b"Exif\0\0":
                 if orientation is not None:
-                    return _Doubt("two EXIF segments")
+                    ask = "two EXIF segments"
                 orientation = _exif_orientation(view[start + 6 : position])
                 if orientation < 0:
-                    return _Doubt("an unusual EXIF segment")
+                    ask = "an unusual EXIF segment"
             elif opening == b"http:/" and b"tiff:Orientation" in bytes(view[start:position]):
                 xmp_orientation = True
         elif marker == 0xE2:
             opening = view[start : start + 4]
             if opening == b"MPF\0" or (opening == b"ICC_" and length < 16):
-                return _Doubt("several pictures or an unusual colour profile")
+                ask = "several pictures or an unusual colour profile"
         elif (marker == 0xE0 and length < 16) or (marker == 0xEE and length < 14) or marker == 0xED:
             # Pillow parses JFIF, Adobe and Photoshop segments, and refuses the file where they are cut short.
-            return _Doubt("application segments that need parsing")
+            ask = "application segments that need parsing"
     if len(view) <= position:
         return _suspicion("it ends within its header", cut=True)
     if frame is None or not frame[0] or not frame[1]:
         return _suspicion("no frame size before its first scan")
     if not orientation and xmp_orientation:  # EXIF goes first; XMP is asked where EXIF says nothing
-        return _Doubt("an orientation in XMP")
-    return (*frame, orientation or 1, position)
+        ask = "an orientation in XMP"
+    return _JpegHeader(*frame, orientation or 1, position, ask)
 
 
 def _exif_orientation(exif: bytes | memoryview) -> int:
@@ -420,6 +430,8 @@ def _exif_orientation(exif: bytes | memoryview) -> int:
             if kind != 3 or values != 1:
                 return -1
             orientation = value if 1 <= value <= 8 else 1
+        elif tag == 0x011A and (kind != 5 or values != 1):  # Pillow reads the resolution on opening
+            return -1
     return orientation
 
 
@@ -746,7 +758,8 @@ def _change_pixels(
         if changed is image:
             return PreparedImage(data, info.width, info.height, info.bit_depth, info.mode, "", info)
         profile = image.info.get("icc_profile") if changed.mode == image.mode else None
-        stored, container = _encode(changed, profile)
+        plain = _plain(changed)
+        stored, container = _encode(plain, profile)
         steps = []
         if info.orientation != 1:
             steps.append(f"exif-orientation-{info.orientation} applied")
@@ -756,19 +769,27 @@ def _change_pixels(
         if frames > 1:
             steps.append(f"first of {frames} frames")
         note = ", ".join([*steps, f"stored as {container}"])
-        bit_depth = _PILLOW_DEPTHS.get(changed.mode, 8)
-    return PreparedImage(stored, *changed.size, bit_depth, changed.mode, note, info)
+        bit_depth = _PILLOW_DEPTHS.get(plain.mode, 8)
+    return PreparedImage(stored, *plain.size, bit_depth, plain.mode, note, info)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image without metadata but transparent colours; 16-bit grey in native order, as PNG wants it."""
+    if image.mode in {"I;16B", "I;16L", "I;16N"}:
+        plain = Image.fromarray(np.asarray(image).astype(np.uint16))
+    else:
+        plain = image.copy()
+    plain.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return plain
 
 
 def _encode(image: Image.Image, profile: bytes | None) -> tuple[bytes, str]:
-    """Encode without loss and with no metadata but the colour profile and a palette's transparency."""
-    plain = image.copy()
-    plain.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    """Encode without loss."""
     file = io.BytesIO()
-    if plain.mode in _PNG_CAN_HOLD:
-        plain.save(file, "PNG", icc_profile=profile)
+    if image.mode in _PNG_CAN_HOLD:
+        image.save(file, "PNG", icc_profile=profile)
         return file.getvalue(), "PNG"
-    plain.save(file, "TIFF", compression="tiff_adobe_deflate", icc_profile=profile)
+    image.save(file, "TIFF", compression="tiff_adobe_deflate", icc_profile=profile)
     return file.getvalue(), "TIFF"
 
 
