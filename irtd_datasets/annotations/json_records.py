@@ -327,8 +327,8 @@ class _Parser:
 
     def excerpt(self, position: int, end: int | None = None) -> str:
         """A short quotation from the window."""
-        length = 40 if end is None else min(40, end - position)
-        return repr(self.text.window[position : position + length]) if length else "the end"
+        found = self.text.window[position:end][:40] if end else self.text.window[position : position + 40]
+        return repr(found) if found else "the end"
 
     def where(self, index: int | None, position: int | None = None) -> str:
         """File, record, line and column of a position, by default the current one."""
@@ -587,7 +587,8 @@ class RecordReader:
         if isinstance(value, dict):
             return value
         return JsonRecordsError(
-            f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start, parser.text.at)}; expected an object",
+            f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start, parser.text.at)};"
+            " expected an object",
             code="json-record-type",
             where=parser.where(index, parser.start),
             index=index,
