@@ -49,6 +49,7 @@ Role: TypeAlias = Literal["user", "assistant", "system"]
 Parsed = TypeVar("Parsed")
 
 IMAGE_TOKEN = "<image>"  # noqa: S105 - no secret
+_NO_TOKEN: ImageToken = "none"  # noqa: S105 - no secret
 _ROLES: dict[str, Role] = {
     "human": "user",
     "user": "user",
@@ -328,9 +329,9 @@ def parse_conversation(
     extra = fields.others(_CONVERSATION_KEYS)
     turns = [_turn(fields, item, key, number, extra) for number, item in enumerate(items)]
     first = _check_order(fields, turns, rules)
-    text, place = (
-        fields.question(turns[first].text, f"{key}[{first}]", len(images)) if turns else ("", "none")
-    )
+    text, place = "", _NO_TOKEN
+    if first < len(turns):
+        text, place = fields.question(turns[first].text, f"{key}[{first}]", len(images))
     for number, turn in enumerate(turns):
         if number == first:
             turns[number] = Turn(turn.role, text)
@@ -354,7 +355,8 @@ def _turn(fields: _Fields, item: object, key: str, number: int, extra: dict[str,
     else:
         fields.fail(
             "turn-type",
-            f"{key}[{number}] has the keys {_quoted(item)}, expected 'from' and 'value', or 'role' and 'content'",
+            f"{key}[{number}] has the keys {_quoted(item)}, expected 'from' and 'value',"
+            " or 'role' and 'content'",
         )
     word = item[role_key]
     role = _ROLES.get(word) if isinstance(word, str) else None
@@ -583,7 +585,8 @@ def strip_prefix(path: str, marker: str = "Data4MLLM/") -> str:
     return name
 
 
-_suspicious = re.compile(r"(?P<control>[\x00-\x1f\x7f])|(?P<parent>(?:^|[/\\])\.\.(?:[/\\]|$))").search
+_has_control = re.compile(r"[\x00-\x1f\x7f]").search
+_components = re.compile(r"[/\\]").split
 _rooted = re.compile(r"[/\\]|[A-Za-z]:").match
 
 
@@ -591,9 +594,10 @@ def _unsafe(path: str, name: str) -> str:
     """Why a name may not be used, or an empty string. Windows' notation counts on every system."""
     if not name:
         return "ends with the folder" if path else "is empty"
-    match = _suspicious(path)
-    if match:
-        return "has a control character" if match["control"] else "has a '..'"
+    if not path.isprintable() and _has_control(path):
+        return "has a control character"
+    if ".." in path and ".." in _components(path):
+        return "has a '..'"
     if _rooted(name):
         return "is absolute"
     return "names a protocol" if "://" in name else ""

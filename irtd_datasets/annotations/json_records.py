@@ -22,7 +22,9 @@ import os
 import re
 import zipfile
 import zlib
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, TypeAlias
 
@@ -35,7 +37,7 @@ from irtd_datasets.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 __all__ = [
     "Form",
@@ -137,9 +139,9 @@ _cut_token = re.compile(
     r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|N|Na|-?(?:I|In|Inf|Infi|Infin|Infini|Infinit)?|\.|[eE][+-]?"
     r"|\\?u?[0-9a-fA-F]{0,3})\s*"
 ).fullmatch
-_LONGEST_TOKEN = (
-    16  # more than `-Infinity` and `\ud83d\ude00`: an error this close to the end may be the cut's
-)
+# More than `-Infinity` and `\ud83d\ude00`: an error this close to the end of the window may be its fault.
+_LONGEST_TOKEN = 16
+_QUOTED = 40
 _LINE_PROBLEMS = frozenset({"json-syntax", "json-truncated", "json-nested-too-deep", "json-number-too-long"})
 
 
@@ -231,11 +233,17 @@ class _Text:
             if not self.grow():
                 return ""
 
+    def ahead(self, position: int, length: int) -> int:
+        """Take in text until ``length`` characters follow an unconsumed position; return where it is now."""
+        distance = position - self.at
+        while len(self.window) - self.at - distance < length and self.grow():
+            pass
+        return self.at + distance
+
     def head(self, length: int) -> str:
         """The next ``length`` characters, or what is left."""
-        while len(self.window) - self.at < length and self.grow():
-            pass
-        return self.window[self.at : self.at + length]
+        start = self.ahead(self.at, length)
+        return self.window[start : start + length]
 
     def skip_line(self) -> None:
         """Consume everything up to and including the next line feed."""
@@ -296,9 +304,10 @@ class _Parser:
             except ValueError as error:  # int() refuses thousands of digits
                 self.fail("json-number-too-long", f"a number cannot be read: {error}", index=index)
             else:
-                # A number that touches the end of the window may have more digits outside.
+                # A number near the end of the window may go on outside: `1` of `1e5`.
                 number = not isinstance(value, (dict, list, str))
-                if number and end == len(text.window) and text.grow():
+                if number and len(text.window) - end <= _LONGEST_TOKEN and not text.ended:
+                    text.grow()
                     continue
                 if end - text.at > self.limits.record:
                     self._too_large(index)
@@ -321,14 +330,21 @@ class _Parser:
         if unterminated or _cut_token(text.window, error.pos):
             self.truncated(index)
         expected = error.msg[0].lower() + error.msg[1:]
+        position = text.ahead(error.pos, _QUOTED)
         self.fail(
-            "json-syntax", f"{expected}, found {self.excerpt(error.pos)}", index=index, position=error.pos
+            "json-syntax", f"{expected}, found {self.excerpt(position)}", index=index, position=position
         )
 
-    def excerpt(self, position: int, end: int | None = None) -> str:
-        """A short quotation from the window."""
-        length = 40 if end is None else min(40, end - position)
-        return repr(self.text.window[position : position + length]) if length else "the end"
+    def excerpt(self, position: int | None = None, end: int | None = None) -> str:
+        """A short quotation from a position of the window, by default the current one."""
+        if position is None:
+            position = self.text.ahead(self.text.at, _QUOTED)
+        found = (
+            self.text.window[position:end][:_QUOTED]
+            if end
+            else self.text.window[position : position + _QUOTED]
+        )
+        return repr(found) if found else "the end"
 
     def where(self, index: int | None, position: int | None = None) -> str:
         """File, record, line and column of a position, by default the current one."""
@@ -429,11 +445,9 @@ class RecordReader:
         self._counts: dict[str, int] = {}
         self._records_of: dict[str, list[int]] = {}
         self._bad: list[str] = []
-        text = _Text(
-            _decoded(_chunks(self._source, self.name, self._limits.chunk), self._encoding, self._note),
-            self._limits.record,
-        )
-        self._parser = _Parser(text, self.name, self._limits)
+        chunks = _chunks(self._source, self.name, self._limits.chunk)
+        self._pieces = _decoded(chunks, self._encoding, self._note)
+        self._parser = _Parser(_Text(self._pieces, self._limits.record), self.name, self._limits)
 
     @property
     def form(self) -> Form | None:
@@ -470,6 +484,8 @@ class RecordReader:
                     error.problem += "\nBefore it:\n" + summarize(self._bad, self._limits.shown)
                 raise
             self._note("json-truncated")
+        finally:
+            self._pieces.close()  # a reading that stops early leaves no file open
         if self._bad:
             self._raise_bad("")
 
@@ -497,7 +513,7 @@ class RecordReader:
             if following not in ("", ",", "]"):
                 parser.fail(
                     "json-syntax",
-                    f"expecting ',' or ']' after the record, found {parser.excerpt(text.at)}",
+                    f"expecting ',' or ']' after the record, found {parser.excerpt()}",
                     index=index,
                 )
             if isinstance(record, JsonRecordsError):
@@ -515,7 +531,7 @@ class RecordReader:
         if parser.next_character(index):
             parser.fail(
                 "json-extra-data",
-                f"expecting the end of the file after the closing bracket, found {parser.excerpt(text.at)}",
+                f"expecting the end of the file after the closing bracket, found {parser.excerpt()}",
                 remedy="If two lists were written one after the other, make one list of them.",
             )
 
@@ -574,7 +590,7 @@ class RecordReader:
         elif following not in ("", "{"):
             parser.fail(
                 "json-syntax",
-                f"expecting ',', a line feed or '{{' after the record, found {parser.excerpt(text.at)}",
+                f"expecting ',', a line feed or '{{' after the record, found {parser.excerpt()}",
                 index=index,
             )
         return following
@@ -587,7 +603,8 @@ class RecordReader:
         if isinstance(value, dict):
             return value
         return JsonRecordsError(
-            f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start, parser.text.at)}; expected an object",
+            f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start, parser.text.at)};"
+            " expected an object",
             code="json-record-type",
             where=parser.where(index, parser.start),
             index=index,
@@ -679,7 +696,7 @@ def _check_encoding(encoding: str) -> None:
         ) from error
 
 
-def _chunks(source: Source, name: str, size: int) -> Iterator[bytes]:
+def _chunks(source: Source, name: str, size: int) -> Generator[bytes, None, None]:
     if isinstance(source, bytes):
         for start in range(0, len(source), size):
             yield source[start : start + size]
@@ -721,23 +738,29 @@ def _chunks_of(file: BinaryIO, name: str, size: int) -> Iterator[bytes]:
 
 
 def _decoded(
+    chunks: Generator[bytes, None, None], encoding: str | None, note: Callable[[str], None]
+) -> Generator[str | _DecodeFailure, None, None]:
+    """Text of the chunks; the last item is a failure where a byte is no text."""
+    with closing(chunks):
+        yield from _decoded_pieces(chunks, encoding, note)
+
+
+def _decoded_pieces(
     chunks: Iterator[bytes], encoding: str | None, note: Callable[[str], None]
 ) -> Iterator[str | _DecodeFailure]:
-    """Text of the chunks; the last item is a failure where a byte is no text."""
-    chunk = b""
-    for more in chunks:
-        chunk += more
-        if len(chunk) >= _SNIFFED:
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= _SNIFFED:
             break
     skipped = 0
     if encoding is None:
-        encoding, skipped, code = _sniff(chunk[:_SNIFFED])
+        encoding, skipped, code = _sniff(head[:_SNIFFED])
         if code:
             note(code)
     decoder = codecs.getincrementaldecoder(encoding)()
     offset = skipped
-    chunk = chunk[skipped:]
-    while chunk:
+    for chunk in chain([head[skipped:]], chunks):
         state = decoder.getstate()
         pending = len(state[0])
         try:
@@ -751,7 +774,6 @@ def _decoded(
             return
         yield piece
         offset += len(chunk)
-        chunk = next(chunks, b"")
     rest = decoder.getstate()[0]
     if rest:
         yield _DecodeFailure(offset - len(rest), rest[0], encoding, at_end=True)
