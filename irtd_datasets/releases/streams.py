@@ -39,9 +39,13 @@ __all__ = [
     "stream_tar",
 ]
 
+# Large enough that the reader's work is done while one call inflates without the interpreter lock, small
+# enough for the processor's cache.
 _READ = 256 * 1024  # compressed bytes inflated at a time
-_INFLATED = 1024 * 1024  # most bytes of one block between the threads
-_AHEAD = 4  # blocks that may wait between the threads
+_INFLATED = 512 * 1024  # most bytes of one inflated block
+_BATCH = 1024 * 1024  # bytes handed over at a time, as waking the other thread is not free
+_AHEAD = 4  # batches that may wait between the threads
+_CHUNK = 1024 * 1024  # bytes copied or read at a time elsewhere
 _SKIPPED_NAMES = 100  # skipped members that are kept by name
 
 
@@ -180,7 +184,7 @@ def _write(reader: _Reader, header: TarHeader, target: Path) -> None:
         with unfinished.open("wb") as file:
             missing = header.size
             while missing:
-                data = reader.read(header, min(missing, _INFLATED), header.size - missing)
+                data = reader.read(header, min(missing, _CHUNK), header.size - missing)
                 file.write(data)
                 missing -= len(data)
         unfinished.replace(target)
@@ -403,9 +407,9 @@ def _is_gzip(paths: Sequence[str | os.PathLike[str]]) -> bool:
 
 
 def _drain(source: _PlainSource | _InflatedSource) -> None:
-    """Read what follows the end-of-archive mark, up to the gzip checksum, and refuse another archive there."""
+    """Read on to the gzip checksum behind the end-of-archive mark, and refuse another archive there."""
     clean = True
-    while data := source.read(_INFLATED):
+    while data := source.read(_CHUNK):
         if clean and data.count(0) < len(data):
             clean = False  # some writers fill the last record with what was in memory
             first = len(data) - len(data.lstrip(b"\0"))
@@ -420,7 +424,7 @@ class _PlainSource:
     """The bytes of an uncompressed tar; what is not wanted is not read."""
 
     def __init__(self, joined: JoinedParts) -> None:
-        self._file = io.BufferedReader(joined, _INFLATED)
+        self._file = io.BufferedReader(joined, _CHUNK)
         self.read = self._file.read
 
     def skip_to(self, offset: int) -> None:
@@ -444,6 +448,7 @@ class _InflatedSource:
         self._thread = threading.Thread(
             target=_inflate, args=(joined, self._channel), name="irtd-inflate", daemon=True
         )
+        self._batch: list[bytes] = []
         self._block = b""
         self._at = 0
         self.position = 0
@@ -477,10 +482,11 @@ class _InflatedSource:
         self.position += missing
 
     def _next(self) -> bool:
-        self._block, at = self._channel.get()
+        if not self._batch:
+            self._batch, self.joined_position = self._channel.get()
+            self._batch.reverse()
+        self._block = self._batch.pop() if self._batch else b""
         self._at = 0
-        if at:
-            self.joined_position = at
         return bool(self._block)
 
     def close(self) -> None:
@@ -489,63 +495,73 @@ class _InflatedSource:
 
 
 class _Channel:
-    """Blocks from one thread to another: at most some of them wait, and either side can hang up."""
+    """Batches of blocks from one thread to another: some may wait, and either side can hang up."""
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
-        self._blocks: deque[tuple[bytes, int]] = deque()
+        self._batches: deque[tuple[list[bytes], int]] = deque()
+        self._position = 0
         self._changed = threading.Condition()
         self._finished = False
         self._stopped = False
         self._error: BaseException | None = None
 
-    def put(self, block: bytes, position: int) -> bool:
-        """Hand over a block and the byte that the pieces were read up to; False when the reader hung up."""
+    def put(self, blocks: list[bytes], position: int) -> bool:
+        """Hand over blocks and the byte that the pieces were read up to; False when the reader hung up."""
         with self._changed:
-            while len(self._blocks) >= self._depth and not self._stopped:
+            while len(self._batches) >= self._depth and not self._stopped:
                 self._changed.wait()
-            self._blocks.append((block, position))
-            self._changed.notify_all()
+            self._batches.append((blocks, position))
+            self._changed.notify()
             return not self._stopped
 
     def finish(self, error: BaseException | None) -> None:
-        """Say that no block follows; the error is raised at the reader, after the blocks before it."""
+        """Say that nothing follows; the error is raised at the reader, after the blocks before it."""
         with self._changed:
             self._finished = True
             self._error = error
-            self._changed.notify_all()
+            self._changed.notify()
 
-    def get(self) -> tuple[bytes, int]:
-        """Return the next block, or an empty one at the end."""
+    def get(self) -> tuple[list[bytes], int]:
+        """Return the next blocks, or none at the end."""
         with self._changed:
-            while not self._blocks and not self._finished:
+            while not self._batches and not self._finished:
                 self._changed.wait()
-            if self._blocks:
-                block = self._blocks.popleft()
-                self._changed.notify_all()
-                return block
+            if self._batches:
+                blocks, self._position = self._batches.popleft()
+                self._changed.notify()
+                return blocks, self._position
             if self._error is not None:
                 raise self._error
-            return b"", 0
+            return [], self._position
 
     def hang_up(self) -> None:
         """Let the writer stop."""
         with self._changed:
             self._stopped = True
-            self._blocks.clear()
-            self._changed.notify_all()
+            self._batches.clear()
+            self._changed.notify()
 
 
 def _inflate(joined: JoinedParts, channel: _Channel) -> None:
     error: BaseException | None = None
+    batch: list[bytes] = []
+    size = 0
     try:
-        _inflate_all(joined, channel)
+        for block in _blocks(joined):
+            batch.append(block)
+            size += len(block)
+            if size >= _BATCH:
+                if not channel.put(batch, joined.tell()):
+                    return
+                batch, size = [], 0
     except BaseException as caught:  # noqa: BLE001 - whatever it is, it belongs to the reader's thread
         error = caught
+    channel.put(batch, joined.tell())
     channel.finish(error)
 
 
-def _inflate_all(joined: JoinedParts, channel: _Channel) -> None:
+def _blocks(joined: JoinedParts) -> Iterator[bytes]:
     inflater = _gunzip()
     while packed := joined.read(_READ) or b"":
         data = packed
@@ -566,8 +582,8 @@ def _inflate_all(joined: JoinedParts, channel: _Channel) -> None:
                 raise _DamageError(problem, joined.tell() - len(data)) from error
             full = len(block) == _INFLATED
             data = inflater.unused_data or inflater.unconsumed_tail
-            if block and not channel.put(block, joined.tell() - len(data)):
-                return
+            if block:
+                yield block
     if not inflater.eof:
         raise _DamageError("the gzip stream is cut: it ends early", joined.size, ended=True)
 
