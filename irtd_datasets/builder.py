@@ -46,9 +46,9 @@ class ReleaseConfig(datasets.BuilderConfig):
 def builder_configs(spec: DatasetSpec, *subsets: str) -> list[ReleaseConfig]:
     """One config for each subset and task, or only those of the given subsets."""
     return [
-        ReleaseConfig(name=name, version=datasets.Version(spec.version), description=subset.summary)
-        for name, (subset, _) in spec.configs.items()
-        if not subsets or subset.name in subsets
+        ReleaseConfig(name=config.name, version=datasets.Version(spec.version), description=config.summary)
+        for config in spec.configs
+        if not subsets or {member.subset.name for member in config.members} <= set(subsets)
     ]
 
 
@@ -85,32 +85,31 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:  # noqa: ARG002
         release = self._open(self.config.data_dir)
-        subset, tasks = self.SPEC.config(self.config.name)
+        config = self.SPEC.config(self.config.name)
         DefectPolicy(self.SPEC, dict(release.options.on_defect))
-        present = [task.task for task in tasks if release.file(subset, task) is not None]
+        present: dict[str, list[str]] = {}
+        for member in config.members:
+            if release.files(member):
+                present.setdefault(member.subset.split, []).append("/".join(member.key))
         if not present:
-            wanted = ", ".join(task.file for task in tasks)
+            wanted = ", ".join(dict.fromkeys(member.part.file for member in config.members))
             raise ReleaseNotFoundError(
                 f"none of the annotation files of {self.config.name!r} is there ({wanted})",
                 where=release.options.root,
-                remedy=f"{subset.available} `irtd doctor {self.SPEC.name} --release {release.options.root}` tells what "
-                "this folder has.",
+                remedy=f"{config.members[0].subset.available} `irtd doctor {self.SPEC.name} --release "
+                f"{release.options.root}` tells what this folder has.",
             )
-        return [datasets.SplitGenerator(name=subset.split, gen_kwargs={"tasks": present})]
+        return [datasets.SplitGenerator(name=split, gen_kwargs={"parts": parts}) for split, parts in present.items()]
 
-    def _generate_tables(self, tasks: list[str]) -> Iterator[tuple[Any, pa.Table]]:
+    def _generate_tables(self, parts: list[str]) -> Iterator[tuple[Any, pa.Table]]:
         release = self._open(self.config.data_dir)
-        subset, specs = self.SPEC.config(self.config.name)
         policy = DefectPolicy(self.SPEC, dict(release.options.on_defect))
-        for position, task in enumerate(tasks):
-            spec = next(spec for spec in specs if spec.task == task)
-            file = release.file(subset, spec)
-            if file is None:
-                raise ReleaseNotFoundError(f"{spec.file} is gone", where=release.options.root, remedy="Start again.")
+        members = {"/".join(member.key): member for member in self.SPEC.members}
+        for position, part in enumerate(parts):
             tally = Tally()
-            for index, group in enumerate(release_groups(release, subset, file, policy, tally)):
+            for index, group in enumerate(release_groups(release, members[part], policy, tally)):
                 yield _key(position, index), to_table(group)
-            self._report(file.where, tally)
+            self._report(part, tally)
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:  # noqa: ANN401 - passed on
         # "An error occurred while generating the dataset" hides file and record in its cause; show the cause.
@@ -137,7 +136,8 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None)
             release = type(self).OPEN(options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
-            facts += release.identity(self.SPEC.config(name)[0])
+            for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):
+                facts += release.identity(subset)
         except IrtdDatasetsError as error:
             # Without data a builder still tells its features; generating then raises what is wrong.
             facts.append(str(error))

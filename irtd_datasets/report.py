@@ -57,8 +57,12 @@ def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
     """A dataset's declaration as plain values."""
     values = asdict(spec)
     values["configs"] = {
-        name: {"split": subset.split, "tasks": [task.task for task in tasks]}
-        for name, (subset, tasks) in spec.configs.items()
+        config.name: {
+            "splits": config.splits,
+            "tasks": list(dict.fromkeys(member.part.task for member in config.members)),
+            "released": config.records,
+        }
+        for config in spec.configs
     }
     return values
 
@@ -74,11 +78,16 @@ def show_spec(spec: DatasetSpec) -> None:
     console.print(f"[bold]{spec.name}[/bold]  {spec.title} {spec.version}: {spec.summary}")
     console.print(f"{spec.paper}  {spec.homepage}")
     table = _table("config", "split", "task", "annotation file", "released")
-    for subset in spec.subsets:
-        own, *per_task = subset.config_names()
-        table.add_row(own, subset.split, "all" if per_task else subset.tasks[0].task, "", _count(subset.records))
-        for name, task in zip(per_task, subset.tasks if per_task else (), strict=True):
-            table.add_row(f"  {name}", subset.split, task.task, task.file, _count(task.records))
+    for config in spec.configs:
+        tasks = list(dict.fromkeys(member.part.task for member in config.members))
+        files = list(dict.fromkeys(member.part.file for member in config.members))
+        table.add_row(
+            config.name,
+            ", ".join(config.splits),
+            tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
+            files[0] if len(files) == 1 else f"{len(files)} files",
+            _count(config.records),
+        )
     console.print(table)
     for subset in spec.subsets:
         console.print(f"[bold]{subset.name}[/bold]: {subset.available}")

@@ -6,14 +6,24 @@ A dataset's folder holds one `DatasetSpec` and its tables; only its parsing is c
 from __future__ import annotations
 
 import csv
+import difflib
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import resources
 from typing import Literal
 
 from irtd_datasets.errors import UnknownNameError
 
-__all__ = ["DatasetSpec", "IssueSpec", "SubsetSpec", "TaskSpec", "read_table"]
+__all__ = [
+    "ConfigSpec",
+    "DatasetSpec",
+    "IssueSpec",
+    "Member",
+    "PartSpec",
+    "SubsetSpec",
+    "config_per_subset_and_part",
+    "issues_from_table",
+    "read_table",
+]
 
 
 def read_table(package: str, name: str) -> list[dict[str, str]]:
@@ -23,32 +33,36 @@ def read_table(package: str, name: str) -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskSpec:
-    """One task of one subset: the file that holds its records and how many records were released.
+class PartSpec:
+    """One part of a subset, which gets a folder of its own: a task, or a component dataset of a task.
 
     Attributes:
+        name: Name of its folder, unique in its subset.
         task: Name from the task vocabulary.
         file: Name of the annotation file in the release.
-        records: Records in the released file; None where nothing was released.
+        records: Records in the released file; None where nothing was released or nothing is known.
         image_dirs: Folders, as the records name them, that hold its pictures.
-        title: The task's name in the paper.
+        title: Its name in the paper.
+        modality: Kind of sensor of its pictures.
     """
 
+    name: str
     task: str
     file: str
     records: int | None
     image_dirs: tuple[str, ...]
     title: str
+    modality: str
 
 
 @dataclass(frozen=True, slots=True)
 class SubsetSpec:
-    """One subset: a config of its own, with one more config for each of its tasks.
+    """One subset: a split with its parts.
 
     Attributes:
-        name: Config name, such as ``instruct``.
+        name: Name of its folder.
         split: Its only split.
-        tasks: Its tasks, in the order in which the rows of the subset's config follow each other.
+        parts: Its parts, in the order in which the rows of a config follow each other.
         order: ``by-image``: images in seeded random order, the rows of one image together;
             ``as-released``: the order of the annotation file (of the archive, when pictures come from one).
         summary: One sentence.
@@ -57,32 +71,73 @@ class SubsetSpec:
 
     name: str
     split: str
-    tasks: tuple[TaskSpec, ...]
+    parts: tuple[PartSpec, ...]
     order: Literal["by-image", "as-released"]
     summary: str
     available: str
 
     @property
     def records(self) -> int | None:
-        """Released records of all tasks together; None when nothing was released."""
-        known = [task.records for task in self.tasks if task.records is not None]
+        """Released records of all parts together; None when nothing was released."""
+        known = [part.records for part in self.parts if part.records is not None]
         return sum(known) if known else None
 
-    def config_names(self) -> tuple[str, ...]:
-        """The subset's own config and one per task (a single task adds none).
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Its parts, each with the subset it belongs to."""
+        return tuple(Member(self, part) for part in self.parts)
 
-        Example:
-            >>> from irtd_datasets.irtd.spec import SPEC
-            >>> SPEC.subset("pretrain").config_names()
-            ('pretrain',)
-        """
-        if len(self.tasks) == 1:
-            return (self.name,)
-        return (self.name, *(self.config_of(task) for task in self.tasks))
 
-    def config_of(self, task: TaskSpec) -> str:
-        """Name of the smallest config that shows a task."""
-        return self.name if len(self.tasks) == 1 else f"{self.name}-{task.task}"
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A part of a subset: what a config is made of, and the unit of reading, planning and counting."""
+
+    subset: SubsetSpec
+    part: PartSpec
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names of subset and part; they name its folder, too."""
+        return self.subset.name, self.part.name
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSpec:
+    """A config: a name for some members, over the same files as every other config.
+
+    Attributes:
+        name: What ``load_dataset`` takes.
+        members: Its members in order; their subsets give its splits.
+        summary: One sentence.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    summary: str
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Its splits in order."""
+        return tuple(dict.fromkeys(member.subset.split for member in self.members))
+
+    @property
+    def records(self) -> int | None:
+        """Released records of its members; None when nothing was released."""
+        known = [member.part.records for member in self.members if member.part.records is not None]
+        return sum(known) if known else None
+
+
+def config_per_subset_and_part(subsets: tuple[SubsetSpec, ...]) -> tuple[ConfigSpec, ...]:
+    """A config for each subset, and one more for each of its parts where it has several."""
+    configs = []
+    for subset in subsets:
+        configs.append(ConfigSpec(subset.name, subset.members, subset.summary))
+        if len(subset.parts) > 1:
+            configs += [
+                ConfigSpec(f"{subset.name}-{member.part.name}", (member,), f"{member.part.title} of {subset.name}.")
+                for member in subset.members
+            ]
+    return tuple(configs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +165,7 @@ class IssueSpec:
     evidence: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DatasetSpec:
     """A dataset: its names, subsets, known defects, terms and the way to get it."""
 
@@ -129,6 +184,7 @@ class DatasetSpec:
     not_released: tuple[str, ...]
     citation: str
     subsets: tuple[SubsetSpec, ...]
+    configs: tuple[ConfigSpec, ...]
     issues: tuple[IssueSpec, ...]
     default_config: str
 
@@ -145,32 +201,30 @@ class DatasetSpec:
             f"{self.name} has no subset {name!r}", remedy=f"Its subsets are {', '.join(s.name for s in self.subsets)}."
         )
 
-    @cached_property
-    def configs(self) -> dict[str, tuple[SubsetSpec, tuple[TaskSpec, ...]]]:
-        """Every config name with its subset and the tasks it shows."""
-        configs: dict[str, tuple[SubsetSpec, tuple[TaskSpec, ...]]] = {}
-        for subset in self.subsets:
-            own, *per_task = subset.config_names()
-            configs[own] = (subset, subset.tasks)
-            for name, task in zip(per_task, subset.tasks if per_task else (), strict=True):
-                configs[name] = (subset, (task,))
-        return configs
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All members in order."""
+        return tuple(member for subset in self.subsets for member in subset.members)
 
-    def config(self, name: str) -> tuple[SubsetSpec, tuple[TaskSpec, ...]]:
-        """Subset and tasks of the config called ``name``.
+    def config(self, name: str) -> ConfigSpec:
+        """The config called ``name``.
 
         Raises:
             UnknownNameError: No config has that name; the message lists them, the closest first.
         """
-        if name in self.configs:
-            return self.configs[name]
-        import difflib
-
-        close = difflib.get_close_matches(name, self.configs, n=1)
+        for config in self.configs:
+            if config.name == name:
+                return config
+        names = [config.name for config in self.configs]
+        close = difflib.get_close_matches(name, names, n=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
         raise UnknownNameError(
-            f"{self.name} has no config {name!r}", remedy=f"{hint}Its configs are {', '.join(self.configs)}."
+            f"{self.name} has no config {name!r}", remedy=f"{hint}Its configs are {', '.join(names)}."
         )
+
+    def smallest_config(self, member: Member) -> ConfigSpec:
+        """The config that shows a member and as little else as possible."""
+        return min((config for config in self.configs if member in config.members), key=lambda c: len(c.members))
 
     def issue(self, code: str) -> IssueSpec | None:
         """The issue called ``code``, None when the table has none."""

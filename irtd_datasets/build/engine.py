@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from irtd_datasets.build.folder import BuiltTask, DatasetFolder
+from irtd_datasets.build.folder import BuiltPart, DatasetFolder
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.build.progress import Progress
-from irtd_datasets.build.plan import SHARD_BYTES, TaskPlan, plan_task
+from irtd_datasets.build.plan import SHARD_BYTES, PartPlan, plan_part
 from irtd_datasets.build.shards import ShardResult, spooled_drafts, write_groups, write_shard
 from irtd_datasets.build.workers import Workers
 from irtd_datasets.catalog import open_release
@@ -25,7 +25,7 @@ from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
     from irtd_datasets.examples.release import Release, ReleaseOptions
-    from irtd_datasets.spec import SubsetSpec, TaskSpec
+    from irtd_datasets.spec import Member
 
 __all__ = ["BuildReport", "build"]
 
@@ -39,7 +39,7 @@ class BuildReport:
         ledger: What became of every record of the subsets built.
         written: Shards written by this run.
         reused: Shards taken over from an earlier run.
-        rows: Rows by config.
+        rows: Rows by part, as subset/part.
     """
 
     folder: Path
@@ -98,27 +98,19 @@ def build(
         raise folder.failed(error) from error
 
 
-def _wanted(release: Release, configs: Sequence[str]) -> list[tuple[SubsetSpec, TaskSpec]]:
-    """Tasks of the configs, in the order of the spec, each once."""
-    named = {
-        (subset.name, task.task) for name in configs for subset, tasks in [release.spec.config(name)] for task in tasks
-    }
-    return [
-        (subset, task) for subset in release.spec.subsets for task in subset.tasks if (subset.name, task.task) in named
-    ]
+def _wanted(release: Release, configs: Sequence[str]) -> list[Member]:
+    """Members of the configs, in the order of the spec, each once."""
+    named = {member for name in configs for member in release.spec.config(name).members}
+    return [member for member in release.spec.members if member in named]
 
 
 def _build(
-    release: Release,
-    wanted: Sequence[tuple[SubsetSpec, TaskSpec]],
-    folder: DatasetFolder,
-    pool: Workers,
-    progress: Progress,
+    release: Release, wanted: Sequence[Member], folder: DatasetFolder, pool: Workers, progress: Progress
 ) -> BuildReport:
     plans, absent = _plan(release, wanted, folder, progress)
     looked_up = [plan for plan in plans if not plan.streamed]
     results, reused = _reuse(folder, looked_up)
-    jobs = [job for plan in looked_up for job in plan.jobs if (plan.key, job.index) not in results]
+    jobs = [job for plan in looked_up for job in plan.jobs if (plan.member.key, job.index) not in results]
     needed = sum(unit.located.size for job in jobs for unit in job.units)
     folder.check_space(needed)
     progress.total(needed)
@@ -126,18 +118,17 @@ def _build(
     calls = []
     for plan in looked_up:
         for job in plan.jobs:
-            if (plan.key, job.index) not in results:
-                calls.append((plan.key, job, str(folder.staged(plan.subset, plan.task, job.index))))
+            if (plan.member.key, job.index) not in results:
+                calls.append((plan.member.key, job, str(folder.staged(plan.member, job.index))))
     for (key, job, _), result in pool.run(write_shard, calls, lambda call: call[1:]):
         results[key, job.index] = result
         progress.advance(sum(unit.located.size for unit in job.units))
     built = [
-        BuiltTask(
-            plan.subset.name,
-            plan.task.task,
-            plan.subset.split,
+        BuiltPart(
+            *plan.member.key,
+            plan.member.subset.split,
             "",
-            tuple(results[plan.key, job.index] for job in plan.jobs),
+            tuple(results[plan.member.key, job.index] for job in plan.jobs),
             plan.tally,
         )
         for plan in looked_up
@@ -145,27 +136,28 @@ def _build(
     written = len(calls)
     for plan in plans:
         if plan.streamed:
-            task, fresh = _write_stream(release, plan, folder, progress)
-            built.append(task)
+            part, fresh = _write_stream(release, plan, folder, progress)
+            built.append(part)
             written += fresh
-            reused += len(task.shards) - fresh
+            reused += len(part.shards) - fresh
     return _publish(release, built, plans, absent, folder, written, reused)
 
 
 def _plan(
-    release: Release, wanted: Sequence[tuple[SubsetSpec, TaskSpec]], folder: DatasetFolder, progress: Progress
-) -> tuple[list[TaskPlan], list[LedgerLine]]:
+    release: Release, wanted: Sequence[Member], folder: DatasetFolder, progress: Progress
+) -> tuple[list[PartPlan], list[LedgerLine]]:
     plans, absent = [], []
-    for subset, task in wanted:
-        file = release.file(subset, task)
-        if file is None:
-            absent.append(LedgerLine(subset.name, task.task, task.file, task.records, None, "not in this release"))
+    for member in wanted:
+        files = release.files(member)
+        if not files:
+            part = member.part
+            absent.append(LedgerLine(*member.key, part.file, part.records, None, "not in this release"))
             continue
-        progress.stage(f"reading {task.file}")
-        plans.append(plan_task(release, subset, file, folder.task_staging(subset, task) / "records.jsonl"))
+        progress.stage(f"reading {member.part.file}")
+        plans.append(plan_part(release, member, files, folder.part_staging(member) / "records.jsonl"))
     if not plans:
         raise ReleaseNotFoundError(
-            f"none of the annotation files is there: {', '.join(task.file for _, task in wanted)}",
+            f"none of the annotation files is there: {', '.join(member.part.file for member in wanted)}",
             where=release.options.root,
             remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
         )
@@ -180,32 +172,32 @@ def _plan(
 
 
 def _reuse(
-    folder: DatasetFolder, plans: Sequence[TaskPlan]
+    folder: DatasetFolder, plans: Sequence[PartPlan]
 ) -> tuple[dict[tuple[tuple[str, str], int], ShardResult], int]:
     """Shards that an earlier run finished from the same inputs."""
     results = {}
     for plan in plans:
         for job in plan.jobs:
-            result = folder.finished(plan.subset, plan.task, job.index, job.fingerprint)
+            result = folder.finished(plan.member, job.index, job.fingerprint)
             if result is not None:
-                results[plan.key, job.index] = result
+                results[plan.member.key, job.index] = result
     return results, len(results)
 
 
 def _write_stream(
-    release: Release, plan: TaskPlan, folder: DatasetFolder, progress: Progress
-) -> tuple[BuiltTask, int]:
+    release: Release, plan: PartPlan, folder: DatasetFolder, progress: Progress
+) -> tuple[BuiltPart, int]:
     """Write the shards of pictures that come as a stream, one after another, and say how many were written."""
-    complete = folder.finished_stream(plan.subset, plan.task, plan.stream_fingerprint)
+    complete = folder.finished_stream(plan.member, plan.fingerprint)
     if complete is not None:
         return complete, 0
-    stream = release.stream(plan.subset)
+    stream = release.stream(plan.member.subset)
     if stream is None:
         raise ReleaseNotFoundError("the archive is gone", where=release.options.root, remedy="Start again.")
     progress.stage(f"reading {stream.label}")
     results: list[ShardResult] = []
     while True:
-        earlier = folder.finished(plan.subset, plan.task, len(results), f"{plan.stream_fingerprint}-{len(results)}")
+        earlier = folder.finished(plan.member, len(results), f"{plan.fingerprint}-{len(results)}")
         if earlier is None:
             break
         results.append(earlier)
@@ -213,7 +205,7 @@ def _write_stream(
     tally = Tally()
     rows = StreamRows(
         stream,
-        spooled_drafts(release, plan.file, plan.spool),
+        spooled_drafts(release, plan.files, plan.spool),
         DefectPolicy(release.spec, dict(release.options.on_defect)),
         tally,
         skip=results[-1].end if results else 0,
@@ -221,7 +213,7 @@ def _write_stream(
     source = iter(rows)
     rest = plan.tally
     for first in source:
-        target = folder.staged(plan.subset, plan.task, len(results))
+        target = folder.staged(plan.member, len(results))
         summary = write_groups(groups(_one_shard(first, source, progress)), target)
         counts = tally.take()
         if summary.rows == 0:
@@ -229,14 +221,12 @@ def _write_stream(
             target.unlink()
             rest.add(counts)
             continue
-        result = ShardResult(f"{plan.stream_fingerprint}-{len(results)}", summary, counts, rows.position)
+        result = ShardResult(f"{plan.fingerprint}-{len(results)}", summary, counts, rows.position)
         result.save(target.with_suffix(".json"))
         results.append(result)
     rest.add(tally)
-    task = BuiltTask(
-        plan.subset.name, plan.task.task, plan.subset.split, plan.stream_fingerprint, tuple(results), rest
-    )
-    return task, len(results) - taken_over
+    part = BuiltPart(*plan.member.key, plan.member.subset.split, plan.fingerprint, tuple(results), rest)
+    return part, len(results) - taken_over
 
 
 def _one_shard(
@@ -254,16 +244,16 @@ def _one_shard(
 
 def _publish(
     release: Release,
-    built: Sequence[BuiltTask],
-    plans: Sequence[TaskPlan],
+    built: Sequence[BuiltPart],
+    plans: Sequence[PartPlan],
     absent: Sequence[LedgerLine],
     folder: DatasetFolder,
     written: int,
     reused: int,
 ) -> BuildReport:
-    by_key = {(task.subset, task.task): task for task in built}
+    by_key = {part.key: part for part in built}
     lines = [
-        LedgerLine(plan.subset.name, plan.task.task, plan.task.file, plan.task.records, by_key[plan.key].tally())
+        LedgerLine(*plan.member.key, plan.member.part.file, plan.member.part.records, by_key[plan.member.key].tally())
         for plan in plans
     ]
     wrong = unbalanced(lines)
@@ -273,9 +263,9 @@ def _publish(
             where=str(folder.path),
             remedy="Nothing was published. Please report it with the command used.",
         )
-    subsets = [subset for subset in release.spec.subsets if any(plan.subset is subset for plan in plans)]
+    subsets = dict.fromkeys(plan.member.subset for plan in plans)
     unknown = tuple(name for subset in subsets for name in release.unknown_files(subset))
     fresh = Ledger(release.spec.name, (), unknown).merged(Ledger(release.spec.name, (*lines, *absent)), release.spec)
     folder.publish(built, fresh)
-    rows = {f"{task.subset}-{task.task}": task.rows for task in built}
+    rows = {"/".join(part.key): part.rows for part in built}
     return BuildReport(folder.path, fresh, written, reused, rows)

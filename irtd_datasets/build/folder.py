@@ -6,7 +6,7 @@
       README.md                                       card: YAML configs, dataset_info, text
       manifest.json                                   shards with rows, sizes and SHA-256; how they were made
       ledger.json                                     what became of every record
-      instruct/grounding/train-00000-of-00001.parquet one folder per task, shared by its configs
+      instruct/grounding/train-00000-of-00001.parquet one folder per part, shared by configs
       .build/                                         only while a build runs or after it was killed
 """
 
@@ -31,21 +31,21 @@ from irtd_datasets.examples.tally import Tally
 from irtd_datasets.hub.card import render_card
 
 if TYPE_CHECKING:
-    from irtd_datasets.spec import DatasetSpec, SubsetSpec, TaskSpec
+    from irtd_datasets.spec import DatasetSpec, Member
 
-__all__ = ["BuiltTask", "DatasetFolder"]
+__all__ = ["BuiltPart", "DatasetFolder"]
 
 STAGING = ".build"
 LEDGER = "ledger.json"
 
 
 @dataclass(frozen=True, slots=True)
-class BuiltTask:
-    """A task whose shards are all written.
+class BuiltPart:
+    """A part whose shards are all written.
 
     Attributes:
         subset: Its subset's name.
-        task: Its task.
+        part: Its name.
         split: Its split.
         fingerprint: Identity of its inputs where its shards are cut from a stream; else empty.
         shards: Its shards in order.
@@ -53,11 +53,16 @@ class BuiltTask:
     """
 
     subset: str
-    task: str
+    part: str
     split: str
     fingerprint: str
     shards: tuple[ShardResult, ...]
     rest: Tally
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names of subset and part."""
+        return self.subset, self.part
 
     @property
     def rows(self) -> int:
@@ -90,23 +95,23 @@ class BuiltTask:
         """Plain values for the manifest."""
         return {
             "subset": self.subset,
-            "task": self.task,
+            "part": self.part,
             "split": self.split,
             "fingerprint": self.fingerprint,
             "rows": self.rows,
             "shards": [
-                {"file": f"{self.subset}/{self.task}/{name}", **shard.as_dict()}
+                {"file": f"{self.subset}/{self.part}/{name}", **shard.as_dict()}
                 for name, shard in zip(self.shard_names(), self.shards, strict=True)
             ],
             "rest": self.rest.as_dict(),
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BuiltTask:
+    def from_dict(cls, values: dict[str, Any]) -> BuiltPart:
         """The inverse of `as_dict`."""
         shards = tuple(ShardResult.from_dict(shard) for shard in values["shards"])
         rest = Tally.from_dict(values["rest"])
-        return cls(values["subset"], values["task"], values["split"], values["fingerprint"], shards, rest)
+        return cls(values["subset"], values["part"], values["split"], values["fingerprint"], shards, rest)
 
 
 class DatasetFolder:
@@ -184,38 +189,38 @@ class DatasetFolder:
         for path in self.staging.rglob("*.tmp*"):
             path.unlink(missing_ok=True)
 
-    def task_staging(self, subset: SubsetSpec, task: TaskSpec) -> Path:
-        """Where the unfinished work of a task waits."""
-        path = self.staging / subset.name / task.task
+    def part_staging(self, member: Member) -> Path:
+        """Where the unfinished work of a part waits."""
+        path = self.staging.joinpath(*member.key)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def staged(self, subset: SubsetSpec, task: TaskSpec, index: int) -> Path:
+    def staged(self, member: Member, index: int) -> Path:
         """Where a shard waits for the end of the build."""
-        return self.task_staging(subset, task) / f"shard-{index:05d}.parquet"
+        return self.part_staging(member) / f"shard-{index:05d}.parquet"
 
-    def finished(self, subset: SubsetSpec, task: TaskSpec, index: int, fingerprint: str) -> ShardResult | None:
+    def finished(self, member: Member, index: int, fingerprint: str) -> ShardResult | None:
         """A shard that an earlier run wrote from the same inputs; None when it has to be written."""
-        staged = self.staged(subset, task, index)
+        staged = self.staged(member, index)
         result = read_result(staged.with_suffix(".json"))
         if result is not None and result.fingerprint == fingerprint:
             # An earlier run may have been killed while it put shards into place.
-            placed = sorted((self.path / subset.name / task.task).glob(f"*-{index:05d}-of-*.parquet"))
+            placed = sorted(self.path.joinpath(*member.key).glob(f"*-{index:05d}-of-*.parquet"))
             if any(_size(path) == result.summary.size for path in (staged, *placed)):
                 return result
-        for built in self.tasks():
-            if (built.subset, built.task) == (subset.name, task.task) and index < len(built.shards):
-                file = self.path / built.subset / built.task / built.shard_names()[index]
+        for built in self.parts():
+            if built.key == member.key and index < len(built.shards):
+                file = self.path.joinpath(*built.key, built.shard_names()[index])
                 shard = built.shards[index]
                 if shard.fingerprint == fingerprint and _size(file) == shard.summary.size:
                     return shard
         return None
 
-    def finished_stream(self, subset: SubsetSpec, task: TaskSpec, fingerprint: str) -> BuiltTask | None:
-        """A task cut from a stream that is complete in this folder and was made from the same inputs."""
-        for built in self.tasks():
-            if (built.subset, built.task, built.fingerprint) == (subset.name, task.task, fingerprint):
-                files = [self.path / built.subset / built.task / name for name in built.shard_names()]
+    def finished_stream(self, member: Member, fingerprint: str) -> BuiltPart | None:
+        """A part cut from a stream that is complete in this folder and was made from the same inputs."""
+        for built in self.parts():
+            if built.key == member.key and built.fingerprint == fingerprint:
+                files = [self.path.joinpath(*built.key, name) for name in built.shard_names()]
                 sizes = [shard.summary.size for shard in built.shards]
                 if [_size(file) for file in files] == sizes:
                     return built
@@ -238,28 +243,28 @@ class DatasetFolder:
             ) from error
         return manifest
 
-    def tasks(self) -> list[BuiltTask]:
-        """Tasks that the folder holds."""
+    def parts(self) -> list[BuiltPart]:
+        """Parts that the folder holds."""
         manifest = self.manifest()
-        return [BuiltTask.from_dict(values) for values in manifest["tasks"]] if manifest else []
+        return [BuiltPart.from_dict(values) for values in manifest["parts"]] if manifest else []
 
     def ledger(self) -> Ledger | None:
         """The ledger; None when there is none yet."""
         path = self.path / LEDGER
         return Ledger.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
-    def publish(self, built: Sequence[BuiltTask], ledger: Ledger) -> Ledger:
+    def publish(self, built: Sequence[BuiltPart], ledger: Ledger) -> Ledger:
         """Put finished shards into place and describe them; what other builds put here stays.
 
         Returns:
             The ledger of everything in the folder.
         """
-        for task in built:
-            self._place(task)
-        new = {(task.subset, task.task) for task in built}
-        tasks = [task for task in self.tasks() if (task.subset, task.task) not in new] + [*built]
-        order = [(subset.name, task.task) for subset in self.spec.subsets for task in subset.tasks]
-        tasks = sorted((task for task in tasks if task.shards), key=lambda task: order.index((task.subset, task.task)))
+        for part in built:
+            self._place(part)
+        new = {part.key for part in built}
+        order = [member.key for member in self.spec.members]
+        parts = [part for part in (*self.parts(), *built) if part in built or part.key not in new]
+        parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
         earlier = self.ledger()
         merged = earlier.merged(ledger, self.spec) if earlier else ledger
         manifest = {
@@ -267,27 +272,27 @@ class DatasetFolder:
             "version": self.spec.version,
             "order_seed": ORDER_SEED,
             "made_with": code_identity(),
-            "tasks": [task.as_dict() for task in tasks],
+            "parts": [part.as_dict() for part in parts],
         }
         _write(self.path / LEDGER, json.dumps(merged.as_dict(), indent=1) + "\n")
-        _write(self.path / "README.md", render_card(self.spec, tasks, merged))
+        _write(self.path / "README.md", render_card(self.spec, parts, merged))
         _write(self.path / BUILT_MARKER, json.dumps(manifest, indent=1) + "\n")
         shutil.rmtree(self.staging, ignore_errors=True)
         return merged
 
-    def _place(self, task: BuiltTask) -> None:
-        folder = self.path / task.subset / task.task
-        if task.shards:
+    def _place(self, part: BuiltPart) -> None:
+        folder = self.path.joinpath(*part.key)
+        if part.shards:
             folder.mkdir(parents=True, exist_ok=True)
-        names = task.shard_names()
+        names = part.shard_names()
         for index, name in enumerate(names):
-            staged = self.staging / task.subset / task.task / f"shard-{index:05d}.parquet"
+            staged = self.staging.joinpath(*part.key) / f"shard-{index:05d}.parquet"
             if staged.exists():
                 os.replace(staged, folder / name)
-            elif _size(folder / name) != task.shards[index].summary.size:
+            elif _size(folder / name) != part.shards[index].summary.size:
                 # Placed by a run that was killed, under a name with another count of shards.
                 for other in folder.glob(f"*-{index:05d}-of-*.parquet"):
-                    if _size(other) == task.shards[index].summary.size:
+                    if _size(other) == part.shards[index].summary.size:
                         os.replace(other, folder / name)
         if folder.is_dir():
             for stale in folder.glob("*.parquet"):

@@ -21,7 +21,7 @@ class LedgerLine:
 
     Attributes:
         subset: Its subset.
-        task: Its task.
+        part: Its part.
         file: Its name in the release.
         released: Records in the released file; None where nothing was released.
         tally: What became of its records; None when the file is not there.
@@ -29,7 +29,7 @@ class LedgerLine:
     """
 
     subset: str
-    task: str
+    part: str
     file: str
     released: int | None
     tally: Tally | None
@@ -44,7 +44,7 @@ class LedgerLine:
         """Plain values for JSON."""
         return {
             "subset": self.subset,
-            "task": self.task,
+            "part": self.part,
             "file": self.file,
             "released": self.released,
             "present": self.tally is not None,
@@ -57,7 +57,7 @@ class LedgerLine:
         """The inverse of `as_dict`."""
         return cls(
             subset=values["subset"],
-            task=values["task"],
+            part=values["part"],
             file=values["file"],
             released=values["released"],
             tally=Tally.from_dict(dict(values)) if values["present"] else None,
@@ -109,10 +109,9 @@ class Ledger:
 
     def merged(self, other: Ledger, spec: DatasetSpec) -> Ledger:
         """This ledger with the other's lines in place of its own for the same files, in the order of the spec."""
-        lines = {(line.subset, line.task): line for line in (*self.lines, *other.lines)}
-        order = [(subset.name, task.task) for subset in spec.subsets for task in subset.tasks]
+        lines = {(line.subset, line.part): line for line in (*self.lines, *other.lines)}
         unknown = sorted({*self.unknown_files, *other.unknown_files})
-        return Ledger(self.dataset, tuple(lines[key] for key in order if key in lines), tuple(unknown))
+        return Ledger(self.dataset, tuple(lines[member.key] for member in spec.members if member.key in lines), tuple(unknown))
 
 
 def unbalanced(lines: Sequence[LedgerLine]) -> list[str]:

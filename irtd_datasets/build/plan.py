@@ -28,9 +28,9 @@ from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
     from irtd_datasets.examples.release import AnnotationFile, Release, ReleaseOptions
-    from irtd_datasets.spec import SubsetSpec, TaskSpec
+    from irtd_datasets.spec import Member
 
-__all__ = ["SHARD_BYTES", "ShardJob", "TaskPlan", "Unit", "code_identity", "plan_task", "shard_name"]
+__all__ = ["SHARD_BYTES", "PartPlan", "ShardJob", "Unit", "code_identity", "plan_part", "shard_name"]
 
 SHARD_BYTES = 350 * 1024 * 1024
 """Image bytes that a shard is meant to hold: between 200 and 500 MB suits upload, resume and streaming."""
@@ -52,9 +52,9 @@ class ShardJob:
     Attributes:
         dataset: Name of the dataset.
         options: How to open the release.
-        file: The annotation file.
+        files: Its part's annotation files.
         index: Number of the shard, from 0.
-        count: Shards of the task.
+        count: Shards of the part.
         units: Its pictures and records in order; empty for a stream, whose shards are cut as it goes.
         spool: File with the spooled records.
         fingerprint: Identity of everything that decides the shard's bytes.
@@ -62,7 +62,7 @@ class ShardJob:
 
     dataset: str
     options: ReleaseOptions
-    file: AnnotationFile
+    files: tuple[AnnotationFile, ...]
     index: int
     count: int
     units: tuple[Unit, ...]
@@ -71,23 +71,26 @@ class ShardJob:
 
 
 @dataclass(slots=True)
-class TaskPlan:
-    """The shards of one task, and what reading its annotation file told."""
+class PartPlan:
+    """The shards of one part, and what reading its annotation files told.
 
-    subset: SubsetSpec
-    task: TaskSpec
-    file: AnnotationFile
+    Attributes:
+        member: The part.
+        files: Its annotation files.
+        tally: What became of its records so far.
+        spool: File with its records.
+        jobs: Its shards.
+        streamed: Whether its pictures come as a stream; its shards are then cut as it goes.
+        fingerprint: For a stream: identity of everything that decides the bytes of its shards.
+    """
+
+    member: Member
+    files: tuple[AnnotationFile, ...]
     tally: Tally
     spool: Path
     jobs: list[ShardJob] = field(default_factory=list)
-    image_bytes: int = 0
     streamed: bool = False
-    stream_fingerprint: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Names of subset and task."""
-        return self.subset.name, self.task.task
+    fingerprint: str = ""
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -105,62 +108,62 @@ def code_identity() -> list[str]:
     return [__version__, SCHEMA_VERSION, pa.__version__, PIL.__version__, str(GROUP_ROWS), str(GROUP_BYTES), str(ORDER_SEED)]
 
 
-def plan_task(release: Release, subset: SubsetSpec, file: AnnotationFile, spool: Path) -> TaskPlan:
-    """Read an annotation file, find its pictures, and divide its rows into shards.
+def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile], spool: Path) -> PartPlan:
+    """Read annotation files, find their pictures, and divide the rows into shards.
 
     Args:
         release: The opened release.
-        subset: The subset of the file.
-        file: The annotation file.
-        spool: Where to keep its records.
+        member: The part.
+        files: Its annotation files.
+        spool: Where to keep their records.
 
     Raises:
-        AnnotationError: The file cannot be read.
+        AnnotationError: A file cannot be read.
         AmbiguousImageError: Some pictures have two candidates; all are named together, up to a limit.
-        DefectError: Its defects do not agree with the table of known defects.
+        DefectError: The defects do not agree with the table of known defects.
     """
-    tally = Tally()
-    plan = TaskPlan(subset, file.task, file, tally, spool)
-    flagged: Counter[str] = Counter()
+    plan = PartPlan(member, tuple(files), Tally(), spool)
     images: list[str] = []
     records: list[tuple[int, int]] = []
     with spool.open("wb") as out:
         offset = 0
-        for scanned in scan_file(release, file, tally):
-            draft = parse(release, file, scanned, tally)
-            if draft is None:
-                continue
-            flagged.update(draft.issues)
-            line = json.dumps([scanned.index, scanned.suffix, scanned.record], separators=(",", ":")).encode() + b"\n"
-            out.write(line)
-            images.append(scanned.image)
-            records.append((offset, len(line)))
-            offset += len(line)
-    check_counts(release.spec, file, tally, flagged)
-    stream = release.stream(subset)
+        for number, file in enumerate(files):
+            counts, flagged = Tally(), Counter[str]()
+            for scanned in scan_file(release, file, counts):
+                draft = parse(release, file, scanned, counts)
+                if draft is None:
+                    continue
+                flagged.update(draft.issues)
+                entry = [number, scanned.index, scanned.suffix, scanned.record]
+                line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+                out.write(line)
+                images.append(scanned.image)
+                records.append((offset, len(line)))
+                offset += len(line)
+            check_counts(release.spec, file, counts, flagged)
+            plan.tally.add(counts)
+    stream = release.stream(member.subset)
     if stream is not None:
         plan.streamed = True
-        plan.stream_fingerprint = _fingerprint(release, file, [repr(stream.identity()), _digest(spool)])
+        plan.fingerprint = _fingerprint(release, member, [repr(stream.identity()), _digest(spool)])
         return plan
-    ordered = [(image, tuple(records[row] for row in rows)) for image, rows in units(images, subset.order)]
-    located = list(_locate(release, subset, ordered, tally))
-    plan.image_bytes = sum(unit.located.size for unit in located)
-    shards = _divide(located)
+    ordered = [(image, tuple(records[row] for row in rows)) for image, rows in units(images, member.subset.order)]
+    shards = _divide(list(_locate(release, member, ordered, plan.tally)))
     with spool.open("rb") as spooled:
         for index, shard in enumerate(shards):
-            fingerprint = _fingerprint(release, file, list(_identities(shard, spooled)))
+            fingerprint = _fingerprint(release, member, list(_identities(shard, spooled)))
             plan.jobs.append(
                 ShardJob(
-                    release.spec.name, release.options, file, index, len(shards), tuple(shard), str(spool), fingerprint
+                    release.spec.name, release.options, plan.files, index, len(shards), tuple(shard), str(spool), fingerprint
                 )
             )
     return plan
 
 
 def _locate(
-    release: Release, subset: SubsetSpec, ordered: Sequence[tuple[str, tuple[tuple[int, int], ...]]], tally: Tally
+    release: Release, member: Member, ordered: Sequence[tuple[str, tuple[tuple[int, int], ...]]], tally: Tally
 ) -> Iterator[Unit]:
-    resolver = release.resolver(subset)
+    resolver = release.resolver(member.subset)
     ambiguous: list[AmbiguousImageError] = []
     for image, records in ordered:
         try:
@@ -204,15 +207,19 @@ def _identities(units: Sequence[Unit], records: Any) -> Iterator[str]:  # noqa: 
         yield f"{unit.image}|{located.member}|{located.size}|{located.stamp}|{located.note}|{located.transform}|{digest.hexdigest()}"
 
 
-def _fingerprint(release: Release, file: AnnotationFile, parts: Sequence[str]) -> str:
+def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     policy = sorted(release.options.on_defect.items())
-    for part in (*code_identity(), release.spec.name, release.spec.version, file.subset, repr(asdict(file.task)), repr(policy), *parts):
+    facts = (*code_identity(), release.spec.name, release.spec.version, repr(asdict(member.part)), member.subset.order)
+    for part in (*facts, *member.key, repr(policy), *parts):
         digest.update(part.encode("utf-8", "surrogatepass"))
         digest.update(b"\0")
     return digest.hexdigest()
 
 
 def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

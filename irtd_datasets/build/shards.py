@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.build.image_column import ImageBatch, ImageColumn
 from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
-from irtd_datasets.catalog import open_release, spec
+from irtd_datasets.catalog import open_release
 from irtd_datasets.examples.reading import DefectPolicy, with_suffix
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
 from irtd_datasets.examples.tally import Tally
@@ -96,8 +96,7 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
         target: Path of the file to write.
     """
     release = _release(job)
-    subset = spec(job.dataset).subset(job.file.subset)
-    resolver = release.resolver(subset)
+    resolver = release.resolver(job.files[0].member.subset)
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     tally = Tally()
 
@@ -107,7 +106,7 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
                 drafts = []
                 for offset, length in unit.records:
                     records.seek(offset)
-                    drafts.append(_draft(release, job.file, records.read(length)))
+                    drafts.append(_draft(release, job.files, records.read(length)))
                 yield picture_rows(drafts, resolver.read(unit.located), unit.located, policy, tally)
 
     summary = write_groups(groups(pictures()), Path(target))
@@ -116,16 +115,16 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     return result
 
 
-def spooled_drafts(release: Release, file: AnnotationFile, spool: Path) -> Iterator[Draft]:
-    """All drafts of an annotation file, from its spool."""
+def spooled_drafts(release: Release, files: Sequence[AnnotationFile], spool: Path) -> Iterator[Draft]:
+    """All drafts of a part, from its spool."""
     with spool.open("rb") as records:
         for line in records:
-            yield _draft(release, file, line)
+            yield _draft(release, files, line)
 
 
-def _draft(release: Release, file: AnnotationFile, line: bytes) -> Draft:
-    index, suffix, record = json.loads(line)
-    return with_suffix(release.draft(file, record, index), suffix)
+def _draft(release: Release, files: Sequence[AnnotationFile], line: bytes) -> Draft:
+    number, index, suffix, record = json.loads(line)
+    return with_suffix(release.draft(files[number], record, index), suffix)
 
 
 def write_groups(row_groups: Iterable[RowGroup], target: Path) -> ShardSummary:

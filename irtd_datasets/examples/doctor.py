@@ -12,7 +12,7 @@ from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
     from irtd_datasets.examples.release import Release
-    from irtd_datasets.spec import SubsetSpec, TaskSpec
+    from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["Diagnosis", "FileReport", "FolderReport", "examine"]
 
@@ -35,7 +35,7 @@ class FileReport:
     """
 
     subset: str
-    task: str
+    part: str
     file: str
     where: str
     released: int | None
@@ -98,28 +98,27 @@ def examine(release: Release) -> Diagnosis:
     unknown: list[str] = []
     for subset in release.spec.subsets:
         search = _Search(release, subset, folders)
-        files += [_examine_task(release, subset, task, search) for task in subset.tasks]
+        files += [_examine_part(release, member, search) for member in subset.members]
         unknown += release.unknown_files(subset)
-    rows = {(report.subset, report.task): report.rows for report in files}
-    configs = {
-        name: sum(rows[subset.name, task.task] for task in tasks)
-        for name, (subset, tasks) in release.spec.configs.items()
-    }
+    rows = {(report.subset, report.part): report.rows for report in files}
+    configs = {config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs}
     return Diagnosis(release.spec.name, release.options.root, files, list(folders.values()), configs, unknown)
 
 
-def _examine_task(release: Release, subset: SubsetSpec, task: TaskSpec, search: _Search) -> FileReport:
-    report = FileReport(subset.name, task.task, task.file, "", task.records, subset.config_of(task))
+def _examine_part(release: Release, member: Member, search: _Search) -> FileReport:
+    part = member.part
+    config = release.spec.smallest_config(member).name
+    report = FileReport(*member.key, part.file, "", part.records, config)
     try:
-        file = release.file(subset, task)
-        if file is None:
-            return report
-        report.where = file.where
+        files = release.files(member)
+        report.where = ", ".join(file.where for file in files)
         tally = Tally()
-        images = Counter(scanned.image for scanned in scan_file(release, file, tally))
+        images: Counter[str] = Counter()
+        for file in files:
+            images.update(scanned.image for scanned in scan_file(release, file, tally))
         report.records = tally.found
         report.repairs = dict(tally.repairs)
-        stream = release.stream(subset)
+        stream = release.stream(member.subset)
         if stream is not None:
             report.streamed = stream.label
             report.rows = sum(images.values())

@@ -160,12 +160,13 @@ def check_counts(spec: DatasetSpec, file: AnnotationFile, tally: Tally, flagged:
     Raises:
         DefectError: A defect of the table is missing or has another count, or one of the file is not in the table.
     """
-    if file.task.records is None or tally.found != file.task.records:
+    part = file.member.part
+    if part.records is None or tally.found != part.records:
         return  # not the released file: nothing is known about its counts
     seen = flagged + tally.quirks
     wrong = []
     for issue in spec.issues:
-        if issue.count is None or issue.file != file.task.file:
+        if issue.count is None or issue.file != part.file:
             continue
         found = tally.repairs[issue.code] if issue.kind == "format" else seen.pop(issue.code, 0)
         # A repaired form is a user's own doing and no reason to stop.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.releases.resolve import ImageResolver
-    from irtd_datasets.spec import DatasetSpec, SubsetSpec, TaskSpec
+    from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
 __all__ = ["AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
 
@@ -38,15 +38,13 @@ class AnnotationFile:
     """An annotation file that is present.
 
     Attributes:
-        subset: Its subset's name.
-        task: Its task.
+        member: What it belongs to.
         where: What a user knows it as, for messages.
         size: Size in bytes.
         stamp: Changes when the file changes.
     """
 
-    subset: str
-    task: TaskSpec
+    member: Member
     where: str
     size: int
     stamp: int
@@ -71,8 +69,8 @@ class Release(Protocol):
     options: ReleaseOptions
     root: Path
 
-    def file(self, subset: SubsetSpec, task: TaskSpec) -> AnnotationFile | None:
-        """The annotation file of a task; None when it is not there."""
+    def files(self, member: Member) -> list[AnnotationFile]:
+        """The annotation files of a part, in order; none when it is not there."""
 
     def source(self, file: AnnotationFile) -> Source:
         """The bytes of an annotation file, or a path or open file to read them from."""

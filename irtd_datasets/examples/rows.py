@@ -21,9 +21,9 @@ from irtd_datasets.schema import FIELDS, arrow_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from irtd_datasets.examples.release import AnnotationFile, PictureStream, Release
+    from irtd_datasets.examples.release import PictureStream, Release
     from irtd_datasets.releases.resolve import ImageResolver, Located
-    from irtd_datasets.spec import SubsetSpec
+    from irtd_datasets.spec import Member
 
 __all__ = [
     "GROUP_BYTES",
@@ -144,30 +144,27 @@ def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[R
         yield group
 
 
-def release_groups(
-    release: Release, subset: SubsetSpec, file: AnnotationFile, policy: DefectPolicy, tally: Tally
-) -> Iterator[RowGroup]:
-    """Read one annotation file and its pictures straight from a release.
+def release_groups(release: Release, member: Member, policy: DefectPolicy, tally: Tally) -> Iterator[RowGroup]:
+    """Read one part and its pictures straight from a release.
 
     Args:
         release: The opened release.
-        subset: The subset the file belongs to.
-        file: The annotation file.
+        member: The part.
         policy: What to do with known defects.
         tally: Takes the counts; complete when the iterator is exhausted.
     """
-    scanned = list(scan_file(release, file, tally))
-    stream = release.stream(subset)
+    scanned = [(file, record) for file in release.files(member) for record in scan_file(release, file, tally)]
+    stream = release.stream(member.subset)
     if stream is not None:
-        drafts = (parse(release, file, record, tally) for record in scanned)
+        drafts = (parse(release, file, record, tally) for file, record in scanned)
         yield from groups(StreamRows(stream, (draft for draft in drafts if draft), policy, tally))
         return
-    resolver = release.resolver(subset)
+    resolver = release.resolver(member.subset)
 
     def wanted() -> Iterator[tuple[str, list[Draft]]]:
         # Parsed as they are reached, so that the first row does not wait for the last record.
-        for image, positions in units((record.image for record in scanned), subset.order):
-            drafts = [parse(release, file, scanned[position], tally) for position in positions]
+        for image, positions in units((record.image for _, record in scanned), member.subset.order):
+            drafts = [parse(release, *scanned[position], tally) for position in positions]
             yield image, [draft for draft in drafts if draft is not None]
 
     yield from groups(_looked_up(resolver, wanted(), policy, tally))

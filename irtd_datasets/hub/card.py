@@ -24,11 +24,11 @@ __all__ = ["configs_of", "prose", "render_card"]
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-class _Task(Protocol):
+class _Part(Protocol):
     @property
     def subset(self) -> str: ...
     @property
-    def task(self) -> str: ...
+    def part(self) -> str: ...
     @property
     def split(self) -> str: ...
     @property
@@ -66,29 +66,28 @@ def prose(name: str) -> str:
     raise UnknownNameError(f"there is no card text for {name!r}", remedy="It belongs into dataset_cards/.")
 
 
-def configs_of(spec: DatasetSpec, tasks: Sequence[_Task]) -> dict[str, list[_Task]]:
-    """Configs that a folder with these tasks has, each with its tasks in order."""
-    built = {(task.subset, task.task): task for task in tasks}
+def configs_of(spec: DatasetSpec, parts: Sequence[_Part]) -> dict[str, list[_Part]]:
+    """Configs that a folder with these parts has, each with its parts in order."""
+    built = {(part.subset, part.part): part for part in parts if part.rows}
     configs = {}
-    for name, (subset, wanted) in spec.configs.items():
-        present = [built[subset.name, task.task] for task in wanted if (subset.name, task.task) in built]
-        present = [task for task in present if task.rows]
+    for config in spec.configs:
+        present = [built[member.key] for member in config.members if member.key in built]
         if present:
-            configs[name] = present
+            configs[config.name] = present
     return configs
 
 
-def render_card(spec: DatasetSpec, tasks: Sequence[_Task], ledger: _Ledger) -> str:
+def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger) -> str:
     """The whole README.md.
 
     Args:
         spec: The dataset.
-        tasks: The tasks in the folder.
+        parts: The parts in the folder.
         ledger: What became of every record.
     """
-    configs = configs_of(spec, tasks)
-    header = yaml.dump(_metadata(spec, tasks, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000)
-    parts = [
+    configs = configs_of(spec, parts)
+    header = yaml.dump(_metadata(spec, parts, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000)
+    sections = [
         f"---\n{header}---",
         prose(spec.name),
         _loading(spec, configs),
@@ -99,33 +98,41 @@ def render_card(spec: DatasetSpec, tasks: Sequence[_Task], ledger: _Ledger) -> s
         f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
         f"## Citation\n\n```bibtex\n{spec.citation}\n```",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
-def _metadata(spec: DatasetSpec, tasks: Sequence[_Task], configs: dict[str, list[_Task]]) -> dict[str, Any]:
-    rows = sum(task.rows for task in tasks)
+def _metadata(spec: DatasetSpec, parts: Sequence[_Part], configs: dict[str, list[_Part]]) -> dict[str, Any]:
+    rows = sum(part.rows for part in parts)
     size = next((label for limit, label in _SIZES if rows < limit), "1M<n<10M")
     default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
     features = yaml_features()
     entries, infos = [], []
     for name, present in configs.items():
-        split = present[0].split
-        paths = [f"{task.subset}/{task.task}/{split}-*" for task in present]
+        splits: dict[str, list[_Part]] = {}
+        for part in present:
+            splits.setdefault(part.split, []).append(part)
         entry: dict[str, Any] = {"config_name": name}
         if name == default:
             entry["default"] = True
-        entry["data_files"] = [{"split": split, "path": paths}]
+        entry["data_files"] = [
+            {"split": split, "path": [f"{part.subset}/{part.part}/{split}-*" for part in members]}
+            for split, members in splits.items()
+        ]
         entries.append(entry)
-        num_bytes = sum(task.num_bytes for task in present)
         infos.append(
             {
                 "config_name": name,
                 "features": features,
                 "splits": [
-                    {"name": split, "num_bytes": num_bytes, "num_examples": sum(task.rows for task in present)}
+                    {
+                        "name": split,
+                        "num_bytes": sum(part.num_bytes for part in members),
+                        "num_examples": sum(part.rows for part in members),
+                    }
+                    for split, members in splits.items()
                 ],
-                "download_size": sum(task.bytes_on_disk for task in present),
-                "dataset_size": num_bytes,
+                "download_size": sum(part.bytes_on_disk for part in present),
+                "dataset_size": sum(part.num_bytes for part in present),
             }
         )
     return {
@@ -140,7 +147,7 @@ def _metadata(spec: DatasetSpec, tasks: Sequence[_Task], configs: dict[str, list
     }
 
 
-def _loading(spec: DatasetSpec, configs: dict[str, list[_Task]]) -> str:
+def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
     if not configs:
         return "## Loading\n\nThis folder has no rows."
     name = spec.default_config if spec.default_config in configs else next(iter(configs))
@@ -152,8 +159,12 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[_Task]]) -> str:
     )
 
 
-def _row_counts(configs: dict[str, list[_Task]]) -> list[list[str]]:
-    return [[name, tasks[0].split, f"{sum(task.rows for task in tasks):,}"] for name, tasks in configs.items()]
+def _row_counts(configs: dict[str, list[_Part]]) -> list[list[str]]:
+    return [
+        [name, split, f"{sum(part.rows for part in parts if part.split == split):,}"]
+        for name, parts in configs.items()
+        for split in dict.fromkeys(part.split for part in parts)
+    ]
 
 
 def _ledger_table(ledger: _Ledger) -> str:

@@ -31,7 +31,7 @@ from irtd_datasets.releases.streams import stream_tar
 
 if TYPE_CHECKING:
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.spec import SubsetSpec, TaskSpec
+    from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["CutArchive", "IrtdRelease", "known_image_dirs", "open_release"]
 
@@ -43,7 +43,7 @@ _PROJECT = re.compile(r"\d+-(.+)")
 
 def known_image_dirs() -> tuple[str, ...]:
     """Folders that the released records name, in the order of the tasks."""
-    return tuple(dict.fromkeys(d for subset in SPEC.subsets for task in subset.tasks for d in task.image_dirs))
+    return tuple(dict.fromkeys(d for member in SPEC.members for d in member.part.image_dirs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +93,29 @@ class IrtdRelease:
 
     # Annotation files
 
-    def file(self, subset: SubsetSpec, task: TaskSpec) -> AnnotationFile | None:
-        """The annotation file of a task; None when it is not there.
+    def files(self, member: Member) -> list[AnnotationFile]:
+        """The annotation file of a task; none when it is not there.
 
         Raises:
             ReleaseError: Two different copies of the file are there.
         """
-        found = self._find(subset.name, task.file)
-        if found is None:
-            return None
-        container, member = found
-        entry = container.find(member)
-        if entry is None:
-            return None
-        return AnnotationFile(subset.name, task, f"{container.label}/{member}", entry.size, entry.stamp)
+        found = self._find(member)
+        entry = found[0].find(found[1]) if found else None
+        if found is None or entry is None:
+            return []
+        return [AnnotationFile(member, f"{found[0].label}/{found[1]}", entry.size, entry.stamp)]
 
     def source(self, file: AnnotationFile) -> Source:
-        """Bytes of an annotation file."""
-        found = self._find(file.subset, file.task.file)
+        """An annotation file, open for reading."""
+        found = self._find(file.member)
         if found is None:
             raise ReleaseNotFoundError("the file is gone", where=file.where, remedy="Start again.")
-        container, member = found
-        return container.open(member)
+        container, name = found
+        return container.open(name)
 
     def unknown_files(self, subset: SubsetSpec) -> list[str]:
         """Annotation files beside the known ones that no task claims."""
-        known = {task.file for task in subset.tasks}
+        known = {part.file for part in subset.parts}
         unknown = []
         for container, folder in self._places(subset.name):
             if has_folder(container, folder) and (folder or not isinstance(container, FolderContainer)):
@@ -129,10 +126,11 @@ class IrtdRelease:
                 ]
         return sorted(set(unknown))
 
-    def _find(self, subset: str, name: str) -> tuple[Container, str] | None:
+    def _find(self, member: Member) -> tuple[Container, str] | None:
+        name = member.part.file
         found = [
             (container, f"{folder}/{name}" if folder else name)
-            for container, folder in self._places(subset)
+            for container, folder in self._places(member.subset.name)
             if container.find(f"{folder}/{name}" if folder else name) is not None
         ]
         if len(found) > 1 and len({container.read(member) for container, member in found}) > 1:
@@ -181,13 +179,14 @@ class IrtdRelease:
             RecordError: The record does not follow its task's form.
             UnsafePathError: Its image name leaves the release.
         """
-        task = file.task.task
+        task = file.member.part.task
+        subset = file.member.subset.name
         if task == "captioning":
             caption = parse_caption(record, index, name=file.where)
             image = safe_name(strip_prefix(caption.image))
             messages = (Message(role="user", content=captioning.PROMPT), Message(role="assistant", content=caption.text))
             return Draft(
-                id=f"irtd/{file.subset}/{image}",
+                id=f"irtd/{subset}/{image}",
                 image=image,
                 task=task,
                 modality=SPEC.modality,
@@ -204,7 +203,7 @@ class IrtdRelease:
                 error.problem, code=error.code, where=f"{file.where} record {index} (id {conversation.id})"
             ) from None
         return Draft(
-            id=f"irtd/{file.subset}/{task}/{conversation.id if conversation.id is not None else index}",
+            id=f"irtd/{subset}/{task}/{conversation.id if conversation.id is not None else index}",
             image=image,
             task=task,
             modality=SPEC.modality,
@@ -250,11 +249,9 @@ class IrtdRelease:
         """Paths, sizes and times of annotation files, archives and picture folders."""
         facts: list[tuple[Any, ...]] = [("root", self.options.root), ("images", *sorted(self.options.images.items()))]
         facts += [("image", path, *_size_and_time(Path(path))) for path in sorted(self.options.images.values())]
-        for task in subset.tasks:
-            file = self.file(subset, task)
-            if file is not None:
-                facts.append((file.where, file.size, file.stamp))
-            for folder in task.image_dirs:
+        for member in subset.members:
+            facts += [(file.where, file.size, file.stamp) for file in self.files(member)]
+            for folder in member.part.image_dirs:
                 path = self.root / folder
                 if path.is_dir():
                     facts.append((folder, *_size_and_time(path)))
