@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.testing.damage import Damage, DamageKind, damage
 from irtd_datasets.testing.irtd_release import IRTD_DEFECTS, Layout, write_irtd_sample
 from irtd_datasets.testing.samples import (
     MARKER,
@@ -30,12 +31,15 @@ from irtd_datasets.testing.samples import (
 __all__ = [
     "IRTD_DEFECTS",
     "MARKER",
+    "Damage",
+    "DamageKind",
     "Layout",
     "PlantedDefect",
     "SampleImage",
     "SampleObject",
     "SampleRecord",
     "SampleRelease",
+    "damage",
     "register_sample_writer",
     "sample_names",
     "write_irtd_sample",

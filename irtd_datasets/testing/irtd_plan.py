@@ -22,7 +22,17 @@ from irtd_datasets.testing.scenes import (
     view_scene,
 )
 
-__all__ = ["AERIAL_DIR", "CROWD_DIR", "FLIR_DIR", "RELEASED", "TRACKING_DIR", "Names", "Plan", "plan_captions", "plan_tasks"]
+__all__ = [
+    "AERIAL_DIR",
+    "CROWD_DIR",
+    "FLIR_DIR",
+    "RELEASED",
+    "TRACKING_DIR",
+    "Names",
+    "Plan",
+    "plan_captions",
+    "plan_tasks",
+]
 
 RELEASED = {
     "Location.json": 14979,
@@ -65,7 +75,15 @@ _GROUNDING_FAMILIES = {
     "right-cross-class": 48,
 }
 # The first frames take these in turn, so that a small sample has the defects.
-_FIRST_FAMILIES = ("left-cross-class", "wide-box", "nearest", "left-same-class", "only", "right-cross-class", "right-same-class")
+_FIRST_FAMILIES = (
+    "left-cross-class",
+    "wide-box",
+    "nearest",
+    "left-same-class",
+    "only",
+    "right-cross-class",
+    "right-same-class",
+)
 _PAIRS = {("car", "person"): 2844, ("person", "car"): 1542, ("car", "bike"): 586, ("bike", "car"): 233}
 
 
@@ -142,7 +160,9 @@ def task_counts(rows: int) -> dict[str, int]:
     return counts
 
 
-def plan_tasks(plan: Plan, random: Random, names: Names, rows: int, folder: str, *, scene_rows: int = 0) -> None:
+def plan_tasks(
+    plan: Plan, random: Random, names: Names, rows: int, folder: str, *, scene_rows: int = 0
+) -> None:
     """Plan the eight task files (and a Scene file) below ``folder``.
 
     Args:
@@ -164,7 +184,9 @@ def plan_tasks(plan: Plan, random: Random, names: Names, rows: int, folder: str,
     for index in range(scene_rows):
         gold = text.SCENE_WORDS[index % len(text.SCENE_WORDS)]
         image = f"{SCENE_DIR}/{gold}/{names.count_on(SCENE_DIR):04d}_nir.jpg"
-        words = _shuffled(random, [gold, *random.sample([word for word in text.SCENE_WORDS if word != gold], 3)])
+        words = _shuffled(
+            random, [gold, *random.sample([word for word in text.SCENE_WORDS if word != gold], 3)]
+        )
         plan.scenes[image] = view_scene(image)
         answer = text.options(words, [gold])
         plan.add(f"{folder}/Scene.json", image, text.SCENE_QUESTION + text.options(words), answer)
@@ -242,9 +264,8 @@ def _frames(random: Random, counts: dict[str, int]) -> list[_Frame]:
     """Share out the records over frames: one Security record each, one or more Location records, others as counted."""
     frames = [_Frame() for _ in range(counts["Security.json"])]
     grounding, relationship = counts["Detection.json"], counts["Relationship.json"]
-    for index in range(grounding):
-        first = index < len(_FIRST_FAMILIES)
-        frames[index].family = _FIRST_FAMILIES[index] if first else _weighted(random, _GROUNDING_FAMILIES)
+    for frame, family in zip(frames, _families(random, grounding), strict=False):
+        frame.family = family
     # In the release 955 of 7,859 frames have both; the first two and the last two stay apart because of their defects.
     shared = max(grounding + relationship - len(frames), len(frames) * 955 // 7859)
     shared = max(0, min(shared, grounding - 2, relationship - 2))
@@ -255,7 +276,9 @@ def _frames(random: Random, counts: dict[str, int]) -> list[_Frame]:
     frames[start + relationship - 2].relation = "hidden-pair"
     for frame in frames:
         frame.classes = 2 if frame.relation or (frame.family or "").endswith("cross-class") else 1
-    open_frames = [frame for frame in frames if frame.family != "wide-box" and frame.relation in {None, "any"}]
+    open_frames = [
+        frame for frame in frames if frame.family != "wide-box" and frame.relation in {None, "any"}
+    ]
     room = [frame for frame in open_frames for _ in range(3 - frame.classes)]
     missing = counts["Location.json"] - sum(frame.classes for frame in frames)
     for frame in random.sample(room, max(0, min(missing, len(room)))):
@@ -266,6 +289,19 @@ def _frames(random: Random, counts: dict[str, int]) -> list[_Frame]:
         if index == 0 or random.random() < 0.12:
             frame.unlabelled = [random.choice(("sign", "dog"))]
     return frames
+
+
+def _families(random: Random, count: int) -> list[str]:
+    """Return the Grounding families in the released proportions, those that carry a defect first."""
+    first = list(_FIRST_FAMILIES[:count])
+    total = sum(_GROUNDING_FAMILIES.values())
+    rest: list[str] = []
+    for family, share in _GROUNDING_FAMILIES.items():
+        used = first.count(family) + (first.count("wide-box") if family == "only" else 0)
+        rest += [family] * max(0, round(count * share / total) - used)
+    rest += ["nearest"] * count
+    # What is cut off are the fillers, or the rounding of a small sample.
+    return first + _shuffled(random, rest[: count - len(first)])
 
 
 def _labels(random: Random, frame: _Frame) -> list[str]:
@@ -321,7 +357,11 @@ def _add_security(
     if unlabelled:
         defects.append("absence-false")
     plan.add(
-        file, image, text.SECURITY_QUESTION + text.options(words), text.options(words, missing), defects=defects
+        file,
+        image,
+        text.SECURITY_QUESTION + text.options(words),
+        text.options(words, missing),
+        defects=defects,
     )
 
 
@@ -343,7 +383,9 @@ def _add_grounding(
             cells.setdefault((label, text.cell_name(*item.centre, _WIDTH, _HEIGHT)), []).append(item)
     if family == "only":
         found = random.choice([key for key, items in cells.items() if len(items) == 1])
-        question = f"<image>\nDetect the bounding box of the {found[0]} located at the {found[1]} of the image."
+        question = (
+            f"<image>\nDetect the bounding box of the {found[0]} located at the {found[1]} of the image."
+        )
     else:
         several = [key for key in cells if len(by_label[key[0]]) > 1]
         found = random.choice([key for key in several if len(cells[key]) > 1] or several)
@@ -353,7 +395,9 @@ def _add_grounding(
     plan.add(file, image, question, text.grounding_answer(target.box), [target], family)
 
 
-def _add_beside(plan: Plan, file: str, image: str, family: str, by_label: dict[str, list[SampleObject]]) -> None:
+def _add_beside(
+    plan: Plan, file: str, image: str, family: str, by_label: dict[str, list[SampleObject]]
+) -> None:
     """All released boxes of this family are those of the object on the right, also where the question means the left one."""
     side = family.split("-")[0]
     if family.endswith("same-class"):
@@ -410,7 +454,9 @@ def _plan_reid(plan: Plan, random: Random, names: Names, count: int, file: str) 
             answer = random.randint(2, 8)
             scene = mosaic_scene(random, answer, image)
             plan.scenes[image] = scene
-            plan.add(file, image, text.REID_QUESTION, str(answer), [scene.objects[0], scene.objects[answer - 1]])
+            plan.add(
+                file, image, text.REID_QUESTION, str(answer), [scene.objects[0], scene.objects[answer - 1]]
+            )
 
 
 def _plan_recognition(plan: Plan, random: Random, names: Names, count: int, file: str) -> None:
@@ -431,7 +477,9 @@ def _plan_recognition(plan: Plan, random: Random, names: Names, count: int, file
         width, height = random.choice(sizes)
         for number in random.sample(range(1, 1500), length):
             image = f"{directory}/{number:08d}.jpg"
-            words = _shuffled(random, [gold, *random.sample([w for w in text.RECOGNITION_WORDS if w != gold], 3)])
+            words = _shuffled(
+                random, [gold, *random.sample([w for w in text.RECOGNITION_WORDS if w != gold], 3)]
+            )
             scene = single_scene(random, gold, image, width=width, height=height)
             plan.scenes[image] = scene
             defects = ["gold-not-folder-class"] if folder_class != gold else []
@@ -485,7 +533,9 @@ def plan_captions(plan: Plan, random: Random, count: int, file: str) -> None:
             plan.near_duplicates[name] = previous
         else:
             scene = _caption_scene(random, name, folder, width, height)
-            opening = random.choice(("The image shows", "The image shows", "The image shows", "The image depicts"))
+            opening = random.choice(
+                ("The image shows", "The image shows", "The image shows", "The image depicts")
+            )
             words = text.caption(scene.objects, width, height, opening=opening, setting=setting)
         made.append((name, scene, words))
     plan.records[file] = []
@@ -499,7 +549,9 @@ def _caption_scene(random: Random, name: str, folder: str, width: int, height: i
     if folder.startswith("aerial"):
         return aerial_scene(random, random.randint(2, 14), name, width=width, height=height)
     if folder == "wildlife":
-        return single_scene(random, random.choice(("deer", "fox", "bird", "horse")), name, width=width, height=height)
+        return single_scene(
+            random, random.choice(("deer", "fox", "bird", "horse")), name, width=width, height=height
+        )
     if folder == "square":
         return crowd_scene(random, random.randint(10, 24), name, width=width, height=height)
     labels = [random.choice(("car", "car", "person", "bike")) for _ in range(random.randint(1, 6))]

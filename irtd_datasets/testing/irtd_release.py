@@ -170,16 +170,22 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
     plan = _plan(rows, seed, captions, benchmark=benchmark)
     _write_task_files(plan, folder, form)
     if benchmark:
-        (folder / "benchmark" / MARKER).write_bytes(_MARKER_TEXT.format(title="IR-TD (IRGPT)", call=call).encode())
+        (folder / "benchmark" / MARKER).write_bytes(
+            _MARKER_TEXT.format(title="IR-TD (IRGPT)", call=call).encode()
+        )
     caption_names = {record.image for record in plan.records.get(CAPTION_FILE, ())}
     places = {name: _place(name, chosen) for name in plan.scenes if name not in caption_names}
     archives: list[Path] = [folder / "json_sft.zip"] if form == "zip" else []
     paths: dict[str, str] = {}
     if images:
         mosaics = [name for name in places if _is_mosaic(name)]
-        paths |= _write_pictures(plan, {n: p for n, p in places.items() if form == "folder" or n not in set(mosaics)}, root, seed)
+        paths |= _write_pictures(
+            plan, {n: p for n, p in places.items() if form == "folder" or n not in set(mosaics)}, root, seed
+        )
         if form == "zip":
-            write_zip(folder / MOSAIC_ARCHIVE, _mosaics(plan, mosaics, seed), date=_MEMBER_DATE, compress=False)
+            write_zip(
+                folder / MOSAIC_ARCHIVE, _mosaics(plan, mosaics, seed), date=_MEMBER_DATE, compress=False
+            )
             archives.append(folder / MOSAIC_ARCHIVE)
             paths |= {name: f"{MOSAIC_ARCHIVE}!{name}" for name in mosaics}
         if captions:
@@ -219,7 +225,9 @@ def _make_empty(folder: Path, *, overwrite: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BuildError(f"the folder cannot be made: {error}", where=str(folder), remedy="Give another.") from error
+        raise BuildError(
+            f"the folder cannot be made: {error}", where=str(folder), remedy="Give another."
+        ) from error
 
 
 def _plan(rows: int, seed: int, captions: int, *, benchmark: bool) -> Plan:
@@ -241,7 +249,9 @@ def _write_task_files(plan: Plan, folder: Path, form: Form) -> None:
         for file, records in plan.records.items()
         if file != CAPTION_FILE
     }
-    zipped = [(f"json_sft/{name}", texts.pop(f"json_sft/{name}")) for name in RELEASED] if form == "zip" else []
+    zipped = (
+        [(f"json_sft/{name}", texts.pop(f"json_sft/{name}")) for name in RELEASED] if form == "zip" else []
+    )
     if zipped:
         write_zip(folder / "json_sft.zip", zipped, folders=["json_sft"], date=_MEMBER_DATE)
     for file, content in texts.items():
@@ -249,7 +259,10 @@ def _write_task_files(plan: Plan, folder: Path, form: Form) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     if CAPTION_FILE in plan.records:
-        listed = [{"image_path": record.image, "description": record.answer} for record in plan.records[CAPTION_FILE]]
+        listed = [
+            {"image_path": record.image, "description": record.answer}
+            for record in plan.records[CAPTION_FILE]
+        ]
         (folder / CAPTION_FILE).write_bytes((json.dumps(listed, indent=4) + "\n").encode("ascii"))
 
 

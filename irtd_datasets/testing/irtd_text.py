@@ -174,14 +174,22 @@ def caption(objects: Sequence[SampleObject], width: int, height: int, *, opening
     for item in objects:
         counts[item.label] = counts.get(item.label, 0) + 1
     listed = [_plural(label, count) for label, count in counts.items()]
-    content = f" with {', '.join(listed[:-1])} and {listed[-1]}" if len(listed) > 1 else f" with {listed[0]}" if listed else ""
+    content = (
+        f" with {', '.join(listed[:-1])} and {listed[-1]}"
+        if len(listed) > 1
+        else f" with {listed[0]}"
+        if listed
+        else ""
+    )
     sentences = [f"{opening} {setting} in thermal infrared{content}."]
     for item in sorted(objects, key=lambda item: item.centre)[:8]:
         share = (item.box[3] - item.box[1]) / height
         size = "large" if share > 0.3 else "small" if share < 0.1 else "medium-sized"
         where = cell_name(*item.centre, width, height)
         sentences.append(f"A {size} {item.label} appears bright against its surroundings at the {where}.")
-    sentences.append("The sky is dark and cold, while the ground and the vegetation keep some of the heat of the day.")
+    sentences.append(
+        "The sky is dark and cold, while the ground and the vegetation keep some of the heat of the day."
+    )
     sentences.append("Brighter areas are warmer, and no colour or written text can be made out.")
     return " ".join(sentences)
 

@@ -176,7 +176,9 @@ class SampleRelease:
             if record.id == record_id:
                 return record
         raise UnknownNameError(
-            f"no record {record_id!r} in {file!r}", where=str(self.folder), remedy=f"Files: {', '.join(self.records)}."
+            f"no record {record_id!r} in {file!r}",
+            where=str(self.folder),
+            remedy=f"Files: {', '.join(self.records)}.",
         )
 
     def defects_of(self, code: str) -> tuple[PlantedDefect, ...]:

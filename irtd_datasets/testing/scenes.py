@@ -85,7 +85,13 @@ _HEIGHT = {"car": (14, 150), "person": (20, 190), "bike": (14, 100), "sign": (24
 
 
 def street_scene(
-    random: Random, labels: Sequence[str], key: str, *, width: int = 640, height: int = 512, unlabelled: Sequence[str] = ()
+    random: Random,
+    labels: Sequence[str],
+    key: str,
+    *,
+    width: int = 640,
+    height: int = 512,
+    unlabelled: Sequence[str] = (),
 ) -> Scene:
     """Plan a street seen from a car, with the given objects from left to right.
 
@@ -142,12 +148,16 @@ def single_scene(random: Random, label: str, key: str, *, width: int = 640, heig
 
 def aerial_scene(random: Random, count: int, key: str, *, width: int = 640, height: int = 512) -> Scene:
     """Plan a view from above with ``count`` parked or moving cars."""
-    return Scene("aerial", width, height, _in_cells(random, "car", count, width, height, (22, 46), square=True), key)
+    return Scene(
+        "aerial", width, height, _in_cells(random, "car", count, width, height, (22, 46), square=True), key
+    )
 
 
 def crowd_scene(random: Random, count: int, key: str, *, width: int = 640, height: int = 480) -> Scene:
     """Plan a square with ``count`` pedestrians."""
-    return Scene("crowd", width, height, _in_cells(random, "person", count, width, height, (12, 44), square=False), key)
+    return Scene(
+        "crowd", width, height, _in_cells(random, "person", count, width, height, (12, 44), square=False), key
+    )
 
 
 def mosaic_scene(random: Random, answer: int, key: str, *, cell: tuple[int, int] = (128, 256)) -> Scene:
@@ -249,7 +259,9 @@ class _Pencil:
         self._pens[0].line(scaled, fill=level, width=width, joint="curve")
         self._pens[1].line(scaled, fill=255, width=width, joint="curve")
 
-    def ring(self, level: int, thickness: float, x_min: float, y_min: float, x_max: float, y_max: float) -> None:
+    def ring(
+        self, level: int, thickness: float, x_min: float, y_min: float, x_max: float, y_max: float
+    ) -> None:
         box = (x_min * _SIDE, y_min * _SIDE, x_max * _SIDE, y_max * _SIDE)
         width = max(1, round(thickness * _SIDE))
         self._pens[0].ellipse(box, outline=level, width=width)
@@ -266,7 +278,15 @@ class _Pencil:
 
 def _draw_car(pen: _Pencil) -> None:
     pen.polygon(
-        218, (0.02, 0.52), (0.1, 0.42), (0.24, 0.2), (0.7, 0.2), (0.86, 0.42), (0.98, 0.5), (0.98, 0.8), (0.02, 0.8)
+        218,
+        (0.02, 0.52),
+        (0.1, 0.42),
+        (0.24, 0.2),
+        (0.7, 0.2),
+        (0.86, 0.42),
+        (0.98, 0.5),
+        (0.98, 0.8),
+        (0.02, 0.8),
     )
     pen.polygon(196, (0.24, 0.2), (0.7, 0.2), (0.72, 0.25), (0.22, 0.25))
     pen.polygon(112, (0.2, 0.4), (0.28, 0.26), (0.45, 0.26), (0.45, 0.4))
@@ -279,7 +299,15 @@ def _draw_car(pen: _Pencil) -> None:
 
 def _draw_car_rear(pen: _Pencil) -> None:
     pen.polygon(
-        216, (0.08, 0.5), (0.2, 0.16), (0.3, 0.12), (0.7, 0.12), (0.8, 0.16), (0.92, 0.5), (0.92, 0.84), (0.08, 0.84)
+        216,
+        (0.08, 0.5),
+        (0.2, 0.16),
+        (0.3, 0.12),
+        (0.7, 0.12),
+        (0.8, 0.16),
+        (0.92, 0.5),
+        (0.92, 0.84),
+        (0.08, 0.84),
     )
     pen.polygon(115, (0.22, 0.42), (0.3, 0.2), (0.7, 0.2), (0.78, 0.42))
     pen.polygon(238, (0.08, 0.74), (0.92, 0.74), (0.92, 0.84), (0.08, 0.84))
@@ -354,7 +382,17 @@ def _draw_cycle(pen: _Pencil) -> None:
 
 
 def _draw_top_car(pen: _Pencil) -> None:
-    pen.polygon(214, (0.05, 0.36), (0.1, 0.3), (0.9, 0.3), (0.95, 0.36), (0.95, 0.64), (0.9, 0.7), (0.1, 0.7), (0.05, 0.64))
+    pen.polygon(
+        214,
+        (0.05, 0.36),
+        (0.1, 0.3),
+        (0.9, 0.3),
+        (0.95, 0.36),
+        (0.95, 0.64),
+        (0.9, 0.7),
+        (0.1, 0.7),
+        (0.05, 0.64),
+    )
     pen.polygon(246, (0.68, 0.33), (0.92, 0.35), (0.92, 0.65), (0.68, 0.67))
     pen.polygon(130, (0.6, 0.34), (0.67, 0.33), (0.67, 0.67), (0.6, 0.66))
     pen.polygon(140, (0.16, 0.34), (0.22, 0.35), (0.22, 0.65), (0.16, 0.66))
@@ -399,7 +437,9 @@ def _silhouette(label: str, variant: int = 0, view: str = "side") -> _Silhouette
 
 def _top_variant(aspect: float, variant: int) -> int:
     """Return the heading whose extent fits a box of the given aspect best; ``variant`` chooses between two mirrored ones."""
-    angles = sorted(range(len(_TOP_ANGLES)), key=lambda index: abs(_silhouette("car", index, "top").aspect - aspect))
+    angles = sorted(
+        range(len(_TOP_ANGLES)), key=lambda index: abs(_silhouette("car", index, "top").aspect - aspect)
+    )
     return angles[variant % 2]
 
 
@@ -411,7 +451,9 @@ _TILE = 1024
 @lru_cache(maxsize=1)
 def _noise_tile() -> NDArray[np.int8]:
     """Sensor noise, one tile for all pictures: drawing it anew for each would take longer than all else together."""
-    return np.clip(np.rint(np.random.default_rng(20250724).normal(0.0, 2.6, (_TILE, _TILE))), -12, 12).astype(np.int8)
+    return np.clip(np.rint(np.random.default_rng(20250724).normal(0.0, 2.6, (_TILE, _TILE))), -12, 12).astype(
+        np.int8
+    )
 
 
 @lru_cache(maxsize=1)
@@ -425,7 +467,9 @@ def _leaf_tile() -> NDArray[np.int8]:
     return np.clip(total, -60, 60).astype(np.int8)
 
 
-def _cutout(tile: NDArray[np.int8], generator: np.random.Generator, height: int, width: int) -> NDArray[np.int8]:
+def _cutout(
+    tile: NDArray[np.int8], generator: np.random.Generator, height: int, width: int
+) -> NDArray[np.int8]:
     rows = -(-height // _TILE)
     columns = -(-width // _TILE)
     if rows > 1 or columns > 1:
@@ -520,13 +564,21 @@ def _lay_road(level: NDArray[np.int16], generator: np.random.Generator, horizon:
     vanish = width * float(generator.uniform(0.4, 0.6))
     near = width * float(generator.uniform(0.36, 0.5))
     pen.polygon(
-        [(vanish - 6, horizon), (vanish + 6, horizon), (width / 2 + near, height), (width / 2 - near, height)], fill=10
+        [
+            (vanish - 6, horizon),
+            (vanish + 6, horizon),
+            (width / 2 + near, height),
+            (width / 2 - near, height),
+        ],
+        fill=10,
     )
     for index in range(7):
         far_end, near_end = (index / 7) ** 2, ((index + 0.5) / 7) ** 2
         x0, x1 = (vanish + (width / 2 - vanish) * part for part in (far_end, near_end))
         y0, y1 = (horizon + (height - horizon) * part for part in (far_end, near_end))
-        pen.polygon([(x0 - 1, y0), (x0 + 1, y0), (x1 + 1 + 4 * near_end, y1), (x1 - 1 - 4 * near_end, y1)], fill=28)
+        pen.polygon(
+            [(x0 - 1, y0), (x0 + 1, y0), (x1 + 1 + 4 * near_end, y1), (x1 - 1 - 4 * near_end, y1)], fill=28
+        )
     for side in (-1, 1):
         if generator.random() < 0.65:
             wide = float(generator.uniform(0.1, 0.24)) * width
@@ -628,6 +680,9 @@ def colour_scene(picture: Image.Image) -> Image.Image:
     grey = range(256)
     red = [min(255, round(value * 1.35)) for value in grey]
     green = [round(255 * (value / 255) ** 1.3) for value in grey]
-    blue = [round(110 * math.sin(math.pi * value / 255) + 255 * max(0.0, value / 255 - 0.75) * 3.2) for value in grey]
+    blue = [
+        round(110 * math.sin(math.pi * value / 255) + 255 * max(0.0, value / 255 - 0.75) * 3.2)
+        for value in grey
+    ]
     bands = [picture.point([min(255, value) for value in table]) for table in (red, green, blue)]
     return Image.merge("RGB", bands)
