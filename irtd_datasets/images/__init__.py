@@ -1,1 +1,1 @@
-
+"""Checking images, turning them upright, and matching pairs of them."""

@@ -1,0 +1,59 @@
+"""IR-TD, MMRS-1M and RS-GPT4V as first-class Hugging Face datasets.
+
+Importing this package makes ``datasets.load_dataset("irtd", ...)`` work on a release as its authors hand it out.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.catalog import register
+from irtd_datasets.version import __version__
+
+if TYPE_CHECKING:
+    from irtd_datasets.boxes import Boxes, Frame, pad_and_normalize, rewrite_boxes, undo_pad_and_normalize
+    from irtd_datasets.catalog import load_dataset
+    from irtd_datasets.irtd.builder import Irtd, IrtdBenchmark, IrtdInstruct, IrtdPretrain
+
+__all__ = [
+    "Boxes",
+    "Frame",
+    "Irtd",
+    "IrtdBenchmark",
+    "IrtdInstruct",
+    "IrtdPretrain",
+    "__version__",
+    "load_dataset",
+    "pad_and_normalize",
+    "rewrite_boxes",
+    "undo_pad_and_normalize",
+]
+
+_HOMES = {
+    "Boxes": "irtd_datasets.boxes",
+    "Frame": "irtd_datasets.boxes",
+    "Irtd": "irtd_datasets.irtd.builder",
+    "IrtdBenchmark": "irtd_datasets.irtd.builder",
+    "IrtdInstruct": "irtd_datasets.irtd.builder",
+    "IrtdPretrain": "irtd_datasets.irtd.builder",
+    "load_dataset": "irtd_datasets.catalog",
+    "pad_and_normalize": "irtd_datasets.boxes",
+    "rewrite_boxes": "irtd_datasets.boxes",
+    "undo_pad_and_normalize": "irtd_datasets.boxes",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - public names are loaded when first used
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+register()

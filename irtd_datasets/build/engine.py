@@ -1,0 +1,293 @@
+"""Runs a build: plan, write, and put everything into place at the end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from irtd_datasets.build.folder import BuiltTask, DatasetFolder
+from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
+from irtd_datasets.build.plan import SHARD_BYTES, TaskPlan, plan_task
+from irtd_datasets.build.shards import ShardResult, spooled_drafts, write_groups, write_shard
+from irtd_datasets.build.workers import Workers
+from irtd_datasets.catalog import open_release
+from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError
+from irtd_datasets.examples.reading import DefectPolicy
+from irtd_datasets.examples.rows import StreamRows, groups
+from irtd_datasets.examples.tally import Tally
+
+if TYPE_CHECKING:
+    from irtd_datasets.examples.release import Release, ReleaseOptions
+    from irtd_datasets.spec import SubsetSpec, TaskSpec
+
+__all__ = ["BuildReport", "Progress", "build"]
+
+
+class Progress:
+    """What a build tells while it runs; the base class is silent."""
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+
+    def total(self, bytes_: int) -> None:
+        """Image bytes that are going to be written."""
+
+    def advance(self, bytes_: int) -> None:
+        """Image bytes written since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        folder: The dataset folder.
+        ledger: What became of every record of the subsets built.
+        written: Shards written by this run.
+        reused: Shards taken over from an earlier run.
+        rows: Rows by config.
+    """
+
+    folder: Path
+    ledger: Ledger
+    written: int
+    reused: int
+    rows: dict[str, int]
+
+
+def build(
+    dataset: str,
+    configs: Sequence[str],
+    options: ReleaseOptions,
+    out: str | os.PathLike[str],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Build configs of a dataset into a dataset folder.
+
+    The folder gets nothing before everything is written; until then shards wait in a hidden folder inside it, each
+    appearing by rename when it is whole. A build that is killed goes on from there when it is started again.
+
+    Args:
+        dataset: Name of the dataset.
+        configs: Names of configs (``instruct``, ``instruct-grounding``); several are built into the same folder.
+        options: Where the release is.
+        out: The dataset folder; made if missing. Other subsets that it has stay.
+        workers: Processes that write shards. The bytes are the same for any number.
+        progress: Told what goes on.
+
+    Raises:
+        UnknownNameError: No such dataset or config.
+        ReleaseNotFoundError: None of the annotation files is there, or none of the pictures.
+        BuildError: The folder cannot be written, holds something else, or is being built by another process.
+    """
+    progress = progress or Progress()
+    release = open_release(dataset, options)
+    DefectPolicy(release.spec, dict(options.on_defect))
+    wanted = _wanted(release, configs)
+    folder = DatasetFolder(Path(out), release.spec)
+    folder.prepare()
+    try:
+        with FileLock(folder.staging / "lock", timeout=0), Workers(workers) as pool:
+            folder.clear_temporaries()
+            return _build(release, wanted, folder, pool, progress)
+    except Timeout:
+        raise BuildError(
+            "another build is writing into this folder",
+            where=str(folder.path),
+            remedy="Wait for it, or use another --out.",
+        ) from None
+    except OSError as error:
+        if isinstance(error, IrtdDatasetsError):
+            raise
+        raise folder.failed(error) from error
+
+
+def _wanted(release: Release, configs: Sequence[str]) -> list[tuple[SubsetSpec, TaskSpec]]:
+    """Tasks of the configs, in the order of the spec, each once."""
+    named = {
+        (subset.name, task.task) for name in configs for subset, tasks in [release.spec.config(name)] for task in tasks
+    }
+    return [
+        (subset, task) for subset in release.spec.subsets for task in subset.tasks if (subset.name, task.task) in named
+    ]
+
+
+def _build(
+    release: Release,
+    wanted: Sequence[tuple[SubsetSpec, TaskSpec]],
+    folder: DatasetFolder,
+    pool: Workers,
+    progress: Progress,
+) -> BuildReport:
+    plans, absent = _plan(release, wanted, folder, progress)
+    looked_up = [plan for plan in plans if not plan.streamed]
+    results, reused = _reuse(folder, looked_up)
+    jobs = [job for plan in looked_up for job in plan.jobs if (plan.key, job.index) not in results]
+    needed = sum(unit.located.size for job in jobs for unit in job.units)
+    folder.check_space(needed)
+    progress.total(needed)
+    progress.stage("writing")
+    calls = []
+    for plan in looked_up:
+        for job in plan.jobs:
+            if (plan.key, job.index) not in results:
+                calls.append((plan.key, job, str(folder.staged(plan.subset, plan.task, job.index))))
+    for (key, job, _), result in pool.run(write_shard, calls, lambda call: call[1:]):
+        results[key, job.index] = result
+        progress.advance(sum(unit.located.size for unit in job.units))
+    built = [
+        BuiltTask(
+            plan.subset.name,
+            plan.task.task,
+            plan.subset.split,
+            "",
+            tuple(results[plan.key, job.index] for job in plan.jobs),
+            plan.tally,
+        )
+        for plan in looked_up
+    ]
+    written = len(calls)
+    for plan in plans:
+        if plan.streamed:
+            task, fresh = _write_stream(release, plan, folder, progress)
+            built.append(task)
+            written += fresh
+            reused += len(task.shards) - fresh
+    return _publish(release, built, plans, absent, folder, written, reused)
+
+
+def _plan(
+    release: Release, wanted: Sequence[tuple[SubsetSpec, TaskSpec]], folder: DatasetFolder, progress: Progress
+) -> tuple[list[TaskPlan], list[LedgerLine]]:
+    plans, absent = [], []
+    for subset, task in wanted:
+        file = release.file(subset, task)
+        if file is None:
+            absent.append(LedgerLine(subset.name, task.task, task.file, task.records, None, "not in this release"))
+            continue
+        progress.stage(f"reading {task.file}")
+        plans.append(plan_task(release, subset, file, folder.task_staging(subset, task) / "records.jsonl"))
+    if not plans:
+        raise ReleaseNotFoundError(
+            f"none of the annotation files is there: {', '.join(task.file for _, task in wanted)}",
+            where=release.options.root,
+            remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
+        )
+    if not any(plan.jobs or plan.streamed for plan in plans):
+        missing = sum(plan.tally.image_missing for plan in plans)
+        raise ReleaseNotFoundError(
+            f"the annotation files are there, but none of the pictures of their {missing} records",
+            where=release.options.root,
+            remedy=f"Give their places with --images NAME=PATH; `irtd doctor {release.spec.name}` lists the names.",
+        )
+    return plans, absent
+
+
+def _reuse(
+    folder: DatasetFolder, plans: Sequence[TaskPlan]
+) -> tuple[dict[tuple[tuple[str, str], int], ShardResult], int]:
+    """Shards that an earlier run finished from the same inputs."""
+    results = {}
+    for plan in plans:
+        for job in plan.jobs:
+            result = folder.finished(plan.subset, plan.task, job.index, job.fingerprint)
+            if result is not None:
+                results[plan.key, job.index] = result
+    return results, len(results)
+
+
+def _write_stream(
+    release: Release, plan: TaskPlan, folder: DatasetFolder, progress: Progress
+) -> tuple[BuiltTask, int]:
+    """Write the shards of pictures that come as a stream, one after another, and say how many were written."""
+    complete = folder.finished_stream(plan.subset, plan.task, plan.stream_fingerprint)
+    if complete is not None:
+        return complete, 0
+    stream = release.stream(plan.subset)
+    if stream is None:
+        raise ReleaseNotFoundError("the archive is gone", where=release.options.root, remedy="Start again.")
+    progress.stage(f"reading {stream.label}")
+    results: list[ShardResult] = []
+    while True:
+        earlier = folder.finished(plan.subset, plan.task, len(results), f"{plan.stream_fingerprint}-{len(results)}")
+        if earlier is None:
+            break
+        results.append(earlier)
+    taken_over = len(results)
+    tally = Tally()
+    rows = StreamRows(
+        stream,
+        spooled_drafts(release, plan.file, plan.spool),
+        DefectPolicy(release.spec, dict(release.options.on_defect)),
+        tally,
+        skip=results[-1].end if results else 0,
+    )
+    source = iter(rows)
+    rest = plan.tally
+    for first in source:
+        target = folder.staged(plan.subset, plan.task, len(results))
+        summary = write_groups(groups(_one_shard(first, source, progress)), target)
+        counts = tally.take()
+        if summary.rows == 0:
+            # Nothing but unusable pictures: their counts are all there is to keep.
+            target.unlink()
+            rest.add(counts)
+            continue
+        result = ShardResult(f"{plan.stream_fingerprint}-{len(results)}", summary, counts, rows.position)
+        result.save(target.with_suffix(".json"))
+        results.append(result)
+    rest.add(tally)
+    task = BuiltTask(
+        plan.subset.name, plan.task.task, plan.subset.split, plan.stream_fingerprint, tuple(results), rest
+    )
+    return task, len(results) - taken_over
+
+
+def _one_shard(
+    first: tuple[list[dict[str, Any]], bytes], source: Iterator[tuple[list[dict[str, Any]], bytes]], progress: Progress
+) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+    """Pictures of one shard from a stream of them."""
+    size = 0
+    for rows, data in itertools.chain([first], source):
+        yield rows, data
+        size += len(data)
+        progress.advance(len(data))
+        if size >= SHARD_BYTES:
+            return
+
+
+def _publish(
+    release: Release,
+    built: Sequence[BuiltTask],
+    plans: Sequence[TaskPlan],
+    absent: Sequence[LedgerLine],
+    folder: DatasetFolder,
+    written: int,
+    reused: int,
+) -> BuildReport:
+    by_key = {(task.subset, task.task): task for task in built}
+    lines = [
+        LedgerLine(plan.subset.name, plan.task.task, plan.task.file, plan.task.records, by_key[plan.key].tally())
+        for plan in plans
+    ]
+    wrong = unbalanced(lines)
+    if wrong:
+        raise BuildError(
+            f"the counts of {', '.join(wrong)} do not add up; this is a defect of the library",
+            where=str(folder.path),
+            remedy="Nothing was published. Please report it with the command used.",
+        )
+    subsets = [subset for subset in release.spec.subsets if any(plan.subset is subset for plan in plans)]
+    unknown = tuple(name for subset in subsets for name in release.unknown_files(subset))
+    fresh = Ledger(release.spec.name, (), unknown).merged(Ledger(release.spec.name, (*lines, *absent)), release.spec)
+    folder.publish(built, fresh)
+    rows = {f"{task.subset}-{task.task}": task.rows for task in built}
+    return BuildReport(folder.path, fresh, written, reused, rows)

@@ -1,0 +1,314 @@
+"""The dataset folder: what a build makes, and byte for byte what is uploaded.
+
+::
+
+    irtd/
+      README.md                                       card: YAML configs, dataset_info, text
+      manifest.json                                   shards with rows, sizes and SHA-256; how they were made
+      ledger.json                                     what became of every record
+      instruct/grounding/train-00000-of-00001.parquet one folder per task, shared by its configs
+      .build/                                         only while a build runs or after it was killed
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.build.ledger import Ledger
+from irtd_datasets.build.plan import code_identity, shard_name
+from irtd_datasets.build.shards import ShardResult, read_result
+from irtd_datasets.catalog import BUILT_MARKER
+from irtd_datasets.errors import BuildError
+from irtd_datasets.examples.order import ORDER_SEED
+from irtd_datasets.examples.tally import Tally
+from irtd_datasets.hub.card import render_card
+
+if TYPE_CHECKING:
+    from irtd_datasets.spec import DatasetSpec, SubsetSpec, TaskSpec
+
+__all__ = ["BuiltTask", "DatasetFolder"]
+
+STAGING = ".build"
+LEDGER = "ledger.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltTask:
+    """A task whose shards are all written.
+
+    Attributes:
+        subset: Its subset's name.
+        task: Its task.
+        split: Its split.
+        fingerprint: Identity of its inputs where its shards are cut from a stream; else empty.
+        shards: Its shards in order.
+        rest: Counts that belong to no shard, such as pictures that never came.
+    """
+
+    subset: str
+    task: str
+    split: str
+    fingerprint: str
+    shards: tuple[ShardResult, ...]
+    rest: Tally
+
+    @property
+    def rows(self) -> int:
+        """Rows of all shards."""
+        return sum(shard.summary.rows for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Decoded size of all shards, as ``dataset_info`` counts it."""
+        return sum(shard.summary.num_bytes for shard in self.shards)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of all shard files."""
+        return sum(shard.summary.bytes_on_disk for shard in self.shards)
+
+    def tally(self) -> Tally:
+        """What became of all its records."""
+        total = Tally()
+        for shard in self.shards:
+            total.add(shard.tally)
+        total.add(self.rest)
+        return total
+
+    def shard_names(self) -> list[str]:
+        """Final names of the shard files."""
+        return [shard_name(self.split, index, len(self.shards)) for index in range(len(self.shards))]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {
+            "subset": self.subset,
+            "task": self.task,
+            "split": self.split,
+            "fingerprint": self.fingerprint,
+            "rows": self.rows,
+            "shards": [
+                {"file": f"{self.subset}/{self.task}/{name}", **shard.as_dict()}
+                for name, shard in zip(self.shard_names(), self.shards, strict=True)
+            ],
+            "rest": self.rest.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BuiltTask:
+        """The inverse of `as_dict`."""
+        shards = tuple(ShardResult.from_dict(shard) for shard in values["shards"])
+        rest = Tally.from_dict(values["rest"])
+        return cls(values["subset"], values["task"], values["split"], values["fingerprint"], shards, rest)
+
+
+class DatasetFolder:
+    """A dataset folder on disk, with the hidden place where unfinished work waits.
+
+    Args:
+        path: The folder.
+        spec: The dataset it is for.
+    """
+
+    def __init__(self, path: Path, spec: DatasetSpec) -> None:
+        self.path = path
+        self.spec = spec
+        self.staging = path / STAGING
+
+    def prepare(self) -> None:
+        """Make the folder if needed, and refuse one that holds something else.
+
+        Raises:
+            BuildError: It is a file, holds other things, another dataset, or cannot be written.
+        """
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise BuildError("this is a file", where=str(self.path), remedy="Give --out a folder.")
+            if self.path.is_dir() and not self._is_ours():
+                raise BuildError(
+                    "the folder is not empty and was not made by a build",
+                    where=str(self.path),
+                    remedy="Give --out a new or empty folder.",
+                )
+            self.staging.mkdir(parents=True, exist_ok=True)
+        except BuildError:
+            raise
+        except OSError as error:
+            raise self.failed(error) from error
+        manifest = self.manifest()
+        if manifest is not None and manifest["dataset"] != self.spec.name:
+            raise BuildError(
+                f"the folder holds the dataset {manifest['dataset']!r}",
+                where=str(self.path),
+                remedy=f"Give --out another folder for {self.spec.name}.",
+            )
+
+    def failed(self, error: OSError) -> BuildError:
+        """The error for an operating system's refusal, with its remedy."""
+        remedies = {
+            errno.ENOSPC: "Free some space, or use --out on another disk, and start the same command again: finished "
+            "shards are kept.",
+            errno.EDQUOT: "The quota is used up: free some space and start the same command again.",
+            errno.EACCES: "The folder cannot be written: check its permissions, or use another --out.",
+            errno.EPERM: "The folder cannot be written: check its permissions, or use another --out.",
+            errno.EROFS: "The file system is read-only: use another --out.",
+        }
+        where = str(error.filename or self.path)
+        return BuildError(
+            error.strerror or str(error), where=where, remedy=remedies.get(error.errno or 0, "Start the same command again.")
+        )
+
+    def check_space(self, needed: int) -> None:
+        """Refuse to start when the pictures alone would not fit.
+
+        Raises:
+            BuildError: There is less free space than bytes needed.
+        """
+        free = shutil.disk_usage(self.path).free
+        if needed > free:
+            raise BuildError(
+                f"{needed / 1e9:.1f} GB of pictures are to be written, {free / 1e9:.1f} GB are free",
+                where=str(self.path),
+                remedy="Free some space, or use --out on another disk.",
+            )
+
+    def clear_temporaries(self) -> None:
+        """Remove what a killed process left half-written; call only while holding the lock."""
+        for path in self.staging.rglob("*.tmp*"):
+            path.unlink(missing_ok=True)
+
+    def task_staging(self, subset: SubsetSpec, task: TaskSpec) -> Path:
+        """Where the unfinished work of a task waits."""
+        path = self.staging / subset.name / task.task
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def staged(self, subset: SubsetSpec, task: TaskSpec, index: int) -> Path:
+        """Where a shard waits for the end of the build."""
+        return self.task_staging(subset, task) / f"shard-{index:05d}.parquet"
+
+    def finished(self, subset: SubsetSpec, task: TaskSpec, index: int, fingerprint: str) -> ShardResult | None:
+        """A shard that an earlier run wrote from the same inputs; None when it has to be written."""
+        staged = self.staged(subset, task, index)
+        result = read_result(staged.with_suffix(".json"))
+        if result is not None and result.fingerprint == fingerprint:
+            # An earlier run may have been killed while it put shards into place.
+            placed = sorted((self.path / subset.name / task.task).glob(f"*-{index:05d}-of-*.parquet"))
+            if any(_size(path) == result.summary.bytes_on_disk for path in (staged, *placed)):
+                return result
+        for built in self.tasks():
+            if (built.subset, built.task) == (subset.name, task.task) and index < len(built.shards):
+                file = self.path / built.subset / built.task / built.shard_names()[index]
+                shard = built.shards[index]
+                if shard.fingerprint == fingerprint and _size(file) == shard.summary.bytes_on_disk:
+                    return shard
+        return None
+
+    def finished_stream(self, subset: SubsetSpec, task: TaskSpec, fingerprint: str) -> BuiltTask | None:
+        """A task cut from a stream that is complete in this folder and was made from the same inputs."""
+        for built in self.tasks():
+            if (built.subset, built.task, built.fingerprint) == (subset.name, task.task, fingerprint):
+                files = [self.path / built.subset / built.task / name for name in built.shard_names()]
+                sizes = [shard.summary.bytes_on_disk for shard in built.shards]
+                if [_size(file) for file in files] == sizes:
+                    return built
+        return None
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest; None when there is none yet.
+
+        Raises:
+            BuildError: It cannot be read.
+        """
+        path = self.path / BUILT_MARKER
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise BuildError(
+                f"it is not valid JSON ({error})", where=str(path), remedy="Remove the folder and build it again."
+            ) from error
+        return manifest
+
+    def tasks(self) -> list[BuiltTask]:
+        """Tasks that the folder holds."""
+        manifest = self.manifest()
+        return [BuiltTask.from_dict(values) for values in manifest["tasks"]] if manifest else []
+
+    def ledger(self) -> Ledger | None:
+        """The ledger; None when there is none yet."""
+        path = self.path / LEDGER
+        return Ledger.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def publish(self, built: Sequence[BuiltTask], ledger: Ledger) -> Ledger:
+        """Put finished shards into place and describe them; what other builds put here stays.
+
+        Returns:
+            The ledger of everything in the folder.
+        """
+        for task in built:
+            self._place(task)
+        new = {(task.subset, task.task) for task in built}
+        tasks = [task for task in self.tasks() if (task.subset, task.task) not in new] + [*built]
+        order = [(subset.name, task.task) for subset in self.spec.subsets for task in subset.tasks]
+        tasks = sorted((task for task in tasks if task.shards), key=lambda task: order.index((task.subset, task.task)))
+        earlier = self.ledger()
+        merged = earlier.merged(ledger, self.spec) if earlier else ledger
+        manifest = {
+            "dataset": self.spec.name,
+            "version": self.spec.version,
+            "order_seed": ORDER_SEED,
+            "made_with": code_identity(),
+            "tasks": [task.as_dict() for task in tasks],
+        }
+        _write(self.path / LEDGER, json.dumps(merged.as_dict(), indent=1) + "\n")
+        _write(self.path / "README.md", render_card(self.spec, tasks, merged))
+        _write(self.path / BUILT_MARKER, json.dumps(manifest, indent=1) + "\n")
+        shutil.rmtree(self.staging, ignore_errors=True)
+        return merged
+
+    def _place(self, task: BuiltTask) -> None:
+        folder = self.path / task.subset / task.task
+        if task.shards:
+            folder.mkdir(parents=True, exist_ok=True)
+        names = task.shard_names()
+        for index, name in enumerate(names):
+            staged = self.staging / task.subset / task.task / f"shard-{index:05d}.parquet"
+            if staged.exists():
+                os.replace(staged, folder / name)
+            elif _size(folder / name) != task.shards[index].summary.bytes_on_disk:
+                # Placed by a run that was killed, under a name with another count of shards.
+                for other in folder.glob(f"*-{index:05d}-of-*.parquet"):
+                    if _size(other) == task.shards[index].summary.bytes_on_disk:
+                        os.replace(other, folder / name)
+        if folder.is_dir():
+            for stale in folder.glob("*.parquet"):
+                if stale.name not in names:
+                    stale.unlink()
+            if not names:
+                folder.rmdir()
+
+    def _is_ours(self) -> bool:
+        names = {entry.name for entry in os.scandir(self.path)}
+        return not names or BUILT_MARKER in names or STAGING in names
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

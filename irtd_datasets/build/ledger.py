@@ -1,0 +1,120 @@
+"""The ledger: what became of every record of a release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.examples.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from irtd_datasets.spec import DatasetSpec
+
+__all__ = ["Ledger", "LedgerLine"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One annotation file.
+
+    Attributes:
+        subset: Its subset.
+        task: Its task.
+        file: Its name in the release.
+        released: Records in the released file; None where nothing was released.
+        tally: What became of its records; None when the file is not there.
+        note: Anything else that a reader must know.
+    """
+
+    subset: str
+    task: str
+    file: str
+    released: int | None
+    tally: Tally | None
+    note: str = ""
+
+    @property
+    def absent(self) -> int:
+        """Released records of a file that is not there."""
+        return self.released or 0 if self.tally is None else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "subset": self.subset,
+            "task": self.task,
+            "file": self.file,
+            "released": self.released,
+            "present": self.tally is not None,
+            **(self.tally or Tally()).as_dict(),
+            "note": self.note,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LedgerLine:
+        """The inverse of `as_dict`."""
+        return cls(
+            subset=values["subset"],
+            task=values["task"],
+            file=values["file"],
+            released=values["released"],
+            tally=Tally.from_dict(dict(values)) if values["present"] else None,
+            note=values["note"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The lines of all annotation files of the subsets that were built."""
+
+    dataset: str
+    lines: tuple[LedgerLine, ...]
+    unknown_files: tuple[str, ...] = ()
+
+    def totals(self) -> dict[str, int]:
+        """Sums over all files; ``released`` is what the sums of a complete release must equal.
+
+        Example:
+            >>> line = LedgerLine("instruct", "reid", "ReID.json", 3733, None)
+            >>> Ledger("irtd", (line,)).totals()["absent"]
+            3733
+        """
+        present = [line.tally for line in self.lines if line.tally is not None]
+        return {
+            "released": sum(line.released or 0 for line in self.lines),
+            "absent": sum(line.absent for line in self.lines),
+            "found": sum(tally.found for tally in present),
+            "kept": sum(tally.kept for tally in present),
+            "image_missing": sum(tally.image_missing for tally in present),
+            "dropped": sum(sum(tally.dropped.values()) for tally in present),
+            "flagged": sum(sum(tally.flagged.values()) for tally in present),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for ``ledger.json``."""
+        return {
+            "dataset": self.dataset,
+            "totals": self.totals(),
+            "files": [line.as_dict() for line in self.lines],
+            "unknown_files": list(self.unknown_files),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Ledger:
+        """The inverse of `as_dict`."""
+        lines = tuple(LedgerLine.from_dict(line) for line in values["files"])
+        return cls(values["dataset"], lines, tuple(values["unknown_files"]))
+
+    def merged(self, other: Ledger, spec: DatasetSpec) -> Ledger:
+        """This ledger with the other's lines in place of its own for the same files, in the order of the spec."""
+        lines = {(line.subset, line.task): line for line in (*self.lines, *other.lines)}
+        order = [(subset.name, task.task) for subset in spec.subsets for task in subset.tasks]
+        unknown = sorted({*self.unknown_files, *other.unknown_files})
+        return Ledger(self.dataset, tuple(lines[key] for key in order if key in lines), tuple(unknown))
+
+
+def unbalanced(lines: Sequence[LedgerLine]) -> list[str]:
+    """Files whose records are not all accounted for; an empty list is the only right answer."""
+    return [line.file for line in lines if line.tally is not None and not line.tally.balanced]

@@ -1,0 +1,174 @@
+"""The builder class behind every dataset: reads a release as it is, mapped or streaming.
+
+A dataset's own builder module adds nothing but its release class and its config names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import datasets
+from datasets.exceptions import DatasetGenerationError
+
+from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError
+from irtd_datasets.examples.reading import DefectPolicy
+from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options
+from irtd_datasets.examples.rows import release_groups, to_table
+from irtd_datasets.examples.tally import Tally
+from irtd_datasets.schema import SCHEMA_VERSION, features
+from irtd_datasets.version import __version__
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from irtd_datasets.spec import DatasetSpec, SubsetSpec
+
+__all__ = ["ReleaseBuilder", "ReleaseConfig", "builder_configs"]
+
+
+@dataclass
+class ReleaseConfig(datasets.BuilderConfig):
+    """Options of `load_dataset` for a release.
+
+    Attributes:
+        images: Released folder to the path of a folder, zip or tar with its pictures.
+        on_defect: ``flag``, ``drop`` or ``error`` for rows with a label defect, or a mapping from issue code.
+    """
+
+    images: dict[str, str] = field(default_factory=dict)
+    on_defect: Any = None
+
+
+def builder_configs(spec: DatasetSpec, *subsets: str) -> list[ReleaseConfig]:
+    """One config for each subset and task, or only those of the given subsets."""
+    return [
+        ReleaseConfig(name=name, version=datasets.Version(spec.version), description=subset.summary)
+        for name, (subset, _) in spec.configs.items()
+        if not subsets or subset.name in subsets
+    ]
+
+
+class ReleaseBuilder(datasets.ArrowBasedBuilder):
+    """Builds from a release; ``data_dir`` is its folder, by default the one that an environment variable names."""
+
+    BUILDER_CONFIG_CLASS = ReleaseConfig
+    SPEC: ClassVar[DatasetSpec]
+    OPEN: ClassVar[Callable[[ReleaseOptions], Release]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
+        # same relative name, or one folder before and after a file was added, would share their rows.
+        kwargs["dataset_name"] = self.SPEC.name
+        if not kwargs.get("data_files"):
+            kwargs.pop("data_files", None)
+        kwargs["hash"] = self._fingerprint(kwargs)
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def data_dir_variable(cls) -> str:
+        """Name of the environment variable that gives the release's folder."""
+        return f"{cls.SPEC.name.upper()}_DATA_DIR"
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description=self.SPEC.summary,
+            features=features(),
+            homepage=self.SPEC.homepage,
+            license=self.SPEC.licence,
+            citation=self.SPEC.citation,
+            version=datasets.Version(self.SPEC.version),
+        )
+
+    def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:  # noqa: ARG002
+        release = self._open(self.config.data_dir)
+        subset, tasks = self.SPEC.config(self.config.name)
+        DefectPolicy(self.SPEC, dict(release.options.on_defect))
+        present = [task.task for task in tasks if release.file(subset, task) is not None]
+        if not present:
+            wanted = ", ".join(task.file for task in tasks)
+            raise ReleaseNotFoundError(
+                f"none of the annotation files of {self.config.name!r} is there ({wanted})",
+                where=release.options.root,
+                remedy=f"{subset.available} `irtd doctor {self.SPEC.name} --release {release.options.root}` tells what "
+                "this folder has.",
+            )
+        return [datasets.SplitGenerator(name=subset.split, gen_kwargs={"tasks": present})]
+
+    def _generate_tables(self, tasks: list[str]) -> Iterator[tuple[Any, pa.Table]]:
+        release = self._open(self.config.data_dir)
+        subset, specs = self.SPEC.config(self.config.name)
+        policy = DefectPolicy(self.SPEC, dict(release.options.on_defect))
+        for position, task in enumerate(tasks):
+            spec = next(spec for spec in specs if spec.task == task)
+            file = release.file(subset, spec)
+            if file is None:
+                raise ReleaseNotFoundError(f"{spec.file} is gone", where=release.options.root, remedy="Start again.")
+            tally = Tally()
+            for index, group in enumerate(release_groups(release, subset, file, policy, tally)):
+                yield _key(position, index), to_table(group)
+            self._report(file.where, tally)
+
+    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:  # noqa: ANN401 - passed on
+        # "An error occurred while generating the dataset" hides file and record in its cause; show the cause.
+        try:
+            yield from super()._prepare_split_single(*args, **kwargs)
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, IrtdDatasetsError):
+                raise error.__cause__ from None
+            raise
+
+    def _open(self, data_dir: str | None) -> Release:
+        return type(self).OPEN(self._options(data_dir, self.config.images, self.config.on_defect))
+
+    def _options(self, data_dir: str | None, images: Any, on_defect: Any) -> ReleaseOptions:  # noqa: ANN401
+        root = data_dir or os.environ.get(self.data_dir_variable())
+        if not root:
+            raise no_data_error(self.SPEC)
+        return absolute_options(root, images, on_defect)
+
+    def _fingerprint(self, kwargs: dict[str, Any]) -> str:
+        """Identity of code and inputs, found without listing pictures."""
+        facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
+        try:
+            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None)
+            release = type(self).OPEN(options)
+            name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
+            facts += release.identity(self.SPEC.config(name)[0])
+        except IrtdDatasetsError as error:
+            # Without data a builder still tells its features; generating then raises what is wrong.
+            facts.append(str(error))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def _report(self, where: str, tally: Tally) -> None:
+        lost = sum(tally.dropped.values()) + tally.image_missing
+        if lost:
+            reasons = dict(tally.dropped)
+            if tally.image_missing:
+                reasons["image missing"] = tally.image_missing
+            datasets.logging.get_logger(__name__).warning(
+                f"{where}: {tally.kept} of {tally.found} records kept; left out: {reasons}"
+            )
+
+
+def _key(shard: int, index: int) -> Any:  # noqa: ANN401 - the class exists in datasets 5 only
+    key = getattr(datasets.builder, "Key", None)
+    return key(shard, index) if key is not None else f"{shard}_{index}"
+
+
+def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
+    """The error for a dataset that is asked for with no data named."""
+    variable = f"{spec.name.upper()}_DATA_DIR"
+    return ReleaseNotFoundError(
+        f"no data for {spec.name!r}: neither data_dir nor {variable} names a folder",
+        remedy=(
+            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER)\n"
+            f"- built once, then without this library: irtd build {spec.name} {spec.default_config} --release FOLDER "
+            f"--out ./{spec.name}\n"
+            f"- a Hub repository: load_dataset('OWNER/{spec.name}', {spec.default_config!r})\n"
+            f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
+        ),
+    )

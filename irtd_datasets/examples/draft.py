@@ -1,0 +1,151 @@
+"""A row before its picture is known, and its completion.
+
+A dataset's parser is a pure function from a record to a `Draft`. Only `finish` needs the picture: it turns the
+numbers of the text into pixels of the upright image.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import numpy as np
+
+from irtd_datasets.boxes import Frame
+from irtd_datasets.boxes.frames import convert
+from irtd_datasets.images.files import turn_points
+from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
+
+if TYPE_CHECKING:
+    from irtd_datasets.images.files import PreparedImage
+
+__all__ = ["Correction", "Draft", "Message", "Places", "finish"]
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A right value that is certain, offered beside the released one."""
+
+    issue: str
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What a text says about places, in the text's own frame.
+
+    Attributes:
+        kind: ``box`` (x_min, y_min, x_max, y_max), ``polygon`` (four corners, 8 numbers) or ``point`` (x, y).
+        labels: One label for each place.
+        numbers: One tuple of numbers for each place, in ``frame``.
+        frame: Frame of the numbers.
+        size: Width and height of the picture that the numbers were made on, where the release implies one.
+    """
+
+    kind: Literal["box", "polygon", "point"]
+    labels: tuple[str, ...]
+    numbers: tuple[tuple[float, ...], ...]
+    frame: Frame
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A row of the schema before its picture is known. Field meanings are those of `irtd_datasets.schema.FIELDS`.
+
+    Attributes:
+        image: Released name of the picture, relative, with ``/``.
+        quirks: Codes of file-wide defects that this record shows; counted, not put into the row.
+    """
+
+    id: str
+    image: str
+    task: str
+    modality: str
+    source: str | None
+    messages: tuple[Message, ...]
+    question: str | None = None
+    choices: tuple[str, ...] = ()
+    answer: str | None = None
+    places: tuple[Places, ...] = ()
+    issues: tuple[str, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    quirks: tuple[str, ...] = field(default=())
+
+
+def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, Any]:
+    """Complete a row with what its picture tells; image bytes are left out.
+
+    Args:
+        draft: The row so far.
+        image: The picture, upright.
+        note: How the picture was found, when not under its released name.
+
+    Returns:
+        The row without the ``bytes`` of its image columns.
+    """
+    issues = list(draft.issues)
+    objects = _objects(draft, image, issues)
+    return {
+        "id": draft.id,
+        "modality": MODALITIES.index(draft.modality),
+        "task": TASKS.index(draft.task),
+        "source": draft.source,
+        "messages": list(draft.messages),
+        "question": draft.question,
+        "choices": list(draft.choices),
+        "answer": draft.answer,
+        "objects": objects,
+        "box_frame": BOX_FRAMES.index(draft.places[0].frame.value) if draft.places else None,
+        "width": image.width,
+        "height": image.height,
+        "bit_depth": image.bit_depth,
+        "image_note": "; ".join(part for part in (note, image.note) if part),
+        "issues": issues,
+        "corrections": [{"issue": c.issue, "field": c.field, "value": c.value} for c in draft.corrections],
+    }
+
+
+def _objects(draft: Draft, image: PreparedImage, issues: list[str]) -> dict[str, list[Any]]:
+    objects: dict[str, list[Any]] = {"label": [], "box": [], "polygon": [], "point": []}
+    kinds = {places.kind for places in draft.places}
+    for places in draft.places:
+        pixels = _pixels(places, image, issues)
+        objects["label"] += places.labels
+        for kind in kinds:
+            objects[kind] += pixels.tolist() if kind == places.kind else [None] * len(places.labels)
+    return objects
+
+
+def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Numbers of the text as pixels of the upright image; what does not fit is added to ``issues``."""
+    upright = (image.width, image.height)
+    stored = (image.stored_width, image.stored_height)
+    numbers = np.asarray(places.numbers, dtype=np.float64)
+    if places.size is not None and upright != places.size and stored == places.size:
+        # The numbers were made on the pixels as stored, so they turn with the picture.
+        pixels = convert(numbers, places.frame, Frame.PIXEL, *stored)
+        _append(issues, "turned-text")
+        return turn_points(pixels, image.orientation, *stored)
+    if places.size is not None and places.frame is Frame.PIXEL and upright != places.size:
+        _append(issues, "image-size-unexpected")
+    return convert(numbers, places.frame, Frame.PIXEL, *upright)
+
+
+def _append(items: list[str], item: str) -> None:
+    if item not in items:
+        items.append(item)
+
+
+def as_json(value: object) -> str:
+    """Compact JSON, as `Correction.value` holds what is not plain text."""
+    return json.dumps(value, separators=(", ", ": "))

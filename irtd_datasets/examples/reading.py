@@ -1,0 +1,166 @@
+"""Records to drafts, with every record accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from irtd_datasets.annotations.conversations import RecordError
+from irtd_datasets.annotations.json_records import read_records
+from irtd_datasets.errors import AnnotationError, DefectError, UnknownNameError, UnsafePathError
+
+if TYPE_CHECKING:
+    from irtd_datasets.examples.draft import Draft
+    from irtd_datasets.examples.release import AnnotationFile, Release
+    from irtd_datasets.examples.tally import Tally
+    from irtd_datasets.spec import DatasetSpec
+
+__all__ = ["ACTIONS", "DefectPolicy", "Read", "apply_policy", "check_counts", "read_file"]
+
+ACTIONS = ("flag", "drop", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One record that became a draft.
+
+    Attributes:
+        index: Position in its file, from 0.
+        record: The record as parsed from JSON.
+        draft: The row so far.
+        suffix: ``#2``, ``#3``, ... when an earlier record of the file has the same id; else empty.
+    """
+
+    index: int
+    record: object
+    draft: Draft
+    suffix: str
+
+
+class DefectPolicy:
+    """What to do with rows of each known defect.
+
+    Args:
+        spec: The dataset, for its table of issues.
+        actions: Issue code, or ``*``, to one of `ACTIONS`. ``*`` means all issues of kind ``label``; everything else is
+            flagged unless named.
+
+    Raises:
+        UnknownNameError: A code or an action does not exist.
+    """
+
+    def __init__(self, spec: DatasetSpec, actions: dict[str, str]) -> None:
+        codes = {issue.code for issue in spec.issues if issue.scope == "row"}
+        for code, action in actions.items():
+            if action not in ACTIONS:
+                raise UnknownNameError(f"on_defect has no action {action!r}", remedy=f"Use {', '.join(ACTIONS)}.")
+            if code != "*" and code not in codes:
+                raise UnknownNameError(
+                    f"{spec.name} has no row defect {code!r}", remedy=f"The codes are {', '.join(sorted(codes))}."
+                )
+        label_default = actions.get("*", "flag")
+        self._actions = {
+            issue.code: actions.get(issue.code, label_default if issue.kind == "label" else "flag")
+            for issue in spec.issues
+        }
+
+    def action(self, issues: list[str] | tuple[str, ...]) -> tuple[str, str]:
+        """The strictest action that any of a row's issues asks for, and that issue's code."""
+        found = ("flag", "")
+        for code in issues:
+            action = self._actions.get(code, "flag")
+            if ACTIONS.index(action) > ACTIONS.index(found[0]):
+                found = (action, code)
+        return found
+
+
+def apply_policy(policy: DefectPolicy, draft_id: str, issues: list[str], tally: Tally) -> bool:
+    """Whether a row stays; counts it as dropped when not.
+
+    Raises:
+        DefectError: The policy for one of its issues is ``error``.
+    """
+    action, code = policy.action(issues)
+    if action == "error":
+        raise DefectError(
+            f"it has the defect {code}",
+            where=draft_id,
+            remedy=f"Use --on-defect {code}=flag to keep such rows with a mark, or {code}=drop to leave them out.",
+        )
+    if action == "drop":
+        tally.drop(code)
+        return False
+    return True
+
+
+def read_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[Read]:
+    """Read the records of an annotation file.
+
+    A record that cannot be used is counted in ``tally`` under its reason and left out; the others are not affected.
+
+    Raises:
+        AnnotationError: The file as a whole cannot be read.
+    """
+    reader = read_records(release.source(file), name=file.where)
+    ids: Counter[str] = Counter()
+
+    def on_bad(index: int, problem: AnnotationError) -> None:
+        tally.found += 1
+        tally.drop(getattr(problem, "code", "record-unreadable"), str(problem))
+
+    for index, record in reader.iterate(on_bad=on_bad):
+        tally.found += 1
+        try:
+            draft = release.draft(file, record, index)
+        except (RecordError, UnsafePathError) as error:
+            code = error.code if isinstance(error, RecordError) else "unsafe-path"
+            where = error.where or f"{file.where} record {index}"
+            tally.drop(code, f"{where}: {error.problem}")
+            continue
+        ids[draft.id] += 1
+        suffix = "" if ids[draft.id] == 1 else f"#{ids[draft.id]}"
+        tally.quirks.update(draft.quirks)
+        yield Read(index, record, with_suffix(draft, suffix), suffix)
+    tally.repairs.update(reader.repairs)
+
+
+def with_suffix(draft: Draft, suffix: str) -> Draft:
+    """Mark the draft of a record whose id an earlier record of the file already has."""
+    if not suffix:
+        return draft
+    return replace(draft, id=draft.id + suffix, issues=(*draft.issues, "duplicate-id"))
+
+
+def check_counts(spec: DatasetSpec, file: AnnotationFile, tally: Tally, flagged: Counter[str]) -> None:
+    """Compare the defects of a complete released file with the table of known defects.
+
+    Args:
+        spec: The dataset.
+        file: The annotation file.
+        tally: Its reading, with quirks and repairs.
+        flagged: Issue codes of all its drafts, whether their picture was found or not.
+
+    Raises:
+        DefectError: A defect of the table is missing or has another count, or one of the file is not in the table.
+    """
+    if file.task.records is None or tally.found != file.task.records:
+        return  # not the released file: nothing is known about its counts
+    seen = flagged + tally.quirks + tally.repairs
+    wrong = []
+    for issue in spec.issues:
+        if issue.count is None or issue.file != file.task.file:
+            continue
+        found = seen.pop(issue.code, 0)
+        # A repaired form is a user's own doing and no reason to stop.
+        if found != issue.count and not (issue.kind == "format" and found == 0):
+            wrong.append(f"{issue.code}: the table says {issue.count}, the file has {found}")
+    free = {issue.code for issue in spec.issues if issue.count is None}
+    wrong += [f"{code}: not in the table, the file has {count}" for code, count in seen.items() if code not in free]
+    if wrong:
+        raise DefectError(
+            f"{len(wrong)} counts differ from the table of known defects: " + "; ".join(wrong),
+            where=file.where,
+            remedy="The file is not the released one although it has as many records. Compare it with the release.",
+        )

@@ -1,0 +1,107 @@
+"""What a dataset's folder provides so that one reader, one build and one builder class serve all datasets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from irtd_datasets.annotations.json_records import Source
+    from irtd_datasets.examples.draft import Draft
+    from irtd_datasets.releases.resolve import ImageResolver
+    from irtd_datasets.spec import DatasetSpec, SubsetSpec, TaskSpec
+
+__all__ = ["AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOptions:
+    """Where a release lies and how to read it; small and picklable, so that workers open the release themselves.
+
+    Attributes:
+        root: Folder (or archive) of the release.
+        images: Released folder to path, for pictures that lie elsewhere.
+        on_defect: Issue code, or ``*`` for all of kind ``label``, to ``flag``, ``drop`` or ``error``.
+    """
+
+    root: str
+    images: Mapping[str, str] = field(default_factory=dict)
+    on_defect: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationFile:
+    """An annotation file that is present.
+
+    Attributes:
+        subset: Its subset's name.
+        task: Its task.
+        where: What a user knows it as, for messages.
+        size: Size in bytes.
+        stamp: Changes when the file changes.
+    """
+
+    subset: str
+    task: TaskSpec
+    where: str
+    size: int
+    stamp: int
+
+
+class PictureStream(Protocol):
+    """Pictures that can only be read one after another, such as those of a cut compressed archive."""
+
+    label: str
+
+    def identity(self) -> tuple[Any, ...]:
+        """Names, sizes and times of the files read."""
+
+    def pictures(self, wanted: Any) -> Iterator[tuple[str, bytes]]:  # noqa: ANN401 - see below
+        """Released name and bytes of each picture, in the stream's order, for which ``wanted(name)`` holds."""
+
+
+class Release(Protocol):
+    """An opened release of one dataset."""
+
+    spec: DatasetSpec
+    options: ReleaseOptions
+    root: Path
+
+    def file(self, subset: SubsetSpec, task: TaskSpec) -> AnnotationFile | None:
+        """The annotation file of a task; None when it is not there."""
+
+    def source(self, file: AnnotationFile) -> Source:
+        """The bytes of an annotation file, or a path or open file to read them from."""
+
+    def draft(self, file: AnnotationFile, record: object, index: int) -> Draft:
+        """Parse one record; a pure function of its arguments."""
+
+    def resolver(self, subset: SubsetSpec) -> ImageResolver:
+        """Finds the pictures of a subset."""
+
+    def stream(self, subset: SubsetSpec) -> PictureStream | None:
+        """Pictures that come as a stream; None when they can be looked up by name."""
+
+    def unknown_files(self, subset: SubsetSpec) -> list[str]:
+        """Annotation files beside the known ones that no task claims."""
+
+    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
+        """Cheap facts that change when the inputs change: paths, sizes and times, without listing pictures."""
+
+
+def absolute_options(
+    root: str | os.PathLike[str],
+    images: Mapping[str, str | os.PathLike[str]] | None = None,
+    on_defect: Mapping[str, str] | str | None = None,
+) -> ReleaseOptions:
+    """Options with absolute paths, as workers and caches need them."""
+    actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
+    return ReleaseOptions(
+        root=os.path.abspath(os.path.expanduser(root)),
+        images={name: os.path.abspath(os.path.expanduser(path)) for name, path in (images or {}).items()},
+        on_defect=actions,
+    )

@@ -1,0 +1,229 @@
+"""Rows with their pictures: from drafts and a place to look to complete rows, group by group.
+
+Both ways to use a release, reading it as it is and building a dataset folder from it, run through this module, so
+that they give the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.errors import ImageError
+from irtd_datasets.examples.draft import Draft, finish
+from irtd_datasets.examples.order import by_image
+from irtd_datasets.examples.reading import DefectPolicy, apply_policy, read_file
+from irtd_datasets.examples.tally import Tally
+from irtd_datasets.images.files import prepare_image
+from irtd_datasets.schema import FIELDS, arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from irtd_datasets.examples.release import AnnotationFile, PictureStream, Release
+    from irtd_datasets.releases.resolve import ImageResolver, Located
+    from irtd_datasets.spec import SubsetSpec
+
+__all__ = [
+    "GROUP_BYTES",
+    "GROUP_ROWS",
+    "RowGroup",
+    "StreamRows",
+    "groups",
+    "picture_rows",
+    "release_groups",
+    "to_table",
+    "units",
+]
+
+GROUP_ROWS = 100
+"""Most rows in a row group: the Hub's viewer shows pages of 100."""
+GROUP_BYTES = 32 * 1024 * 1024
+"""Most image bytes in a row group once repeated pictures are written out."""
+
+
+@dataclass(slots=True)
+class RowGroup:
+    """Some rows and their pictures, each distinct picture held once.
+
+    Attributes:
+        rows: Rows of the schema without image bytes.
+        pictures: Bytes of the distinct pictures.
+        names: Released name of each distinct picture.
+        picture_of: For each row the position of its picture.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[bytes] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    picture_of: list[int] = field(default_factory=list)
+    decoded_bytes: int = 0
+
+
+def units(drafts: Iterable[Draft], order: str) -> list[tuple[str, list[Draft]]]:
+    """Rows of one picture together, in the order of the subset.
+
+    Args:
+        drafts: All drafts of an annotation file, as released.
+        order: ``by-image`` or ``as-released``; in the latter only neighbours share a unit.
+    """
+    if order == "by-image":
+        grouped: dict[str, list[Draft]] = {}
+        for draft in drafts:
+            grouped.setdefault(draft.image, []).append(draft)
+        return [(image, grouped[image]) for image in by_image(grouped)]
+    runs: list[tuple[str, list[Draft]]] = []
+    for draft in drafts:
+        if runs and runs[-1][0] == draft.image:
+            runs[-1][1].append(draft)
+        else:
+            runs.append((draft.image, [draft]))
+    return runs
+
+
+def picture_rows(
+    drafts: Sequence[Draft], data: bytes, located: Located | None, policy: DefectPolicy, tally: Tally
+) -> tuple[list[dict[str, Any]], bytes]:
+    """Complete the rows of one picture; what cannot be kept is counted.
+
+    Args:
+        drafts: Rows of this picture.
+        data: Bytes of the file found.
+        located: How it was found; None when it came from a stream.
+        policy: What to do with known defects.
+        tally: Takes the counts.
+
+    Returns:
+        The rows kept and the bytes to store, which are ``data`` itself unless the picture had to be changed.
+    """
+    name = drafts[0].image
+    try:
+        picture = prepare_image(data, name, transform=located.transform or None if located else None)
+    except ImageError as error:
+        tally.drop(error.code, f"{name}: {error.problem}", count=len(drafts))
+        return [], b""
+    rows = []
+    for draft in drafts:
+        row = finish(draft, picture, note=located.note if located else "")
+        if apply_policy(policy, draft.id, row["issues"], tally):
+            row["image"] = {"path": name}
+            row["visible"] = None
+            tally.kept += 1
+            tally.flagged.update(row["issues"])
+            rows.append(row)
+    return rows, picture.data
+
+
+def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[RowGroup]:
+    """Cut a sequence of pictures with their rows into row groups within the limits."""
+    group = RowGroup()
+    for rows, data in pictures:
+        position = -1
+        for row in rows:
+            if group.rows and (
+                len(group.rows) >= GROUP_ROWS or group.decoded_bytes + len(data) > GROUP_BYTES
+            ):
+                yield group
+                group, position = RowGroup(), -1
+            if position < 0:
+                position = len(group.pictures)
+                group.pictures.append(data)
+                group.names.append(row["image"]["path"])
+            group.rows.append(row)
+            group.picture_of.append(position)
+            group.decoded_bytes += len(data)
+    if group.rows:
+        yield group
+
+
+def release_groups(
+    release: Release, subset: SubsetSpec, file: AnnotationFile, policy: DefectPolicy, tally: Tally
+) -> Iterator[RowGroup]:
+    """Read one annotation file and its pictures straight from a release.
+
+    Args:
+        release: The opened release.
+        subset: The subset the file belongs to.
+        file: The annotation file.
+        policy: What to do with known defects.
+        tally: Takes the counts; complete when the iterator is exhausted.
+    """
+    drafts = [read.draft for read in read_file(release, file, tally)]
+    stream = release.stream(subset)
+    if stream is not None:
+        yield from groups(StreamRows(stream, drafts, policy, tally))
+        return
+    resolver = release.resolver(subset)
+    yield from groups(_looked_up(resolver, units(drafts, subset.order), policy, tally))
+
+
+def _looked_up(
+    resolver: ImageResolver, wanted: Iterable[tuple[str, list[Draft]]], policy: DefectPolicy, tally: Tally
+) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+    for image, drafts in wanted:
+        located = resolver.resolve(image)
+        if located is None:
+            tally.image_missing += len(drafts)
+            continue
+        yield picture_rows(drafts, resolver.read(located), located, policy, tally)
+
+
+class StreamRows:
+    """Rows in the order in which their pictures come from a stream.
+
+    Args:
+        stream: The pictures.
+        drafts: All rows that wait for one.
+        policy: What to do with known defects.
+        tally: Takes the counts; pictures that never come are counted when the stream ends.
+        skip: Pictures at the beginning of the stream that an earlier run has dealt with; they are not counted again.
+
+    Attributes:
+        position: Pictures taken so far, those skipped included.
+    """
+
+    def __init__(
+        self, stream: PictureStream, drafts: Iterable[Draft], policy: DefectPolicy, tally: Tally, *, skip: int = 0
+    ) -> None:
+        self.position = 0
+        self._stream = stream
+        self._policy = policy
+        self._tally = tally
+        self._skip = skip
+        self._waiting: dict[str, list[Draft]] = {}
+        for draft in drafts:
+            self._waiting.setdefault(draft.image, []).append(draft)
+
+    def __iter__(self) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+        for name, data in self._stream.pictures(self._wanted):
+            drafts = self._waiting.pop(name)
+            self.position += 1
+            yield picture_rows(drafts, data, None, self._policy, self._tally)
+        self._tally.image_missing += sum(len(drafts) for drafts in self._waiting.values())
+
+    def _wanted(self, name: str) -> bool:
+        if name not in self._waiting:
+            return False
+        if self.position < self._skip:
+            self._waiting.pop(name)
+            self.position += 1
+            return False
+        return True
+
+
+def to_table(group: RowGroup) -> pa.Table:
+    """A row group as an Arrow table of the schema, repeated pictures written out."""
+    import pyarrow as pa
+
+    schema = arrow_schema(metadata=False)
+    columns = []
+    for name in FIELDS:
+        kind = schema.field(name).type
+        if name == "image":
+            pictures = pa.array(group.pictures, pa.binary()).take(pa.array(group.picture_of, pa.int64()))
+            names = pa.array([row["image"]["path"] for row in group.rows], pa.string())
+            columns.append(pa.StructArray.from_arrays([pictures, names], ["bytes", "path"]))
+        else:
+            columns.append(pa.array([row[name] for row in group.rows], kind))
+    return pa.Table.from_arrays(columns, schema=arrow_schema())

@@ -1,0 +1,208 @@
+"""The card: README.md of a dataset folder, with everything that a build knows generated.
+
+Prose is written by hand in ``dataset_cards/<name>.md``; numbers never are.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.schema import FIELDS, yaml_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from irtd_datasets.spec import DatasetSpec
+
+__all__ = ["configs_of", "prose", "render_card"]
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+class _Task(Protocol):
+    @property
+    def subset(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def num_bytes(self) -> int: ...
+    @property
+    def bytes_on_disk(self) -> int: ...
+
+
+class _Ledger(Protocol):
+    def totals(self) -> dict[str, int]: ...
+    @property
+    def lines(self) -> tuple[Any, ...]: ...
+
+
+def prose(name: str) -> str:
+    """The part of a card that is written by hand.
+
+    Raises:
+        UnknownNameError: There is none for this dataset.
+    """
+    packaged = resources.files("irtd_datasets").joinpath("dataset_cards", f"{name}.md")
+    source = Path(__file__).parents[2] / "dataset_cards" / f"{name}.md"  # a checkout that is not installed
+    for path in (packaged, source):
+        if path.is_file():
+            return path.read_text(encoding="utf-8").strip()
+    raise UnknownNameError(f"there is no card text for {name!r}", remedy="It belongs into dataset_cards/.")
+
+
+def configs_of(spec: DatasetSpec, tasks: Sequence[_Task]) -> dict[str, list[_Task]]:
+    """Configs that a folder with these tasks has, each with its tasks in order."""
+    built = {(task.subset, task.task): task for task in tasks}
+    configs = {}
+    for name, (subset, wanted) in spec.configs.items():
+        present = [built[subset.name, task.task] for task in wanted if (subset.name, task.task) in built]
+        present = [task for task in present if task.rows]
+        if present:
+            configs[name] = present
+    return configs
+
+
+def render_card(spec: DatasetSpec, tasks: Sequence[_Task], ledger: _Ledger) -> str:
+    """The whole README.md.
+
+    Args:
+        spec: The dataset.
+        tasks: The tasks in the folder.
+        ledger: What became of every record.
+    """
+    configs = configs_of(spec, tasks)
+    header = yaml.safe_dump(_metadata(spec, tasks, configs), sort_keys=False, allow_unicode=True, width=10_000)
+    parts = [
+        f"---\n{header}---",
+        prose(spec.name),
+        _loading(spec, configs),
+        "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
+        "## What became of the release\n\n" + _ledger_table(ledger),
+        "## Known issues\n\n" + _issue_table(spec, ledger),
+        "## Fields\n\n" + _table(["field", "type", "meaning"], [[f.name, f.describe_type(), f.doc] for f in FIELDS.values()]),
+        f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
+        f"## Citation\n\n```bibtex\n{spec.citation}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(spec: DatasetSpec, tasks: Sequence[_Task], configs: dict[str, list[_Task]]) -> dict[str, Any]:
+    rows = sum(task.rows for task in tasks)
+    size = next((label for limit, label in _SIZES if rows < limit), "1M<n<10M")
+    default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
+    features = yaml_features()
+    entries, infos = [], []
+    for name, present in configs.items():
+        split = present[0].split
+        paths = [f"{task.subset}/{task.task}/{split}-*" for task in present]
+        entry: dict[str, Any] = {"config_name": name}
+        if name == default:
+            entry["default"] = True
+        entry["data_files"] = [{"split": split, "path": paths}]
+        entries.append(entry)
+        num_bytes = sum(task.num_bytes for task in present)
+        infos.append(
+            {
+                "config_name": name,
+                "features": features,
+                "splits": [
+                    {"name": split, "num_bytes": num_bytes, "num_examples": sum(task.rows for task in present)}
+                ],
+                "download_size": sum(task.bytes_on_disk for task in present),
+                "dataset_size": num_bytes,
+            }
+        )
+    return {
+        "pretty_name": spec.title,
+        "license": spec.licence_id,
+        "language": ["en"],
+        "task_categories": ["visual-question-answering", "image-to-text", "object-detection"],
+        "size_categories": [size],
+        "tags": [spec.modality, "remote-sensing", "vision-language"],
+        "configs": entries,
+        "dataset_info": infos,
+    }
+
+
+def _loading(spec: DatasetSpec, configs: dict[str, list[_Task]]) -> str:
+    if not configs:
+        return "## Loading\n\nThis folder has no rows."
+    name = spec.default_config if spec.default_config in configs else next(iter(configs))
+    split = configs[name][0].split
+    return (
+        "## Loading\n\n```python\nfrom datasets import load_dataset\n\n"
+        f'rows = load_dataset("PATH_OR_REPO", "{name}", split="{split}")\n'
+        f'stream = load_dataset("PATH_OR_REPO", "{name}", split="{split}", streaming=True)\n```'
+    )
+
+
+def _row_counts(configs: dict[str, list[_Task]]) -> list[list[str]]:
+    return [[name, tasks[0].split, f"{sum(task.rows for task in tasks):,}"] for name, tasks in configs.items()]
+
+
+def _ledger_table(ledger: _Ledger) -> str:
+    rows = []
+    for line in ledger.lines:
+        if line.tally is None:
+            rows.append([line.file, _number(line.released), "file not there", "", "", "", ""])
+            continue
+        tally = line.tally
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items()))
+        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
+        rows.append(
+            [
+                line.file,
+                _number(line.released),
+                f"{tally.found:,}",
+                f"{tally.kept:,}",
+                f"{tally.image_missing:,}",
+                dropped,
+                flagged,
+            ]
+        )
+    totals = ledger.totals()
+    rows.append(
+        [
+            "**sum**",
+            f"{totals['released']:,}",
+            f"{totals['found']:,}",
+            f"{totals['kept']:,}",
+            f"{totals['image_missing']:,}",
+            f"{totals['dropped']:,}",
+            "",
+        ]
+    )
+    head = ["file", "released", "found", "kept", "picture missing", "dropped", "rows with an issue"]
+    return _table(head, rows)
+
+
+def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
+    seen: dict[str, int] = {}
+    for line in ledger.lines:
+        if line.tally is not None:
+            for code, count in (*line.tally.flagged.items(), *line.tally.quirks.items(), *line.tally.repairs.items()):
+                seen[code] = seen.get(code, 0) + count
+    rows = [
+        [f"`{issue.code}`", issue.file, issue.scope, f"{seen.get(issue.code, 0):,}", issue.meaning]
+        for issue in spec.issues
+    ]
+    return _table(["code", "file", "stands in", "here", "meaning"], rows)
+
+
+def _number(value: int | None) -> str:
+    return "not released" if value is None else f"{value:,}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines)

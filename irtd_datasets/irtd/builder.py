@@ -1,0 +1,47 @@
+"""Builder classes of IR-TD.
+
+`Irtd` has every config and is what the name ``irtd`` stands for. The class of one subset has the same configs of that
+subset only. They are one class with different config lists because the subsets differ in their declaration alone: how a
+record is read depends on its task, and that is a table.
+"""
+
+from __future__ import annotations
+
+from irtd_datasets.builder import ReleaseBuilder, builder_configs
+from irtd_datasets.irtd.release import IrtdRelease
+from irtd_datasets.irtd.spec import SPEC
+
+__all__ = ["Irtd", "IrtdBenchmark", "IrtdInstruct", "IrtdPretrain"]
+
+
+class Irtd(ReleaseBuilder):
+    """All configs of IR-TD."""
+
+    SPEC = SPEC
+    OPEN = IrtdRelease
+    BUILDER_CONFIGS = builder_configs(SPEC)
+    DEFAULT_CONFIG_NAME = SPEC.default_config
+
+
+class IrtdPretrain(Irtd):
+    """The captions."""
+
+    BUILDER_CONFIGS = builder_configs(SPEC, "pretrain")
+    DEFAULT_CONFIG_NAME = "pretrain"
+
+
+class IrtdInstruct(Irtd):
+    """The instruction records: ``instruct`` and ``instruct-<task>``."""
+
+    BUILDER_CONFIGS = builder_configs(SPEC, "instruct")
+    DEFAULT_CONFIG_NAME = "instruct"
+
+
+class IrtdBenchmark(Irtd):
+    """The test set: ``benchmark`` and ``benchmark-<task>``."""
+
+    BUILDER_CONFIGS = builder_configs(SPEC, "benchmark")
+    DEFAULT_CONFIG_NAME = "benchmark"
+
+
+MAIN = Irtd

@@ -1,0 +1,316 @@
+"""IR-TD as it lies on a user's disk: where its files are, and how a record becomes a draft."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.annotations.conversations import (
+    ConversationRules,
+    RecordError,
+    parse_caption,
+    parse_conversation,
+    strip_prefix,
+)
+from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
+from irtd_datasets.examples.draft import Draft, Message
+from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.irtd.spec import SPEC
+from irtd_datasets.irtd.tasks import PARSERS, captioning
+from irtd_datasets.releases.containers import Container, FolderContainer, open_container
+from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.resolve import ImageResolver, Mount, mounts_from_options, read_layouts
+from irtd_datasets.releases.streams import find_parts, stream_tar
+
+if TYPE_CHECKING:
+    from irtd_datasets.annotations.json_records import Source
+    from irtd_datasets.spec import SubsetSpec, TaskSpec
+
+__all__ = ["CutArchive", "IrtdRelease", "known_image_dirs", "open_release"]
+
+ARCHIVE_PATTERN = "IR-TD-version*.tar.gz*"
+_CAPTION_FOLDER = "IR-TD-version*"
+_RULES = ConversationRules(images=(1, 1), turns=(2, 2))
+_PROJECT = re.compile(r"\d+-(.+)")
+
+
+def known_image_dirs() -> tuple[str, ...]:
+    """Folders that the released records name, in the order of the tasks."""
+    return tuple(dict.fromkeys(d for subset in SPEC.subsets for task in subset.tasks for d in task.image_dirs))
+
+
+@dataclass(frozen=True, slots=True)
+class CutArchive:
+    """The caption pictures as handed out: one gzip tar cut into parts, read as one stream."""
+
+    parts: tuple[Path, ...]
+
+    @property
+    def label(self) -> str:
+        """The first part's name and how many there are."""
+        return f"{self.parts[0].name} ({len(self.parts)} parts)"
+
+    def identity(self) -> tuple[Any, ...]:
+        """Names, sizes and times of the parts."""
+        return tuple((part.name, *_size_and_time(part)) for part in self.parts)
+
+    def pictures(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """Pictures in the archive's order, named relative to ``Data4MLLM/IR-TD-version*/``."""
+        for member in stream_tar(self.parts, wanted=lambda name: wanted(_below_root(name))):
+            yield _below_root(member.name), member.data
+
+
+class IrtdRelease:
+    """An opened IR-TD release.
+
+    ``root`` may be a folder that holds any of: ``json_sft.zip`` or a folder ``json_sft`` (or a clone of the authors'
+    repository), the task files themselves, ``new_relative.json`` with the cut archive or its unpacked folder,
+    ``reid_datasets.zip`` or its folder, ``benchmark`` (folder or zip), and the source sets under their project names,
+    directly or under ``Data4MLLM``. It may also be ``json_sft.zip`` itself.
+
+    Raises:
+        ReleaseNotFoundError: There is nothing at ``root``.
+    """
+
+    spec = SPEC
+
+    def __init__(self, options: ReleaseOptions) -> None:
+        self.options = options
+        self.root = Path(options.root)
+        if not self.root.exists():
+            raise ReleaseNotFoundError(
+                "there is no folder or file at this path",
+                where=f"IR-TD release {options.root}",
+                remedy="Give the folder that holds what the authors hand out (json_sft.zip, new_relative.json, ...).",
+            )
+
+    # Annotation files
+
+    def file(self, subset: SubsetSpec, task: TaskSpec) -> AnnotationFile | None:
+        """The annotation file of a task; None when it is not there.
+
+        Raises:
+            ReleaseError: Two different copies of the file are there.
+        """
+        found = self._find(subset.name, task.file)
+        if found is None:
+            return None
+        container, member = found
+        entry = container.find(member)
+        if entry is None:
+            return None
+        return AnnotationFile(subset.name, task, f"{container.label}/{member}", entry.size, entry.stamp)
+
+    def source(self, file: AnnotationFile) -> Source:
+        """Bytes of an annotation file."""
+        found = self._find(file.subset, file.task.file)
+        if found is None:
+            raise ReleaseNotFoundError("the file is gone", where=file.where, remedy="Start again.")
+        container, member = found
+        if isinstance(container, FolderContainer):
+            return container.path_of(member)
+        return container.read(member)
+
+    def unknown_files(self, subset: SubsetSpec) -> list[str]:
+        """Annotation files beside the known ones that no task claims."""
+        known = {task.file for task in subset.tasks}
+        unknown = []
+        for container, folder in self._places(subset.name):
+            if container.has_folder(folder) and (folder or not isinstance(container, FolderContainer)):
+                unknown += [
+                    f"{container.label}/{folder}/{name}".replace("//", "/")
+                    for name in container.files_in(folder)
+                    if name.endswith(".json") and name not in known
+                ]
+        return sorted(set(unknown))
+
+    def _find(self, subset: str, name: str) -> tuple[Container, str] | None:
+        found = [
+            (container, f"{folder}/{name}" if folder else name)
+            for container, folder in self._places(subset)
+            if container.find(f"{folder}/{name}" if folder else name) is not None
+        ]
+        if len(found) > 1 and len({container.read(member) for container, member in found}) > 1:
+            places = " and ".join(f"{container.label}/{member}" for container, member in found)
+            raise ReleaseError(
+                f"there are two different copies of {name}: {places}",
+                where=str(self.root),
+                remedy="Keep the one that should be read.",
+            )
+        return found[0] if found else None
+
+    def _places(self, subset: str) -> list[tuple[Container, str]]:
+        if subset == "pretrain":
+            places = [(self._folder, "")]
+            if self._caption_folder is not None:
+                places.append((self._folder, self._caption_folder))
+            return places
+        return self._instruct_places if subset == "instruct" else self._benchmark_places
+
+    @cached_property
+    def _folder(self) -> Container:
+        return open_container(self.root)
+
+    @cached_property
+    def _instruct_places(self) -> list[tuple[Container, str]]:
+        places = [(self._folder, ""), (self._folder, "json_sft")]
+        places += self._archives(("json_sft.zip", "json_sft/json_sft.zip"), "json_sft")
+        return places
+
+    @cached_property
+    def _benchmark_places(self) -> list[tuple[Container, str]]:
+        return [(self._folder, "benchmark"), *self._archives(("benchmark.zip",), "benchmark")]
+
+    def _archives(self, names: Sequence[str], inner: str) -> list[tuple[Container, str]]:
+        if not self.root.is_dir():
+            return []
+        archives = [open_container(self.root / name) for name in names if (self.root / name).is_file()]
+        return [(archive, folder) for archive in archives for folder in ("", inner)]
+
+    # Records
+
+    def draft(self, file: AnnotationFile, record: object, index: int) -> Draft:
+        """Parse one record of a task file or of the caption file.
+
+        Raises:
+            RecordError: The record does not follow its task's form.
+            UnsafePathError: Its image name leaves the release.
+        """
+        task = file.task.task
+        if task == "captioning":
+            caption = parse_caption(record, index, name=file.where)
+            image = safe_name(caption.image)
+            messages = (Message(role="user", content=captioning.PROMPT), Message(role="assistant", content=caption.text))
+            return Draft(
+                id=f"irtd/{file.subset}/{image}",
+                image=image,
+                task=task,
+                modality=SPEC.modality,
+                source=_source(image),
+                messages=messages,
+            )
+        conversation = parse_conversation(record, index, rules=_RULES, name=file.where)
+        image = strip_prefix(conversation.images[0])
+        question, answer = (turn.text for turn in conversation.turns)
+        try:
+            reading = PARSERS[task](question, answer)
+        except RecordError as error:
+            raise RecordError(
+                error.problem, code=error.code, where=f"{file.where} record {index} (id {conversation.id})"
+            ) from None
+        return Draft(
+            id=f"irtd/{file.subset}/{task}/{conversation.id if conversation.id is not None else index}",
+            image=image,
+            task=task,
+            modality=SPEC.modality,
+            source=_source(image),
+            messages=(Message(role="user", content=question), Message(role="assistant", content=answer)),
+            question=reading.question,
+            choices=reading.choices,
+            answer=reading.answer,
+            places=reading.places,
+            issues=reading.issues,
+            corrections=reading.corrections,
+            quirks=reading.quirks,
+        )
+
+    # Pictures
+
+    def resolver(self, subset: SubsetSpec) -> ImageResolver:
+        """Finds the pictures of a subset where the user has them."""
+        return ImageResolver(self._mounts if subset.name != "pretrain" else self._caption_mounts, self._layouts)
+
+    def stream(self, subset: SubsetSpec) -> CutArchive | None:
+        """The cut archive of the captions, unless its unpacked folder is there."""
+        if subset.name != "pretrain" or self._caption_folder is not None or not self.root.is_dir():
+            return None
+        parts = find_parts(self.root, ARCHIVE_PATTERN)
+        return CutArchive(tuple(parts)) if parts else None
+
+    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
+        """Paths, sizes and times of annotation files, archives and picture folders."""
+        facts: list[tuple[Any, ...]] = [("root", self.options.root), ("images", *sorted(self.options.images.items()))]
+        facts += [("image", path, *_size_and_time(Path(path))) for path in sorted(self.options.images.values())]
+        for task in subset.tasks:
+            file = self.file(subset, task)
+            if file is not None:
+                facts.append((file.where, file.size, file.stamp))
+            for folder in task.image_dirs:
+                path = self.root / folder
+                if path.is_dir():
+                    facts.append((folder, *_size_and_time(path)))
+        stream = self.stream(subset)
+        if stream is not None:
+            facts.append(stream.identity())
+        return facts
+
+    @cached_property
+    def _layouts(self) -> dict[str, Any]:
+        return read_layouts("irtd_datasets.irtd")
+
+    @cached_property
+    def _mounts(self) -> tuple[Mount, ...]:
+        mounts = list(mounts_from_options(self.options.images, known_image_dirs()))
+        if self.root.is_dir():
+            folder = self._folder
+            mounts.append(Mount("", folder))
+            mounts += [Mount("", folder, base) for base in ("Data4MLLM", "reid_datasets") if folder.has_folder(base)]
+            mosaics = self.root / "reid_datasets.zip"
+            if mosaics.is_file():
+                archive = open_container(mosaics)
+                mounts += [Mount("", archive, base) for base in ("", *archive.root_folders())]
+        return tuple(mounts)
+
+    @cached_property
+    def _caption_mounts(self) -> tuple[Mount, ...]:
+        mounts = list(mounts_from_options(self.options.images, ()))
+        if self._caption_folder is not None:
+            mounts.append(Mount("", self._folder, self._caption_folder))
+        return tuple(mounts)
+
+    @cached_property
+    def _caption_folder(self) -> str | None:
+        if not self.root.is_dir():
+            return None
+        for parent in ("", "Data4MLLM"):
+            base = self.root / parent
+            if not base.is_dir():
+                continue
+            names = sorted(entry.name for entry in os.scandir(base) if fnmatch.fnmatch(entry.name, _CAPTION_FOLDER))
+            folders = [name for name in names if (base / name).is_dir()]
+            if folders:
+                return f"{parent}/{folders[-1]}".lstrip("/")
+        return None
+
+
+def open_release(options: ReleaseOptions) -> IrtdRelease:
+    """Open an IR-TD release; see `IrtdRelease`."""
+    return IrtdRelease(options)
+
+
+def _below_root(member: str) -> str:
+    """Name of a member relative to the archive's root ``Data4MLLM/IR-TD-version*/``."""
+    parts = member.split("/")
+    for depth, part in enumerate(parts[:-1]):
+        if fnmatch.fnmatch(part, _CAPTION_FOLDER):
+            return "/".join(parts[depth + 1 :])
+    return member
+
+
+def _source(image: str) -> str | None:
+    match = _PROJECT.fullmatch(image.partition("/")[0])
+    return match[1] if match else None
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_size, status.st_mtime_ns)

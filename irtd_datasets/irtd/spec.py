@@ -1,0 +1,125 @@
+"""IR-TD as it was released: subsets, files, counts, terms.
+
+Counts were measured on ``json_sft.zip`` (833,653 bytes, repository commit e945a81); the caption count is the paper's
+(section 3.2) and that of the public reading of ``new_relative.json``.
+"""
+
+from __future__ import annotations
+
+from irtd_datasets.spec import DatasetSpec, SubsetSpec, TaskSpec, issues_from_table
+
+__all__ = ["AUTHORS_PREFIX", "FRAME_SIZE", "SPEC"]
+
+AUTHORS_PREFIX = "/mnt/jixie16t/zhe/Dataset/Datasets/Data4MLLM/"
+"""Constant absolute prefix of every path in json_sft; cut off on reading."""
+
+FRAME_SIZE = (640, 512)
+"""Width and height that Grounding pixels refer to: the thermal frames of FLIR ADAS v1."""
+
+_FLIR = ("63-FLIR_ADAS/training/PreviewData",)
+
+_INSTRUCT = (
+    TaskSpec(
+        "recognition",
+        "Recognition.json",
+        3705,
+        tuple(f"6-LSOTB-TIR/Training_Dataset/TrainingData/TIR_training_00{part}" for part in (1, 2, 3)),
+        "Recognition",
+    ),
+    TaskSpec("grounding", "Detection.json", 2789, _FLIR, "Grounding"),
+    TaskSpec("location", "Location.json", 14979, _FLIR, "Location"),
+    TaskSpec("relationship", "Relationship.json", 5205, _FLIR, "Relationship"),
+    TaskSpec(
+        "reid",
+        "ReID.json",
+        3733,
+        (
+            "53-LLCM/train",
+            "53-LLCM/valid",
+            "55-SYSU-MM01/train1",
+            "55-SYSU-MM01/train2",
+            "54-RegDB/train",
+            "56-ThermalWorld/train",
+        ),
+        "Re-ID",
+    ),
+    TaskSpec("security", "Security.json", 7859, _FLIR, "Security"),
+    TaskSpec("aerial_counting", "AerialCounting.json", 900, ("4-VEDAI/train/trainimgr",), "Aerial Counting"),
+    TaskSpec(
+        "pedestrian_counting", "PedestrianCounting.json", 1030, ("23-RGBTCrowdCounting/train",), "Pedestrian Counting"
+    ),
+)
+
+_BENCHMARK = (
+    TaskSpec("scene", "Scene.json", None, (), "Scene"),
+    *(TaskSpec(task.task, task.file, None, (), task.title) for task in _INSTRUCT),
+)
+
+SPEC = DatasetSpec(
+    name="irtd",
+    title="IR-TD",
+    version="1.0.0",
+    release_notes={"1.0.0": "First version: json_sft of 2025-10-16, captions of 2025-07-25."},
+    modality="infrared",
+    summary="Infrared image-text data of the IRGPT paper: captions, instructions and a nine-task benchmark.",
+    paper="https://arxiv.org/abs/2507.14449",
+    homepage="https://github.com/WheatCao/ICCV2025-IRGPT",
+    licence="No licence file. README: academic research use only; commercial use is prohibited.",
+    licence_id="other",
+    terms=(
+        "Every source set keeps its own terms. FLIR ADAS terms restrict redistribution; the Re-ID sets show people and "
+        "need signed agreements. No right to redistribute is stated by anybody."
+    ),
+    obtain=(
+        "json_sft.zip (text of instruct): in the repository, folder json_sft.",
+        "Images of instruct: from their source sets, by the repository's json_sft/dataset.md; give their place with "
+        "--images or put them under the release by their project folder.",
+        "reid_datasets.zip (Re-ID mosaics): Baidu Netdisk, link in the repository's README.",
+        "new_relative.json and IR-TD-version250724.tar.gz* (captions with images, 5 parts, 8.4 GB): Google Drive or "
+        "Baidu Netdisk, links in the README.",
+    ),
+    not_released=(
+        "the nine-task benchmark (37K rows)",
+        "all data of the Scene task",
+        "about 106K rule-made captions",
+        "the instruction texts written by a language model",
+        "the visible partner of every infrared picture",
+    ),
+    citation=(
+        "@inproceedings{cao2025irgpt,\n"
+        "  title={IRGPT: Understanding Real-world Infrared Image with Bi-cross-modal Curriculum on Large-scale "
+        "Benchmark},\n"
+        "  author={Cao, Zhe and Zhang, Jin and Zhang, Ruiheng},\n"
+        "  booktitle={ICCV},\n"
+        "  year={2025}\n"
+        "}"
+    ),
+    subsets=(
+        SubsetSpec(
+            "pretrain",
+            "train",
+            (TaskSpec("captioning", "new_relative.json", 84284, (), "Captioning"),),
+            "as-released",
+            "Infrared pictures with a caption that a language model wrote for their visible partner.",
+            "84,284 captions with their pictures; about 106K rule-made captions were never released.",
+        ),
+        SubsetSpec(
+            "instruct",
+            "train",
+            _INSTRUCT,
+            "by-image",
+            "Template-made questions and answers for eight tasks.",
+            "The text of all 40,200 records; pictures come from the source sets.",
+        ),
+        SubsetSpec(
+            "benchmark",
+            "test",
+            _BENCHMARK,
+            "as-released",
+            "The nine-task test set.",
+            "Not released; read from a folder `benchmark` in the form of json_sft where somebody has one.",
+        ),
+    ),
+    issues=issues_from_table("irtd_datasets.irtd"),
+    default_config="instruct",
+)

@@ -1,0 +1,576 @@
+"""A tar, whole or cut, plain or gzipped, read as one stream in bounded memory.
+
+Nothing is joined or unpacked on disk. Inflating runs in a thread of its own (zlib releases the interpreter
+lock), a few blocks ahead of the reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from irtd_datasets.errors import ArchiveError, BuildError, UnsafePathError
+from irtd_datasets.releases.entries import MEMBER_LIMIT, STREAM_LIMIT, too_large
+from irtd_datasets.releases.parts import JoinedParts, find_parts
+from irtd_datasets.releases.paths import inside, safe_name
+from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, read_head, sniff
+from irtd_datasets.releases.tar_headers import BLOCK, TarDamageError, TarHeader, is_tar_header, walk
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = [
+    "JoinedParts",
+    "SkippedMember",
+    "TarMember",
+    "TarStream",
+    "extract_tar",
+    "find_parts",
+    "stream_tar",
+]
+
+_READ = 256 * 1024  # compressed bytes inflated at a time
+_INFLATED = 1024 * 1024  # most bytes of one block between the threads
+_AHEAD = 4  # blocks that may wait between the threads
+_SKIPPED_NAMES = 100  # skipped members that are kept by name
+
+
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """One file of a tar.
+
+    Attributes:
+        name: Its name, as :func:`~irtd_datasets.releases.paths.safe_name` returns it.
+        size: Its bytes.
+        data: Its content, whole.
+    """
+
+    name: str
+    size: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedMember:
+    """A member that is neither a file nor a folder and was passed over.
+
+    Attributes:
+        name: As stored in the archive, not checked.
+        kind: ``hard link``, ``symbolic link``, ``character device``, ``block device``, ``pipe`` or ``type
+            'V'``.
+    """
+
+    name: str
+    kind: str
+
+
+def stream_tar(
+    parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    wanted: Callable[[str], bool] | None = None,
+    member_limit: int = MEMBER_LIMIT,
+) -> TarStream:
+    """Read the files of a tar one after the other, from one file or from pieces.
+
+    A file is delivered whole or not at all. gzip keeps its checksum at its very end, so that damage which
+    still inflates is reported there, after the members have been delivered: results are good once the
+    iteration has ended.
+
+    Args:
+        parts: The archive, or its pieces in order, see :func:`find_parts`.
+        wanted: Called with each safe name; where it returns False, the content is passed over and not kept.
+        member_limit: Most bytes of one wanted file.
+
+    Returns:
+        An iterator, and a context manager; closing it early ends its thread.
+
+    Raises:
+        ReleaseNotFoundError: A piece does not exist.
+        ArchiveError: At once where the first piece is no beginning of a tar. While reading: a piece is
+            missing, cut, damaged or out of order (the message says which one, at which byte, after how many
+            members), a wanted file is too large, or a second archive follows the first.
+        UnsafePathError: While reading: a member's name leads out of the archive.
+
+    Example:
+        >>> import tarfile, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with tarfile.open(folder / "whole.tar.gz", "w:gz") as archive:
+        ...     for name in ("a/1.txt", "a/2.txt"):
+        ...         info = tarfile.TarInfo(name)
+        ...         info.size = 3
+        ...         archive.addfile(info, io.BytesIO(b"one"))
+        >>> whole = (folder / "whole.tar.gz").read_bytes()
+        >>> pieces = [folder / "x.tar.gz.0", folder / "x.tar.gz.1"]
+        >>> _ = pieces[0].write_bytes(whole[:40]), pieces[1].write_bytes(whole[40:])
+        >>> [(member.name, member.data) for member in stream_tar(pieces)]
+        [('a/1.txt', b'one'), ('a/2.txt', b'one')]
+    """
+    return TarStream(parts, wanted=wanted, member_limit=member_limit)
+
+
+def extract_tar(
+    parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    *,
+    wanted: Callable[[str], bool],
+    member_limit: int = STREAM_LIMIT,
+) -> tuple[Path, ...]:
+    """Write the wanted files of a tar below a folder, in bounded memory, each by an atomic rename.
+
+    For members that are too large to be held, such as annotation files of a gigabyte.
+
+    Args:
+        parts: As for :func:`stream_tar`.
+        folder: Where the files go; made if absent. A file of the same name is replaced.
+        wanted: Called with each safe name.
+        member_limit: Most bytes of one wanted file.
+
+    Returns:
+        The files written, in stored order.
+
+    Raises:
+        BuildError: A file cannot be written.
+        ArchiveError: As for :func:`stream_tar`; files that were complete before stay.
+        UnsafePathError: A member's name, or a link in the folder, leads out of the folder.
+
+    Example:
+        >>> import tarfile, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with tarfile.open(folder / "a.tar", "w") as archive:
+        ...     info = tarfile.TarInfo("json/total.json")
+        ...     info.size = 2
+        ...     archive.addfile(info, io.BytesIO(b"[]"))
+        >>> [path.read_text() for path in extract_tar(folder / "a.tar", folder, wanted=lambda name: True)]
+        ['[]']
+    """
+    written: list[Path] = []
+    with _Reader(parts, wanted) as reader:
+        for name, header in reader.files(member_limit):
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                target = inside(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _write(reader, header, target)
+            except OSError as error:
+                if isinstance(error, (ArchiveError, BuildError)):
+                    raise
+                raise BuildError(
+                    f"cannot be written: {error.strerror or error}",
+                    where=str(Path(folder) / name),
+                    remedy="Check the permissions and the free space, or choose another folder.",
+                ) from error
+            written.append(target)
+            reader.members_read += 1
+    return tuple(written)
+
+
+def _write(reader: _Reader, header: TarHeader, target: Path) -> None:
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            missing = header.size
+            while missing:
+                data = reader.read(header, min(missing, _INFLATED), header.size - missing)
+                file.write(data)
+                missing -= len(data)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+class TarStream(Iterator[TarMember]):
+    """The files of a tar in stored order; made by :func:`stream_tar`."""
+
+    def __init__(
+        self,
+        parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        wanted: Callable[[str], bool] | None = None,
+        member_limit: int = MEMBER_LIMIT,
+    ) -> None:
+        self._reader = _Reader(parts, wanted)
+        self._members = _members(self._reader, member_limit)
+
+    @property
+    def members_read(self) -> int:
+        """Files delivered so far."""
+        return self._reader.members_read
+
+    @property
+    def skipped(self) -> Sequence[SkippedMember]:
+        """The first 100 members that are neither files nor folders."""
+        return tuple(self._reader.skipped)
+
+    @property
+    def skipped_counts(self) -> dict[str, int]:
+        """How many members of each kind were skipped."""
+        return dict(self._reader.skipped_counts)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pieces together."""
+        return self._reader.joined.size
+
+    @property
+    def position(self) -> int:
+        """Bytes of the pieces read so far, a little ahead of what was delivered."""
+        return self._reader.joined.tell()
+
+    def __iter__(self) -> TarStream:
+        return self
+
+    def __next__(self) -> TarMember:
+        return next(self._members)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading: ends the thread and closes the piece that is open."""
+        self._members.close()
+        self._reader.close()
+
+
+def _members(reader: _Reader, limit: int) -> Generator[TarMember, None, None]:
+    # Not a method of TarStream: a stream that is dropped must not keep itself, and its thread, alive.
+    with reader:
+        for name, header in reader.files(limit):
+            data = reader.read(header, header.size, 0)
+            reader.members_read += 1
+            yield TarMember(name, header.size, data)
+
+
+class _DamageError(Exception):
+    """Something wrong with the joined bytes, before it is known how many members were read.
+
+    Args:
+        problem: What is wrong.
+        offset: Byte of the joined pieces.
+        ended: Whether there was nothing wrong but that the bytes ended.
+    """
+
+    def __init__(self, problem: str, offset: int, *, ended: bool = False) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.offset = offset
+        self.ended = ended
+
+
+class _Reader:
+    """Walks over the files of a cut tar and explains what goes wrong on the way."""
+
+    def __init__(
+        self,
+        parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        wanted: Callable[[str], bool] | None,
+    ) -> None:
+        paths = [parts] if isinstance(parts, (str, os.PathLike)) else list(parts)
+        self.joined = JoinedParts(paths)
+        self.members_read = 0
+        self.skipped: list[SkippedMember] = []
+        self.skipped_counts: Counter[str] = Counter()
+        self._wanted = wanted
+        self._gzip = _is_gzip(paths)
+        self._source: _PlainSource | _InflatedSource | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread, if one runs, and close the pieces."""
+        if self._source is not None:
+            self._source.close()
+        if not self.joined.closed:
+            self.joined.close()
+
+    def files(self, limit: int) -> Iterator[tuple[str, TarHeader]]:
+        """Yield the wanted files; the content of each must be read with :meth:`read` before the next."""
+        source = self._source = _InflatedSource(self.joined) if self._gzip else _PlainSource(self.joined)
+        with self._explaining():
+            for header in walk(source):
+                if header.kind == "folder":
+                    continue
+                if header.kind != "file":
+                    self.skipped_counts[header.kind] += 1
+                    if len(self.skipped) < _SKIPPED_NAMES:
+                        self.skipped.append(SkippedMember(header.name, header.kind))
+                    continue
+                name = safe_name(header.name)
+                if self._wanted is not None and not self._wanted(name):
+                    continue
+                if header.size > limit:
+                    raise too_large(name, self._label, header.size, limit)
+                yield name, header
+            _drain(source)
+
+    def read(self, header: TarHeader, size: int, done: int) -> bytes:
+        """Return the next ``size`` bytes of a file of which ``done`` were read."""
+        assert self._source is not None  # only called between two files
+        with self._explaining():
+            data = self._source.read(size)
+            if len(data) < size:
+                at = header.offset + done + len(data)
+                raise TarDamageError(f"it ends early, within member {header.name!r}", at)
+        return data
+
+    @property
+    def _label(self) -> str:
+        first = self.joined.paths[0].name
+        count = len(self.joined.paths)
+        return first if count == 1 else f"{first} ... {self.joined.paths[-1].name} ({count} pieces)"
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except _DamageError as damage:
+            raise self._explained(damage.problem, damage.offset, ended=damage.ended) from None
+        except TarDamageError as damage:
+            problem, offset = damage.problem, damage.offset
+            if self._gzip:
+                problem = f"{problem} (byte {offset:,} of the unpacked tar)"
+                offset = min(self._source.joined_position if self._source else 0, self.joined.size)
+            ended = damage.problem.startswith("it ends early")
+            raise self._explained(problem, offset, ended=ended) from None
+        except UnsafePathError as error:
+            if not error.where.startswith("name "):
+                raise
+            raise UnsafePathError(
+                error.problem, where=f"{self._label}, {error.where}", remedy=error.remedy
+            ) from None
+
+    def _explained(self, problem: str, offset: int, *, ended: bool) -> ArchiveError:
+        paths, count = self.joined.paths, len(self.joined.paths)
+        part, at = self.joined.locate(min(offset, self.joined.size))
+        where = paths[part].name if count == 1 else f"{paths[part].name} (piece {part + 1} of {count})"
+        if ended:
+            remedy = (
+                f"Compare the size of {paths[-1].name} with the host's and download it again if it is cut; "
+            )
+            remedy += "check that no piece follows it: the last one may be missing."
+        elif count == 1:
+            remedy = "The file is damaged: download it again."
+        else:
+            near = paths[part].name if part == 0 else f"{paths[part - 1].name} and {paths[part].name}"
+            remedy = f"Compare size and checksum of {near} with the host's; check the order of the pieces."
+        odd = [i for i, size in enumerate(self.joined.sizes[:-1]) if size != self.joined.sizes[0]]
+        if odd:
+            # `split` makes all pieces alike but the last.
+            shown = ", ".join(f"{paths[i].name} {self.joined.sizes[i]:,}" for i in odd[:3])
+            remedy += f" Bytes differ from the first piece's {self.joined.sizes[0]:,}: {shown}; "
+            remedy += "a piece is cut, or the pieces are out of order."
+        problem = f"{problem}, at byte {at:,} of {self.joined.sizes[part]:,}"
+        return ArchiveError(f"{problem}, after {self.members_read:,} members", where=where, remedy=remedy)
+
+
+def _is_gzip(paths: Sequence[str | os.PathLike[str]]) -> bool:
+    with io.BufferedReader(JoinedParts(paths)) as file:
+        kind = sniff(file.read(HEAD_SIZE))
+    if kind in ("gzip", "tar"):
+        return kind == "gzip"
+    names = [Path(path).name for path in paths]
+    if len(paths) > 1 and kind in ("unknown", "zeros"):
+        starts = [
+            name for path, name in zip(paths, names, strict=True) if sniff(read_head(path)) in ("gzip", "tar")
+        ]
+        remedy = f"Pieces in the wrong order: {starts[0]} looks like the first." if len(starts) == 1 else ""
+        raise ArchiveError(
+            "the first piece is not the beginning of a tar or a gzipped tar",
+            where=names[0],
+            remedy=remedy or "Pass the pieces in order, and check that the first one is not missing.",
+        )
+    raise no_archive(kind, names[0], "a tar or a gzipped tar")
+
+
+def _drain(source: _PlainSource | _InflatedSource) -> None:
+    """Read what follows the end-of-archive mark, up to the gzip checksum, and refuse another archive there."""
+    clean = True
+    while data := source.read(_INFLATED):
+        if clean and data.count(0) < len(data):
+            clean = False  # some writers fill the last record with what was in memory
+            first = len(data) - len(data.lstrip(b"\0"))
+            block = first // BLOCK * BLOCK
+            if is_tar_header(data[block : block + BLOCK]):
+                raise TarDamageError(
+                    "a second archive follows the end of the first", source.position - len(data) + block
+                )
+
+
+class _PlainSource:
+    """The bytes of an uncompressed tar; what is not wanted is not read."""
+
+    def __init__(self, joined: JoinedParts) -> None:
+        self._file = io.BufferedReader(joined, _INFLATED)
+        self.read = self._file.read
+
+    def skip_to(self, offset: int) -> None:
+        self._file.seek(offset)
+
+    @property
+    def position(self) -> int:
+        return self._file.tell()
+
+    joined_position = position
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _InflatedSource:
+    """The bytes of a gzipped tar, inflated ahead in a thread of its own."""
+
+    def __init__(self, joined: JoinedParts) -> None:
+        self._channel = _Channel(_AHEAD)
+        self._thread = threading.Thread(
+            target=_inflate, args=(joined, self._channel), name="irtd-inflate", daemon=True
+        )
+        self._block = b""
+        self._at = 0
+        self.position = 0
+        self.joined_position = 0
+        self._thread.start()
+
+    def read(self, size: int) -> bytes:
+        end = self._at + size
+        if end <= len(self._block):
+            data = self._block[self._at : end]
+            self._at = end
+        else:
+            pieces: list[bytes | memoryview] = [memoryview(self._block)[self._at :]]
+            missing = end - len(self._block)
+            while missing > 0 and self._next():
+                pieces.append(memoryview(self._block)[:missing])
+                self._at = min(missing, len(self._block))
+                missing -= self._at
+            data = b"".join(pieces)
+        self.position += len(data)
+        return data
+
+    def skip_to(self, offset: int) -> None:
+        missing = offset - self.position
+        while missing > len(self._block) - self._at:
+            missing -= len(self._block) - self._at
+            self.position += len(self._block) - self._at
+            if not self._next():
+                return
+        self._at += missing
+        self.position += missing
+
+    def _next(self) -> bool:
+        self._block, at = self._channel.get()
+        self._at = 0
+        if at:
+            self.joined_position = at
+        return bool(self._block)
+
+    def close(self) -> None:
+        self._channel.hang_up()
+        self._thread.join()
+
+
+class _Channel:
+    """Blocks from one thread to another: at most some of them wait, and either side can hang up."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._blocks: deque[tuple[bytes, int]] = deque()
+        self._changed = threading.Condition()
+        self._finished = False
+        self._stopped = False
+        self._error: BaseException | None = None
+
+    def put(self, block: bytes, position: int) -> bool:
+        """Hand over a block and the byte that the pieces were read up to; False when the reader hung up."""
+        with self._changed:
+            while len(self._blocks) >= self._depth and not self._stopped:
+                self._changed.wait()
+            self._blocks.append((block, position))
+            self._changed.notify_all()
+            return not self._stopped
+
+    def finish(self, error: BaseException | None) -> None:
+        """Say that no block follows; the error is raised at the reader, after the blocks before it."""
+        with self._changed:
+            self._finished = True
+            self._error = error
+            self._changed.notify_all()
+
+    def get(self) -> tuple[bytes, int]:
+        """Return the next block, or an empty one at the end."""
+        with self._changed:
+            while not self._blocks and not self._finished:
+                self._changed.wait()
+            if self._blocks:
+                block = self._blocks.popleft()
+                self._changed.notify_all()
+                return block
+            if self._error is not None:
+                raise self._error
+            return b"", 0
+
+    def hang_up(self) -> None:
+        """Let the writer stop."""
+        with self._changed:
+            self._stopped = True
+            self._blocks.clear()
+            self._changed.notify_all()
+
+
+def _inflate(joined: JoinedParts, channel: _Channel) -> None:
+    error: BaseException | None = None
+    try:
+        _inflate_all(joined, channel)
+    except BaseException as caught:  # noqa: BLE001 - whatever it is, it belongs to the reader's thread
+        error = caught
+    channel.finish(error)
+
+
+def _inflate_all(joined: JoinedParts, channel: _Channel) -> None:
+    inflater = _gunzip()
+    while packed := joined.read(_READ) or b"":
+        data = packed
+        full = False  # whether more may come out without more going in
+        while data or full:
+            fresh = inflater.eof
+            if fresh:  # another gzip member, zeros or nothing may follow (RFC 1952, 2.2)
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                inflater = _gunzip()
+            try:
+                block = inflater.decompress(data, _INFLATED)
+            except zlib.error as error:
+                problem = f"the gzip stream is damaged ({str(error).rpartition(': ')[2]})"
+                if fresh:
+                    problem = "what follows the end of the gzip stream is no gzip"
+                raise _DamageError(problem, joined.tell() - len(data)) from error
+            full = len(block) == _INFLATED
+            data = inflater.unused_data or inflater.unconsumed_tail
+            if block and not channel.put(block, joined.tell() - len(data)):
+                return
+    if not inflater.eof:
+        raise _DamageError("the gzip stream is cut: it ends early", joined.size, ended=True)
+
+
+def _gunzip() -> zlib._Decompress:
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: gzip headers, and the CRC checked
