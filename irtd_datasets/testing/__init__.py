@@ -1,4 +1,4 @@
-"""Sample releases for tests and demonstrations: small, seeded, with the layouts and the defects of the real ones.
+"""Sample releases for tests and demonstrations: small, seeded, with layouts and defects of the real ones.
 
 A training script or a loader can be tried without any data::
 
@@ -13,8 +13,7 @@ Nothing here is real data, and every sample says so in its ``SAMPLE_RELEASE.txt`
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.testing.damage import Damage, DamageKind, damage
@@ -27,6 +26,9 @@ from irtd_datasets.testing.samples import (
     SampleRecord,
     SampleRelease,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "IRTD_DEFECTS",

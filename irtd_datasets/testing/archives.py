@@ -7,9 +7,13 @@ import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from random import Random
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+    from random import Random
 
 __all__ = ["CutArchive", "cut_positions", "write_zip"]
 
@@ -87,7 +91,7 @@ class CutArchive:
         self._made: set[str] = set()
         self.paths: tuple[Path, ...] = ()
 
-    def __enter__(self) -> CutArchive:
+    def __enter__(self) -> CutArchive:  # noqa: PYI034 - Self is not in typing before Python 3.11
         self._file = self._whole.open("wb")
         # mtime 0 and an empty name: the header of gzip would otherwise carry time and path.
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._file, compresslevel=1, mtime=0)
@@ -123,7 +127,7 @@ class CutArchive:
         positions = cut_positions(self._whole.stat().st_size, self._parts, self._random)
         paths = []
         with self._whole.open("rb") as source:
-            for index, (start, stop) in enumerate(zip(positions, positions[1:], strict=False)):
+            for index, (start, stop) in enumerate(pairwise(positions)):
                 path = self._folder / f"{self._name}{index:02d}"
                 with path.open("wb") as part:
                     left = stop - start

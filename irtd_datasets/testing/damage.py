@@ -1,6 +1,6 @@
 """Damages a sample release in one known way, to try what a loader makes of it.
 
-Only folders with a ``SAMPLE_RELEASE.txt`` are touched, so that nobody's real release can be harmed by a mistaken path.
+Only folders with a ``SAMPLE_RELEASE.txt`` are touched, so that a mistaken path cannot harm a real release.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import json
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -23,6 +22,9 @@ from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.testing.archives import read_members, replace_file, write_zip
 from irtd_datasets.testing.irtd_text import PREFIX
 from irtd_datasets.testing.samples import MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Damage", "DamageKind", "damage"]
 
@@ -99,9 +101,9 @@ class Damage:
 
     Args:
         kind: The way.
-        path: File that was changed, made or removed, relative to the release (or absolute, for pictures kept elsewhere).
-        records: ``(file, id)`` of the records touched, in released order; ids as they were before. Empty when a whole file or
-            archive is.
+        path: File that was changed, made or removed, relative to the release; absolute if elsewhere.
+        records: ``(file, id)`` of the records touched, in released order, ids as they were before. Empty when
+            a whole file or archive is.
         image: Name of the picture, as the records say it.
         detail: What exactly was done, in a few words.
     """
@@ -135,7 +137,7 @@ def damage(
     Args:
         folder: A folder written by `irtd_datasets.testing.write_sample_release`, in either form.
         kind: One of `DamageKind` or its value.
-        image: Name of the picture to spoil, as the records say it; that of the first Location record by default.
+        image: Name of the picture to spoil, as the records say it; by default that of Location record 0.
         image_folder: The folder below which the picture directories stand, if not the release.
 
     Returns:
@@ -376,7 +378,7 @@ _RECORD_DAMAGES: dict[DamageKind, tuple[Callable[[_Record], None], ...]] = {
 
 # ----------------------------------------------------------------------------------------------- pictures
 
-# What has to be done to an upright picture so that a reader, who applies the orientation, sees it upright again.
+# How an upright picture is stored, so that a reader who applies the orientation sees it upright again.
 _STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -403,7 +405,7 @@ def _damage_image(folder: Path, root: Path, kind: DamageKind, image: str | None)
         raise ReleaseNotFoundError(
             f"there is no picture {name!r}" if touched else f"no record is about a picture {name!r}",
             where=str(root),
-            remedy="Give image= the name of a picture that is a file of its own (images=True, not inside an archive).",
+            remedy="Give image= the name of a picture that is a file of its own, not inside an archive.",
         )
     target, detail = _spoil(path, kind, folder)
     shown = target.relative_to(folder).as_posix() if target.is_relative_to(folder) else str(target)

@@ -1,14 +1,14 @@
 """Plans the records and scenes of an IR-TD sample; nothing is drawn or written here.
 
-Every text follows the rules measured on the real records; where a rule of the authors is unknown, the function that needs
-one says which it takes instead.
+Every text follows the rules measured on the real records; where a rule of the authors is unknown, the
+function that needs one says which it takes instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from random import Random
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from irtd_datasets.testing import irtd_text as text
 from irtd_datasets.testing.samples import PlantedDefect, SampleObject, SampleRecord
@@ -21,6 +21,10 @@ from irtd_datasets.testing.scenes import (
     street_scene,
     view_scene,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
 
 __all__ = [
     "AERIAL_DIR",
@@ -96,7 +100,7 @@ class Names:
         self._next: dict[str, int] = {}
 
     def draw(self, directory: str, count: int, low: int, high: int) -> list[int]:
-        """Return ``count`` unused numbers of a range in random order; the range grows when it is too small."""
+        """Return ``count`` unused numbers of a range in random order; a range too small grows."""
         used = self._used.setdefault(directory, set())
         while high - low + 1 - len(used) < count:
             high += high - low + 1
@@ -120,7 +124,7 @@ class Plan:
     defects: list[PlantedDefect] = field(default_factory=list)
     near_duplicates: dict[str, str] = field(default_factory=dict)
 
-    def add(
+    def add(  # noqa: PLR0913, PLR0917 - the columns of a record
         self,
         file: str,
         image: str,
@@ -140,8 +144,8 @@ class Plan:
 def task_counts(rows: int) -> dict[str, int]:
     """Return the records of each file for about ``rows`` records in all, in the proportions of the release.
 
-    The sum is ``rows`` from about 60 on (and the counts are the released ones for 40,200); a smaller sample gets a few more,
-    because each task has at least three records and each defect needs a picture.
+    The sum is ``rows`` from about 60 on (40,200 gives the released counts); a smaller sample gets
+    a few more, because each task has at least three records and each defect needs a picture.
 
     Example:
         >>> task_counts(40200) == RELEASED, sum(task_counts(200).values())
@@ -160,7 +164,7 @@ def task_counts(rows: int) -> dict[str, int]:
     return counts
 
 
-def plan_tasks(
+def plan_tasks(  # noqa: PLR0913 - the parts of the release are planned with the same sources
     plan: Plan, random: Random, names: Names, rows: int, folder: str, *, scene_rows: int = 0
 ) -> None:
     """Plan the eight task files (and a Scene file) below ``folder``.
@@ -198,13 +202,13 @@ def _whole_file_defects(plan: Plan, folder: str) -> None:
     for code in ("id-restarts", "foreign-prefix", "image-in-list"):
         plan.defects.extend(PlantedDefect(code, file) for file in files)
     for code, name in (
-        ("json-without-brackets", "Detection.json"),
+        ("json-not-an-array", "Detection.json"),
         ("pixels-beside-per-mille", "Detection.json"),
-        ("leading-space", "Location.json"),
-        ("double-the", "Relationship.json"),
+        ("text-leading-space", "Location.json"),
+        ("text-double-the", "Relationship.json"),
         ("flir-v1-folder", "Location.json"),
         ("mosaic", "ReID.json"),
-        ("dronevehicle-under-vedai", "AerialCounting.json"),
+        ("source-misfiled", "AerialCounting.json"),
         ("grey-suffix", "PedestrianCounting.json"),
     ):
         plan.defects.append(PlantedDefect(code, f"{folder}/{name}"))
@@ -239,7 +243,7 @@ def _plan_street(plan: Plan, random: Random, names: Names, counts: dict[str, int
     for number, frame in zip(numbers, frames, strict=True):
         image = f"{FLIR_DIR}/FLIR_{number:05d}.jpeg"
         if frame.family == "wide-box":
-            # The one box of the release that leaves its picture; its Location point follows the unclipped box.
+            # The one box that leaves its picture; its Location point follows the unclipped box.
             car = SampleObject("car", (0, 145, 640, 401), (320.5, 273.0))
             scene = Scene("street", _WIDTH, _HEIGHT, (car,), image)
         else:
@@ -261,12 +265,12 @@ def _plan_street(plan: Plan, random: Random, names: Names, counts: dict[str, int
 
 
 def _frames(random: Random, counts: dict[str, int]) -> list[_Frame]:
-    """Share out the records over frames: one Security record each, one or more Location records, others as counted."""
+    """Share out the records: one Security record a frame, one or more Location records, others as counted."""
     frames = [_Frame() for _ in range(counts["Security.json"])]
     grounding, relationship = counts["Detection.json"], counts["Relationship.json"]
     for frame, family in zip(frames, _families(random, grounding), strict=False):
         frame.family = family
-    # In the release 955 of 7,859 frames have both; the first two and the last two stay apart because of their defects.
+    # Of the 7,859 real frames 955 have both; the first two and the last two stay apart, for their defects.
     shared = max(grounding + relationship - len(frames), len(frames) * 955 // 7859)
     shared = max(0, min(shared, grounding - 2, relationship - 2))
     start = grounding - shared
@@ -304,7 +308,7 @@ def _families(random: Random, count: int) -> list[str]:
     return first + _shuffled(random, rest[: count - len(first)])
 
 
-def _labels(random: Random, frame: _Frame) -> list[str]:
+def _labels(random: Random, frame: _Frame) -> list[str]:  # noqa: C901 - one branch for each role
     """Return the class words of a frame from left to right."""
     if frame.family == "wide-box":
         return ["car"]
@@ -344,7 +348,7 @@ def _amount(random: Random) -> int:
     return random.choices(range(1, len(_POINT_COUNTS) + 1), _POINT_COUNTS)[0]
 
 
-def _add_security(
+def _add_security(  # noqa: PLR0913, PLR0917 - as the other three tasks on a frame
     plan: Plan, random: Random, file: str, image: str, present: Sequence[str], unlabelled: Sequence[str]
 ) -> None:
     """One to three options are in the annotation, the others are not, whatever the picture shows."""
@@ -365,7 +369,7 @@ def _add_security(
     )
 
 
-def _add_grounding(
+def _add_grounding(  # noqa: PLR0913, PLR0917
     plan: Plan, random: Random, file: str, image: str, family: str, by_label: dict[str, list[SampleObject]]
 ) -> None:
     if family == "wide-box":
@@ -398,24 +402,25 @@ def _add_grounding(
 def _add_beside(
     plan: Plan, file: str, image: str, family: str, by_label: dict[str, list[SampleObject]]
 ) -> None:
-    """All released boxes of this family are those of the object on the right, also where the question means the left one."""
-    side = family.split("-")[0]
+    """All released boxes of this family show the object on the right, even when the left is asked for."""
+    side = family.partition("-")[0]
     if family.endswith("same-class"):
         pair = next(items for items in by_label.values() if len(items) == 2)
     else:
         pair = sorted((by_label[label][0] for label in ("car", "person")), key=lambda item: item.centre)
     left, right = pair
     target, reference = (left, right) if side == "left" else (right, left)
-    question = f"<image>\nDetect the bounding box of the {target.label} located to the {side} of the {reference.label}."
+    place = f"located to the {side} of the {reference.label}."
+    question = f"<image>\nDetect the bounding box of the {target.label} {place}"
     suffix = "-same-class" if family.endswith("same-class") else ""
     defects = [f"label-reference-object{suffix}"] if side == "left" else []
     plan.add(file, image, question, text.grounding_answer(right.box), [target, reference], family, defects)
 
 
-def _add_relationship(
+def _add_relationship(  # noqa: PLR0913, PLR0917
     plan: Plan, random: Random, file: str, image: str, kind: str, by_label: dict[str, list[SampleObject]]
 ) -> None:
-    """Judge one pair of objects of two classes, the rest of the picture left out of account as the authors do."""
+    """Judge one pair of objects of two classes, and leave the rest out of account as the authors do."""
     relation = random.choice(text.RELATIONS)
     if kind == "22th":
         target_label, label, position = "car", "person", 21
@@ -432,7 +437,7 @@ def _add_relationship(
     holds = text.relation_holds(relation, target.centre, reference.centre)
     ordinal = text.ordinal(position + 1)
     question = f"<image>\nIs there a {target_label} {relation} the the {ordinal} {label} from left to right?"
-    defects = ["ordinal-spelling"] if ordinal == "22th" else []
+    defects = ["text-ordinal"] if ordinal == "22th" else []
     others = (item for item in by_label[target_label] if item is not target)
     if not holds and any(text.relation_holds(relation, item.centre, reference.centre) for item in others):
         defects.append("hidden-pair")
@@ -448,7 +453,7 @@ def _plan_reid(plan: Plan, random: Random, names: Names, count: int, file: str) 
     for share in MOSAIC_DIRS.values():
         reached += share
         bounds.append(round(count * reached / total))
-    for directory, start, stop in zip(MOSAIC_DIRS, bounds, bounds[1:], strict=False):
+    for directory, (start, stop) in zip(MOSAIC_DIRS, pairwise(bounds), strict=True):
         for _ in range(stop - start):
             image = f"{directory}/{names.count_on(directory):04d}.jpg"
             answer = random.randint(2, 8)
@@ -473,7 +478,8 @@ def _plan_recognition(plan: Plan, random: Random, names: Names, count: int, file
         elif random.random() < 0.02:
             folder_class = random.choice([word for word in text.RECOGNITION_COUNTS if word != gold])
         part = random.choices((1, 2, 3), (402, 764, 2539))[0]
-        directory = f"{TRACKING_DIR}/TIR_training_{part:03d}/{folder_class}_{names.count_on(f'{part}/{folder_class}'):03d}"
+        number_of_class = names.count_on(f"{part}/{folder_class}")
+        directory = f"{TRACKING_DIR}/TIR_training_{part:03d}/{folder_class}_{number_of_class:03d}"
         width, height = random.choice(sizes)
         for number in random.sample(range(1, 1500), length):
             image = f"{directory}/{number:08d}.jpg"
@@ -521,7 +527,7 @@ _CAPTION_FOLDERS = (
 
 
 def plan_captions(plan: Plan, random: Random, count: int, file: str) -> None:
-    """Plan the caption release: ``count`` records in random order, every sixth picture the next frame of another one."""
+    """Plan ``count`` captions in random order, every sixth picture the next frame of another one."""
     made: list[tuple[str, Scene, str]] = []
     for index in range(count):
         folder, extension, width, height, setting = _CAPTION_FOLDERS[index % len(_CAPTION_FOLDERS)]
@@ -556,13 +562,3 @@ def _caption_scene(random: Random, name: str, folder: str, width: int, height: i
         return crowd_scene(random, random.randint(10, 24), name, width=width, height=height)
     labels = [random.choice(("car", "car", "person", "bike")) for _ in range(random.randint(1, 6))]
     return street_scene(random, labels, name, width=width, height=height)
-
-
-def iter_directories(plan: Plan) -> Iterator[str]:
-    """Return the directories that the task records name, without the tracking sequences' own folders."""
-    seen = set()
-    for name in plan.scenes:
-        directory = TRACKING_DIR if name.startswith(TRACKING_DIR) else name.rpartition("/")[0]
-        if directory not in seen:
-            seen.add(directory)
-            yield directory

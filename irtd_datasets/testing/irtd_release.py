@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -32,6 +31,8 @@ from irtd_datasets.testing.samples import MARKER, SampleImage, SampleRelease
 from irtd_datasets.testing.scenes import Scene, colour_scene, render_scene, with_border
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from PIL import Image
 
 __all__ = ["CAPTION_ROOT", "IRTD_DEFECTS", "Layout", "write_irtd_sample"]
@@ -44,21 +45,21 @@ CAPTION_FILE = "new_relative.json"
 MOSAIC_ARCHIVE = "reid_datasets.zip"
 
 IRTD_DEFECTS = {
-    "json-without-brackets": "the file has no outer brackets and ends in a comma",
+    "json-not-an-array": "the file has no outer brackets and ends in a comma",
     "id-restarts": "ids count from 0 in every file",
     "foreign-prefix": "paths begin with a folder of the authors' machine",
     "image-in-list": "image is a list of one path",
-    "pixels-beside-per-mille": "boxes are in pixels while Location points on the same pictures are in thousandths",
+    "pixels-beside-per-mille": "boxes are in pixels, Location points on the same pictures in thousandths",
     "box-outside-image": "x_max is 641 in a picture 640 wide",
-    "label-reference-object": "asked for the object on the left, of another class, the box is that of the reference",
-    "label-reference-object-same-class": "asked for the left one of two of a class, the box is that of the right one",
-    "double-the": "Relationship questions say 'the the'",
-    "ordinal-spelling": "'22th'",
-    "leading-space": "Location questions begin with a space",
-    "hidden-pair": "answered no for one hidden pair although another object of the class stands in the relation",
-    "absence-unverified": "an option called absent is of a class that the annotation never marks",
+    "label-reference-object": "asked for an object left of one of another class, the box is of that other",
+    "label-reference-object-same-class": "asked for the left one of a class, the box is of the right one",
+    "text-double-the": "Relationship questions say 'the the'",
+    "text-ordinal": "'22th'",
+    "text-leading-space": "Location questions begin with a space",
+    "hidden-pair": "no for one hidden pair, although another object of the class stands in the relation",
+    "absence-unverified": "an option called absent is of a class never annotated",
     "absence-false": "an option called absent is to be seen in the picture",
-    "dronevehicle-under-vedai": "pictures of DroneVehicle are named under 4-VEDAI",
+    "source-misfiled": "pictures of DroneVehicle are named under 4-VEDAI",
     "grey-suffix": "pictures <n>_T.jpg of RGBT-CC are named <n>_Grey.jpg",
     "flir-v1-folder": "pictures are named in the folder layout of FLIR ADAS v1",
     "mosaic": "pictures are mosaics made by the authors, in no source dataset",
@@ -92,7 +93,7 @@ class Layout(str, Enum):
     RGBT_CC = "rgbt-cc"
     """``<n>_T.jpg`` in false colours in place of the grey ``<n>_Grey.jpg``."""
     DRONEVEHICLE = "dronevehicle"
-    """``14-VisDrone-DroneVehicle/train/trainimgr``, 840x712 with a white border of 100 px, in place of ``4-VEDAI``."""
+    """``14-VisDrone-DroneVehicle/train/trainimgr``, 840x712 with a white border, in place of ``4-VEDAI``."""
     PNG = "png"
     """``.png`` in place of the extension that the records name (Re-ID mosaics excepted)."""
 
@@ -123,20 +124,20 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
     """Write a seeded sample of the IR-TD release.
 
     The same arguments give byte-identical files on the same versions of Pillow, NumPy and zlib. Names inside
-    ``reid_datasets.zip`` and the ``benchmark`` folder are inferred, because nobody outside has seen them.
+    ``reid_datasets.zip``, folders below `CAPTION_ROOT` and all of ``benchmark`` are inferred; none is public.
 
     Args:
         folder: New or empty folder to write into.
-        rows: Records of the eight task files together, in the released proportions with at least three of each;
+        rows: Records of the eight task files together, in the released proportions, at least three of each;
             40,200 gives the released counts.
         seed: Seed of all choices.
-        form: ``zip`` writes ``json_sft.zip``, ``reid_datasets.zip`` and the cut caption archive as released; ``folder``
-            writes all three unpacked.
+        form: ``zip`` writes ``json_sft.zip``, ``reid_datasets.zip`` and the cut caption archive as released;
+            ``folder`` writes all three unpacked.
         images: False writes the texts only.
         layouts: Layouts in which pictures are written instead of the one that the records name.
-        captions: Records of ``new_relative.json``; a tenth of ``rows`` and at least 12 by default, 0 for no such file.
+        captions: Records of ``new_relative.json``; by default a tenth of ``rows`` and at least 12; 0 writes none.
         parts: Number of parts of the caption archive.
-        benchmark: Also write ``benchmark/`` with task files, a Scene file among them, on pictures of their own.
+        benchmark: Also write ``benchmark/`` with task files, one for Scene among them, on other pictures.
         image_folder: Folder for the picture directories, if they are not to stand in the release.
         overwrite: Replace ``folder`` if it holds an earlier sample.
 
@@ -162,7 +163,8 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
     captions = max(12, rows // 10) if captions is None else captions
     call = (
         f"write_sample_release('irtd', ..., rows={rows}, seed={seed}, form={form!r}, images={images}, "
-        f"layouts={sorted(layout.value for layout in chosen)}, captions={captions}, parts={parts}, benchmark={benchmark})"
+        f"layouts={sorted(layout.value for layout in chosen)}, captions={captions}, parts={parts}, "
+        f"benchmark={benchmark})"
     )
     _make_empty(folder, overwrite=overwrite)
     (folder / MARKER).write_bytes(_MARKER_TEXT.format(title="IR-TD (IRGPT)", call=call).encode())
@@ -233,13 +235,13 @@ def _make_empty(folder: Path, *, overwrite: bool) -> None:
 def _plan(rows: int, seed: int, captions: int, *, benchmark: bool) -> Plan:
     plan = Plan()
     # Each part has a source of its own, so that asking for one more part leaves the others as they are.
-    names = Names(Random(f"irtd/{seed}/names"))
-    plan_tasks(plan, Random(f"irtd/{seed}/json_sft"), names, rows, "json_sft")
+    names = Names(Random(f"irtd/{seed}/names"))  # noqa: S311
+    plan_tasks(plan, Random(f"irtd/{seed}/json_sft"), names, rows, "json_sft")  # noqa: S311
     if benchmark:
-        source = Random(f"irtd/{seed}/benchmark")
+        source = Random(f"irtd/{seed}/benchmark")  # noqa: S311
         plan_tasks(plan, source, names, rows // 5, "benchmark", scene_rows=max(3, rows // 50))
     if captions:
-        plan_captions(plan, Random(f"irtd/{seed}/captions"), captions, CAPTION_FILE)
+        plan_captions(plan, Random(f"irtd/{seed}/captions"), captions, CAPTION_FILE)  # noqa: S311
     return plan
 
 
@@ -305,13 +307,13 @@ def _mosaics(plan: Plan, names: Iterable[str], seed: int) -> Iterator[tuple[str,
         yield name, _encoded(plan.scenes[name], seed, _Place(name))
 
 
-def _write_caption_pictures(
+def _write_caption_pictures(  # noqa: PLR0913, PLR0917 - what the archive depends on
     plan: Plan, names: list[str], folder: Path, seed: int, form: Form, parts: int
 ) -> tuple[tuple[Path, ...], dict[str, str]]:
     if form == "folder":
         places = {name: _Place(f"{CAPTION_ROOT}/{name}") for name in names}
         return (), _write_pictures(plan, places, folder, seed)
-    with CutArchive(folder, CAPTION_ARCHIVE, parts, Random(f"irtd/{seed}/cuts")) as archive:
+    with CutArchive(folder, CAPTION_ARCHIVE, parts, Random(f"irtd/{seed}/cuts")) as archive:  # noqa: S311
         for name in names:
             archive.add(f"{CAPTION_ROOT}/{name}", _encoded(plan.scenes[name], seed, _Place(name)))
     return archive.paths, {name: f"{CAPTION_ARCHIVE}!{CAPTION_ROOT}/{name}" for name in names}
@@ -356,7 +358,8 @@ def _image_dirs(places: dict[str, _Place], root: Path, folder: Path, form: Form)
             directory = name.rpartition("/")[0]
             found.setdefault(directory, folder / MOSAIC_ARCHIVE if form == "zip" else root / directory)
         elif name.startswith(TRACKING_DIR):
-            found.setdefault(TRACKING_DIR, root / TRACKING_DIR)
+            directory = name[: name.index("/", len(TRACKING_DIR) + 1)]
+            found.setdefault(directory, root / directory)
         elif name.startswith(SCENE_DIR):
             found.setdefault(SCENE_DIR, root / SCENE_DIR)
         else:

@@ -1,15 +1,18 @@
 """Texts of the IR-TD release, word by word: questions, answers, records and files as the authors write them.
 
-The strings were compared with all 40,200 records of ``json_sft.zip``, odd spellings included (the double "the the", ``22th``,
-the leading space of Location).
+The strings were compared with all 40,200 records of ``json_sft.zip``, odd spellings included (the double
+"the the", ``22th``, the leading space of Location).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from irtd_datasets.testing.samples import Box, SampleObject, SampleRecord
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from irtd_datasets.testing.samples import Box, SampleObject, SampleRecord
 
 __all__ = [
     "ABSENT_WORDS",
@@ -34,10 +37,10 @@ PREFIX = "/mnt/jixie16t/zhe/Dataset/Datasets/Data4MLLM/"
 # Gold words of Recognition with the counts of the release; the other 14 words only occur as wrong options.
 RECOGNITION_COUNTS = {
     "person": 920, "fox": 274, "deer": 222, "car": 190, "badger": 186, "dog": 183, "coyote": 179, "boat": 155,
-    "airplane": 149, "cat": 136, "helicopter": 114, "elephant": 109, "bird": 98, "cow": 93, "hog": 84, "lion": 74,
-    "roo": 70, "sheep": 67, "rabbit": 59, "horse": 51, "motobike": 46, "rat": 45, "hippo": 33, "raccoon": 31,
-    "leopard": 29, "buffalo": 29, "bear": 28, "giraffe": 26, "bus": 15, "tricycle": 4, "rhino": 3, "chicken": 2,
-    "truck": 1,
+    "airplane": 149, "cat": 136, "helicopter": 114, "elephant": 109, "bird": 98, "cow": 93, "hog": 84,
+    "lion": 74, "roo": 70, "sheep": 67, "rabbit": 59, "horse": 51, "motobike": 46, "rat": 45, "hippo": 33,
+    "raccoon": 31, "leopard": 29, "buffalo": 29, "bear": 28, "giraffe": 26, "bus": 15, "tricycle": 4,
+    "rhino": 3, "chicken": 2, "truck": 1,
 }  # fmt: skip
 RECOGNITION_WORDS = (
     *RECOGNITION_COUNTS,
@@ -105,8 +108,8 @@ def per_mille(value: float, extent: int) -> int:
 def relation_holds(relation: str, target: tuple[float, float], reference: tuple[float, float]) -> bool:
     """Say whether a target stands in a relation to a reference (centres in pixels of a 640x512 picture).
 
-    Left, right, near and far are the rules recovered from the release. The authors' rule of front and behind is not known;
-    "in front of" is taken here as the smaller y, which fits most of the records.
+    Left, right, near and far are the rules recovered from the release. How the authors tell front from behind
+    is not known; "in front of" is taken here as the smaller y, which fits most of the records.
 
     Example:
         >>> relation_holds("near to", (0, 0), (100, 100)), relation_holds("far from", (0, 0), (320, 0))
@@ -210,15 +213,25 @@ _OUTER = {  # what stands before, between and after the objects of each file of 
 
 def record_text(record: SampleRecord, indent: str = "") -> str:
     """Return one record as JSON, with the key order and indentation of the release."""
-    i = indent
-    return (
-        f'{i}{{\n{i}    "id": {json.dumps(record.id)},\n{i}    "image": [\n'
-        f"{i}        {json.dumps(PREFIX + record.image)}\n{i}    ],\n"
-        f'{i}    "conversations": [\n'
-        f'{i}        {{\n{i}            "from": "human",\n{i}            "value": {json.dumps(record.question)}\n{i}        }},\n'
-        f'{i}        {{\n{i}            "from": "gpt",\n{i}            "value": {json.dumps(record.answer)}\n{i}        }}\n'
-        f"{i}    ]\n{i}}}"
+    lines = (
+        "{",
+        f'    "id": {json.dumps(record.id)},',
+        '    "image": [',
+        f"        {json.dumps(PREFIX + record.image)}",
+        "    ],",
+        '    "conversations": [',
+        "        {",
+        '            "from": "human",',
+        f'            "value": {json.dumps(record.question)}',
+        "        },",
+        "        {",
+        '            "from": "gpt",',
+        f'            "value": {json.dumps(record.answer)}',
+        "        }",
+        "    ]",
+        "}",
     )
+    return "\n".join(indent + line for line in lines)
 
 
 def file_text(name: str, records: Sequence[SampleRecord]) -> str:

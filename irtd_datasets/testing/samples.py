@@ -1,12 +1,15 @@
-"""What a written sample release is known to contain: its records, its pictures, the objects drawn, the defects planted."""
+"""What a written sample release contains: records, pictures, the objects drawn, the defects planted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = [
     "MARKER",
@@ -19,7 +22,7 @@ __all__ = [
 ]
 
 MARKER = "SAMPLE_RELEASE.txt"
-"""The file by which a sample release is told from a real one; only folders that hold it are damaged or replaced."""
+"""The file that tells a sample release from a real one; only folders with it are damaged or replaced."""
 
 Box = tuple[int, int, int, int]
 """``(x_min, y_min, x_max, y_max)`` in pixels; the right and lower edges are half-open."""
@@ -32,8 +35,8 @@ class SampleObject:
     Args:
         label: Class word of the release (``car``), singular.
         box: Drawn extent in pixels of the upright picture without its border.
-        centre: ``(x, y)`` in the same pixels; the middle of the *annotated* box, which differs from the middle of
-            ``box`` only where a planted defect says so.
+        centre: ``(x, y)`` in the same pixels; the middle of the *annotated* box, which is not that of
+            ``box`` where a planted defect says so.
         annotated: False for an object that is drawn but that the release's annotation does not know.
         identity: Person number in a Re-ID mosaic, None elsewhere.
     """
@@ -61,13 +64,12 @@ class SampleImage:
     """One picture of a sample release.
 
     Args:
-        name: The name by which the records know it: relative to the authors' project folder, or to the root of the
-            caption archive.
+        name: Its name in the records: relative to the authors' folder, or to the root of the captions.
         path: Where its bytes are: a file below ``SampleRelease.folder`` or ``image_folder``, or
             ``<archive>!<member>``; None when only text was written.
         width: Width in pixels of the picture that the text is about.
         height: Its height.
-        border: Width in pixels of a white border on each side of the file, not counted in ``width`` and ``height``.
+        border: Pixels of white border on each side in the file, not counted in ``width`` and ``height``.
         objects: What is drawn on it, in pixels without the border.
         near_duplicate_of: Name of the picture of which this one is the next video frame, if any.
     """
@@ -93,7 +95,7 @@ class SampleRecord:
         answer: The answering turn as written, or the caption.
         objects: What the text is about, correct answer first: the target (and the reference) of Grounding and
             Relationship, all objects of the class by ascending x for Location, all counted ones for counting.
-        family: Variant of the question, such as ``nearest`` or ``left-cross-class``; empty where there is one.
+        family: Variant of the question, such as ``nearest`` or ``left-cross-class``; empty if there is one.
     """
 
     file: str
@@ -142,8 +144,8 @@ class SampleRelease:
         >>> from irtd_datasets.testing import write_sample_release
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     sample = write_sample_release("irtd", folder, images=False)
-        >>> sample.counts["json_sft/Location.json"], sum(n for f, n in sample.counts.items() if "json_sft" in f)
-        (74, 200)
+        >>> sample.counts["json_sft/Location.json"], sum(sample.counts.values())
+        (74, 220)
     """
 
     name: str

@@ -1,9 +1,10 @@
 """Small infrared-like pictures with known objects, drawn from a seed.
 
-A picture is planned first (`street_scene`, `single_scene`, `aerial_scene`, `crowd_scene`, `mosaic_scene`: boxes only, cheap)
-and drawn later (`render_scene`), so that text can be written without drawing. Grey level stands for temperature: nothing in the background is
-brighter than `BACKGROUND_MAX`, and the middle of each drawn object is at least `WARM_MIN`, which makes a golden-pixel test possible:
-a point that was flipped, swapped or scaled wrongly lands on a cold pixel.
+A picture is planned first (`street_scene`, `single_scene`, `aerial_scene`, `crowd_scene`, `mosaic_scene`:
+boxes only, cheap) and drawn later (`render_scene`), so that text can be written without drawing. Grey level
+stands for temperature: nothing in the background is brighter than `BACKGROUND_MAX`, and the middle of each
+object is at least `WARM_MIN`, which makes a golden-pixel test possible: a point that was flipped, swapped or
+scaled wrongly lands on a cold pixel.
 
 Convention:
     Boxes are ``(x_min, y_min, x_max, y_max)`` in pixels, half-open; arrays are ``(height, width)``.
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,8 @@ from PIL import Image, ImageDraw
 from irtd_datasets.testing.samples import SampleObject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
 __all__ = [
@@ -72,7 +74,7 @@ class Scene:
     frame: int = 0
 
 
-# ---------------------------------------------------------------------------------------------------- planning
+# --------------------------------------------------------------------------------------------------- planning
 
 _ASPECT = {  # width / height
     "car": (1.15, 1.9),
@@ -84,7 +86,7 @@ _ASPECT = {  # width / height
 _HEIGHT = {"car": (14, 150), "person": (20, 190), "bike": (14, 100), "sign": (24, 120), "dog": (10, 60)}
 
 
-def street_scene(
+def street_scene(  # noqa: PLR0913 - a plan has this many independent properties
     random: Random,
     labels: Sequence[str],
     key: str,
@@ -161,7 +163,7 @@ def crowd_scene(random: Random, count: int, key: str, *, width: int = 640, heigh
 
 
 def mosaic_scene(random: Random, answer: int, key: str, *, cell: tuple[int, int] = (128, 256)) -> Scene:
-    """Plan a 2x4 mosaic of persons; slot 1 (top left) and slot ``answer`` (2..8, row by row) show the same one.
+    """Plan a 2x4 mosaic of persons; slots 1 (top left) and ``answer`` (2..8, row by row) show the same one.
 
     The pose of slot 1 is its own, so that the matching crops are not the same pixels.
     """
@@ -186,7 +188,7 @@ def view_scene(key: str, *, width: int = 640, height: int = 480) -> Scene:
     return Scene("view", width, height, (), key)
 
 
-def _in_cells(
+def _in_cells(  # noqa: PLR0913, PLR0917
     random: Random, label: str, count: int, width: int, height: int, limits: tuple[int, int], *, square: bool
 ) -> tuple[SampleObject, ...]:
     """Place objects in the cells of a grid with room for all, jittered inside their cells."""
@@ -218,7 +220,7 @@ def _horizon(height: int) -> int:
     return round(0.4 * height)
 
 
-# ------------------------------------------------------------------------------------------------- silhouettes
+# ------------------------------------------------------------------------------------------------ silhouettes
 
 _SIDE = 192  # of the square on which a silhouette is drawn, before it is cut to its extent
 
@@ -259,7 +261,7 @@ class _Pencil:
         self._pens[0].line(scaled, fill=level, width=width, joint="curve")
         self._pens[1].line(scaled, fill=255, width=width, joint="curve")
 
-    def ring(
+    def ring(  # noqa: PLR0913, PLR0917 - level, thickness and a box
         self, level: int, thickness: float, x_min: float, y_min: float, x_max: float, y_max: float
     ) -> None:
         box = (x_min * _SIDE, y_min * _SIDE, x_max * _SIDE, y_max * _SIDE)
@@ -420,7 +422,7 @@ _TOP_ANGLES = (0, 20, 45, 70, 90, 110, 135, 160)
 _SKY_LABELS = frozenset({"bird", "bat", "goose", "airplane", "drone", "helicopter"})
 
 
-@lru_cache(maxsize=None)
+@cache
 def _silhouette(label: str, variant: int = 0, view: str = "side") -> _Silhouette:
     pen = _Pencil()
     if view == "top":
@@ -436,22 +438,22 @@ def _silhouette(label: str, variant: int = 0, view: str = "side") -> _Silhouette
 
 
 def _top_variant(aspect: float, variant: int) -> int:
-    """Return the heading whose extent fits a box of the given aspect best; ``variant`` chooses between two mirrored ones."""
+    """Return the heading that fits a box of this aspect best; ``variant`` chooses between mirrored ones."""
     angles = sorted(
         range(len(_TOP_ANGLES)), key=lambda index: abs(_silhouette("car", index, "top").aspect - aspect)
     )
     return angles[variant % 2]
 
 
-# --------------------------------------------------------------------------------------------------- rendering
+# -------------------------------------------------------------------------------------------------- rendering
 
 _TILE = 1024
 
 
 @lru_cache(maxsize=1)
 def _noise_tile() -> NDArray[np.int8]:
-    """Sensor noise, one tile for all pictures: drawing it anew for each would take longer than all else together."""
-    return np.clip(np.rint(np.random.default_rng(20250724).normal(0.0, 2.6, (_TILE, _TILE))), -12, 12).astype(
+    """Sensor noise, one tile for all pictures: drawing it anew for each would take longer than all else."""
+    return np.clip(np.rint(np.random.default_rng(20250724).normal(0.0, 2.6, (_TILE, _TILE))), -8, 8).astype(
         np.int8
     )
 
@@ -647,8 +649,8 @@ def _paste_identity(picture: Image.Image, item: SampleObject, key: str, index: i
     """Draw a person whose clothes have the levels of the identity; the pose differs from slot to slot."""
     x_min, y_min, x_max, y_max = item.box
     wide, tall = x_max - x_min, y_max - y_min
-    look = Random(f"{key}/{item.identity}")
-    pose = Random(f"{key}/slot {index}")
+    look = Random(f"{key}/{item.identity}")  # noqa: S311
+    pose = Random(f"{key}/slot {index}")  # noqa: S311
     shirt, trousers, sleeve = look.randint(206, 250), look.randint(120, 235), look.randint(150, 250)
     bag = look.random() < 0.5
     pen = _Pencil()
@@ -676,7 +678,7 @@ def with_border(picture: Image.Image, border: int) -> Image.Image:
 
 
 def colour_scene(picture: Image.Image) -> Image.Image:
-    """Return the picture in false colours whose luminance grows with the grey level, as RGBT-CC distributes it."""
+    """Return the picture in false colours, brighter for brighter, as RGBT-CC distributes it."""
     grey = range(256)
     red = [min(255, round(value * 1.35)) for value in grey]
     green = [round(255 * (value / 255) ** 1.3) for value in grey]
