@@ -59,6 +59,7 @@ def cut_positions(size: int, parts: int, random: Random) -> list[int]:
     Each part has at least a quarter of the mean length (and one byte), so that no part is empty.
 
     Example:
+        >>> from random import Random
         >>> positions = cut_positions(1000, 5, Random(0))
         >>> positions[0], positions[-1], len(positions), positions == sorted(set(positions))
         (0, 1000, 6, True)

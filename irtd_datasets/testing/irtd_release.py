@@ -135,7 +135,7 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
             ``folder`` writes all three unpacked.
         images: False writes the texts only.
         layouts: Layouts in which pictures are written instead of the one that the records name.
-        captions: Records of ``new_relative.json``; by default a tenth of ``rows`` and at least 12; 0 writes none.
+        captions: Records of ``new_relative.json``; a tenth of ``rows``, at least 12, by default; 0 for none.
         parts: Number of parts of the caption archive.
         benchmark: Also write ``benchmark/`` with task files, one for Scene among them, on other pictures.
         image_folder: Folder for the picture directories, if they are not to stand in the release.

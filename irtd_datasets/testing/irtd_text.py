@@ -169,6 +169,7 @@ def caption(objects: Sequence[SampleObject], width: int, height: int, *, opening
     """Return a description in whole sentences, made from the objects.
 
     Example:
+        >>> from irtd_datasets.testing.samples import SampleObject
         >>> item = SampleObject.at("car", (10, 200, 60, 240))
         >>> caption([item], 640, 512, opening="The image shows", setting="a street").split(".")[0]
         'The image shows a street in thermal infrared with one car'

@@ -145,7 +145,7 @@ class SampleRelease:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     sample = write_sample_release("irtd", folder, images=False)
         >>> sample.counts["json_sft/Location.json"], sum(sample.counts.values())
-        (74, 220)
+        (75, 220)
     """
 
     name: str

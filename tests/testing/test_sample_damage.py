@@ -1,7 +1,6 @@
 """Each kind of damage does what it says, to the records it says, and to nothing else."""
 
 import gzip
-import io
 import json
 import shutil
 import sys
@@ -118,7 +117,7 @@ def test_archives_are_broken_as_named(fresh):
 
 
 def test_zip_bomb_inflates_a_thousandfold(fresh):
-    """The bomb is a correct zip with half a gigabyte of blanks in less than a few megabytes; other files stay."""
+    """The bomb is a correct small zip with half a gigabyte of blanks; other files stay."""
     folder = fresh()
     before = texts(folder)
     damage(folder, "zip-bomb")

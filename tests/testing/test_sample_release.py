@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from irtd_datasets import testing
 from irtd_datasets.errors import BuildError, UnknownNameError
 from irtd_datasets.testing import (
     IRTD_DEFECTS,
@@ -32,12 +33,14 @@ REAL = Path(os.environ.get("IRTD_REAL", Path(__file__).resolve().parents[2] / ".
 
 FLIR = r"63-FLIR_ADAS/training/PreviewData/FLIR_\d{5}\.jpeg"
 PATHS = {
-    "Recognition.json": r"6-LSOTB-TIR/Training_Dataset/TrainingData/TIR_training_00[123]/\w+_\d{3}/\d{8}\.jpg",
+    "Recognition.json": r"6-LSOTB-TIR/Training_Dataset/TrainingData/TIR_training_00\d/\w+_\d{3}/\d{8}\.jpg",
     "Detection.json": FLIR,
     "Location.json": FLIR,
     "Relationship.json": FLIR,
     "Security.json": FLIR,
-    "ReID.json": r"(53-LLCM/(train|valid)|55-SYSU-MM01/train[12]|54-RegDB/train|56-ThermalWorld/train)/\d{4}\.jpg",
+    "ReID.json": (
+        r"(53-LLCM/(train|valid)|55-SYSU-MM01/train[12]|54-RegDB/train|56-ThermalWorld/train)/\d{4}\.jpg"
+    ),
     "AerialCounting.json": r"4-VEDAI/train/trainimgr/\d{5}\.jpg",
     "PedestrianCounting.json": r"23-RGBTCrowdCounting/train/\d+_Grey\.jpg",
 }
@@ -47,18 +50,19 @@ CELL = r"(?:top |bottom )?(?:left|center|right)"
 QUESTIONS = {
     "Recognition.json": rf"<image>\nWhat is the object in the picture\?\n{OPTIONS}",
     "Detection.json": (
-        rf"<image>\nDetect the bounding box of the (?:nearest (\w+) located at the {CELL}\.|(\w+) located at the {CELL} "
-        r"of the image\.|(\w+) located to the (?:left|right) of the (\w+)\.)"
+        rf"<image>\nDetect the bounding box of the (?:nearest (\w+) located at the {CELL}\.|"
+        rf"(\w+) located at the {CELL} of the image\.|(\w+) located to the (?:left|right) of the (\w+)\.)"
     ),
     "Location.json": r"<image>\n Locate all (car|person|bike) from left to right\.",
     "Relationship.json": (
-        r"<image>\nIs there an? (.+?) (on the left side of|on the right side of|in front of|behind|near to|far from) "
+        r"<image>\nIs there an? (.+?) "
+        r"(on the left side of|on the right side of|in front of|behind|near to|far from) "
         r"the the (\w+) (\w+) from left to right\?"
     ),
     "Security.json": rf"<image>\nWhat object does not appear in the picture\?\n{OPTIONS}",
     "ReID.json": (
-        r"<image>\nWhich person has the same identity with the person in the upper left corner\? Answer the ordinal "
-        r"numbers and the order will be\n1234\n5678"
+        r"<image>\nWhich person has the same identity with the person in the upper left corner\? "
+        r"Answer the ordinal numbers and the order will be\n1234\n5678"
     ),
     "AerialCounting.json": r"<image>\nCalculate the number of cars in the picture\.",
     "PedestrianCounting.json": r"<image>\nCalculate the number of pedestrians in the picture\.",
@@ -143,7 +147,7 @@ def test_files_say_what_the_sample_says(sample):
 
 
 def test_detection_is_broken_as_released(sample):
-    """Detection.json has no brackets and fails at the place where the real one fails; the others are valid."""
+    """Detection.json has no brackets and fails where the real one does; the others are valid."""
     with zipfile.ZipFile(sample.folder / "json_sft.zip") as archive:
         for name in RELEASED:
             text = archive.read(f"json_sft/{name}").decode()
@@ -157,7 +161,7 @@ def test_detection_is_broken_as_released(sample):
 
 @pytest.mark.skipif(not (REAL / "irtd_json_sft").is_dir(), reason="the real json_sft.zip is not here")
 def test_layout_of_the_real_files_is_reproduced_byte_for_byte():
-    """Writing the real records with the sample's writer gives the real files: indent, key order, brackets, line ends."""
+    """Writing the real records with the sample's writer gives the real files."""
     with zipfile.ZipFile(REAL / "irtd_json_sft" / "json_sft.zip") as archive:
         for name, count in RELEASED.items():
             text = archive.read(f"json_sft/{name}").decode()
@@ -218,7 +222,7 @@ def test_small_sample_has_every_task(tmp_path, rows):
 
 
 def test_grounding_boxes_are_the_named_objects(large):
-    """The box of each description is the drawn object: its class, its cell, unique or lowest there, its side."""
+    """The box of each description is the drawn object: class, cell, unique or lowest there, side."""
     families = Counter()
     for record in tasks(large)["Detection.json"]:
         box = tuple(map(int, BOX.match(record.answer).groups()))
@@ -346,7 +350,7 @@ def test_counts_are_the_objects_drawn(large):
 
 
 def test_reid_answer_is_the_other_slot_of_the_identity(large):
-    """Exactly one other slot has the identity of the query, and it is the answer; file numbers count from 1."""
+    """Exactly one other slot has the identity of the query, and it is the answer."""
     for record in tasks(large)["ReID.json"]:
         identities = [item.identity for item in large.images[record.image].objects]
         assert [slot for slot in range(2, 9) if identities[slot - 1] == identities[0]] == [int(record.answer)]
@@ -379,7 +383,7 @@ def caption_members(sample):
 
 
 def test_golden_pixels_of_every_point_and_box(sample):
-    """Each Location point, brought back to pixels, and each Grounding box's middle is warm in the written picture."""
+    """Each Location point in pixels and each Grounding box's middle is warm in the written picture."""
     checked = 0
     for record in tasks(sample)["Location.json"]:
         picture, mode, kind = pixels_of(sample, record.image)
@@ -417,7 +421,7 @@ def test_image_dirs_lead_to_the_pictures(sample):
 
 
 def test_caption_archive_is_cut_anywhere_and_joins_again(sample):
-    """Five parts, no one an archive of its own, join to a gzip tar with all captioned pictures below the root."""
+    """Five parts, no one an archive of its own, join to a gzip tar with all captioned pictures."""
     parts = [path for path in sample.archives if ".tar.gz" in path.name]
     assert len(parts) == 5
     for path in parts[1:]:
@@ -455,7 +459,7 @@ def test_unpacked_form_has_the_same_content(sample, tmp_path):
 
 
 def test_other_layouts_move_the_pictures_not_the_text(tmp_path):
-    """Each layout writes the pictures where its users have them, in their form, and leaves the records alone."""
+    """Each layout writes the pictures where and as its users have them, and leaves the records alone."""
     usual = write_sample_release("irtd", tmp_path / "usual", rows=60, captions=0, images=False)
     layouts = {Layout.FLIR_V13, "rgbt-cc", Layout.DRONEVEHICLE}
     moved = write_sample_release("irtd", tmp_path / "moved", rows=60, captions=0, layouts=layouts)
@@ -516,7 +520,7 @@ def test_each_defect_is_planted(sample, large):
             assert sample.record(defect.file, defect.id).image == defect.image
 
 
-def test_defects_are_where_the_sample_says(large):
+def test_defects_are_where_the_sample_says(large):  # noqa: C901, PLR0912 - one branch for each defect
     """The records listed for a defect have it and no other record does."""
     expected = {code: set() for code in IRTD_DEFECTS}
     for record in tasks(large)["Detection.json"]:
@@ -633,7 +637,7 @@ def test_file_in_place_of_a_folder_is_an_error(tmp_path):
 
 def test_unknown_names_list_the_known_ones(tmp_path):
     """A wrong dataset, form, layout or record says what exists."""
-    with pytest.raises(UnknownNameError, match="Known: .*irtd"):
+    with pytest.raises(UnknownNameError, match=r"Known: .*irtd"):
         write_sample_release("nothing", tmp_path / "a")
     with pytest.raises(UnknownNameError, match="Forms: zip, folder"):
         write_sample_release("irtd", tmp_path / "b", form="tar")
@@ -641,14 +645,12 @@ def test_unknown_names_list_the_known_ones(tmp_path):
         write_sample_release("irtd", tmp_path / "c", layouts=["flir-v9"])
     assert list(tmp_path.iterdir()) == []
     sample = write_sample_release("irtd", tmp_path / "d", images=False)
-    with pytest.raises(UnknownNameError, match="Location.json"):
+    with pytest.raises(UnknownNameError, match=r"Location\.json"):
         sample.record("json_sft/Location.json", "99999")
 
 
 def test_other_datasets_can_register_a_writer(tmp_path, monkeypatch):
     """A registered writer is called with the common arguments and its own."""
-    from irtd_datasets import testing
-
     monkeypatch.setattr(testing, "_WRITERS", dict(testing._WRITERS))
     seen = {}
 

@@ -3,6 +3,7 @@
 import io
 import time
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -82,11 +83,11 @@ def test_street_objects_keep_their_order_and_do_not_overlap():
         scene = street_scene(Random(seed), STREET, "order")
         ordered = sorted(scene.objects, key=lambda item: item.centre)
         assert [item.label for item in ordered] == STREET
-        assert all(one.box[2] <= two.box[0] for one, two in zip(ordered, ordered[1:], strict=False))
+        assert all(one.box[2] <= two.box[0] for one, two in pairwise(ordered))
 
 
 def test_mosaic_has_one_match_of_the_query():
-    """Slot 1 and the slot of the answer show one identity; the other six are all different from it and each other."""
+    """Slot 1 and the slot of the answer show one identity; the other six all differ."""
     for answer in range(2, 9):
         identities = [item.identity for item in mosaic_scene(Random(answer), answer, "m").objects]
         assert identities[answer - 1] == identities[0]
@@ -103,7 +104,7 @@ def test_border_shifts_the_picture_by_its_width():
 
 
 def test_false_colours_keep_warm_above_cold():
-    """The luminance of the false colours grows with the grey level, so that warm stays warm after going back to grey."""
+    """False colours are brighter for brighter grey, so that warm stays warm after going back."""
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     colours = colour_scene(ramp)
     grey = np.asarray(colours.convert("L")).astype(int)[0]
