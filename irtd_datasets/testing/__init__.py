@@ -1,1 +1,112 @@
+"""Sample releases for tests and demonstrations: small, seeded, with layouts and defects of the real ones.
 
+A training script or a loader can be tried without any data::
+
+    from irtd_datasets.testing import write_sample_release
+
+    sample = write_sample_release("irtd", "sample", rows=200)
+    sample.images[sample.record("json_sft/Location.json", "0").image].objects   # what is really there
+
+Nothing here is real data, and every sample says so in its ``SAMPLE_RELEASE.txt``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.testing.damage import Damage, DamageKind, damage
+from irtd_datasets.testing.irtd_release import IRTD_DEFECTS, Layout, write_irtd_sample
+from irtd_datasets.testing.samples import (
+    MARKER,
+    PlantedDefect,
+    SampleImage,
+    SampleObject,
+    SampleRecord,
+    SampleRelease,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "IRTD_DEFECTS",
+    "MARKER",
+    "Damage",
+    "DamageKind",
+    "Layout",
+    "PlantedDefect",
+    "SampleImage",
+    "SampleObject",
+    "SampleRecord",
+    "SampleRelease",
+    "damage",
+    "register_sample_writer",
+    "sample_names",
+    "write_irtd_sample",
+    "write_sample_release",
+]
+
+SampleWriter = Callable[..., SampleRelease]
+
+_WRITERS: dict[str, SampleWriter] = {"irtd": write_irtd_sample}
+
+
+def register_sample_writer(name: str, writer: SampleWriter) -> None:
+    """Make a writer known to `write_sample_release` under the name of its dataset.
+
+    Args:
+        name: Name of the dataset.
+        writer: Called as ``writer(folder, rows=…, seed=…, form=…, **options)``.
+    """
+    _WRITERS[name] = writer
+
+
+def sample_names() -> tuple[str, ...]:
+    """Return the names of the datasets of which a sample can be written.
+
+    Example:
+        >>> "irtd" in sample_names()
+        True
+    """
+    return tuple(sorted(_WRITERS))
+
+
+def write_sample_release(
+    name: str,
+    folder: str | Path,
+    *,
+    rows: int = 200,
+    seed: int = 0,
+    form: str = "zip",
+    **options: Any,  # noqa: ANN401 - passed on to the writer, which declares them
+) -> SampleRelease:
+    """Write a seeded sample release of a dataset.
+
+    Args:
+        name: Name of the dataset, such as ``irtd``.
+        folder: New or empty folder.
+        rows: Records in all, at least a few of each task.
+        seed: The same arguments give byte-identical files on the same versions of Pillow, NumPy and zlib.
+        form: ``zip`` for archives as released, ``folder`` for the unpacked form.
+        options: What the writer of this dataset takes besides, see `write_irtd_sample`.
+
+    Returns:
+        What was written, with the truth about every picture.
+
+    Raises:
+        UnknownNameError: There is no sample of that name.
+        BuildError: The folder is not empty.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sample = write_sample_release("irtd", folder, rows=60, images=False, captions=0)
+        >>> record = sample.records["json_sft/AerialCounting.json"][0]
+        >>> record.answer, len(sample.images[record.image].objects)
+        ('<num>0</num>', 0)
+    """
+    if name not in _WRITERS:
+        raise UnknownNameError(f"no sample release {name!r}", remedy=f"Known: {', '.join(sample_names())}.")
+    return _WRITERS[name](folder, rows=rows, seed=seed, form=form, **options)
