@@ -25,7 +25,7 @@ from irtd_datasets.version import __version__
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from irtd_datasets.spec import DatasetSpec, SubsetSpec
+    from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["ReleaseBuilder", "ReleaseConfig", "builder_configs"]
 
@@ -99,7 +99,10 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
                 remedy=f"{config.members[0].subset.available} `irtd doctor {self.SPEC.name} --release "
                 f"{release.options.root}` tells what this folder has.",
             )
-        return [datasets.SplitGenerator(name=split, gen_kwargs={"parts": parts}) for split, parts in present.items()]
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"parts": parts})
+            for split, parts in present.items()
+        ]
 
     def _generate_tables(self, parts: list[str]) -> Iterator[tuple[Any, pa.Table]]:
         release = self._open(self.config.data_dir)

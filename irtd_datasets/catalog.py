@@ -169,7 +169,9 @@ def _factory(load: ModuleType) -> type:
             if built is not None:
                 return load.LocalDatasetModuleFactory(str(built)).get_module()
             module_path, fingerprint = load._PACKAGED_DATASETS_MODULES[self.name]  # noqa: SLF001 - see the module doc
-            return load.DatasetModule(module_path, fingerprint, {"dataset_name": self.name, "data_files": _NoFiles()})
+            return load.DatasetModule(
+                module_path, fingerprint, {"dataset_name": self.name, "data_files": _NoFiles()}
+            )
 
     return PackagedDatasetModuleFactory
 
@@ -227,4 +229,6 @@ class _ThenRegister(importlib.abc.Loader):
 
 def _check(name: str) -> None:
     if name not in DATASETS:
-        raise UnknownNameError(f"there is no dataset {name!r}", remedy=f"The datasets are {', '.join(DATASETS)}.")
+        raise UnknownNameError(
+            f"there is no dataset {name!r}", remedy=f"The datasets are {', '.join(DATASETS)}."
+        )

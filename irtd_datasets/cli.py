@@ -27,15 +27,21 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
-Dataset = Annotated[str, typer.Argument(help=f"Name of the dataset: {', '.join(DATASETS)}.", metavar="DATASET")]
+Dataset = Annotated[
+    str, typer.Argument(help=f"Name of the dataset: {', '.join(DATASETS)}.", metavar="DATASET")
+]
 Release = Annotated[
     Path | None,
-    typer.Option("--release", help="Folder of the release. Default: the folder that <DATASET>_DATA_DIR names."),
+    typer.Option(
+        "--release", help="Folder of the release. Default: the folder that <DATASET>_DATA_DIR names."
+    ),
 ]
 Images = Annotated[
     list[str] | None,
     typer.Option(
-        "--images", metavar="NAME=PATH", help="Where pictures lie: a released folder and a folder, zip or tar. Repeatable."
+        "--images",
+        metavar="NAME=PATH",
+        help="Where pictures lie: a released folder and a folder, zip or tar. Repeatable.",
     ),
 ]
 OnDefect = Annotated[
@@ -91,9 +97,13 @@ def doctor(dataset: Dataset, release: Release = None, images: Images = None, as_
 @app.command()
 def build(
     dataset: Dataset,
-    configs: Annotated[list[str], typer.Argument(help="Configs to build, such as instruct or instruct-grounding.")],
+    configs: Annotated[
+        list[str], typer.Argument(help="Configs to build, such as instruct or instruct-grounding.")
+    ],
     release: Release = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Dataset folder to write. Default: ./DATASET.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Dataset folder to write. Default: ./DATASET.")
+    ] = None,
     images: Images = None,
     on_defect: OnDefect = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
@@ -118,9 +128,9 @@ def build(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where to put the sample release and what is built from it.")] = Path(
-        "irtd-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(help="Where to put the sample release and what is built from it.")
+    ] = Path("irtd-demo"),
     rows: Annotated[int, typer.Option("--rows", min=24, help="Records of the sample release, about.")] = 200,
     quiet: Quiet = False,
 ) -> None:
@@ -157,7 +167,11 @@ def _pairs(items: list[str], option: str) -> dict[str, str]:
 
 
 def _actions(items: list[str]) -> dict[str, str]:
-    return {(code if equals else "*"): (action if equals else item) for item in items for code, equals, action in [item.partition("=")]}
+    return {
+        (code if equals else "*"): (action if equals else item)
+        for item in items
+        for code, equals, action in [item.partition("=")]
+    }
 
 
 def _print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

@@ -59,4 +59,6 @@ def _load(out: Path) -> None:
     loaded = datasets.load_dataset(str(out), "instruct", split="train", cache_dir=str(out.parent / "cache"))
     typer.echo(f"   load_dataset: {loaded.num_rows} rows, columns {', '.join(loaded.column_names)}")
     first = next(iter(datasets.load_dataset(str(out), "instruct", split="train", streaming=True)))
-    typer.echo(f"   streaming: first row {first['id']}, picture {first['image'].size}, answer {first['answer']!r}")
+    typer.echo(
+        f"   streaming: first row {first['id']}, picture {first['image'].size}, answer {first['answer']!r}"
+    )

@@ -42,9 +42,20 @@ def _console() -> Console:
 
 
 def _table(*head: str, title: str = "") -> Table:
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for name in head:
-        numeric = name in {"records", "released", "found", "needed", "kept", "picture missing", "not here", "rows"}
+        numeric = name in {
+            "records",
+            "released",
+            "found",
+            "needed",
+            "kept",
+            "picture missing",
+            "not here",
+            "rows",
+        }
         table.add_column(name, overflow="fold", justify="right" if numeric else "left")
     return table
 
@@ -69,7 +80,9 @@ def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
 
 def fields_as_list() -> list[dict[str, str]]:
     """The columns as plain values."""
-    return [{"name": field.name, "type": field.describe_type(), "meaning": field.doc} for field in FIELDS.values()]
+    return [
+        {"name": field.name, "type": field.describe_type(), "meaning": field.doc} for field in FIELDS.values()
+    ]
 
 
 def show_spec(spec: DatasetSpec) -> None:
@@ -125,7 +138,9 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
         for folder in diagnosis.folders:
             where = ", ".join(f"{place} ({count:,})" for place, count in folder.places.most_common(3))
             notes = "".join(f"; {note} ({count:,})" for note, count in folder.notes.items())
-            table.add_row(folder.folder, f"{folder.found:,}", f"{folder.needed:,}", (where or "nowhere") + notes)
+            table.add_row(
+                folder.folder, f"{folder.found:,}", f"{folder.needed:,}", (where or "nowhere") + notes
+            )
         console.print(table)
     table = _table("config", "rows", title="Can be built")
     for name, rows in diagnosis.configs.items():
@@ -140,7 +155,9 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
             console.print(f"[red]problem[/red] {file.problem}", markup=True)
     for folder in diagnosis.folders:
         if folder.ambiguous:
-            console.print(f"[red]ambiguous[/red] {folder.ambiguous_count} pictures of {folder.folder}, such as")
+            console.print(
+                f"[red]ambiguous[/red] {folder.ambiguous_count} pictures of {folder.folder}, such as"
+            )
             for line in folder.ambiguous:
                 console.print(f"  {line}", markup=False)
     if any(not folder.found for folder in diagnosis.folders):

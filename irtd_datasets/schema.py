@@ -125,7 +125,11 @@ _FIELDS = (
     ),
     Field("modality", _label(MODALITIES), f"Kind of sensor: {', '.join(MODALITIES)}."),
     Field("task", _label(TASKS), "Task of the row, from one vocabulary for all datasets."),
-    Field("source", _STRING, "Component dataset the picture comes from, as the release names it; null if unknown."),
+    Field(
+        "source",
+        _STRING,
+        "Component dataset the picture comes from, as the release names it; null if unknown.",
+    ),
     Field(
         "messages",
         [{"role": _STRING, "content": _STRING}],
@@ -137,7 +141,9 @@ _FIELDS = (
         "For scored tasks: the question without its options, with known typing slips of the templates mended; "
         "else null.",
     ),
-    Field("choices", [_STRING], "The options in letter order (A, B, ...); empty where the question has none."),
+    Field(
+        "choices", [_STRING], "The options in letter order (A, B, ...); empty where the question has none."
+    ),
     Field("answer", _STRING, "For scored tasks: the released answer without markup; else null."),
     Field(
         "objects",
@@ -160,7 +166,11 @@ _FIELDS = (
         _STRING,
         "What was done to the file or where it was found, when it is not the released file byte for byte; else empty.",
     ),
-    Field("issues", [_STRING], "Codes of the known defects of this row, as in the issue table; empty when clean."),
+    Field(
+        "issues",
+        [_STRING],
+        "Codes of the known defects of this row, as in the issue table; empty when clean.",
+    ),
     Field(
         "corrections",
         [{"issue": _STRING, "field": _STRING, "value": _STRING}],

@@ -134,7 +134,9 @@ def config_per_subset_and_part(subsets: tuple[SubsetSpec, ...]) -> tuple[ConfigS
         configs.append(ConfigSpec(subset.name, subset.members, subset.summary))
         if len(subset.parts) > 1:
             configs += [
-                ConfigSpec(f"{subset.name}-{member.part.name}", (member,), f"{member.part.title} of {subset.name}.")
+                ConfigSpec(
+                    f"{subset.name}-{member.part.name}", (member,), f"{member.part.title} of {subset.name}."
+                )
                 for member in subset.members
             ]
     return tuple(configs)
@@ -198,7 +200,8 @@ class DatasetSpec:
             if subset.name == name:
                 return subset
         raise UnknownNameError(
-            f"{self.name} has no subset {name!r}", remedy=f"Its subsets are {', '.join(s.name for s in self.subsets)}."
+            f"{self.name} has no subset {name!r}",
+            remedy=f"Its subsets are {', '.join(s.name for s in self.subsets)}.",
         )
 
     @property
@@ -224,7 +227,9 @@ class DatasetSpec:
 
     def smallest_config(self, member: Member) -> ConfigSpec:
         """The config that shows a member and as little else as possible."""
-        return min((config for config in self.configs if member in config.members), key=lambda c: len(c.members))
+        return min(
+            (config for config in self.configs if member in config.members), key=lambda c: len(c.members)
+        )
 
     def issue(self, code: str) -> IssueSpec | None:
         """The issue called ``code``, None when the table has none."""

@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 
 from irtd_datasets.build.folder import BuiltPart, DatasetFolder
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
-from irtd_datasets.build.progress import Progress
 from irtd_datasets.build.plan import SHARD_BYTES, PartPlan, plan_part
+from irtd_datasets.build.progress import Progress
 from irtd_datasets.build.shards import ShardResult, spooled_drafts, write_groups, write_shard
 from irtd_datasets.build.workers import Workers
 from irtd_datasets.catalog import open_release
@@ -230,7 +230,9 @@ def _write_stream(
 
 
 def _one_shard(
-    first: tuple[list[dict[str, Any]], bytes], source: Iterator[tuple[list[dict[str, Any]], bytes]], progress: Progress
+    first: tuple[list[dict[str, Any]], bytes],
+    source: Iterator[tuple[list[dict[str, Any]], bytes]],
+    progress: Progress,
 ) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
     """Pictures of one shard from a stream of them."""
     size = 0
@@ -253,7 +255,9 @@ def _publish(
 ) -> BuildReport:
     by_key = {part.key: part for part in built}
     lines = [
-        LedgerLine(*plan.member.key, plan.member.part.file, plan.member.part.records, by_key[plan.member.key].tally())
+        LedgerLine(
+            *plan.member.key, plan.member.part.file, plan.member.part.records, by_key[plan.member.key].tally()
+        )
         for plan in plans
     ]
     wrong = unbalanced(lines)
@@ -265,7 +269,9 @@ def _publish(
         )
     subsets = dict.fromkeys(plan.member.subset for plan in plans)
     unknown = tuple(name for subset in subsets for name in release.unknown_files(subset))
-    fresh = Ledger(release.spec.name, (), unknown).merged(Ledger(release.spec.name, (*lines, *absent)), release.spec)
+    fresh = Ledger(release.spec.name, (), unknown).merged(
+        Ledger(release.spec.name, (*lines, *absent)), release.spec
+    )
     folder.publish(built, fresh)
     rows = {"/".join(part.key): part.rows for part in built}
     return BuildReport(folder.path, fresh, written, reused, rows)

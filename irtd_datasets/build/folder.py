@@ -16,8 +16,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +167,9 @@ class DatasetFolder:
         }
         where = str(error.filename or self.path)
         return BuildError(
-            error.strerror or str(error), where=where, remedy=remedies.get(error.errno or 0, "Start the same command again.")
+            error.strerror or str(error),
+            where=where,
+            remedy=remedies.get(error.errno or 0, "Start the same command again."),
         )
 
     def check_space(self, needed: int) -> None:
@@ -239,7 +241,9 @@ class DatasetFolder:
             return None
         except ValueError as error:
             raise BuildError(
-                f"it is not valid JSON ({error})", where=str(path), remedy="Remove the folder and build it again."
+                f"it is not valid JSON ({error})",
+                where=str(path),
+                remedy="Remove the folder and build it again.",
             ) from error
         return manifest
 

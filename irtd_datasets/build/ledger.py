@@ -111,7 +111,11 @@ class Ledger:
         """This ledger with the other's lines in place of its own for the same files, in the order of the spec."""
         lines = {(line.subset, line.part): line for line in (*self.lines, *other.lines)}
         unknown = sorted({*self.unknown_files, *other.unknown_files})
-        return Ledger(self.dataset, tuple(lines[member.key] for member in spec.members if member.key in lines), tuple(unknown))
+        return Ledger(
+            self.dataset,
+            tuple(lines[member.key] for member in spec.members if member.key in lines),
+            tuple(unknown),
+        )
 
 
 def unbalanced(lines: Sequence[LedgerLine]) -> list[str]:

@@ -105,7 +105,15 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 def code_identity() -> list[str]:
     """Versions that can change the bytes of a shard."""
-    return [__version__, SCHEMA_VERSION, pa.__version__, PIL.__version__, str(GROUP_ROWS), str(GROUP_BYTES), str(ORDER_SEED)]
+    return [
+        __version__,
+        SCHEMA_VERSION,
+        pa.__version__,
+        PIL.__version__,
+        str(GROUP_ROWS),
+        str(GROUP_BYTES),
+        str(ORDER_SEED),
+    ]
 
 
 def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile], spool: Path) -> PartPlan:
@@ -147,14 +155,23 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
         plan.streamed = True
         plan.fingerprint = _fingerprint(release, member, [repr(stream.identity()), _digest(spool)])
         return plan
-    ordered = [(image, tuple(records[row] for row in rows)) for image, rows in units(images, member.subset.order)]
+    ordered = [
+        (image, tuple(records[row] for row in rows)) for image, rows in units(images, member.subset.order)
+    ]
     shards = _divide(list(_locate(release, member, ordered, plan.tally)))
     with spool.open("rb") as spooled:
         for index, shard in enumerate(shards):
             fingerprint = _fingerprint(release, member, list(_identities(shard, spooled)))
             plan.jobs.append(
                 ShardJob(
-                    release.spec.name, release.options, plan.files, index, len(shards), tuple(shard), str(spool), fingerprint
+                    release.spec.name,
+                    release.options,
+                    plan.files,
+                    index,
+                    len(shards),
+                    tuple(shard),
+                    str(spool),
+                    fingerprint,
                 )
             )
     return plan
@@ -210,7 +227,13 @@ def _identities(units: Sequence[Unit], records: Any) -> Iterator[str]:  # noqa: 
 def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     policy = sorted(release.options.on_defect.items())
-    facts = (*code_identity(), release.spec.name, release.spec.version, repr(asdict(member.part)), member.subset.order)
+    facts = (
+        *code_identity(),
+        release.spec.name,
+        release.spec.version,
+        repr(asdict(member.part)),
+        member.subset.order,
+    )
     for part in (*facts, *member.key, repr(policy), *parts):
         digest.update(part.encode("utf-8", "surrogatepass"))
         digest.update(b"\0")

@@ -59,7 +59,10 @@ class ShardResult:
     def from_dict(cls, values: dict[str, Any]) -> ShardResult:
         """The inverse of `as_dict`."""
         return cls(
-            values["fingerprint"], ShardSummary(**values["summary"]), Tally.from_dict(values["tally"]), values["end"]
+            values["fingerprint"],
+            ShardSummary(**values["summary"]),
+            Tally.from_dict(values["tally"]),
+            values["end"],
         )
 
     def save(self, path: Path) -> None:

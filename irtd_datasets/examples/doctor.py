@@ -101,7 +101,9 @@ def examine(release: Release) -> Diagnosis:
         files += [_examine_part(release, member, search) for member in subset.members]
         unknown += release.unknown_files(subset)
     rows = {(report.subset, report.part): report.rows for report in files}
-    configs = {config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs}
+    configs = {
+        config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs
+    }
     return Diagnosis(release.spec.name, release.options.root, files, list(folders.values()), configs, unknown)
 
 
@@ -146,7 +148,9 @@ class _Search:
         folder = image.rpartition("/")[0]
         # Sequences of one source are reported under the folder that the layout table names.
         layouts = self._resolver.layouts
-        named = next((known for known in layouts if folder == known or folder.startswith(known + "/")), folder)
+        named = next(
+            (known for known in layouts if folder == known or folder.startswith(known + "/")), folder
+        )
         report = self._folders.setdefault(named, FolderReport(named))
         report.needed += 1
         try:

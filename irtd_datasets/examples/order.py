@@ -22,7 +22,9 @@ def image_key(image: str, seed: int = ORDER_SEED) -> bytes:
         >>> image_key("63-FLIR_ADAS/training/PreviewData/FLIR_00001.jpeg").hex()
         'b42b0a2b1e4a8ef9'
     """
-    return blake2b(image.encode("utf-8", "surrogatepass"), digest_size=8, key=seed.to_bytes(8, "big")).digest()
+    return blake2b(
+        image.encode("utf-8", "surrogatepass"), digest_size=8, key=seed.to_bytes(8, "big")
+    ).digest()
 
 
 def by_image(images: Iterable[str], seed: int = ORDER_SEED) -> list[str]:

@@ -56,10 +56,13 @@ class DefectPolicy:
         codes = {issue.code for issue in spec.issues if issue.scope == "row"}
         for code, action in actions.items():
             if action not in ACTIONS:
-                raise UnknownNameError(f"on_defect has no action {action!r}", remedy=f"Use {', '.join(ACTIONS)}.")
+                raise UnknownNameError(
+                    f"on_defect has no action {action!r}", remedy=f"Use {', '.join(ACTIONS)}."
+                )
             if code != "*" and code not in codes:
                 raise UnknownNameError(
-                    f"{spec.name} has no row defect {code!r}", remedy=f"The codes are {', '.join(sorted(codes))}."
+                    f"{spec.name} has no row defect {code!r}",
+                    remedy=f"The codes are {', '.join(sorted(codes))}.",
                 )
         label_default = actions.get("*", "flag")
         self._actions = {
@@ -173,7 +176,9 @@ def check_counts(spec: DatasetSpec, file: AnnotationFile, tally: Tally, flagged:
         if found != issue.count and not (issue.kind == "format" and found == 0):
             wrong.append(f"{issue.code}: the table says {issue.count}, the file has {found}")
     free = {issue.code for issue in spec.issues if issue.count is None}
-    wrong += [f"{code}: not in the table, the file has {count}" for code, count in seen.items() if code not in free]
+    wrong += [
+        f"{code}: not in the table, the file has {count}" for code, count in seen.items() if code not in free
+    ]
     if wrong:
         raise DefectError(
             f"{len(wrong)} counts differ from the table of known defects: " + "; ".join(wrong),

@@ -144,7 +144,9 @@ def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[R
         yield group
 
 
-def release_groups(release: Release, member: Member, policy: DefectPolicy, tally: Tally) -> Iterator[RowGroup]:
+def release_groups(
+    release: Release, member: Member, policy: DefectPolicy, tally: Tally
+) -> Iterator[RowGroup]:
     """Read one part and its pictures straight from a release.
 
     Args:
@@ -198,7 +200,13 @@ class StreamRows:
     """
 
     def __init__(
-        self, stream: PictureStream, drafts: Iterable[Draft], policy: DefectPolicy, tally: Tally, *, skip: int = 0
+        self,
+        stream: PictureStream,
+        drafts: Iterable[Draft],
+        policy: DefectPolicy,
+        tally: Tally,
+        *,
+        skip: int = 0,
     ) -> None:
         self.position = 0
         self._stream = stream

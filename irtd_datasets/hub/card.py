@@ -86,7 +86,9 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger) -> s
         ledger: What became of every record.
     """
     configs = configs_of(spec, parts)
-    header = yaml.dump(_metadata(spec, parts, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000)
+    header = yaml.dump(
+        _metadata(spec, parts, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
+    )
     sections = [
         f"---\n{header}---",
         prose(spec.name),
@@ -94,7 +96,8 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger) -> s
         "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
         "## What became of the release\n\n" + _ledger_table(ledger),
         "## Known issues\n\n" + _issue_table(spec, ledger),
-        "## Fields\n\n" + _table(["field", "type", "meaning"], [[f.name, f.describe_type(), f.doc] for f in FIELDS.values()]),
+        "## Fields\n\n"
+        + _table(["field", "type", "meaning"], [[f.name, f.describe_type(), f.doc] for f in FIELDS.values()]),
         f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
         f"## Citation\n\n```bibtex\n{spec.citation}\n```",
     ]
@@ -207,7 +210,11 @@ def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     seen: dict[str, int] = {}
     for line in ledger.lines:
         if line.tally is not None:
-            for code, count in (*line.tally.flagged.items(), *line.tally.quirks.items(), *line.tally.repairs.items()):
+            for code, count in (
+                *line.tally.flagged.items(),
+                *line.tally.quirks.items(),
+                *line.tally.repairs.items(),
+            ):
                 seen[code] = seen.get(code, 0) + count
     rows = [
         [f"`{issue.code}`", issue.file, issue.scope, f"{seen.get(issue.code, 0):,}", issue.meaning]

@@ -39,7 +39,9 @@ def sample_rows(folder: Path, per_task: int = 3) -> Iterator[dict[str, Any]]:
     """
     tasks = sorted({path.parent for path in folder.glob("*/*/*.parquet")})
     if not tasks:
-        raise ReleaseNotFoundError("no Parquet files here", where=str(folder), remedy="Build the dataset first.")
+        raise ReleaseNotFoundError(
+            "no Parquet files here", where=str(folder), remedy="Build the dataset first."
+        )
     for task in tasks:
         seen: set[str] = set()
         for path in sorted(task.glob("*.parquet")):
@@ -72,7 +74,9 @@ def contact_sheet(rows: Sequence[dict[str, Any]], columns: int = 4) -> Image.Ima
         for column, tile in enumerate(line):
             left = 10 + column * (TILE + 10)
             page.paste(tile.picture, (left, top))
-            pen.multiline_text((left, top + tile.picture.height + 4), tile.caption, fill="black", font_size=11, spacing=2)
+            pen.multiline_text(
+                (left, top + tile.picture.height + 4), tile.caption, fill="black", font_size=11, spacing=2
+            )
         top += height + 10
     return page
 
@@ -95,7 +99,9 @@ def draw_row(row: dict[str, Any], width: int | None = None) -> Image.Image:
         colour = colours[label]
         if objects["box"] and objects["box"][i]:
             x_min, y_min, x_max, y_max = (value * scale for value in objects["box"][i])
-            pen.rectangle((min(x_min, x_max), min(y_min, y_max), max(x_min, x_max), max(y_min, y_max)), None, colour, 2)
+            pen.rectangle(
+                (min(x_min, x_max), min(y_min, y_max), max(x_min, x_max), max(y_min, y_max)), None, colour, 2
+            )
             pen.text((x_min + 3, y_min + 2), label, fill=colour, font_size=12)
         if objects["polygon"] and objects["polygon"][i]:
             corners = [value * scale for value in objects["polygon"][i]]

@@ -24,8 +24,8 @@ from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks import PARSERS, captioning
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
-from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.parts import find_parts
+from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
 from irtd_datasets.releases.streams import stream_tar
 
@@ -184,7 +184,10 @@ class IrtdRelease:
         if task == "captioning":
             caption = parse_caption(record, index, name=file.where)
             image = safe_name(strip_prefix(caption.image))
-            messages = (Message(role="user", content=captioning.PROMPT), Message(role="assistant", content=caption.text))
+            messages = (
+                Message(role="user", content=captioning.PROMPT),
+                Message(role="assistant", content=caption.text),
+            )
             return Draft(
                 id=f"irtd/{subset}/{image}",
                 image=image,
@@ -236,7 +239,9 @@ class IrtdRelease:
 
     def resolver(self, subset: SubsetSpec) -> ImageResolver:
         """Finds the pictures of a subset where the user has them."""
-        return ImageResolver(self._mounts if subset.name != "pretrain" else self._caption_mounts, self._layouts)
+        return ImageResolver(
+            self._mounts if subset.name != "pretrain" else self._caption_mounts, self._layouts
+        )
 
     def stream(self, subset: SubsetSpec) -> CutArchive | None:
         """The cut archive of the captions, unless its unpacked folder is there."""
@@ -247,8 +252,13 @@ class IrtdRelease:
 
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
         """Paths, sizes and times of annotation files, archives and picture folders."""
-        facts: list[tuple[Any, ...]] = [("root", self.options.root), ("images", *sorted(self.options.images.items()))]
-        facts += [("image", path, *_size_and_time(Path(path))) for path in sorted(self.options.images.values())]
+        facts: list[tuple[Any, ...]] = [
+            ("root", self.options.root),
+            ("images", *sorted(self.options.images.items())),
+        ]
+        facts += [
+            ("image", path, *_size_and_time(Path(path))) for path in sorted(self.options.images.values())
+        ]
         for member in subset.members:
             facts += [(file.where, file.size, file.stamp) for file in self.files(member)]
             for folder in member.part.image_dirs:
@@ -270,7 +280,9 @@ class IrtdRelease:
         if self.root.is_dir():
             folder = self._folder
             mounts.append(Mount("", folder))
-            mounts += [Mount("", folder, base) for base in ("Data4MLLM", "reid_datasets") if has_folder(folder, base)]
+            mounts += [
+                Mount("", folder, base) for base in ("Data4MLLM", "reid_datasets") if has_folder(folder, base)
+            ]
             mosaics = self.root / "reid_datasets.zip"
             if mosaics.is_file():
                 archive = open_container(mosaics)
@@ -292,7 +304,9 @@ class IrtdRelease:
             base = self.root / parent
             if not base.is_dir():
                 continue
-            names = sorted(entry.name for entry in os.scandir(base) if fnmatch.fnmatch(entry.name, _CAPTION_FOLDER))
+            names = sorted(
+                entry.name for entry in os.scandir(base) if fnmatch.fnmatch(entry.name, _CAPTION_FOLDER)
+            )
             folders = [name for name in names if (base / name).is_dir()]
             if folders:
                 return f"{parent}/{folders[-1]}".lstrip("/")

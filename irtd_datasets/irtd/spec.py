@@ -6,7 +6,13 @@ Counts were measured on ``json_sft.zip`` (833,653 bytes, repository commit e945a
 
 from __future__ import annotations
 
-from irtd_datasets.spec import DatasetSpec, PartSpec, SubsetSpec, config_per_subset_and_part, issues_from_table
+from irtd_datasets.spec import (
+    DatasetSpec,
+    PartSpec,
+    SubsetSpec,
+    config_per_subset_and_part,
+    issues_from_table,
+)
 
 __all__ = ["AUTHORS_PREFIX", "FRAME_SIZE", "SPEC"]
 
@@ -42,7 +48,11 @@ _INSTRUCT = (
     _part("security", "Security.json", 7859, _FLIR, "Security"),
     _part("aerial_counting", "AerialCounting.json", 900, ("4-VEDAI/train/trainimgr",), "Aerial Counting"),
     _part(
-        "pedestrian_counting", "PedestrianCounting.json", 1030, ("23-RGBTCrowdCounting/train",), "Pedestrian Counting"
+        "pedestrian_counting",
+        "PedestrianCounting.json",
+        1030,
+        ("23-RGBTCrowdCounting/train",),
+        "Pedestrian Counting",
     ),
 )
 

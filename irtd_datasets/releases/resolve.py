@@ -192,7 +192,9 @@ class ImageResolver:
                     seen.add(identity)
                     yield _Place(index, path)
 
-    def _only(self, name: str, candidates: Iterable[tuple[_Place, str]]) -> tuple[_Place, str, int, int] | None:
+    def _only(
+        self, name: str, candidates: Iterable[tuple[_Place, str]]
+    ) -> tuple[_Place, str, int, int] | None:
         found: list[tuple[_Place, str, int, int]] = []
         for place, file in candidates:
             member = posixpath.join(place.folder, file) if place.folder else file
@@ -209,7 +211,9 @@ class ImageResolver:
         if not hits:
             return None
         if len(hits) > 1:
-            raise _ambiguous(name, [self._describe(place, posixpath.join(place.folder, other)) for place, other in hits])
+            raise _ambiguous(
+                name, [self._describe(place, posixpath.join(place.folder, other)) for place, other in hits]
+            )
         place, other = hits[0]
         member = posixpath.join(place.folder, other) if place.folder else other
         entry = self.mounts[place.mount].container.find(member)
@@ -267,7 +271,11 @@ def _candidates(layout: Layout, prefix: str) -> list[str]:
         return []
     # The folder that a user names may hold the files themselves, the project's tree, or the release's whole tree.
     rest = released[len(prefix) + 1 :]
-    candidates = [rest, *layout.inner_dirs, *(posixpath.join(p, i) for p in layout.projects for i in layout.inner_dirs)]
+    candidates = [
+        rest,
+        *layout.inner_dirs,
+        *(posixpath.join(p, i) for p in layout.projects for i in layout.inner_dirs),
+    ]
     return list(dict.fromkeys(candidates))
 
 
@@ -279,7 +287,9 @@ def _ambiguous(name: str, candidates: list[str]) -> AmbiguousImageError:
     )
 
 
-def mounts_from_options(images: Mapping[str, str | os.PathLike[str]], known_dirs: Sequence[str]) -> tuple[Mount, ...]:
+def mounts_from_options(
+    images: Mapping[str, str | os.PathLike[str]], known_dirs: Sequence[str]
+) -> tuple[Mount, ...]:
     """Mounts for the places that a user named.
 
     Args:
@@ -312,7 +322,9 @@ def _prefix(name: str, known_dirs: Sequence[str]) -> str:
     if name in {"", "."}:
         return ""
     wanted = safe_name(name)
-    prefixes = {"/".join(parts[:i]) for d in known_dirs for parts in [d.split("/")] for i in range(1, len(parts) + 1)}
+    prefixes = {
+        "/".join(parts[:i]) for d in known_dirs for parts in [d.split("/")] for i in range(1, len(parts) + 1)
+    }
     if not known_dirs or wanted in prefixes:
         return wanted
     without_index = {prefix.partition("-")[2]: prefix for prefix in sorted(prefixes) if "/" not in prefix}

@@ -44,7 +44,12 @@ def read(question: str, answer: str) -> TaskReading:
         issues.append("label-reference-object")
         corrections.append(Correction("label-reference-object", "objects.label", relation[2]))
     width, height = FRAME_SIZE
-    clipped = [min(max(box[0], 0), width), min(max(box[1], 0), height), min(max(box[2], 0), width), min(max(box[3], 0), height)]
+    clipped = [
+        min(max(box[0], 0), width),
+        min(max(box[1], 0), height),
+        min(max(box[2], 0), width),
+        min(max(box[3], 0), height),
+    ]
     if clipped != box:
         issues.append("box-outside-image")
         if clipped[0] < clipped[2] and clipped[1] < clipped[3]:

@@ -64,7 +64,9 @@ def split_options(question: str) -> tuple[str, tuple[str, ...]]:
     stem, _, line = question.partition("\n")
     found = options(line)
     if [letter for letter, _ in found] != [chr(ord("A") + i) for i in range(len(found))] or len(found) < 2:
-        raise unexpected("question", question, "a question, a new line, and options (A) .. (B) .. in letter order")
+        raise unexpected(
+            "question", question, "a question, a new line, and options (A) .. (B) .. in letter order"
+        )
     return stem.strip(), tuple(word for _, word in found)
 
 

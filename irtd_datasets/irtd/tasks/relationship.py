@@ -19,7 +19,9 @@ RELATIONS = (
     "near to",
     "far from",
 )
-_QUESTION = re.compile(rf"Is there an? (.+?) ({'|'.join(RELATIONS)}) the (the )?(\w+) (\w+) from left to right\?")
+_QUESTION = re.compile(
+    rf"Is there an? (.+?) ({'|'.join(RELATIONS)}) the (the )?(\w+) (\w+) from left to right\?"
+)
 _ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)")
 
 
@@ -33,7 +35,9 @@ places=(), issues=('text-ordinal',), quirks=('text-double-the', 'existential-no'
     """
     asked = _QUESTION.fullmatch(question.strip())
     if asked is None:
-        raise unexpected("question", question, "'Is there a <class> <relation> the <k-th> <class> from left to right?'")
+        raise unexpected(
+            "question", question, "'Is there a <class> <relation> the <k-th> <class> from left to right?'"
+        )
     if answer.strip() not in {"yes", "no"}:
         raise unexpected("answer", answer, "yes or no")
     ordinal = _mend_ordinal(asked[4])
