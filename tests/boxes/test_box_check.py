@@ -87,6 +87,15 @@ def test_overflow_does_not_hide_the_square():
     assert report.inside["square_unit"] < 1
 
 
+def test_overflow_on_every_side_is_no_evidence():
+    """Boxes that leave the image on every side alike, however many, do not exclude the padded square."""
+    pixels, sizes = spread([WIDE], count=1000)
+    pixels[20:60, 3] = 540
+    pixels[60:100, 2] = 670
+    report = check_frames(in_frame(pixels, sizes, Frame.SQUARE_UNIT), sizes)
+    assert report.frame in (None, Frame.SQUARE_UNIT)
+
+
 def test_doubtful_overflow_is_said():
     """Some boxes in the padding, too few to exclude the square and too many for errors, give no verdict."""
     pixels, sizes = spread([WIDE], count=1000)

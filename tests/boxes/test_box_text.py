@@ -165,6 +165,12 @@ def test_defects_are_flagged(text, found):
         text[problem.start : problem.end] or problem.start == problem.end for problem in parsed.problems
     )
     assert set(found) <= set(BOX_PROBLEMS)
+    # Rewriting skips the same places, and says so: their numbers would stay in the old frame.
+    unreadable = {"malformed-number", "wrong-number-count", "nan"}
+    rewritten = rewrite_text(text, "unit", "square_unit", 640, 512)
+    assert [problem.code for problem in rewritten.unreadable] == [
+        code for code in found if code in unreadable
+    ]
 
 
 def test_a_bad_group_spares_its_neighbours():
