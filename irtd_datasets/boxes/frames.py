@@ -444,7 +444,7 @@ class Filtered(NamedTuple):
     mask: Mask
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Boxes:
     """N boxes, polygons or points with their frame and the size of their image.
 
