@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import numpy as np
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.boxes.frames import convert
+from irtd_datasets.boxes.frames import convert, find_outside, rounding_bound
 from irtd_datasets.images.files import turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
@@ -49,6 +49,8 @@ class Places:
         numbers: One tuple of numbers for each place, in ``frame``.
         frame: Frame of the numbers.
         size: Width and height of the picture that the numbers were made on, where the release implies one.
+        decimals: Digits behind the point that the release keeps. Where this is given, places that lie outside the
+            picture by more than rounding explains are marked; None where the parser has judged them itself.
     """
 
     kind: Literal["box", "polygon", "point"]
@@ -56,6 +58,7 @@ class Places:
     numbers: tuple[tuple[float, ...], ...]
     frame: Frame
     size: tuple[int, int] | None = None
+    decimals: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Draft:
     Attributes:
         image: Released name of the picture, relative, with ``/``.
         quirks: Codes of file-wide defects that this record shows; counted, not put into the row.
+        rounds: Questions with an answer in it.
+        size: Width and height that every picture of its source has; None when they differ or are not known.
     """
 
     id: str
@@ -80,6 +85,8 @@ class Draft:
     issues: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
     quirks: tuple[str, ...] = field(default=())
+    rounds: int = 1
+    size: tuple[int, int] | None = None
 
 
 def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, Any]:
@@ -95,6 +102,8 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
     """
     issues = list(draft.issues)
     objects = _objects(draft, image, issues)
+    if draft.size is not None and draft.size != (image.width, image.height):
+        _append(issues, "image-size-unexpected")
     return {
         "id": draft.id,
         "modality": MODALITIES.index(draft.modality),
@@ -138,6 +147,14 @@ def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarr
         return _turned(pixels, places.kind, image.released)
     if places.size is not None and places.frame is Frame.PIXEL and upright != places.size:
         _append(issues, "image-size-unexpected")
+    if places.decimals is not None:
+        # 1e-9: what float arithmetic alone can do, see `rounding_bound`.
+        tolerance = rounding_bound(places.frame, places.decimals, *upright) + 1e-9
+        outside = find_outside(numbers, places.frame, *upright, tolerance=tolerance)
+        if outside.wholly.any():
+            _append(issues, "box-off-image")
+        if outside.partly.any():
+            _append(issues, "box-outside-image")
     return convert(numbers, places.frame, Frame.PIXEL, *upright)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from irtd_datasets.errors import UnknownNameError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
+
+ROUNDS = ("keep", "split")
 
 __all__ = ["AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
 
@@ -26,11 +30,16 @@ class ReleaseOptions:
         root: Folder (or archive) of the release.
         images: Released folder to path, for pictures that lie elsewhere.
         on_defect: Issue code, or ``*`` for all of kind ``label``, to ``flag``, ``drop`` or ``error``.
+        rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
+        scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
+            a later run finds it; empty for a temporary folder that goes with the release.
     """
 
     root: str
     images: Mapping[str, str] = field(default_factory=dict)
     on_defect: Mapping[str, str] = field(default_factory=dict)
+    rounds: str = "keep"
+    scratch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +107,22 @@ def absolute_options(
     root: str | os.PathLike[str],
     images: Mapping[str, str | os.PathLike[str]] | None = None,
     on_defect: Mapping[str, str] | str | None = None,
+    *,
+    rounds: str = "keep",
+    scratch: str = "",
 ) -> ReleaseOptions:
-    """Options with absolute paths, as workers and caches need them."""
+    """Options with absolute paths, as workers and caches need them.
+
+    Raises:
+        UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``.
+    """
+    if rounds not in ROUNDS:
+        raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     return ReleaseOptions(
         root=os.path.abspath(os.path.expanduser(root)),
         images={name: os.path.abspath(os.path.expanduser(path)) for name, path in (images or {}).items()},
         on_defect=actions,
+        rounds=rounds,
+        scratch=os.path.abspath(scratch) if scratch else "",
     )
