@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from irtd_datasets.build.progress import Progress
 from irtd_datasets.schema import FIELDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from irtd_datasets.build.engine import BuildReport
     from irtd_datasets.build.ledger import Ledger
     from irtd_datasets.examples.doctor import Diagnosis

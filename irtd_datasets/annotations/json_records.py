@@ -75,7 +75,7 @@ class JsonRecordsError(AnnotationError):
         json-truncated 1 1
     """
 
-    def __init__(  # noqa: PLR0913 - the three of the base class and three facts, all by name
+    def __init__(
         self,
         problem: str,
         *,
@@ -421,7 +421,7 @@ class RecordReader:
     again, a file object once.
     """
 
-    def __init__(  # noqa: PLR0913 - read_records is the public door and documents them
+    def __init__(
         self,
         source: Source,
         *,
@@ -636,7 +636,7 @@ class RecordReader:
         )
 
 
-def read_records(  # noqa: PLR0913 - one door with defaults
+def read_records(
     source: Source,
     *,
     name: str,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,9 @@ from irtd_datasets.examples.rows import StreamRows, groups
 from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
     from irtd_datasets.examples.release import Release, ReleaseOptions
     from irtd_datasets.spec import Member
 

@@ -16,9 +16,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.ledger import Ledger
@@ -31,6 +29,9 @@ from irtd_datasets.examples.tally import Tally
 from irtd_datasets.hub.card import render_card
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from irtd_datasets.spec import DatasetSpec, Member
 
 __all__ = ["BuiltPart", "DatasetFolder"]
@@ -292,12 +293,12 @@ class DatasetFolder:
         for index, name in enumerate(names):
             staged = self.staging.joinpath(*part.key) / f"shard-{index:05d}.parquet"
             if staged.exists():
-                os.replace(staged, folder / name)
+                staged.replace(folder / name)
             elif _size(folder / name) != part.shards[index].summary.size:
                 # Placed by a run that was killed, under a name with another count of shards.
                 for other in folder.glob(f"*-{index:05d}-of-*.parquet"):
                     if _size(other) == part.shards[index].summary.size:
-                        os.replace(other, folder / name)
+                        other.replace(folder / name)
         if folder.is_dir():
             for stale in folder.glob("*.parquet"):
                 if stale.name not in names:
@@ -320,4 +321,4 @@ def _size(path: Path) -> int:
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL
@@ -22,12 +20,15 @@ from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
 from irtd_datasets.examples.tally import Tally
-from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from irtd_datasets.examples.release import AnnotationFile, Release, ReleaseOptions
+    from irtd_datasets.releases.resolve import Located
     from irtd_datasets.spec import Member
 
 __all__ = ["SHARD_BYTES", "PartPlan", "ShardJob", "Unit", "code_identity", "plan_part", "shard_name"]

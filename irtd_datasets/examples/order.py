@@ -6,8 +6,11 @@ sample, the rows of one picture stand together, and leaving some pictures out do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["ORDER_SEED", "by_image", "image_key"]
 

@@ -6,7 +6,6 @@ that they give the same rows in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,16 @@ from irtd_datasets.errors import ImageError
 from irtd_datasets.examples.draft import Draft, finish
 from irtd_datasets.examples.order import by_image
 from irtd_datasets.examples.reading import DefectPolicy, apply_policy, parse, scan_file
-from irtd_datasets.examples.tally import Tally
 from irtd_datasets.images.files import prepare_image
 from irtd_datasets.schema import FIELDS, arrow_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     import pyarrow as pa
 
     from irtd_datasets.examples.release import PictureStream, Release
+    from irtd_datasets.examples.tally import Tally
     from irtd_datasets.releases.resolve import ImageResolver, Located
     from irtd_datasets.spec import Member
 

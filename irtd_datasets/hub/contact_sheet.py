@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageOps
 
 from irtd_datasets.errors import ReleaseNotFoundError
 from irtd_datasets.schema import TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 __all__ = ["contact_sheet", "draw_row", "sample_rows"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +29,8 @@ from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mou
 from irtd_datasets.releases.streams import stream_tar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.spec import Member, SubsetSpec
 

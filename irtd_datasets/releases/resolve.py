@@ -14,13 +14,16 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.spec import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 

@@ -307,7 +307,7 @@ def _mosaics(plan: Plan, names: Iterable[str], seed: int) -> Iterator[tuple[str,
         yield name, _encoded(plan.scenes[name], seed, _Place(name))
 
 
-def _write_caption_pictures(  # noqa: PLR0913, PLR0917 - what the archive depends on
+def _write_caption_pictures(
     plan: Plan, names: list[str], folder: Path, seed: int, form: Form, parts: int
 ) -> tuple[tuple[Path, ...], dict[str, str]]:
     if form == "folder":
@@ -332,7 +332,7 @@ def encode_picture(picture: Image.Image, *, png: bool = False) -> bytes:
     """Return a picture as JPEG (or PNG) bytes that carry a remark that they are synthetic."""
     target = io.BytesIO()
     if png:
-        from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415 - not needed for most samples
+        from PIL.PngImagePlugin import PngInfo
 
         remark = PngInfo()
         remark.add_text("Comment", _COMMENT.decode())
