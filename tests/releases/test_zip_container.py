@@ -35,7 +35,7 @@ def test_damaged_anywhere(tmp_path):
     path = tmp_path / "damaged.zip"
     rng = random.Random(6)
     outcomes = {"read": 0, "refused": 0}
-    for at in range(0, len(whole), 7):
+    for at in range(0, len(whole), 11):
         data = bytearray(whole)
         data[at] = rng.randrange(256)
         path.write_bytes(bytes(data))
@@ -49,7 +49,7 @@ def test_damaged_anywhere(tmp_path):
             outcomes["read"] += 1
         except ReleaseError:
             outcomes["refused"] += 1
-    assert min(outcomes.values()) > 50
+    assert min(outcomes.values()) > 25
 
 
 def test_wrong_crc(tmp_path):
