@@ -127,7 +127,7 @@ def street_scene(
             depth = min(depth, max(0.0, (tall * 512 / height - low) / (high - low)))
         box_width, box_height = max(5, round(wide)), max(9, round(tall))
         x_min = round(random.uniform(left + 2, max(left + 2, right - 2 - box_width)))
-        y_max = round(horizon + 14 * height / 512 + depth * (height - horizon) * 0.85 + random.uniform(0, 10))
+        y_max = round(horizon + 14 * height / 512 + depth * (height - horizon) * 0.66 + random.uniform(0, 10))
         if box_height < height / 6 and random.random() < 0.02:  # on a hillside or a bridge, in the top third
             y_max = box_height + round(random.uniform(0.12, 0.2) * height)
         y_max = min(height - 2, max(y_max, box_height + 62 * height // 512))
