@@ -14,7 +14,7 @@ import numpy as np
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert
-from irtd_datasets.images.files import turn_points
+from irtd_datasets.images.files import turn_boxes, turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
@@ -144,12 +144,10 @@ def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarr
 def _turned(
     pixels: np.ndarray[Any, np.dtype[np.float64]], kind: str, stored: ImageInfo
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    corners = turn_points(
-        pixels.reshape(len(pixels), -1, 2), stored.orientation, stored.stored_width, stored.stored_height
-    )
-    if kind == "box":  # a turn moves the smaller corner to another place
-        return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    return corners.reshape(pixels.shape)
+    how = (stored.orientation, stored.stored_width, stored.stored_height)
+    if kind == "box":
+        return turn_boxes(pixels, *how)
+    return turn_points(pixels.reshape(len(pixels), -1, 2), *how).reshape(pixels.shape)
 
 
 def _append(items: list[str], item: str) -> None:

@@ -412,8 +412,7 @@ def _add_beside(
     target, reference = (left, right) if side == "left" else (right, left)
     place = f"located to the {side} of the {reference.label}."
     question = f"<image>\nDetect the bounding box of the {target.label} {place}"
-    suffix = "-same-class" if family.endswith("same-class") else ""
-    defects = [f"label-reference-object{suffix}"] if side == "left" else []
+    defects = ["label-reference-object"] if side == "left" else []
     plan.add(file, image, question, text.grounding_answer(right.box), [target, reference], family, defects)
 
 
