@@ -247,6 +247,14 @@ def test_what_is_no_list_of_objects_is_refused_with_its_reason(data, code, words
     assert len(str(error)) < 600
 
 
+def test_a_cut_file_that_is_kept_still_tells_its_other_repairs():
+    """The broken form, cut in its third record: both facts are reported."""
+    items, reader = read(b'{"a": 1},\n{"a": 2},\n{"a"', on_truncated="keep")
+    assert [record for _, record in items] == [{"a": 1}, {"a": 2}]
+    assert reader.form == "objects"
+    assert [repair.code for repair in reader.repairs] == ["json-not-an-array", "json-truncated"]
+
+
 def test_an_error_names_record_line_and_column():
     """The place is that of the character that is wrong, counted over chunks."""
     data = b'[\n{"a": 1},\n{"a": 2,\n   "b": oops' + b" " * 60 + b"}]"
@@ -300,8 +308,9 @@ def test_the_report_of_bad_records_is_limited():
     error = failure(b"[" + b"1," * 50 + b"2]")
     assert "bad records: 51" in str(error)
     assert "... and 41 more" in str(error)
-    with pytest.raises(JsonRecordsError, match="bad records: 7; gave up"):
+    with pytest.raises(JsonRecordsError, match="bad records: 7; gave up") as caught:
         list(read_records(b"[" + b"1," * 50 + b"2]", name="x.json", limits=ReadLimits(collected=7)))
+    assert str(caught.value).count("record 3,") == 1
 
 
 def test_a_handler_gets_each_bad_record_and_reading_goes_on():
