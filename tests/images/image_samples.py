@@ -54,6 +54,12 @@ def exif(orientation=None, *, endian="<", padding=0, thumbnail=b""):
     return block + (second + thumbnail if thumbnail else b"") + bytes(padding)
 
 
+def exif_directory(entries, endian="<"):
+    """An EXIF block with these 12-byte entries."""
+    start = (b"II*\0" if endian == "<" else b"MM\0*") + struct.pack(endian + "IH", 8, len(entries))
+    return start + b"".join(entries) + bytes(4)
+
+
 def segment(marker, body):
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 

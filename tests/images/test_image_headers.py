@@ -1,5 +1,6 @@
 """Headers of healthy images: every field as Pillow says it, without Pillow where the file is plain."""
 
+import contextlib
 import io
 import struct
 import warnings
@@ -11,6 +12,7 @@ from image_samples import (
     chunk,
     encode,
     exif,
+    exif_directory,
     interlaced_png,
     mpo,
     oriented_jpeg,
@@ -29,6 +31,7 @@ THUMBNAIL = encode(picture(size=(20, 12)), "JPEG")
 XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 JPEG = encode(picture(), "JPEG")
 FRAME = JPEG.index(b"\xff\xc0")
+TABLE = JPEG[JPEG.index(b"\xff\xdb") :][:69]
 
 # Read with struct alone.
 PLAIN = {
@@ -92,13 +95,22 @@ UNUSUAL = {
         JPEG, segment(0xE1, b"Exif\0\0" + exif()), segment(0xE1, XMP)
     ),
     "EXIF without TIFF header": after_start(JPEG, segment(0xE1, b"Exif\0\0no TIFF header")),
+    "EXIF orientation of 32 bits": after_start(
+        JPEG,
+        segment(0xE1, b"Exif\0\0" + exif_directory([struct.pack(">HHII", 0x0112, 4, 1, 6)], ">")),
+    ),
+    "EXIF orientation twice in one": after_start(
+        JPEG, segment(0xE1, b"Exif\0\0" + exif_directory([struct.pack("<HHIHH", 0x0112, 3, 2, 6, 8)]))
+    ),
     "two EXIF segments": after_start(
         JPEG, segment(0xE1, b"Exif\0\0" + exif(6)), segment(0xE1, b"Exif\0\0" + exif(3))
     ),
     "Photoshop segment": after_start(JPEG, segment(0xED, b"Photoshop 3.0\0")),
     "bytes between segments": JPEG[:FRAME] + b"\0\0" + JPEG[FRAME:],
     "trailing data": JPEG + b"a camera's own index",
-    "16-bit quantization": encode(picture(), "JPEG", qtables=[[300] * 64], quality=1),
+    "16-bit quantization": JPEG.replace(
+        TABLE, segment(0xDB, b"\x10" + b"".join(bytes([0, value]) for value in TABLE[5:]))
+    ),
     "mpo": mpo(picture(), picture("RGB", (24, 16))),
     "mpo turned": mpo(picture(), picture(), exif=b"Exif\0\0" + exif(6)),
     "png eXIf": encode(picture(), "PNG", exif=exif(6)),
@@ -155,7 +167,9 @@ DEEP_COLOUR = {
 
 def pillow_facts(data):
     """Format, mode, upright size, stored size, orientation, channels, all from Pillow decoding everything."""
-    with Image.open(io.BytesIO(data)) as image:
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        warnings.simplefilter("ignore")
+        image = stack.enter_context(Image.open(io.BytesIO(data)))
         container, mode, bands = image.format, image.mode, len(image.getbands())
         stored = image.size
         late = container == "PNG"  # metadata behind the pixels is known after decoding
@@ -211,6 +225,14 @@ def test_plain_files_need_no_pillow(kind, monkeypatch):
     """Clean JPEG and PNG are read without opening them with Pillow."""
     monkeypatch.setattr(files.Image, "open", lambda *_, **__: pytest.fail("opened with Pillow"))
     inspect_image(PLAIN[kind], kind)
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_files_are_left_to_pillow(kind):
+    """What is unusual about a JPEG or PNG is noticed, and Pillow is asked."""
+    data = UNUSUAL[kind]
+    read = {b"\xff\xd8": files._read_jpeg, b"\x89P": files._read_png}.get(data[:2])
+    assert read is None or isinstance(read(data), files._Doubt)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PLAIN if "orientation" not in kind and "EXIF" not in kind])

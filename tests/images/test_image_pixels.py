@@ -4,6 +4,7 @@ import io
 import re
 import struct
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given
@@ -106,6 +107,19 @@ def test_turned_pixels_are_what_readers_show(kind, orientation):
     container = "TIFF" if kind in AS_TIFF else "PNG"
     frames = ", first of 2 frames" if kind in {"mpo", "tiff pages"} else ""
     assert prepared.note == f"exif-orientation-{orientation} applied{frames}, stored as {container}"
+
+
+@pytest.mark.parametrize("kind", TURNABLE)
+def test_datasets_shows_the_sizes_reported(kind):
+    """`datasets` decodes the stored bytes, and the released ones, to the width and height reported."""
+    feature = datasets.Image()
+    data = TURNABLE[kind](6)
+    prepared = prepare_image(data, kind)
+    for shown in (prepared.data, data):
+        assert feature.decode_example({"path": None, "bytes": shown}).size == (
+            prepared.width,
+            prepared.height,
+        )
 
 
 @pytest.mark.parametrize("kind", TURNABLE)
