@@ -150,6 +150,16 @@ def pillow_decodes(data):
     return True
 
 
+XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def pillow_reads_xmp():
+    """Whether this Pillow looks for an orientation in a JPEG's XMP; old ones do not."""
+    data = after_start(encode(picture(), "JPEG"), segment(0xE1, XMP))
+    with Image.open(io.BytesIO(data)) as image:
+        return 0x0112 in image.getexif()
+
+
 def upright(data):
     """What `datasets` shows of the bytes: loaded, then turned as EXIF says."""
     with Image.open(io.BytesIO(data)) as image:

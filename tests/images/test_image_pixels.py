@@ -18,6 +18,7 @@ from image_samples import (
     mpo,
     oriented_jpeg,
     picture,
+    pillow_reads_xmp,
     png_of_layout,
     profile,
     rgb16_tiff,
@@ -90,6 +91,8 @@ AS_TIFF = {"jpeg cmyk", "tiff int32", "tiff float32", "tiff cmyk"}
 @pytest.mark.parametrize("kind", TURNABLE)
 def test_turned_pixels_are_what_readers_show(kind, orientation):
     """Stored pixels equal, in value, mode and depth, what a reader shows of the original."""
+    if "XMP" in kind and not pillow_reads_xmp():
+        pytest.skip("this version of Pillow does not read XMP")
     data = TURNABLE[kind](orientation)
     prepared = prepare_image(data, kind)
     stored = opened(prepared.data)
