@@ -114,7 +114,9 @@ class ImageError(IrtdDatasetsError, ValueError):
         remedy: What to do next.
     """
 
-    def __init__(self, problem: str, *, code: str = "image-unreadable", where: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, problem: str, *, code: str = "image-unreadable", where: str = "", remedy: str = ""
+    ) -> None:
         super().__init__(problem, where=where, remedy=remedy)
         self.code = code
 
