@@ -406,7 +406,7 @@ class _Layout:
         )
 
     def options(self, *, dictionary: bool) -> dict[str, Any]:
-        """Arguments of `pyarrow.parquet.ParquetWriter`; all are known to pyarrow 16."""
+        """Arguments of `pyarrow.parquet.ParquetWriter`; all are known to pyarrow 17."""
         pictures = [f"{name}.bytes" for name in self.images]
         return {
             "compression": {leaf: "none" if leaf in pictures else "zstd" for leaf in self.leaves},
