@@ -22,7 +22,7 @@ from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import pyarrow as pa
 
@@ -58,7 +58,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
-    OPEN: ClassVar[Callable[[ReleaseOptions], Release]]
+    OPEN: ClassVar[type[Release]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the

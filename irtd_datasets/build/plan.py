@@ -222,7 +222,8 @@ def _identities(units: Sequence[Unit], records: Any) -> Iterator[str]:  # noqa: 
         for offset, length in unit.records:
             records.seek(offset)
             digest.update(records.read(length))
-        yield f"{unit.image}|{located.member}|{located.size}|{located.stamp}|{located.note}|{located.transform}|{digest.hexdigest()}"
+        facts = (unit.image, located.member, located.size, located.stamp, located.note, located.transform)
+        yield "|".join((*map(str, facts), digest.hexdigest()))
 
 
 def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:

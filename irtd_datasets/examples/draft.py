@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert
@@ -126,7 +127,7 @@ def _objects(draft: Draft, image: PreparedImage, issues: list[str]) -> dict[str,
     return objects
 
 
-def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> npt.NDArray[np.float64]:
     """Numbers of the text as pixels of the upright image; what does not fit is added to ``issues``."""
     upright = (image.width, image.height)
     stored = (image.released.stored_width, image.released.stored_height)
@@ -141,13 +142,12 @@ def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarr
     return convert(numbers, places.frame, Frame.PIXEL, *upright)
 
 
-def _turned(
-    pixels: np.ndarray[Any, np.dtype[np.float64]], kind: str, stored: ImageInfo
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _turned(pixels: npt.NDArray[np.float64], kind: str, stored: ImageInfo) -> npt.NDArray[np.float64]:
     how = (stored.orientation, stored.stored_width, stored.stored_height)
     if kind == "box":
         return turn_boxes(pixels, *how)
-    return turn_points(pixels.reshape(len(pixels), -1, 2), *how).reshape(pixels.shape)
+    turned = turn_points(pixels.reshape(len(pixels), -1, 2), *how)
+    return turned.reshape(pixels.shape)
 
 
 def _append(items: list[str], item: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
@@ -53,7 +53,9 @@ class AnnotationFile:
 class PictureStream(Protocol):
     """Pictures that can only be read one after another, such as those of a cut compressed archive."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """What a user knows it as."""
 
     def identity(self) -> tuple[Any, ...]:
         """Names, sizes and times of the files read."""
@@ -68,6 +70,9 @@ class Release(Protocol):
     spec: DatasetSpec
     options: ReleaseOptions
     root: Path
+
+    def __init__(self, options: ReleaseOptions) -> None:
+        """Open it; nothing is listed or read yet."""
 
     def files(self, member: Member) -> list[AnnotationFile]:
         """The annotation files of a part, in order; none when it is not there."""
@@ -102,7 +107,12 @@ def absolute_options(
     """Options with absolute paths, as workers and caches need them."""
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     return ReleaseOptions(
-        root=os.path.abspath(os.path.expanduser(root)),
-        images={name: os.path.abspath(os.path.expanduser(path)) for name, path in (images or {}).items()},
+        root=_absolute(root),
+        images={name: _absolute(path) for name, path in (images or {}).items()},
         on_defect=actions,
     )
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    # Links are kept: a folder is known to its user by the name given, and that name goes into messages.
+    return str(Path.cwd() / Path(path).expanduser())

@@ -120,7 +120,7 @@ def picture_rows(
             tally.kept += 1
             tally.flagged.update(row["issues"])
             rows.append(row)
-    return rows, picture.data
+    return rows, bytes(picture.data)  # the same object unless the picture came as a view
 
 
 def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[RowGroup]:

@@ -15,6 +15,7 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
@@ -307,7 +308,7 @@ def mounts_from_options(
     mounts = []
     for name, path in images.items():
         prefix = _prefix(name, known_dirs)
-        if not os.path.exists(path):
+        if not Path(path).exists():
             raise ReleaseNotFoundError(
                 "there is nothing at this path", where=f"images of {name!r}: {path}", remedy="Check the path."
             )
