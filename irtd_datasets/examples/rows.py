@@ -41,7 +41,7 @@ __all__ = [
 GROUP_ROWS = 100
 """Most rows in a row group: the Hub's viewer shows pages of 100."""
 GROUP_BYTES = 32 * 1024 * 1024
-"""Most image bytes in a row group once repeated pictures are written out."""
+"""Most bytes in a row group once repeated pictures are written out."""
 
 
 @dataclass(slots=True)
@@ -129,9 +129,8 @@ def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[R
     for rows, data in pictures:
         position = -1
         for row in rows:
-            if group.rows and (
-                len(group.rows) >= GROUP_ROWS or group.decoded_bytes + len(data) > GROUP_BYTES
-            ):
+            size = len(data) + _text_bytes(row)
+            if group.rows and (len(group.rows) >= GROUP_ROWS or group.decoded_bytes + size > GROUP_BYTES):
                 yield group
                 group, position = RowGroup(), -1
             if position < 0:
@@ -140,9 +139,14 @@ def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[R
                 group.names.append(row["image"]["path"])
             group.rows.append(row)
             group.picture_of.append(position)
-            group.decoded_bytes += len(data)
+            group.decoded_bytes += size
     if group.rows:
         yield group
+
+
+def _text_bytes(row: dict[str, Any]) -> int:
+    """At least the bytes of a row without its picture: question, answer and objects repeat parts of the messages."""
+    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"])
 
 
 def release_groups(
