@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +22,8 @@ from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
 
     from irtd_datasets.spec import DatasetSpec
@@ -57,7 +58,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
-    OPEN: ClassVar[Callable[[ReleaseOptions], Release]]
+    OPEN: ClassVar[type[Release]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the

@@ -181,7 +181,7 @@ class _NoFiles(dict):  # type: ignore[type-arg]
 
 
 def _built_folder(name: str, data_dir: str | None) -> Path | None:
-    """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as plain ``datasets`` would."""
+    """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as for plain `datasets`."""
     if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
         return None
     folder = Path(data_dir or name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,6 +12,9 @@ from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.hub.contact_sheet import contact_sheet, sample_rows
 from irtd_datasets.testing import write_sample_release
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["run_demo"]
 

@@ -19,7 +19,10 @@ that it refines, so that code that knows nothing of this library still catches i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "AmbiguousImageError",

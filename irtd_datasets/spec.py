@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
@@ -28,8 +29,8 @@ __all__ = [
 
 def read_table(package: str, name: str) -> list[dict[str, str]]:
     """Read a CSV table that lies beside the code of ``package``, one dictionary a row."""
-    with resources.files(package).joinpath(name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 @dataclass(frozen=True, slots=True)

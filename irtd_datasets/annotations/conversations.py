@@ -59,8 +59,8 @@ _ROLES: dict[str, Role] = {
 }
 _IMAGE_KEYS = ("image", "image_path", "images")
 _TURN_KEYS = ("conversations", "messages")
-_leading_token = re.compile(r"<image>(?:\r?\n)?").match
-_trailing_token = re.compile(r"(?:\r?\n)?<image>\Z").search
+_leading_token = re.compile(r"<image>\n?").match
+_trailing_token = re.compile(r"\n?<image>\Z").search
 
 
 class RecordError(AnnotationError):
@@ -600,18 +600,18 @@ def _unsafe(path: str, name: str) -> str:
         return "has a '..'"
     if _rooted(name):
         return "is absolute"
-    return "names a protocol" if "://" in name else ""
+    # fsspec, which opens paths further on, takes both marks for other file systems.
+    return "names a protocol" if "://" in name or "::" in name else ""
 
 
 def _refuse(fields: _Fields, expected: str) -> NoReturn:
-    found = _quoted(fields.record) or "(none)"
-    fields.fail("record-form", f"the record has the keys {found}, expected {expected}")
+    fields.fail("record-form", f"the record has the keys {_quoted(fields.record)}, expected {expected}")
 
 
 def _quoted(words: Iterable[object]) -> str:
-    """Up to twelve words with quotation marks."""
-    shown = [repr(word) for word in words]
-    return ", ".join(shown[:12] + ["..."] * (len(shown) > 12))
+    """Up to twelve words with quotation marks, each of at most 40 characters."""
+    shown = [repr(word)[:40] for word in words]
+    return ", ".join(shown[:12] + ["..."] * (len(shown) > 12)) or "(none)"
 
 
 def _shown(value: object) -> str:

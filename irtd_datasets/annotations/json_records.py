@@ -75,7 +75,7 @@ class JsonRecordsError(AnnotationError):
         json-truncated 1 1
     """
 
-    def __init__(  # noqa: PLR0913 - the three of the base class and three facts, all by name
+    def __init__(
         self,
         problem: str,
         *,
@@ -418,10 +418,10 @@ class RecordReader:
 
     Records are handed out as they are read. Only an iteration that ends without an exception has handed out
     all of them; ``form``, ``count`` and ``repairs`` then describe the file. A path or bytes can be iterated
-    again, a file object once.
+    again, one iteration at a time; a file object once.
     """
 
-    def __init__(  # noqa: PLR0913 - read_records is the public door and documents them
+    def __init__(
         self,
         source: Source,
         *,
@@ -480,7 +480,7 @@ class RecordReader:
             yield from self._records()
         except JsonRecordsError as error:
             if error.code != "json-truncated" or self._on_truncated != "keep":
-                if self._bad:
+                if self._bad and error.code != "json-bad-records":
                     error.problem += "\nBefore it:\n" + summarize(self._bad, self._limits.shown)
                 raise
             self._note("json-truncated")
@@ -546,7 +546,7 @@ class RecordReader:
             try:
                 value = parser.value(index)
                 if self._form == "lines" and text.window.find("\n", parser.start, text.at) >= 0:
-                    self._form = "objects"
+                    self._not_lines()
                 record = self._accept(index, value)
                 separator = self._separator(index)
             except JsonRecordsError as error:
@@ -565,17 +565,20 @@ class RecordReader:
                 parser.complete += 1
                 yield index, record
             index += 1
-        if self._form == "objects":
-            self._note("json-not-an-array")
         if separator == ",":
             self._note("json-trailing-comma")
+
+    def _not_lines(self) -> None:
+        if self._form != "objects":
+            self._form = "objects"
+            self._note("json-not-an-array")
 
     def _separator(self, index: int) -> str:
         """What follows an object: a comma (consumed), a line feed, another object, or nothing at the end."""
         parser, text = self._parser, self._parser.text
         following = parser.next_character(index + 1)
-        if following in (",", "{") and not (following == "{" and text.skipped_newline):
-            self._form = "objects"
+        if following == "," or (following == "{" and not text.skipped_newline):
+            self._not_lines()
         if following == ",":
             text.at += 1
         elif following == "]":
@@ -636,7 +639,7 @@ class RecordReader:
         )
 
 
-def read_records(  # noqa: PLR0913 - one door with defaults
+def read_records(
     source: Source,
     *,
     name: str,

@@ -398,7 +398,7 @@ class RewrittenText(NamedTuple):
     """Places that look like boxes and could not be read: **they still are in the old frame**."""
 
 
-def rewrite_text(  # noqa: PLR0913, PLR0917 - the last four belong together, and a caller names them
+def rewrite_text(
     text: str,
     source: Frame | str,
     target: Frame | str,
@@ -509,7 +509,7 @@ class Rewritten:
         return iter((self.messages, self.numbers))
 
 
-def rewrite_boxes(  # noqa: PLR0913, PLR0917 - as rewrite_text
+def rewrite_boxes(
     messages: Iterable[Mapping[str, Any]],
     source: Frame | str,
     target: Frame | str,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +11,7 @@ from filelock import FileLock, Timeout
 from irtd_datasets.build.folder import BuiltPart, DatasetFolder
 from irtd_datasets.build.from_stream import write_streamed
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
-from irtd_datasets.build.plan import PartPlan, plan_part
+from irtd_datasets.build.plan import PartPlan, ShardJob, plan_part
 from irtd_datasets.build.progress import Progress
 from irtd_datasets.build.shards import ShardResult, write_shard
 from irtd_datasets.build.workers import Workers
@@ -22,6 +20,9 @@ from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundE
 from irtd_datasets.examples.reading import DefectPolicy
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
     from irtd_datasets.examples.release import Release, ReleaseOptions
     from irtd_datasets.spec import Member
 
@@ -114,11 +115,13 @@ def _build(
     folder.check_space(needed)
     progress.total(needed)
     progress.stage("writing")
-    calls = []
+    calls: list[tuple[tuple[str, str], ShardJob, str]] = []
     for plan in looked_up:
-        for job in plan.jobs:
-            if (plan.member.key, job.index) not in results:
-                calls.append((plan.member.key, job, str(folder.staged(plan.member, job.index))))
+        calls += [
+            (plan.member.key, job, str(folder.staged(plan.member, job.index)))
+            for job in plan.jobs
+            if (plan.member.key, job.index) not in results
+        ]
     for (key, job, _), result in pool.run(write_shard, calls, lambda call: call[1:]):
         results[key, job.index] = result
         progress.advance(sum(unit.located.size for unit in job.units))
@@ -139,7 +142,9 @@ def _build(
         built += parts
         written += fresh
         reused += old
-    return _publish(release, built, plans, absent, folder, written, reused)
+    ledger = _publish(release, built, plans, absent, folder)
+    rows = {"/".join(part.key): part.rows for part in built}
+    return BuildReport(folder.path, ledger, written, reused, rows)
 
 
 def _plan(
@@ -193,9 +198,8 @@ def _publish(
     plans: Sequence[PartPlan],
     absent: Sequence[LedgerLine],
     folder: DatasetFolder,
-    written: int,
-    reused: int,
-) -> BuildReport:
+) -> Ledger:
+    """Put everything into place; returns the ledger of this build."""
     by_key = {part.key: part for part in built}
     lines = [
         LedgerLine(
@@ -220,5 +224,4 @@ def _publish(
         Ledger(release.spec.name, (*lines, *absent)), release.spec
     )
     folder.publish(built, fresh)
-    rows = {"/".join(part.key): part.rows for part in built}
-    return BuildReport(folder.path, fresh, written, reused, rows)
+    return fresh

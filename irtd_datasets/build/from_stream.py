@@ -8,7 +8,6 @@ own pictures only. Memory holds at most one unfinished row group for each part t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from irtd_datasets.build.folder import BuiltPart, DatasetFolder
@@ -21,6 +20,8 @@ from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from irtd_datasets.build.progress import Progress
     from irtd_datasets.build.write import ShardWriter
     from irtd_datasets.examples.draft import Draft
@@ -75,7 +76,7 @@ def write_streamed(
     return [*done, *finished], written, reused
 
 
-class _Filling(contextlib.AbstractContextManager["_Filling"]):
+class _Filling:
     """A part whose shards are being written as its pictures come."""
 
     def __init__(self, release: Release, plan: PartPlan, folder: DatasetFolder) -> None:
@@ -104,7 +105,7 @@ class _Filling(contextlib.AbstractContextManager["_Filling"]):
         self._writer: ShardWriter | None = None
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> _Filling:
+    def __enter__(self) -> _Filling:  # noqa: PYI034 - Self is not in typing before Python 3.11
         self._spool = RecordSpool(self._stack.enter_context(self._plan.spool.open("rb")))
         return self
 

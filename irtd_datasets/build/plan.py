@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL
@@ -22,13 +20,16 @@ from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
 from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.examples.tally import Tally
-from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from irtd_datasets.examples.release import AnnotationFile, Release, ReleaseOptions
     from irtd_datasets.examples.spool import Place
+    from irtd_datasets.releases.resolve import Located
     from irtd_datasets.spec import Member
 
 __all__ = ["SHARD_BYTES", "PartPlan", "ShardJob", "Unit", "code_identity", "plan_part", "shard_name"]
@@ -222,7 +223,8 @@ def _identities(units: Sequence[Unit], records: Any) -> Iterator[str]:  # noqa: 
         for offset, length in unit.records:
             records.seek(offset)
             digest.update(records.read(length))
-        yield f"{unit.image}|{located.member}|{located.size}|{located.stamp}|{located.note}|{located.transform}|{digest.hexdigest()}"
+        facts = (unit.image, located.member, located.size, located.stamp, located.note, located.transform)
+        yield "|".join((*map(str, facts), digest.hexdigest()))
 
 
 def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:

@@ -7,8 +7,6 @@ takes little memory.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +22,10 @@ from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema, hub_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from irtd_datasets.build.plan import ShardJob
-    from irtd_datasets.examples.draft import Draft
-    from irtd_datasets.examples.release import AnnotationFile, Release
+    from irtd_datasets.examples.release import Release
 
 __all__ = ["ShardResult", "encode_group", "open_shard", "read_result", "write_groups", "write_shard"]
 
@@ -70,7 +69,7 @@ class ShardResult:
         """Write beside the shard, by rename."""
         temporary = path.with_name(f"{path.name}.tmp")
         temporary.write_text(json.dumps(self.as_dict()), encoding="utf-8")
-        os.replace(temporary, path)
+        temporary.replace(path)
 
 
 def read_result(path: Path) -> ShardResult | None:

@@ -7,9 +7,9 @@ What a shard is, and why:
 - Pictures are never compressed (JPEG and PNG do not get smaller) and carry no statistics, which would repeat
   whole pictures in the footer.
 - A picture is stored once per row group. A shard whose pictures do not repeat is written in plain pages,
-  which are read twice as fast; the first row group that makes a dictionary worth its bytes turns the whole shard
-  to dictionaries. A Parquet writer fixes the encoding of a column for the whole file, so what was written
-  plainly before is then read back and encoded again, once.
+  which are read twice as fast; the first row group that makes a dictionary worth its bytes turns the whole
+  shard to dictionaries. A Parquet writer fixes the encoding of a column for the whole file, so what was
+  written plainly before is then read back and encoded again, once.
 - Every reader sees plain ``binary``: the Arrow schema in the footer is that of the rows, not of the encoding.
 - The same rows give the same bytes.
 - The file appears under its name when it is complete, by one rename. Until then it has a hidden name, which
@@ -89,7 +89,8 @@ class ShardSummary:
         row_groups: Number of row groups.
         size: Bytes of the file.
         sha256: Hexadecimal SHA-256 of the file.
-        num_bytes: Bytes of the rows in memory, as `datasets` counts them in ``dataset_info``.
+        num_bytes: Bytes of the rows in memory, as `datasets` counts them in ``dataset_info``, up to a bit per
+            value: readers keep validity bits also for columns without a missing value.
         largest_row_group: Bytes in memory of the largest row group.
     """
 
@@ -101,7 +102,7 @@ class ShardSummary:
     largest_row_group: int
 
 
-def write_shard(  # noqa: PLR0913  three are required, the others have defaults
+def write_shard(
     path: str | os.PathLike[str],
     schema: pa.Schema,
     row_groups: Iterable[RowGroup],
@@ -405,7 +406,7 @@ class _Layout:
         )
 
     def options(self, *, dictionary: bool) -> dict[str, Any]:
-        """Arguments of `pyarrow.parquet.ParquetWriter`; all are known to pyarrow 16."""
+        """Arguments of `pyarrow.parquet.ParquetWriter`; all are known to pyarrow 17."""
         pictures = [f"{name}.bytes" for name in self.images]
         return {
             "compression": {leaf: "none" if leaf in pictures else "zstd" for leaf in self.leaves},
@@ -632,9 +633,8 @@ def _decoded_bytes(columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -
         paths = [names[index] if index >= 0 else None for index in column.rows.tolist()]
         total += column.decoded_bytes + sum(len(path.encode()) for path in paths if path is not None)
         total += 2 * 4 * len(column)
-        # struct and bytes lack a value in the same rows, the path perhaps in more
         bitmap = (len(column) + 7) // 8
-        total += 2 * bitmap * bool((column.rows < 0).any()) + bitmap * (None in paths)
+        total += bitmap * bool((column.rows < 0).any()) + bitmap * (None in paths)
     return total
 
 

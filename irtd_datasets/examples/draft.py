@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, find_outside, rounding_bound
-from irtd_datasets.images.files import turn_points
+from irtd_datasets.images.files import turn_boxes, turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _objects(draft: Draft, image: PreparedImage, issues: list[str]) -> dict[str,
     return objects
 
 
-def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> npt.NDArray[np.float64]:
     """Numbers of the text as pixels of the upright image; what does not fit is added to ``issues``."""
     upright = (image.width, image.height)
     stored = (image.released.stored_width, image.released.stored_height)
@@ -158,15 +159,12 @@ def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarr
     return convert(numbers, places.frame, Frame.PIXEL, *upright)
 
 
-def _turned(
-    pixels: np.ndarray[Any, np.dtype[np.float64]], kind: str, stored: ImageInfo
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    corners = turn_points(
-        pixels.reshape(len(pixels), -1, 2), stored.orientation, stored.stored_width, stored.stored_height
-    )
-    if kind == "box":  # a turn moves the smaller corner to another place
-        return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    return corners.reshape(pixels.shape)
+def _turned(pixels: npt.NDArray[np.float64], kind: str, stored: ImageInfo) -> npt.NDArray[np.float64]:
+    how = (stored.orientation, stored.stored_width, stored.stored_height)
+    if kind == "box":
+        return turn_boxes(pixels, *how)
+    turned = turn_points(pixels.reshape(len(pixels), -1, 2), *how)
+    return turned.reshape(pixels.shape)
 
 
 def _append(items: list[str], item: str) -> None:

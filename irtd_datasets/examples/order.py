@@ -6,8 +6,11 @@ sample, the rows of one picture stand together, and leaving some pictures out do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["ORDER_SEED", "by_image", "image_key"]
 
@@ -20,7 +23,7 @@ def image_key(image: str, seed: int = ORDER_SEED) -> bytes:
 
     Example:
         >>> image_key("63-FLIR_ADAS/training/PreviewData/FLIR_00001.jpeg").hex()
-        'b42b0a2b1e4a8ef9'
+        '8ae6ee5b59883af1'
     """
     return blake2b(
         image.encode("utf-8", "surrogatepass"), digest_size=8, key=seed.to_bytes(8, "big")

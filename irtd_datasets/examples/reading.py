@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import AnnotationError, DefectError, UnknownNameError, UnsafePathError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import os
+    from collections.abc import Iterator, Mapping
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
-ROUNDS = ("keep", "split")
+__all__ = ["ROUNDS", "AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
 
-__all__ = ["AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
+ROUNDS = ("keep", "split")
+"""What can be done with records of many rounds: a row each, or a row for each round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,9 @@ class AnnotationFile:
 class PictureStream(Protocol):
     """Pictures that can only be read one after another, such as those of a cut compressed archive."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """What a user knows it as."""
 
     def identity(self) -> tuple[Any, ...]:
         """Names, sizes and times of the files read."""
@@ -77,6 +80,9 @@ class Release(Protocol):
     spec: DatasetSpec
     options: ReleaseOptions
     root: Path
+
+    def __init__(self, options: ReleaseOptions) -> None:
+        """Open it; nothing is listed or read yet."""
 
     def files(self, member: Member) -> list[AnnotationFile]:
         """The annotation files of a part, in order; none when it is not there."""
@@ -120,9 +126,14 @@ def absolute_options(
         raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     return ReleaseOptions(
-        root=os.path.abspath(os.path.expanduser(root)),
-        images={name: os.path.abspath(os.path.expanduser(path)) for name, path in (images or {}).items()},
+        root=_absolute(root),
+        images={name: _absolute(path) for name, path in (images or {}).items()},
         on_defect=actions,
         rounds=rounds,
-        scratch=os.path.abspath(scratch) if scratch else "",
+        scratch=_absolute(scratch) if scratch else "",
     )
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    # Links are kept: a folder is known to its user by the name given, and that name goes into messages.
+    return str(Path.cwd() / Path(path).expanduser())

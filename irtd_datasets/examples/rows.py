@@ -7,24 +7,25 @@ that they give the same rows in the same order.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import ImageError
 from irtd_datasets.examples.draft import Draft, finish
 from irtd_datasets.examples.order import by_image
-from irtd_datasets.examples.reading import DefectPolicy, apply_policy, parse, scan_file
+from irtd_datasets.examples.reading import DefectPolicy, apply_policy, scan_file
 from irtd_datasets.examples.spool import RecordSpool
-from irtd_datasets.examples.tally import Tally
 from irtd_datasets.images.files import prepare_image
 from irtd_datasets.schema import FIELDS, arrow_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     import pyarrow as pa
 
     from irtd_datasets.examples.release import AnnotationFile, PictureStream, Release
     from irtd_datasets.examples.spool import Place
+    from irtd_datasets.examples.tally import Tally
     from irtd_datasets.releases.resolve import ImageResolver, Located
     from irtd_datasets.spec import Member
 
@@ -44,7 +45,7 @@ __all__ = [
 GROUP_ROWS = 100
 """Most rows in a row group: the Hub's viewer shows pages of 100."""
 GROUP_BYTES = 32 * 1024 * 1024
-"""Most image bytes in a row group once repeated pictures are written out."""
+"""Most bytes in a row group once repeated pictures are written out."""
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ def picture_rows(
             tally.rounds_kept += draft.rounds
             tally.flagged.update(row["issues"])
             rows.append(row)
-    return rows, picture.data
+    return rows, bytes(picture.data)  # the same object unless the picture came as a view
 
 
 class GroupCutter:
@@ -138,9 +139,8 @@ class GroupCutter:
         position = -1
         for row in rows:
             group = self._group
-            if group.rows and (
-                len(group.rows) >= GROUP_ROWS or group.decoded_bytes + len(data) > GROUP_BYTES
-            ):
+            size = len(data) + _text_bytes(row)
+            if group.rows and (len(group.rows) >= GROUP_ROWS or group.decoded_bytes + size > GROUP_BYTES):
                 yield group
                 group, position = RowGroup(), -1
                 self._group = group
@@ -150,7 +150,7 @@ class GroupCutter:
                 group.names.append(row["image"]["path"])
             group.rows.append(row)
             group.picture_of.append(position)
-            group.decoded_bytes += len(data)
+            group.decoded_bytes += size
 
     def rest(self) -> Iterator[RowGroup]:
         """Yield the last row group, if there is one."""
@@ -165,6 +165,11 @@ def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[R
     for rows, data in pictures:
         yield from cutter.add(rows, data)
     yield from cutter.rest()
+
+
+def _text_bytes(row: dict[str, Any]) -> int:
+    """At least the bytes of a row without its picture: question, answer and objects repeat parts of the messages."""
+    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"])
 
 
 def release_groups(

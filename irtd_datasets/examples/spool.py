@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from irtd_datasets.examples.reading import Scanned, parse, with_suffix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally

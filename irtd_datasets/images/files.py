@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import threading
 import warnings
@@ -197,10 +198,10 @@ def inspect_image(
         answer = _Doubt("")
     if isinstance(answer, ImageInfo):
         _refuse_large(answer.width, answer.height, name, max_pixels)
-        if verify == "header":
-            return answer
-        answer = _Doubt("", decode=True, notes=answer.notes)
-    elif verify == "decode":
+        if verify == "decode":
+            _ask_pillow(view, name, _Doubt("", decode=True), max_pixels)
+        return answer
+    if verify == "decode":
         answer = replace(answer, decode=True)
     return _ask_pillow(view, name, answer, max_pixels)
 
@@ -268,6 +269,9 @@ _U32 = struct.Struct(">I").unpack_from
 # Frames but JPG (C8), DHT, DRI, DQT, SOS, application segments, COM; libjpeg or Pillow has its own mind about
 # the rest.
 _JPEG_SEGMENTS = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xC8, 0xCC})
+_XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
+# Pillow's own rule, applied here for all versions of Pillow: up to 11.0 it did not look into a JPEG's XMP.
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 # Bit depth and colour type to Pillow mode, bit depth as reported, channels of the mode. 16-bit grey with
 # alpha is left to Pillow, whose mode for it depends on the version.
@@ -349,7 +353,7 @@ def _walk_jpeg_header(view: bytes | memoryview) -> _JpegHeader | _Doubt:  # noqa
     # twentieth of the total.
     frame: tuple[int, int, int] | None = None
     orientation: int | None = None  # None without EXIF, 0 where EXIF does not say
-    xmp_orientation = False
+    xmp_orientation = 0
     ask = ""
     position = 2
     while True:
@@ -389,8 +393,9 @@ def _walk_jpeg_header(view: bytes | memoryview) -> _JpegHeader | _Doubt:  # noqa
                 orientation = _exif_orientation(view[start + 6 : position])
                 if orientation < 0:
                     ask = "an unusual EXIF segment"
-            elif opening == b"http:/" and b"tiff:Orientation" in bytes(view[start:position]):
-                xmp_orientation = True
+            elif opening == b"http:/" and view[start : start + len(_XMP_START)] == _XMP_START:
+                said = _XMP_ORIENTATION.search(view[start:position])
+                xmp_orientation = int(said[1]) if said else 0
         elif marker == 0xE2:
             opening = view[start : start + 4]
             if opening == b"MPF\0" or (opening == b"ICC_" and length < 16):
@@ -402,8 +407,8 @@ def _walk_jpeg_header(view: bytes | memoryview) -> _JpegHeader | _Doubt:  # noqa
         return _suspicion("it ends within its header", cut=True)
     if frame is None or not frame[0] or not frame[1]:
         return _suspicion("no frame size before its first scan")
-    if not orientation and xmp_orientation:  # EXIF goes first; XMP is asked where EXIF says nothing
-        ask = "an orientation in XMP"
+    if not orientation:  # XMP is asked where EXIF says nothing
+        orientation = xmp_orientation if xmp_orientation <= 8 else 1
     return _JpegHeader(*frame, orientation or 1, position, ask)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from irtd_datasets.annotations.conversations import (
 from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
 from irtd_datasets.examples.draft import Draft, Message
 from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.irtd.corrections import ISSUE, target_centre
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks import PARSERS, captioning
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
@@ -30,6 +30,8 @@ from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mou
 from irtd_datasets.releases.streams import stream_tar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.spec import Member, SubsetSpec
 
@@ -205,6 +207,10 @@ class IrtdRelease:
             raise RecordError(
                 error.problem, code=error.code, where=f"{file.where} record {index} (id {conversation.id})"
             ) from None
+        corrections = reading.corrections
+        if ISSUE in reading.issues:
+            centre = target_centre(image, reading.places[0].numbers[0])
+            corrections += (centre,) if centre else ()
         return Draft(
             id=f"irtd/{subset}/{task}/{conversation.id if conversation.id is not None else index}",
             image=image,
@@ -217,7 +223,7 @@ class IrtdRelease:
             answer=reading.answer,
             places=reading.places,
             issues=reading.issues,
-            corrections=reading.corrections,
+            corrections=corrections,
             quirks=reading.quirks,
         )
 

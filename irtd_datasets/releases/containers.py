@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from irtd_datasets.errors import ArchiveError, ReleaseError, ReleaseNotFoundError, UnsafePathError
+from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, UnsafePathError
 from irtd_datasets.releases.entries import (
     MEMBER_LIMIT,
     STREAM_LIMIT,
@@ -54,8 +54,8 @@ class FolderContainer:
 
     Raises:
         ReleaseNotFoundError: There is no such folder; from ``read`` and ``open``: no such file.
-        ArchiveError: The path is no folder; from ``read`` and ``open``: the file is larger than the limit.
-        ReleaseError: From any method: the folder or a file cannot be read.
+        ArchiveError: The path is no folder; from ``read`` and ``open``: the file is larger than the limit;
+            from any method: the folder or a file cannot be read.
         UnsafePathError: From any method: a name is unsafe or a link leads out.
 
     Example:
@@ -239,8 +239,8 @@ class FolderContainer:
             raise too_large(name, self.label, size, limit)
         return fd, size
 
-    def _failed(self, name: str, error: OSError) -> ReleaseError:
-        return ReleaseError(
+    def _failed(self, name: str, error: OSError) -> ArchiveError:
+        return ArchiveError(
             f"{name!r} cannot be read: {error.strerror or error}",
             where=self.label,
             remedy="Check the permissions and the disk.",

@@ -235,6 +235,8 @@ class JoinedParts(io.RawIOBase):
 
     def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
         super().__init__()
+        self._file: io.FileIO | None = None  # first of all: close() needs it, also where the next lines raise
+        self._open = -1
         self.paths: Sequence[Path] = tuple(Path(path) for path in paths)
         if not self.paths:
             raise ArchiveError("no pieces given", remedy="Pass at least one path.")
@@ -242,8 +244,6 @@ class JoinedParts(io.RawIOBase):
         self._starts = [0, *accumulate(self.sizes)]
         self.size = self._starts[-1]
         self._position = 0
-        self._open = -1
-        self._file: io.FileIO | None = None
 
     def readable(self) -> bool:
         """Return True."""

@@ -14,13 +14,17 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.spec import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 
@@ -304,7 +308,7 @@ def mounts_from_options(
     mounts = []
     for name, path in images.items():
         prefix = _prefix(name, known_dirs)
-        if not os.path.exists(path):
+        if not Path(path).exists():
             raise ReleaseNotFoundError(
                 "there is nothing at this path", where=f"images of {name!r}: {path}", remedy="Check the path."
             )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from irtd_datasets.errors import ArchiveError, BuildError, UnsafePathError
+from irtd_datasets.errors import ArchiveError, BuildError, ReleaseError, UnsafePathError
 from irtd_datasets.releases.entries import MEMBER_LIMIT, STREAM_LIMIT, too_large
 from irtd_datasets.releases.parts import JoinedParts, find_parts
 from irtd_datasets.releases.paths import inside, safe_name
@@ -86,9 +86,9 @@ def stream_tar(
 ) -> TarStream:
     """Read the files of a tar one after the other, from one file or from pieces.
 
-    A file is delivered whole or not at all. gzip keeps its checksum at its very end, so that damage which
-    still inflates is reported there, after the members have been delivered: results are good once the
-    iteration has ended.
+    A file is delivered whole or not at all, and only after the header behind it was found in its place. gzip
+    keeps its checksum at its very end, so that damage which still inflates is reported there, after the
+    members have been delivered: results are good once the iteration has ended.
 
     Args:
         parts: The archive, or its pieces in order, see :func:`find_parts`.
@@ -158,38 +158,62 @@ def extract_tar(
         ['[]']
     """
     written: list[Path] = []
+    held: tuple[Path, Path] | None = None  # complete, but not confirmed by what follows; see `_members`
     with _Reader(parts, wanted) as reader:
-        for name, header in reader.files(member_limit):
-            try:
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                target = inside(folder, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _write(reader, header, target)
-            except OSError as error:
-                if isinstance(error, (ArchiveError, BuildError)):
-                    raise
-                raise BuildError(
-                    f"cannot be written: {error.strerror or error}",
-                    where=str(Path(folder) / name),
-                    remedy="Check the permissions and the free space, or choose another folder.",
-                ) from error
-            written.append(target)
-            reader.members_read += 1
+        try:
+            for found in reader.files(member_limit):
+                if held is not None:
+                    _finish(held, reader, written)
+                    held = None
+                if found is not None:
+                    target = _target(folder, found[0])
+                    held = target.with_name(f".{target.name}.{os.getpid()}.unfinished"), target
+                    _write(reader, found[1], held[0])
+            if held is not None:
+                _finish(held, reader, written)
+                held = None
+        finally:
+            if held is not None:
+                held[0].unlink(missing_ok=True)
     return tuple(written)
 
 
-def _write(reader: _Reader, header: TarHeader, target: Path) -> None:
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+def _target(folder: str | os.PathLike[str], name: str) -> Path:
+    with _writing(Path(folder) / name):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        target = inside(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _write(reader: _Reader, header: TarHeader, path: Path) -> None:
+    with _writing(path), path.open("wb") as file:
+        missing = header.size
+        while missing:
+            data = reader.read(header, min(missing, _CHUNK), header.size - missing)
+            file.write(data)
+            missing -= len(data)
+
+
+def _finish(held: tuple[Path, Path], reader: _Reader, written: list[Path]) -> None:
+    with _writing(held[1]):
+        held[0].replace(held[1])
+    written.append(held[1])
+    reader.members_read += 1
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with unfinished.open("wb") as file:
-            missing = header.size
-            while missing:
-                data = reader.read(header, min(missing, _CHUNK), header.size - missing)
-                file.write(data)
-                missing -= len(data)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        yield
+    except ReleaseError:
+        raise
+    except OSError as error:
+        raise BuildError(
+            f"cannot be written: {error.strerror or error}",
+            where=str(path),
+            remedy="Check the permissions and the free space, or choose another folder.",
+        ) from error
 
 
 class TarStream(Iterator[TarMember]):
@@ -252,11 +276,21 @@ class TarStream(Iterator[TarMember]):
 
 def _members(reader: _Reader, limit: int) -> Generator[TarMember, None, None]:
     # Not a method of TarStream: a stream that is dropped must not keep itself, and its thread, alive.
+    # A member is held back until the walk has come to a header or the end behind it: where pieces are in the
+    # wrong order, that is what shows that the bytes before were not its own.
+    held: TarMember | None = None
     with reader:
-        for name, header in reader.files(limit):
-            data = reader.read(header, header.size, 0)
+        for found in reader.files(limit):
+            if held is not None:
+                reader.members_read += 1
+                yield held
+                held = None
+            if found is not None:
+                name, header = found
+                held = TarMember(name, header.size, reader.read(header, header.size, 0))
+        if held is not None:
             reader.members_read += 1
-            yield TarMember(name, header.size, data)
+            yield held
 
 
 class _DamageError(Exception):
@@ -307,25 +341,28 @@ class _Reader:
         if not self.joined.closed:
             self.joined.close()
 
-    def files(self, limit: int) -> Iterator[tuple[str, TarHeader]]:
-        """Yield the wanted files; the content of each must be read with :meth:`read` before the next."""
+    def files(self, limit: int) -> Iterator[tuple[str, TarHeader] | None]:
+        """Yield each wanted file, to be read with :meth:`read` before the next, and None for the others."""
         source = self._source = _InflatedSource(self.joined) if self._gzip else _PlainSource(self.joined)
         with self._explaining():
             for header in walk(source):
-                if header.kind == "folder":
-                    continue
-                if header.kind != "file":
-                    self.skipped_counts[header.kind] += 1
-                    if len(self.skipped) < _SKIPPED_NAMES:
-                        self.skipped.append(SkippedMember(header.name, header.kind))
-                    continue
-                name = safe_name(header.name)
-                if self._wanted is not None and not self._wanted(name):
-                    continue
-                if header.size > limit:
-                    raise too_large(name, self._label, header.size, limit)
-                yield name, header
+                yield self._wanted_file(header, limit)
             _drain(source)
+
+    def _wanted_file(self, header: TarHeader, limit: int) -> tuple[str, TarHeader] | None:
+        if header.kind == "folder":
+            return None
+        if header.kind != "file":
+            self.skipped_counts[header.kind] += 1
+            if len(self.skipped) < _SKIPPED_NAMES:
+                self.skipped.append(SkippedMember(header.name, header.kind))
+            return None
+        name = safe_name(header.name)
+        if self._wanted is not None and not self._wanted(name):
+            return None
+        if header.size > limit:
+            raise too_large(name, self._label, header.size, limit)
+        return name, header
 
     def read(self, header: TarHeader, size: int, done: int) -> bytes:
         """Return the next ``size`` bytes of a file of which ``done`` were read."""

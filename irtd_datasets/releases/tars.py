@@ -206,7 +206,7 @@ def _read_directory(file: RandomFile, label: str) -> _Directory:
         return _index(file, status)
     except TarDamageError as damage:
         raise ArchiveError(
-            f"{damage.problem} (byte {damage.offset:,} of {status.st_size:,})",
+            f"{damage.problem} (byte {min(damage.offset, status.st_size):,} of {status.st_size:,})",
             where=label,
             remedy="Download it again and compare the size with the host's.",
         ) from None

@@ -460,7 +460,7 @@ def _declare_huge(content: bytes) -> tuple[bytes, str]:
     """Write 65,000 x 65,000 into the header of a JPEG or PNG."""
     if content.startswith(b"\x89PNG"):
         header = b"IHDR" + struct.pack(">II", 65000, 65000) + content[24:29]
-        from zlib import crc32  # noqa: PLC0415 - for this one field
+        from zlib import crc32
 
         return content[:12] + header + struct.pack(">I", crc32(header)) + content[
             33:

@@ -124,7 +124,7 @@ class Plan:
     defects: list[PlantedDefect] = field(default_factory=list)
     near_duplicates: dict[str, str] = field(default_factory=dict)
 
-    def add(  # noqa: PLR0913, PLR0917 - the columns of a record
+    def add(  # noqa: PLR0917 - the columns of a record
         self,
         file: str,
         image: str,
@@ -164,7 +164,7 @@ def task_counts(rows: int) -> dict[str, int]:
     return counts
 
 
-def plan_tasks(  # noqa: PLR0913 - the parts of the release are planned with the same sources
+def plan_tasks(
     plan: Plan, random: Random, names: Names, rows: int, folder: str, *, scene_rows: int = 0
 ) -> None:
     """Plan the eight task files (and a Scene file) below ``folder``.
@@ -348,7 +348,7 @@ def _amount(random: Random) -> int:
     return random.choices(range(1, len(_POINT_COUNTS) + 1), _POINT_COUNTS)[0]
 
 
-def _add_security(  # noqa: PLR0913, PLR0917 - as the other three tasks on a frame
+def _add_security(
     plan: Plan, random: Random, file: str, image: str, present: Sequence[str], unlabelled: Sequence[str]
 ) -> None:
     """One to three options are in the annotation, the others are not, whatever the picture shows."""
@@ -369,7 +369,7 @@ def _add_security(  # noqa: PLR0913, PLR0917 - as the other three tasks on a fra
     )
 
 
-def _add_grounding(  # noqa: PLR0913, PLR0917
+def _add_grounding(
     plan: Plan, random: Random, file: str, image: str, family: str, by_label: dict[str, list[SampleObject]]
 ) -> None:
     if family == "wide-box":
@@ -412,12 +412,11 @@ def _add_beside(
     target, reference = (left, right) if side == "left" else (right, left)
     place = f"located to the {side} of the {reference.label}."
     question = f"<image>\nDetect the bounding box of the {target.label} {place}"
-    suffix = "-same-class" if family.endswith("same-class") else ""
-    defects = [f"label-reference-object{suffix}"] if side == "left" else []
+    defects = ["label-reference-object"] if side == "left" else []
     plan.add(file, image, question, text.grounding_answer(right.box), [target, reference], family, defects)
 
 
-def _add_relationship(  # noqa: PLR0913, PLR0917
+def _add_relationship(
     plan: Plan, random: Random, file: str, image: str, kind: str, by_label: dict[str, list[SampleObject]]
 ) -> None:
     """Judge one pair of objects of two classes, and leave the rest out of account as the authors do."""

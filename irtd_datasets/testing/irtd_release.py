@@ -51,8 +51,7 @@ IRTD_DEFECTS = {
     "image-in-list": "image is a list of one path",
     "pixels-beside-per-mille": "boxes are in pixels, Location points on the same pictures in thousandths",
     "box-outside-image": "x_max is 641 in a picture 640 wide",
-    "label-reference-object": "asked for an object left of one of another class, the box is of that other",
-    "label-reference-object-same-class": "asked for the left one of a class, the box is of the right one",
+    "label-reference-object": "asked for the object to the left of another one, the box is of that other",
     "text-double-the": "Relationship questions say 'the the'",
     "text-ordinal": "'22th'",
     "text-leading-space": "Location questions begin with a space",
@@ -307,7 +306,7 @@ def _mosaics(plan: Plan, names: Iterable[str], seed: int) -> Iterator[tuple[str,
         yield name, _encoded(plan.scenes[name], seed, _Place(name))
 
 
-def _write_caption_pictures(  # noqa: PLR0913, PLR0917 - what the archive depends on
+def _write_caption_pictures(
     plan: Plan, names: list[str], folder: Path, seed: int, form: Form, parts: int
 ) -> tuple[tuple[Path, ...], dict[str, str]]:
     if form == "folder":
@@ -332,7 +331,7 @@ def encode_picture(picture: Image.Image, *, png: bool = False) -> bytes:
     """Return a picture as JPEG (or PNG) bytes that carry a remark that they are synthetic."""
     target = io.BytesIO()
     if png:
-        from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415 - not needed for most samples
+        from PIL.PngImagePlugin import PngInfo
 
         remark = PngInfo()
         remark.add_text("Comment", _COMMENT.decode())

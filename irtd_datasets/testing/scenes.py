@@ -86,7 +86,7 @@ _ASPECT = {  # width / height
 _HEIGHT = {"car": (14, 150), "person": (20, 190), "bike": (14, 100), "sign": (24, 120), "dog": (10, 60)}
 
 
-def street_scene(  # noqa: PLR0913 - a plan has this many independent properties
+def street_scene(
     random: Random,
     labels: Sequence[str],
     key: str,
@@ -127,7 +127,7 @@ def street_scene(  # noqa: PLR0913 - a plan has this many independent properties
             depth = min(depth, max(0.0, (tall * 512 / height - low) / (high - low)))
         box_width, box_height = max(5, round(wide)), max(9, round(tall))
         x_min = round(random.uniform(left + 2, max(left + 2, right - 2 - box_width)))
-        y_max = round(horizon + 14 * height / 512 + depth * (height - horizon) * 0.85 + random.uniform(0, 10))
+        y_max = round(horizon + 14 * height / 512 + depth * (height - horizon) * 0.66 + random.uniform(0, 10))
         if box_height < height / 6 and random.random() < 0.02:  # on a hillside or a bridge, in the top third
             y_max = box_height + round(random.uniform(0.12, 0.2) * height)
         y_max = min(height - 2, max(y_max, box_height + 62 * height // 512))
@@ -190,7 +190,7 @@ def view_scene(key: str, *, width: int = 640, height: int = 480) -> Scene:
     return Scene("view", width, height, (), key)
 
 
-def _in_cells(  # noqa: PLR0913, PLR0917
+def _in_cells(
     random: Random, label: str, count: int, width: int, height: int, limits: tuple[int, int], *, square: bool
 ) -> tuple[SampleObject, ...]:
     """Place objects in the cells of a grid with room for all, jittered inside their cells."""
@@ -263,7 +263,7 @@ class _Pencil:
         self._pens[0].line(scaled, fill=level, width=width, joint="curve")
         self._pens[1].line(scaled, fill=255, width=width, joint="curve")
 
-    def ring(  # noqa: PLR0913, PLR0917 - level, thickness and a box
+    def ring(
         self, level: int, thickness: float, x_min: float, y_min: float, x_max: float, y_max: float
     ) -> None:
         box = (x_min * _SIDE, y_min * _SIDE, x_max * _SIDE, y_max * _SIDE)

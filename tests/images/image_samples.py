@@ -54,6 +54,12 @@ def exif(orientation=None, *, endian="<", padding=0, thumbnail=b""):
     return block + (second + thumbnail if thumbnail else b"") + bytes(padding)
 
 
+def exif_directory(entries, endian="<"):
+    """An EXIF block with these 12-byte entries."""
+    start = (b"II*\0" if endian == "<" else b"MM\0*") + struct.pack(endian + "IH", 8, len(entries))
+    return start + b"".join(entries) + bytes(4)
+
+
 def segment(marker, body):
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
@@ -142,6 +148,16 @@ def pillow_decodes(data):
         except Exception:  # noqa: BLE001 - plugins raise anything
             return False
     return True
+
+
+XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def pillow_reads_xmp():
+    """Whether this Pillow looks for an orientation in a JPEG's XMP; old ones do not."""
+    data = after_start(encode(picture(), "JPEG"), segment(0xE1, XMP))
+    with Image.open(io.BytesIO(data)) as image:
+        return 0x0112 in image.getexif()
 
 
 def upright(data):

@@ -18,6 +18,7 @@ from image_samples import (
     chunk,
     encode,
     exif,
+    exif_directory,
     mpo,
     oriented_jpeg,
     picture,
@@ -208,6 +209,11 @@ def with_frame(marker=0xC0, precision=8, size=(16, 16)):
     )
 
 
+# Pillow reads the resolution on opening, and an empty text where two numbers should be stops it.
+NO_RESOLUTION = struct.pack("<HHII", 0x011A, 2, 1, 0)
+UNIT = struct.pack("<HHIHH", 0x0128, 3, 1, 2, 0)
+
+
 def png_header(size, depth=8, colour=0):
     return PNG_START + chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
 
@@ -257,11 +263,15 @@ def test_limit_is_inclusive_and_can_be_lowered():
         (png_header(SMALL) + chunk(b"IEND", b""), "no pixels"),
         (png_header(SMALL, 8, 3) + chunk(b"PLTE", bytes(5)) + chunk(b"IEND", b""), "an unusual palette"),
         (PNG_START + samples()["png"][8:20] + b"\xff" + samples()["png"][21:], "checksum"),
-        (
-            after_start(encode(picture(), "JPEG", dpi=(72, 72)), segment(0xE1, b"Exif\0\0no TIFF header")),
-            "an unusual EXIF segment",
-        ),
         (after_start(JPEG, segment(0xE0, b"JFIF\0")), "application segments"),
+        (after_start(JPEG, segment(0xEE, b"Adobe\0")), "application segments"),
+        (after_start(JPEG, segment(0xED, b"Photoshop 3.0\x008BIM\0\0")), "application segments"),
+        (after_start(JPEG, segment(0xE2, b"ICC_PROFILE\0")), "unusual colour profile"),
+        (after_start(JPEG, segment(0xDB, bytes(60))), "quantization table"),
+        (
+            after_start(JPEG, segment(0xE1, b"Exif\0\0" + exif_directory([NO_RESOLUTION, UNIT]))),
+            "unusual EXIF",
+        ),
     ],
 )
 def test_unreadable_files_name_the_reason(data, words):
@@ -271,6 +281,21 @@ def test_unreadable_files_name_the_reason(data, words):
     assert caught.value.code == "image-unreadable"
     assert words in str(caught.value)
     assert not pillow_decodes(data)
+
+
+def test_end_marker_inside_the_header_is_no_end():
+    """A file cut within its scan header is truncated, also if its last two bytes look like an end marker."""
+    scan = JPEG.index(b"\xff\xda")
+    assert code_of(JPEG[: scan + 4] + b"\xff\xd9") == "image-truncated"
+
+
+def test_palette_that_is_missing_is_noted():
+    """A palette picture without palette, which Pillow shows all the same, is decoded first and says so."""
+    rows = samples()["png palette"]
+    start, end = rows.index(b"PLTE") - 4, rows.index(b"tRNS") - 4
+    data = rows[:start] + rows[end:]
+    assert pillow_decodes(data)
+    assert inspect_image(data, "x").notes == ("no pixels or no palette before its end chunk",)
 
 
 def test_errors_survive_a_process_boundary():

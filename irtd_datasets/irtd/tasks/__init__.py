@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from irtd_datasets.irtd.tasks import (
     captioning,
     choice,
@@ -12,7 +14,9 @@ from irtd_datasets.irtd.tasks import (
     relationship,
     security,
 )
-from irtd_datasets.irtd.tasks.reading import Parser
+
+if TYPE_CHECKING:
+    from irtd_datasets.irtd.tasks.reading import Parser
 
 __all__ = ["PARSERS"]
 

@@ -40,9 +40,12 @@ def read(question: str, answer: str) -> TaskReading:
     issues: list[str] = []
     corrections: list[Correction] = []
     relation = _LEFT_OF.fullmatch(asked[1])
-    if relation and relation[1] != relation[2]:
+    if relation:
+        # Every released "to the left of" has the box of the object on the right, the reference; "to the right of"
+        # has that of the object on the right as well, which is what it asks for.
         issues.append("label-reference-object")
-        corrections.append(Correction("label-reference-object", "objects.label", relation[2]))
+        if relation[1] != relation[2]:
+            corrections.append(Correction("label-reference-object", "objects.label", relation[2]))
     width, height = FRAME_SIZE
     clipped = [
         min(max(box[0], 0), width),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.conversations import RecordError
-from irtd_datasets.examples.draft import Correction, Places
+
+if TYPE_CHECKING:
+    from irtd_datasets.examples.draft import Correction, Places
 
 __all__ = ["Parser", "TaskReading", "options", "split_options", "unexpected"]
 
