@@ -52,6 +52,14 @@ OnDefect = Annotated[
         help="What to do with rows that have a wrong label, or with one issue code. Default: flag. Repeatable.",
     ),
 ]
+Rounds = Annotated[
+    str,
+    typer.Option(
+        "--rounds",
+        metavar="keep|split",
+        help="Records of many questions: keep each as one row, or split it into a row for each question.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -106,6 +114,7 @@ def build(
     ] = None,
     images: Images = None,
     on_defect: OnDefect = None,
+    rounds: Rounds = "keep",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -113,7 +122,7 @@ def build(
     """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
     from irtd_datasets.build.engine import build as run
 
-    options = _options(dataset, release, images, on_defect)
+    options = _options(dataset, release, images, on_defect, rounds)
     try:
         with report.progress(silent=quiet or as_json) as progress:
             result = run(dataset, configs, options, out or Path(dataset), workers=workers, progress=progress)
@@ -141,7 +150,11 @@ def demo(
 
 
 def _options(
-    dataset: str, release: Path | None, images: list[str] | None, on_defect: list[str] | None
+    dataset: str,
+    release: Path | None,
+    images: list[str] | None,
+    on_defect: list[str] | None,
+    rounds: str = "keep",
 ) -> ReleaseOptions:
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
     declared = spec(dataset)
@@ -151,7 +164,7 @@ def _options(
             remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
             "get it; `irtd demo` needs none.",
         )
-    return absolute_options(root, _pairs(images or [], "--images"), _actions(on_defect or []))
+    return absolute_options(root, _pairs(images or [], "--images"), _actions(on_defect or []), rounds=rounds)
 
 
 def _pairs(items: list[str], option: str) -> dict[str, str]:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
-__all__ = ["ROUNDS", "AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
+__all__ = [
+    "ROUNDS",
+    "AnnotationFile",
+    "PictureStream",
+    "Release",
+    "ReleaseOptions",
+    "absolute_options",
+    "check_rounds",
+]
 
 ROUNDS = ("keep", "split")
 """What can be done with records of many rounds: a row each, or a row for each round."""
@@ -122,8 +130,7 @@ def absolute_options(
     Raises:
         UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``.
     """
-    if rounds not in ROUNDS:
-        raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
+    check_rounds(rounds)
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     return ReleaseOptions(
         root=_absolute(root),
@@ -132,6 +139,16 @@ def absolute_options(
         rounds=rounds,
         scratch=_absolute(scratch) if scratch else "",
     )
+
+
+def check_rounds(rounds: str) -> None:
+    """Refuse a value of ``rounds`` that does not exist.
+
+    Raises:
+        UnknownNameError: It is neither ``keep`` nor ``split``.
+    """
+    if rounds not in ROUNDS:
+        raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
