@@ -146,6 +146,7 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
         for number, part in enumerate(rounds):
             yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
     tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+    tally.repairs.update(dict(file.repairs))
 
 
 def count_rounds(record: Record) -> int:

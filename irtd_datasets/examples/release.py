@@ -60,12 +60,14 @@ class AnnotationFile:
         where: What a user knows it as, for messages.
         size: Size in bytes.
         stamp: Changes when the file changes.
+        repairs: Codes of what had to be mended before it could be read, with counts.
     """
 
     member: Member
     where: str
     size: int
     stamp: int
+    repairs: tuple[tuple[str, int], ...] = ()
 
 
 class PictureStream(Protocol):
