@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.mmrs_1m.spec import Component
 
-__all__ = ["Reading", "Round", "place_task", "read_record", "read_rounds"]
+__all__ = ["Reading", "Round", "asked_task", "place_task", "read_record", "read_rounds"]
 
 _PROBLEMS = {
     "malformed-number": "box-malformed",
@@ -53,6 +53,9 @@ _ALL_OF_CLASS = re.compile(
     r"\bdetect (?:all|every|the)?\s*(.+?)\s+(?:shown|visible|present|in the)\b", re.IGNORECASE
 )
 _ANYTHING = frozenset({"object", "target", "instance", "thing"})
+_DETECT = re.compile(r"\bdetect\b.*\bbounding boxes\b", re.IGNORECASE | re.DOTALL)
+_CATEGORY = re.compile(r"\breference categories\b", re.IGNORECASE)
+_CAPTION = re.compile(r"\bone-sentence caption\b", re.IGNORECASE)
 _REGION = re.compile(r"\b(?:description|caption|phrase) (?:for|of) (?:this|the) region\b", re.IGNORECASE)
 _COORDINATE = re.compile(r"\bcoordinates?\b|\bdescribed (?:as|by)\b", re.IGNORECASE)
 _NOTHING = re.compile(r"\b(?:no|none|not any|0|zero)\b", re.IGNORECASE)
@@ -103,6 +106,22 @@ def place_task(question: str, answer: str) -> str:
     if _REGION.search(question):
         return "region_captioning"
     return "grounding" if _COORDINATE.search(question) else ""
+
+
+def asked_task(question: str) -> str:
+    """The task whose prompt a question is; empty for any other question.
+
+    Example:
+        >>> asked_task("Is there a ship? Answer the question using a single word or phrase.")
+        'vqa'
+        >>> asked_task("Detect all ships shown in the image and describe using horizontal bounding boxes.")
+        'detection'
+    """
+    if _DETECT.search(question):
+        return "detection"
+    if _SHORT_ANSWER.search(question):
+        return "classification" if _CATEGORY.search(question) else "vqa"
+    return "captioning" if _CAPTION.search(question) else ""
 
 
 def read_record(

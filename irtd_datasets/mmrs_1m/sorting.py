@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, UnsafePathError
 from irtd_datasets.mmrs_1m.names import home_of, is_merged, read_picture_name
-from irtd_datasets.mmrs_1m.records import place_task
+from irtd_datasets.mmrs_1m.records import asked_task, place_task
 from irtd_datasets.mmrs_1m.spec import COMPONENTS
 
 if TYPE_CHECKING:
@@ -253,6 +253,11 @@ class _OneFile:
             self._write_bad(record)
             return
         components = self._components(picture)
+        task = asked_task(_first_question(record))
+        if not directory_task(self._source.name) and task in _OTHER_TASKS.get(_tasks(components), ()):
+            # No folder of annotations tells whose question this is, and its pictures' folder is of another task.
+            self._lose(f"{task} about pictures of {picture.directory or picture.name}")
+            return
         if not components:
             self._lose(picture.directory or picture.name.rpartition("/")[0] or picture.name)
             return
@@ -331,10 +336,10 @@ class _OneFile:
         if self._lost:
             shown = ", ".join(f"{folder} ({count:,})" for folder, count in self._lost.most_common(5))
             more = f" and {len(self._lost) - 5} other folders" if len(self._lost) > 5 else ""
-            self._note(f"{sum(self._lost.values()):,} records belong to no component: {shown}{more}")
+            self._note(f"records that belong to no component: {sum(self._lost.values()):,}, of {shown}{more}")
         if self._repeated:
             self._note(
-                f"{self._repeated:,} records repeat components that have files of their own; not read twice"
+                f"records that repeat components with files of their own, not read twice: {self._repeated:,}"
             )
 
     def _note_repairs(self, repairs: Sequence[Repair]) -> None:
@@ -354,6 +359,21 @@ def directory_task(name: str) -> str:
     """
     first = name.partition("/")[0].lower()
     return next((task for task in _TASK_FOLDERS if task.lower() == first), "")
+
+
+_PROMPTED = ("captioning", "classification", "detection", "vqa")
+_OTHER_TASKS = {(task,): tuple(other for other in _PROMPTED if other != task) for task in _PROMPTED}
+"""Tasks with a prompt of their own, by the only task of a component: such a question is not that component's."""
+
+
+def _tasks(components: Sequence[Component]) -> tuple[str, ...]:
+    return tuple(one.task for one in components)
+
+
+def _first_question(record: Record) -> str:
+    turns = record.get("conversations", record.get("messages"))
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return str(first.get("value", first.get("content", ""))) if isinstance(first, dict) else ""
 
 
 _TASK_FOLDERS = tuple(dict.fromkeys(one.directories[0].partition("/")[0] for one in COMPONENTS))

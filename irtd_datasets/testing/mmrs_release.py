@@ -73,10 +73,11 @@ COLOURS = {
 
 BRIGHT = 250
 _DARK = 120  # no background is brighter
+_TINTS = ((70, _DARK, 60), (_DARK, 100, 70), (50, 90, 115))
 _PLURAL = {"person": "persons"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing. Nothing in it is real data:
-pictures are drawn, texts follow the release, so that programs can be tested without it.
+_MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing. Nothing in it is
+real data: pictures are drawn, texts follow the release, so that programs can be tested without it.
 Scores, statistics or models made from this folder say nothing about the real dataset.
 
 Made with: {call}
@@ -671,9 +672,9 @@ def _draw(picture: _Drawn, seed: int) -> Image.Image:
     generator = np.random.default_rng([seed, zlib.crc32(picture.name.encode())])
     shape = (picture.height, picture.width)
     if picture.source.look == "optical":
-        coarse = generator.integers(
-            40, _DARK, (picture.height // 16 + 1, picture.width // 16 + 1, 3), np.uint8
-        )
+        # Patches of field and water: one brightness with a tint, a cell every 16 pixels.
+        cells = generator.uniform(0.35, 1, (picture.height // 16 + 1, picture.width // 16 + 1, 1))
+        coarse = (cells * np.array(_TINTS[int(generator.integers(len(_TINTS)))])).astype(np.uint8)
         page = Image.fromarray(coarse).resize((picture.width, picture.height), Image.Resampling.BICUBIC)
     elif picture.source.look == "sar":
         page = Image.fromarray(np.minimum(generator.exponential(25, shape), _DARK).astype(np.uint8))
@@ -698,7 +699,7 @@ def _draw(picture: _Drawn, seed: int) -> Image.Image:
 
 
 def _tiff_of_bands(bands: int, width: int, height: int) -> bytes:
-    """An uncompressed TIFF with many bands, as multispectral sensors give; image libraries for photographs refuse it."""
+    """An uncompressed TIFF with many bands, as multispectral sensors give; libraries for photographs refuse it."""
     pixels = bytes(width * height * bands)
     entries = [
         (256, 3, 1, width),
