@@ -362,7 +362,9 @@ def directory_task(name: str) -> str:
 
 
 _PROMPTED = ("captioning", "classification", "detection", "vqa")
-_OTHER_TASKS = {(task,): tuple(other for other in _PROMPTED if other != task) for task in _PROMPTED}
+_OTHER_TASKS: dict[tuple[str, ...], tuple[str, ...]] = {
+    (task,): tuple(other for other in _PROMPTED if other != task) for task in _PROMPTED
+}
 """Tasks with a prompt of their own, by the only task of a component: such a question is not that component's."""
 
 
