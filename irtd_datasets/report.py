@@ -131,6 +131,9 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
             where = file.where or "not here"
             table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
     console.print(table)
+    # One file can feed several parts.
+    for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
+        console.print(note, markup=False)
     for file in diagnosis.files:
         if file.streamed:
             console.print(f"Pictures of {file.subset}: {file.streamed}, read as one stream when built")
