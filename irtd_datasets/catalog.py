@@ -60,10 +60,18 @@ def open_release(name: str, options: ReleaseOptions) -> Release:
     """Open a release of a dataset.
 
     Raises:
-        UnknownNameError: There is no such dataset.
+        UnknownNameError: There is no such dataset, or it has no such setting.
         ReleaseNotFoundError: There is nothing at the given path.
     """
-    _check(name)
+    declared = spec(name).settings
+    for setting in options.settings:
+        if setting not in declared:
+            raise UnknownNameError(
+                f"{name} has no setting {setting!r}",
+                remedy=f"Its settings are {', '.join(declared)}."
+                if declared
+                else "It has none: leave it out.",
+            )
     module = importlib.import_module(f"irtd_datasets.{name}.release")
     release: Release = module.open_release(options)
     return release

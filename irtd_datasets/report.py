@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from irtd_datasets.build.engine import BuildReport
     from irtd_datasets.build.ledger import Ledger
     from irtd_datasets.examples.doctor import Diagnosis
+    from irtd_datasets.examples.frame_report import FrameFile
     from irtd_datasets.spec import DatasetSpec
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "show_build",
     "show_diagnosis",
     "show_fields",
+    "show_frames",
     "show_ledger",
     "show_spec",
     "spec_as_dict",
@@ -112,6 +114,36 @@ def show_spec(spec: DatasetSpec) -> None:
         console.print(f"  - {step}")
 
 
+def show_frames(found: FrameFile) -> None:
+    """Print which frames are possible for the numbers in a file, and why."""
+    console, result = _console(), found.report
+    console.print(f"[bold]verdict[/bold]: {found.verdict}", highlight=False)
+    for reason in result.evidence:
+        console.print(f"  {reason}", markup=False)
+    places = ", ".join(f"{count:,} of kind {kind}" for kind, count in found.places.items()) or "none"
+    console.print(f"{found.file}: {found.form or 'no known form'}, {found.records:,} records", markup=False)
+    console.print(
+        f"places: {places}; {found.unreadable:,} unreadable; {found.sampled:,} looked at", markup=False
+    )
+    console.print(f"pictures of those: {found.pictures:,}, found {found.found:,}, square {found.square:,}")
+    if not found.found:
+        return
+    console.print(f"numbers: {result.minimum:g} to {result.maximum:g}, {_decimals(result.decimals)}")
+    console.print(f"boxes: {result.zero_size:,} of zero size, {result.not_finite:,} not finite")
+    table = _table("frame", "boxes in its range", "inside the picture")
+    for name, share in result.legal.items():
+        inside = result.inside.get(name)
+        table.add_row(name, f"{share:.1%}", "" if inside is None else f"{inside:.1%}")
+    console.print(table)
+
+
+def _decimals(counts: dict[int, int]) -> str:
+    total = sum(counts.values())
+    return "decimals needed: " + ", ".join(
+        f"{digits} ({count / total:.0%})" for digits, count in counts.items()
+    )
+
+
 def show_fields() -> None:
     """Print the columns of the schema."""
     table = _table("field", "type", "meaning")
@@ -125,6 +157,8 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
     console = _console()
     console.print(f"{diagnosis.dataset} release at {diagnosis.root}", markup=False)
     console.print(_files_table(diagnosis))
+    for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
+        console.print(note, markup=False)
     for file in diagnosis.files:
         if file.streamed:
             console.print(
@@ -162,7 +196,9 @@ def _folders_table(diagnosis: Diagnosis) -> Table:
 
 
 def _show_problems(console: Console, diagnosis: Diagnosis) -> None:
-    lines = [f"Problem: {file.problem}" for file in diagnosis.files if file.problem]
+    # One file can feed several parts.
+    problems = dict.fromkeys(file.problem for file in diagnosis.files if file.problem)
+    lines = [f"Problem: {problem}" for problem in problems]
     for folder in diagnosis.folders:
         if folder.ambiguous:
             lines.append(f"Ambiguous: {folder.ambiguous_count:,} pictures of {folder.folder}, such as")
@@ -227,6 +263,9 @@ def show_ledger(ledger: Ledger) -> None:
     names = ("released", "found", "kept", "image_missing", "dropped", "absent")
     table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
+    # One file can feed several parts.
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.note):
+        console.print(note, markup=False)
     for line in ledger.lines:
         if line.tally is not None and line.tally.messages:
             lost = sum(line.tally.dropped.values())

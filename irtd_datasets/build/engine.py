@@ -260,7 +260,11 @@ def _publish(
     by_key = {part.key: part for part in built}
     lines = [
         LedgerLine(
-            *plan.member.key, plan.member.part.file, plan.member.part.records, by_key[plan.member.key].tally()
+            *plan.member.key,
+            plan.member.part.file,
+            plan.member.part.records,
+            by_key[plan.member.key].tally(),
+            "; ".join(f"{file.where}: {file.note}" for file in plan.files if file.note),
         )
         for plan in plans
     ]

@@ -151,10 +151,11 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
                 offset += len(line)
             check_counts(release.spec, file, counts, flagged)
             plan.tally.add(counts)
+    readings = [file.reading for file in files]
     stream = release.stream(member.subset)
     if stream is not None:
         plan.streamed = True
-        plan.fingerprint = _fingerprint(release, member, [repr(stream.identity()), _digest(spool)])
+        plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spool)])
         return plan
     ordered = [
         (image, tuple(records[row] for row in rows)) for image, rows in units(images, member.subset.order)
@@ -162,7 +163,7 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
     shards = _divide(list(_locate(release, member, ordered, plan.tally)))
     with spool.open("rb") as spooled:
         for index, shard in enumerate(shards):
-            fingerprint = _fingerprint(release, member, list(_identities(shard, spooled)))
+            fingerprint = _fingerprint(release, member, [*readings, *_identities(shard, spooled)])
             plan.jobs.append(
                 ShardJob(
                     release.spec.name,
@@ -235,6 +236,7 @@ def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
         release.spec.version,
         repr(asdict(member.part)),
         member.subset.order,
+        repr(sorted(release.options.settings.items())),
     )
     for part in (*facts, *member.key, repr(policy), *parts):
         digest.update(part.encode("utf-8", "surrogatepass"))

@@ -104,7 +104,7 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
     """Read the records of an annotation file, as far as is needed to put them in order.
 
     A record whose picture's name cannot be used is counted in ``tally`` under its reason and left out; the others are
-    not affected.
+    not affected. Records of a file that feeds several parts are counted by the part that they belong to.
 
     Raises:
         AnnotationError: The file as a whole cannot be read.
@@ -112,20 +112,26 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
     ids: Counter[str] = Counter()
 
     def on_bad(_: int, problem: AnnotationError) -> None:
+        if not file.counts_unreadable:
+            return
         tally.found += 1
         tally.drop(getattr(problem, "code", "record-unreadable"), str(problem))
 
     reader = read_records(release.source(file), name=file.where, on_bad=on_bad)
     for index, record in reader:
-        tally.found += 1
+        ours = file.covers(record, index)
+        tally.found += ours
         try:
             image, key = release.peek(file, record, index)
         except (RecordError, UnsafePathError) as error:
-            _drop(file, index, error, tally)
+            if ours:
+                _drop(file, index, error, tally)
             continue
-        ids[key] += 1
-        yield Scanned(index, record, image, "" if ids[key] == 1 else f"#{ids[key]}")
-    tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+        ids[key] += 1  # of all records: an id must be unique over all parts that a file feeds
+        if ours:
+            yield Scanned(index, record, image, "" if ids[key] == 1 else f"#{ids[key]}")
+    if file.counts_unreadable:
+        tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
 
 
 def parse(release: Release, file: AnnotationFile, scanned: Scanned, tally: Tally) -> Draft | None:

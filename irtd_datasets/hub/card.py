@@ -203,7 +203,8 @@ def _ledger_table(ledger: _Ledger) -> str:
         ]
     )
     head = ["file", "released", "found", "kept", "picture missing", "dropped", "rows with an issue"]
-    return _table(head, rows)
+    notes = dict.fromkeys(line.note for line in ledger.lines if line.note)
+    return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
 
 
 def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
