@@ -48,6 +48,7 @@ class PartSpec:
         image_dirs: Folders, as the records name them, that hold its pictures.
         title: Its name in the paper.
         modality: Kind of sensor of its pictures.
+        rounds: Questions with an answer that the paper counts for it; None where it counts records, or nothing.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PartSpec:
     image_dirs: tuple[str, ...]
     title: str
     modality: str
+    rounds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,12 @@ class ConfigSpec:
     def records(self) -> int | None:
         """Released records of its members; None when nothing was released."""
         known = [member.part.records for member in self.members if member.part.records is not None]
+        return sum(known) if known else None
+
+    @property
+    def rounds(self) -> int | None:
+        """Released rounds of its members; None where they are not counted by rounds."""
+        known = [member.part.rounds for member in self.members if member.part.rounds is not None]
         return sum(known) if known else None
 
 
