@@ -128,7 +128,7 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
     for file in diagnosis.files:
         if file.where or file.released is not None or file.problem:
             repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
-            where = file.where or "not here"
+            where = file.where or ("cannot be read" if file.problem else "not here")
             table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
     console.print(table)
     for file in diagnosis.files:
@@ -151,9 +151,9 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
         console.print(table)
     else:
         console.print("No config can be built from what is here.")
-    for file in diagnosis.files:
-        if file.problem:
-            console.print(f"[red]problem[/red] {file.problem}", markup=True)
+    for problem in dict.fromkeys(file.problem for file in diagnosis.files if file.problem):
+        console.print("[red]problem[/red]", end=" ")
+        console.print(problem, markup=False)
     for folder in diagnosis.folders:
         if folder.ambiguous:
             console.print(
