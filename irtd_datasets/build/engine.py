@@ -13,7 +13,7 @@ from irtd_datasets.build.folder import BuiltPart, DatasetFolder
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.build.plan import SHARD_BYTES, PartPlan, plan_part
 from irtd_datasets.build.progress import Progress
-from irtd_datasets.build.shards import ShardResult, spooled_drafts, write_groups, write_shard
+from irtd_datasets.build.shards import ShardResult, forget_releases, spooled_drafts, write_groups, write_shard
 from irtd_datasets.build.workers import Workers
 from irtd_datasets.catalog import open_release
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError
@@ -84,9 +84,16 @@ def build(
     folder = DatasetFolder(Path(out), release.spec)
     folder.prepare()
     try:
-        with FileLock(folder.staging / "lock", timeout=0), Workers(workers) as pool:
+        with FileLock(folder.staging / "lock", timeout=0):
             folder.clear_temporaries()
-            return _build(release, wanted, folder, pool, progress)
+            try:
+                with Workers(workers) as pool:
+                    return _build(release, wanted, folder, pool, progress)
+            except BaseException:
+                folder.tidy()
+                raise
+            finally:
+                forget_releases()
     except Timeout:
         raise BuildError(
             "another build is writing into this folder",

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -191,6 +192,14 @@ class DatasetFolder:
         """Remove what a killed process left half-written; call only while holding the lock."""
         for path in self.staging.rglob("*.tmp*"):
             path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """After a failure, keep finished shards for the next run and nothing else; call only while holding the lock."""
+        self.clear_temporaries()
+        if not any(self.staging.rglob("*.parquet")):
+            shutil.rmtree(self.staging, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # only where nothing else is in it
 
     def part_staging(self, member: Member) -> Path:
         """Where the unfinished work of a part waits."""
