@@ -22,7 +22,7 @@ from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
@@ -44,10 +44,12 @@ class ReleaseConfig(datasets.BuilderConfig):
     on_defect: Any = None
 
 
-def builder_configs(spec: DatasetSpec, *subsets: str) -> list[ReleaseConfig]:
+def builder_configs(
+    spec: DatasetSpec, *subsets: str, kind: type[ReleaseConfig] = ReleaseConfig
+) -> list[ReleaseConfig]:
     """One config for each subset and task, or only those of the given subsets."""
     return [
-        ReleaseConfig(name=config.name, version=datasets.Version(spec.version), description=config.summary)
+        kind(name=config.name, version=datasets.Version(spec.version), description=config.summary)
         for config in spec.configs
         if not subsets or {member.subset.name for member in config.members} <= set(subsets)
     ]
@@ -58,7 +60,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
-    OPEN: ClassVar[Callable[[ReleaseOptions], Release]]
+    OPEN: ClassVar[type[Release]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
@@ -134,19 +136,28 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             raise
 
     def _open(self, data_dir: str | None) -> Release:
-        return type(self).OPEN(self._options(data_dir, self.config.images, self.config.on_defect))
+        settings = {name: getattr(self.config, name, None) for name in self.SPEC.settings}
+        return type(self).OPEN(self._options(data_dir, self.config.images, self.config.on_defect, settings))
 
-    def _options(self, data_dir: str | None, images: Any, on_defect: Any) -> ReleaseOptions:  # noqa: ANN401
+    def _options(
+        self,
+        data_dir: str | None,
+        images: Any,  # noqa: ANN401 - as `ReleaseConfig` has it
+        on_defect: Any,  # noqa: ANN401
+        settings: Mapping[str, Any],
+    ) -> ReleaseOptions:
         root = data_dir or os.environ.get(self.data_dir_variable())
         if not root:
             raise no_data_error(self.SPEC)
-        return absolute_options(root, images, on_defect)
+        given = {name: str(value) for name, value in settings.items() if value is not None}
+        return absolute_options(root, images, on_defect, given)
 
     def _fingerprint(self, kwargs: dict[str, Any]) -> str:
         """Identity of code and inputs, found without listing pictures."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
-            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None)
+            settings = {name: kwargs.get(name) for name in self.SPEC.settings}
+            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings)
             release = type(self).OPEN(options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):

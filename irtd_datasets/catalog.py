@@ -60,10 +60,18 @@ def open_release(name: str, options: ReleaseOptions) -> Release:
     """Open a release of a dataset.
 
     Raises:
-        UnknownNameError: There is no such dataset.
+        UnknownNameError: There is no such dataset, or it has no such setting.
         ReleaseNotFoundError: There is nothing at the given path.
     """
-    _check(name)
+    declared = spec(name).settings
+    for setting in options.settings:
+        if setting not in declared:
+            raise UnknownNameError(
+                f"{name} has no setting {setting!r}",
+                remedy=f"Its settings are {', '.join(declared)}."
+                if declared
+                else "It has none: leave it out.",
+            )
     module = importlib.import_module(f"irtd_datasets.{name}.release")
     release: Release = module.open_release(options)
     return release
@@ -192,7 +200,7 @@ class _NoFiles(dict):  # type: ignore[type-arg]
 
 
 def _built_folder(name: str, data_dir: str | None) -> Path | None:
-    """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as plain ``datasets`` would."""
+    """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as for plain `datasets`."""
     if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
         return None
     folder = Path(data_dir or name)

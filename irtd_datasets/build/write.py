@@ -102,7 +102,7 @@ class ShardSummary:
     largest_row_group: int
 
 
-def write_shard(  # noqa: PLR0913  three are required, the others have defaults
+def write_shard(
     path: str | os.PathLike[str],
     schema: pa.Schema,
     row_groups: Iterable[RowGroup],

@@ -35,6 +35,7 @@ class FileReport:
         problem: Why it cannot be read; empty when it can.
         rows: Rows that can be built, as far as names tell; pictures that come as a stream count as there.
         streamed: Where its pictures come from when they come as a stream; else empty.
+        notes: What was found out about each file, such as its form.
     """
 
     subset: str
@@ -48,6 +49,7 @@ class FileReport:
     problem: str = ""
     rows: int = 0
     streamed: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -119,6 +121,7 @@ def _examine_part(release: Release, member: Member, search: _Search) -> FileRepo
     try:
         files = release.files(member)
         report.where = ", ".join(file.where for file in files)
+        report.notes = [f"{file.where}: {file.note}" for file in files if file.note]
         tally = Tally()
         images: Counter[str] = Counter()
         for file in files:

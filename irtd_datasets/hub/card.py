@@ -58,7 +58,7 @@ def prose(name: str) -> str:
     Raises:
         UnknownNameError: There is none for this dataset.
     """
-    packaged = resources.files("irtd_datasets").joinpath("dataset_cards", f"{name}.md")
+    packaged = resources.files("irtd_datasets").joinpath("dataset_cards").joinpath(f"{name}.md")
     source = Path(__file__).parents[2] / "dataset_cards" / f"{name}.md"  # a checkout that is not installed
     for path in (packaged, source):
         if path.is_file():
@@ -203,7 +203,8 @@ def _ledger_table(ledger: _Ledger) -> str:
         ]
     )
     head = ["file", "released", "found", "kept", "picture missing", "dropped", "rows with an issue"]
-    return _table(head, rows)
+    notes = dict.fromkeys(line.note for line in ledger.lines if line.note)
+    return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
 
 
 def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:

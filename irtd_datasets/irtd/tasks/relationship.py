@@ -30,8 +30,10 @@ def read(question: str, answer: str) -> TaskReading:
 
     Example:
         >>> reading = read("Is there a car behind the the 22th person from left to right?", "no")
-        >>> reading.question, reading.issues, reading.quirks
-        ('Is there a car behind the 22nd person from left to right?', ('text-ordinal',), ('text-double-the', 'existential-no'))
+        >>> reading.question
+        'Is there a car behind the 22nd person from left to right?'
+        >>> reading.issues, reading.quirks
+        (('text-ordinal',), ('text-double-the', 'existential-no'))
     """
     asked = _QUESTION.fullmatch(question.strip())
     if asked is None:
