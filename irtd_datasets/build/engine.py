@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from irtd_datasets.build.folder import BuiltPart, DatasetFolder
+from irtd_datasets.build.folder import SPOOL, BuiltPart, DatasetFolder
 from irtd_datasets.build.from_stream import write_streamed
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.build.plan import PartPlan, ShardJob, plan_part
@@ -169,7 +169,7 @@ def _plan(
             )
             continue
         progress.stage(f"reading {member.part.file}")
-        plans.append(plan_part(release, member, files, folder.part_staging(member) / "records.jsonl"))
+        plans.append(plan_part(release, member, files, folder.part_staging(member) / SPOOL))
     if not plans:
         raise ReleaseNotFoundError(
             f"none of the annotation files is there: {', '.join(member.part.file for member in wanted)}",
