@@ -241,7 +241,9 @@ def test_a_late_repeat_turns_the_whole_shard_to_dictionaries(target, tmp_path):
 
 def test_nulls_and_names_survive_the_second_encoding(target):
     """Rows without a picture and pictures without a name are the same before and after the turn."""
-    plain = ImageColumn.of(ImageBatch.from_images([b"one", b"two", b"three"], ["1", None, "3"]), [2, -1, 0, 1])
+    plain = ImageColumn.of(
+        ImageBatch.from_images([b"one", b"two", b"three"], ["1", None, "3"]), [2, -1, 0, 1]
+    )
     repeated = ImageColumn.of([b"x" * 1000], [0] * 4)
     groups = [
         RowGroup([{"id": str(n)} for n in range(4)], {"image": column})
@@ -266,7 +268,8 @@ def test_any_pattern_of_repeats_reads_back(tmp_path_factory, pattern):
     for rows in pattern:
         index = [number if picture >= 0 else -1 for number, (picture, _) in enumerate(rows)]
         batch = ImageBatch.from_images(
-            [bytes([max(picture, 0)]) * length for picture, length in rows], [str(n) for n in range(len(rows))]
+            [bytes([max(picture, 0)]) * length for picture, length in rows],
+            [str(n) for n in range(len(rows))],
         )
         column = ImageColumn.of(batch, index)
         groups.append(RowGroup([{"id": str(n)} for n in range(len(rows))], {"image": column}))
@@ -326,14 +329,18 @@ def test_every_column_has_a_page_index(target):
     write_shard(target, SCHEMA, mixed_groups())
     metadata = pq.read_metadata(target)
     for group in range(metadata.num_row_groups):
-        assert all(metadata.row_group(group).column(index).has_offset_index for index in range(metadata.num_columns))
+        assert all(
+            metadata.row_group(group).column(index).has_offset_index for index in range(metadata.num_columns)
+        )
 
 
 def test_the_summary_counts_as_arrow_does(target):
     """Decoded bytes of the shard and of its largest row group are those of the tables that readers get."""
     summary = write_shard(target, SCHEMA, mixed_groups())
     with pq.ParquetFile(target) as file:
-        sizes = [pa.Table.from_batches([batch]).nbytes for n in range(3) for batch in file.iter_batches(100, [n])]
+        sizes = [
+            pa.Table.from_batches([batch]).nbytes for n in range(3) for batch in file.iter_batches(100, [n])
+        ]
     assert 0 <= sum(sizes) - summary.num_bytes <= summary.rows  # a bit for each of at most 8 values of a row
     assert 0 <= max(sizes) - summary.largest_row_group <= 8
 
@@ -357,7 +364,11 @@ def test_the_memory_of_pictures_may_be_used_again(target):
             buffer[:] = bytes([letter]) * 4
             batch = ImageBatch(memoryview(buffer), np.array([0, 4], dtype=np.int32), ("x",))
             writer.write(RowGroup([{"id": chr(letter)}], {"image": ImageColumn.of(batch)}))
-    assert [value["bytes"] for value in pq.read_table(target)["image"].to_pylist()] == [b"aaaa", b"bbbb", b"cccc"]
+    assert [value["bytes"] for value in pq.read_table(target)["image"].to_pylist()] == [
+        b"aaaa",
+        b"bbbb",
+        b"cccc",
+    ]
 
 
 def interrupt():
@@ -446,7 +457,9 @@ def test_a_file_that_outgrows_its_limit_leaves_nothing(target, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_terminated_process_leaves_nothing(target, tmp_path):
     """SIGTERM removes the temporary file, and the process still ends by the signal."""
-    done = run_child("write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))", target)
+    done = run_child(
+        "write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))", target
+    )
     assert done.returncode == -signal.SIGTERM
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
@@ -455,7 +468,9 @@ def test_a_terminated_process_leaves_nothing(target, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_killed_process_leaves_only_what_can_be_removed(target, tmp_path):
     """After SIGKILL nothing has the name of a shard, and `remove_temporaries` clears the rest."""
-    done = run_child("write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGKILL)))", target)
+    done = run_child(
+        "write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGKILL)))", target
+    )
     assert done.returncode == -signal.SIGKILL
     assert list(tmp_path.glob("[!.]*")) == []
     assert len(remove_temporaries(tmp_path)) == 1
@@ -489,7 +504,9 @@ def test_a_missing_folder_is_named(tmp_path):
         write_shard(tmp_path / "none" / "x.parquet", IDS, image_groups([b"a"]))
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
+)
 def test_a_folder_without_permission_is_named(tmp_path):
     """A folder that may not be written becomes BuildError that says so."""
     folder = tmp_path / "locked"
@@ -537,9 +554,12 @@ def test_one_large_row_is_a_row_group_of_its_own(target):
 
 def test_a_refused_row_group_cannot_be_skipped(target, tmp_path):
     """A caller who swallows the exception of `write` does not get a shard that lacks rows."""
-    with pytest.raises(BuildError, match="row group 0 was not written"), ShardWriter(target, IDS) as writer:  # noqa: PT012
-        with pytest.raises(BuildError, match="missing"):
-            writer.write(RowGroup([{}], ONE))
+    with (
+        pytest.raises(BuildError, match="row group 0 was not written"),
+        ShardWriter(target, IDS) as writer,
+        pytest.raises(BuildError, match="missing"),
+    ):
+        writer.write(RowGroup([{}], ONE))
     assert list(tmp_path.iterdir()) == []
 
 
