@@ -117,6 +117,15 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
                 yield _key(position, index), to_table(group)
             self._report(part, tally)
 
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        # `datasets` takes every OSError for a missing data file and raises a new one with the old one's text.
+        try:
+            super()._download_and_prepare(*args, **kwargs)
+        except OSError as error:
+            if isinstance(error.__context__, IrtdDatasetsError):
+                raise error.__context__ from None
+            raise
+
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:  # noqa: ANN401 - passed on
         # "An error occurred while generating the dataset" hides file and record in its cause; show the cause.
         try:

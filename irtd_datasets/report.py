@@ -179,7 +179,7 @@ def _files_table(diagnosis: Diagnosis) -> Table:
     for file in diagnosis.files:
         if file.where or file.released is not None or file.problem:
             repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
-            where = file.where or "not here"
+            where = file.where or ("cannot be read" if file.problem else "not here")
             table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
     return table
 

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 
     from irtd_datasets.spec import DatasetSpec, Member
 
-__all__ = ["BuiltPart", "DatasetFolder"]
+__all__ = ["SPOOL", "BuiltPart", "DatasetFolder"]
 
 STAGING = ".build"
+SPOOL = "records.jsonl"
+"""Name of the file in which the records of a part wait while it is being built."""
 LEDGER = "ledger.json"
 
 
@@ -185,6 +188,17 @@ class DatasetFolder:
         """Remove what a killed process left half-written; call only while holding the lock."""
         for path in self.staging.rglob("*.tmp*"):
             path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """After a failure, leave no trace where nothing was finished; call only while holding the lock."""
+        self.clear_temporaries()
+        # Records are set aside anew by each run. Anything else, such as a shard or the note on one that was put into
+        # place already, is what the next run goes on from.
+        passing = {"lock", SPOOL}
+        if not any(path.is_file() and path.name not in passing for path in self.staging.rglob("*")):
+            shutil.rmtree(self.staging, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # only where nothing else is in it
 
     def part_staging(self, member: Member) -> Path:
         """Where the unfinished work of a part waits."""

@@ -218,7 +218,9 @@ def parse(release: Release, file: AnnotationFile, scanned: Scanned, tally: Tally
 
 def _drop(file: AnnotationFile, index: int, error: RecordError | UnsafePathError, tally: Tally) -> None:
     code = error.code if isinstance(error, RecordError) else "unsafe-path"
-    where = error.where or f"{file.where} record {index}"
+    where = f"{file.where} record {index}"
+    if error.where:
+        where = error.where if error.where.startswith(file.where) else f"{where}, {error.where}"
     tally.drop(code, f"{where}: {error.problem}")
 
 
