@@ -35,10 +35,10 @@ from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: E402
 
-BLOCK = re.compile(r"(<!-- generated: ([\w ]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-MODULES = ("errors", "schema")
-"""Public modules that are no packages; a package is public when its ``__init__`` has ``__all__``."""
+MODULES = ("errors", "hub.contact_sheet", "schema")
+"""Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -76,13 +76,26 @@ def vocabularies() -> str:
     return table(["column", "stored number and name"], rows)
 
 
-def datasets() -> str:
-    """All datasets."""
+def contents() -> str:
+    """All pages beside the index, each with its title and first sentence."""
+    lines = []
+    for page in pages():
+        if page.parent == ROOT or page == DOCS / "index.md":
+            continue
+        title, prose = re.findall(r"\A# ([^\n]+)\n\n(.+?)\n\n", page.read_text(encoding="utf-8"), re.DOTALL)[
+            0
+        ]
+        lines.append(f"- [{title}]({page.relative_to(DOCS).as_posix()}): {_first_sentence(prose)}")
+    return "\n".join(lines)
+
+
+def datasets(folder: str = "") -> str:
+    """All datasets, linked to their pages; ``folder`` is the documentation as seen from the page that asks."""
     rows = []
     for name in DATASETS:
         declared = spec(name)
         page = f"datasets/{name}.md"
-        shown = f"[{declared.title}]({page})" if (DOCS / page).is_file() else declared.title
+        shown = f"[{declared.title}]({folder}{page})" if (DOCS / page).is_file() else declared.title
         released = [subset.records for subset in declared.subsets if subset.records is not None]
         rows.append([f"`{name}`", shown, count(sum(released) if released else None), declared.summary])
     return table(["name", "dataset", "records released", "what it is"], rows)
@@ -217,7 +230,7 @@ def summary(module: ModuleType, name: str) -> str:
     """
     value = getattr(module, name)
     if inspect.isclass(value) or inspect.isroutine(value):
-        return _first_sentence(value.__doc__ and inspect.getdoc(value) or "")
+        return _first_sentence(inspect.cleandoc(value.__doc__ or ""))
     for source in _sources(module):
         for body in ast.walk(ast.parse(source)):
             found = _constant_doc(body, name)
@@ -271,7 +284,7 @@ def _form(module: ModuleType, name: str) -> str:
 
 def _first_sentence(text: str) -> str:
     paragraph = " ".join(text.partition("\n\n")[0].split())
-    found = re.match(r"(.+?[.:!?])(?: |$)", paragraph)
+    found = re.match(r"(.+?[.!?])(?: |$)", paragraph)
     return (found[1] if found else paragraph).replace("``", "`")
 
 
@@ -280,6 +293,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     for block in (
         commands,
         configs,
+        contents,
         datasets,
         fields,
         files,
@@ -311,8 +325,8 @@ def filled(page: str) -> str:
 
 
 def pages() -> list[Path]:
-    """All pages."""
-    return sorted(DOCS.rglob("*.md"))
+    """All pages that may have generated parts."""
+    return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def main(*, check: bool) -> int:
