@@ -89,7 +89,11 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        values = asdict(self)
+        for shown, folder in zip(values["folders"], self.folders, strict=True):
+            # Before Python 3.12 `asdict` counts the items of a Counter anew.
+            shown.update(places=dict(folder.places), notes=dict(folder.notes))
+        return values
 
 
 def examine(release: Release) -> Diagnosis:
