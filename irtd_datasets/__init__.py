@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from irtd_datasets.boxes import Boxes, Frame, pad_and_normalize, rewrite_boxes, undo_pad_and_normalize
     from irtd_datasets.catalog import load_dataset
     from irtd_datasets.irtd.builder import Irtd, IrtdBenchmark, IrtdInstruct, IrtdPretrain
+    from irtd_datasets.rs_gpt4v.builder import RsGpt4v
 
 __all__ = [
     "Boxes",
@@ -23,6 +24,7 @@ __all__ = [
     "IrtdBenchmark",
     "IrtdInstruct",
     "IrtdPretrain",
+    "RsGpt4v",
     "__version__",
     "load_dataset",
     "pad_and_normalize",
@@ -37,6 +39,7 @@ _HOMES = {
     "IrtdBenchmark": "irtd_datasets.irtd.builder",
     "IrtdInstruct": "irtd_datasets.irtd.builder",
     "IrtdPretrain": "irtd_datasets.irtd.builder",
+    "RsGpt4v": "irtd_datasets.rs_gpt4v.builder",
     "load_dataset": "irtd_datasets.catalog",
     "pad_and_normalize": "irtd_datasets.boxes",
     "rewrite_boxes": "irtd_datasets.boxes",
