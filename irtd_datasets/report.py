@@ -262,7 +262,7 @@ def show_ledger(ledger: Ledger) -> None:
     )
     console.print(table)
     # One file can feed several parts.
-    for note in dict.fromkeys(line.note for line in ledger.lines if line.note):
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
         console.print(note, markup=False)
     for line in ledger.lines:
         if line.tally is not None and line.tally.messages:

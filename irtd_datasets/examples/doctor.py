@@ -101,7 +101,7 @@ def examine(release: Release) -> Diagnosis:
     for subset in release.spec.subsets:
         search = _Search(release, subset, folders)
         files += [_examine_part(release, member, search) for member in subset.members]
-        unknown += release.unknown_files(subset)
+        unknown += [name for name in release.unknown_files(subset) if name not in unknown]
     rows = {(report.subset, report.part): report.rows for report in files}
     configs = {
         config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import posixpath
 import warnings
 from collections import Counter
@@ -27,6 +26,7 @@ from irtd_datasets.releases.containers import open_container
 from irtd_datasets.releases.paths import safe_name
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from irtd_datasets.annotations.json_records import Record

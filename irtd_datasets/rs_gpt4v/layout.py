@@ -21,7 +21,7 @@ __all__ = ["Candidate", "Layout", "find_layout", "picture_mounts"]
 DEPTH = 4
 """Levels of folders below the release in which annotation files are looked for."""
 ENTRIES = 4_000
-"""Entries of a folder that are looked at; a longer one is a folder of pictures (only the release itself may be longer)."""
+"""Entries of a folder that are looked at; a longer one holds pictures. Only the release itself may be longer."""
 FOLDERS = 1_000
 """Folders that are looked into; classes of pictures can be many."""
 

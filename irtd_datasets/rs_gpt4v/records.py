@@ -213,7 +213,7 @@ def _with_places(draft: Draft, rounds: Sequence[tuple[str, str]], reading: Readi
     readable = [span for span in merged if isinstance(span, BoxSpan) and span.is_readable]
     places = tuple(
         Places(
-            kind,  # type: ignore[arg-type]  # box, polygon or point
+            kind,
             tuple(span.label for span in group),
             tuple(span.numbers for span in group),
             reading.frame.frame,

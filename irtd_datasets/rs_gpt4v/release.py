@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.annotations.conversations import RecordError
 from irtd_datasets.errors import (
     AmbiguousImageError,
     ReleaseError,
@@ -23,7 +22,7 @@ from irtd_datasets.rs_gpt4v.layout import Candidate, Layout, find_layout, pictur
 from irtd_datasets.rs_gpt4v.records import Reading, TextFrame, draft_of, image_name, record_key
 from irtd_datasets.rs_gpt4v.spec import SPEC
 from irtd_datasets.rs_gpt4v.survey import Survey, survey_file
-from irtd_datasets.rs_gpt4v.tables import FileRules, derivative_of
+from irtd_datasets.rs_gpt4v.tables import FileRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

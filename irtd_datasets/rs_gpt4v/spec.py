@@ -66,10 +66,10 @@ SPEC = DatasetSpec(
     title="RS-GPT4V",
     version="1.0.0",
     release_notes={
-        "1.0.0": "First version: any LLaVA-style or question form, frame of the boxes checked file by file."
+        "1.0.0": "First version: LLaVA-style and question forms, frame of the boxes checked by file."
     },
     modality="optical",
-    summary="Multimodal instructions for remote-sensing images: ten optical datasets rewritten and extended with GPT-4V.",
+    summary="Instructions for remote-sensing images: ten optical datasets rewritten and extended with GPT-4V.",
     paper="https://arxiv.org/abs/2406.12479",
     homepage="https://github.com/GeoX-Lab/RS-GPT4V",
     licence="Apache-2.0 for the repository; pictures and texts keep the terms of their components.",
@@ -100,7 +100,8 @@ SPEC = DatasetSpec(
     issues=issues_from_table("irtd_datasets.rs_gpt4v"),
     default_config="default",
     settings={
-        "frame": "Frame of the boxes of files for which the frame check cannot tell, such as square_unit or unit.",
+        "frame": "Frame of the boxes of files for which the frame check cannot tell, such as square_unit or unit; "
+        "for one file alone FILE=FRAME.",
         "derivatives": "`read` to read files that others made from RS-GPT4V and more; by default they are refused.",
     },
 )

@@ -140,7 +140,7 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
         UnknownNameError: A setting has a value that does not exist.
     """
     rules = rules_for(where)
-    wanted = frame_setting(settings.get("frame"))
+    wanted = frame_setting(settings.get("frame"), where)
     accepts = derivatives_setting(settings.get("derivatives"))
     derivative = derivative_of(where)
     if derivative is not None and derivative.refused and not accepts:
@@ -171,7 +171,10 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
         )
         settled = asked == found
     form = _WRITTEN[reader.form] if reader.form else "JSON"
-    told = [*_told(counts, form), *([f"origin: {derivative.origin}"] if derivative else []), note]
+    told = _told(counts, form)
+    if derivative is not None:
+        told.append(f"origin: {derivative.origin}")
+    told.append(note)
     is_foreign = derivative is not None and derivative.refused
     return Survey(
         rules,
@@ -185,19 +188,35 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
     )
 
 
-def frame_setting(value: str | None) -> Frame | None:
-    """The frame that a user gave; None for none.
+def frame_setting(value: str | None, where: str) -> Frame | None:
+    """The frame that a user gave for a file; None for none.
+
+    Args:
+        value: A frame for all files, or ``FILE=FRAME`` with commas between, where a file is named by its path below
+            the release or the last part of it.
+        where: Path of the file below the release.
 
     Raises:
         UnknownNameError: There is no such frame.
+
+    Example:
+        >>> frame_setting("test.jsonl=unit,square_unit", "a/test.jsonl").value
+        'unit'
     """
-    if value is None:
-        return None
-    try:
-        return Frame(value)
-    except ValueError:
-        names = ", ".join(frame.value for frame in Frame)
-        raise UnknownNameError(f"there is no frame {value!r}", remedy=f"The frames are {names}.") from None
+    chosen: Frame | None = None
+    for item in (value or "").split(","):
+        file, _, name = item.strip().rpartition("=")
+        if not name:
+            continue
+        if name not in {frame.value for frame in Frame}:
+            names = ", ".join(frame.value for frame in Frame)
+            raise UnknownNameError(f"there is no frame {name!r}", remedy=f"The frames are {names}.")
+        if file and where != file and not where.endswith("/" + file):
+            continue
+        if file:
+            return Frame(name)
+        chosen = Frame(name)
+    return chosen
 
 
 def derivatives_setting(value: str | None) -> bool:
@@ -226,16 +245,17 @@ def decide_frame(report: FrameReport, found: int, wanted: Frame | None, where: s
     Raises:
         BoxError: The check says another frame than the user, or excludes the user's.
     """
-    evidence = " ".join(report.evidence)
+    evidence = "; ".join(reason.rstrip(".") for reason in report.evidence)
     if report.frame is not None:
         if wanted not in (None, report.frame):
             raise BoxError(
                 f"frame={wanted.value if wanted else ''} was given, but the numbers are in {report.frame.value}: "
                 f"{evidence}",
                 where=where,
-                remedy="Leave the option out for this file. `irtd frames` shows the evidence.",
+                remedy="Leave the option out, or give it for the other files only (frame=FILE=FRAME). `irtd frames` "
+                "shows the evidence.",
             )
-        return TextFrame(report.frame), " ".join((report.frame.value, evidence)).strip()
+        return TextFrame(report.frame), f"{report.frame.value} ({evidence})"
     verdict = report.verdict if found else "undecidable: none of their pictures was found"
     if wanted is not None:
         if report.boxes and report.legal[wanted.value] < _LEGAL:
@@ -252,8 +272,8 @@ def decide_frame(report: FrameReport, found: int, wanted: Frame | None, where: s
     ):
         return (
             TextFrame(Frame.UNIT, only_square=True),
-            f"{verdict}; on square pictures the unit of the picture and that of the padded square are the same, so "
-            "these rows have objects; rows on others have none and box_frame unknown unless --frame is given",
+            f"{verdict}; on square pictures unit and square_unit are the same, so these rows have objects; on others "
+            "box_frame is unknown and objects is empty unless --frame is given",
         )
     return TextFrame(None), f"{verdict}; box_frame is unknown and objects is empty unless --frame is given"
 
