@@ -22,7 +22,7 @@ from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
@@ -60,7 +60,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
-    OPEN: ClassVar[Callable[[ReleaseOptions], Release]]
+    OPEN: ClassVar[type[Release]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
@@ -116,6 +116,15 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             for index, group in enumerate(release_groups(release, members[part], policy, tally)):
                 yield _key(position, index), to_table(group)
             self._report(part, tally)
+
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        # `datasets` takes every OSError for a missing data file and raises a new one with the old one's text.
+        try:
+            super()._download_and_prepare(*args, **kwargs)
+        except OSError as error:
+            if isinstance(error.__context__, IrtdDatasetsError):
+                raise error.__context__ from None
+            raise
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:  # noqa: ANN401 - passed on
         # "An error occurred while generating the dataset" hides file and record in its cause; show the cause.

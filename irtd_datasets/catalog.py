@@ -175,7 +175,7 @@ def _factory(load: ModuleType) -> type:
                 return super().get_module()
             built = _built_folder(self.name, self.data_dir)
             if built is not None:
-                return load.LocalDatasetModuleFactory(str(built)).get_module()
+                return _local_module(load, built)
             module_path, fingerprint = load._PACKAGED_DATASETS_MODULES[self.name]  # noqa: SLF001 - see the module doc
             return load.DatasetModule(
                 module_path, fingerprint, {"dataset_name": self.name, "data_files": _NoFiles()}
@@ -184,12 +184,23 @@ def _factory(load: ModuleType) -> type:
     return PackagedDatasetModuleFactory
 
 
+def _local_module(load: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - a class of `datasets`
+    """What `datasets` makes of a dataset folder given by its path."""
+    # The name had an ending up to datasets 3.x, where folders could hold scripts as well.
+    older = "LocalDatasetModuleFactoryWithoutScript"
+    factory = getattr(load, "LocalDatasetModuleFactory", None) or getattr(load, older)
+    module = factory(str(folder)).get_module()
+    # The folder is the base of the card's paths already; as `data_dir` it would be joined to them once more.
+    module.builder_kwargs["data_dir"] = None
+    return module
+
+
 class _NoFiles(dict):  # type: ignore[type-arg]
     """Stands for "no data files" where `load_dataset_builder` insists on some; `ReleaseBuilder` drops it."""
 
 
 def _built_folder(name: str, data_dir: str | None) -> Path | None:
-    """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as plain ``datasets`` would."""
+    """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as for plain `datasets`."""
     if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
         return None
     folder = Path(data_dir or name)

@@ -155,55 +155,63 @@ def show_fields() -> None:
 def show_diagnosis(diagnosis: Diagnosis) -> None:
     """Print what a release has and lacks."""
     console = _console()
-    console.print(f"[bold]{diagnosis.dataset}[/bold] release at {diagnosis.root}")
-    table = _table("annotation file", "config", "records", "released", "where", title="Annotation files")
-    for file in diagnosis.files:
-        if file.where or file.released is not None or file.problem:
-            repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
-            where = file.where or "not here"
-            table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
-    console.print(table)
-    # One file can feed several parts.
+    console.print(f"{diagnosis.dataset} release at {diagnosis.root}", markup=False)
+    console.print(_files_table(diagnosis))
     for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
         console.print(note, markup=False)
     for file in diagnosis.files:
         if file.streamed:
-            console.print(f"Pictures of {file.subset}: {file.streamed}, read as one stream when built")
-    if diagnosis.folders:
-        table = _table("pictures of", "found", "needed", "where", title="Pictures")
-        for folder in diagnosis.folders:
-            where = ", ".join(f"{place} ({count:,})" for place, count in folder.places.most_common(3))
-            notes = "".join(f"; {note} ({count:,})" for note, count in folder.notes.items())
-            table.add_row(
-                folder.folder, f"{folder.found:,}", f"{folder.needed:,}", (where or "nowhere") + notes
+            console.print(
+                f"Pictures of {file.config}: {file.streamed}, read as one stream when built", markup=False
             )
-        console.print(table)
+    if diagnosis.folders:
+        console.print(_folders_table(diagnosis))
     table = _table("config", "rows", title="Can be built")
     for name, rows in diagnosis.configs.items():
         if rows:
             table.add_row(name, f"{rows:,}")
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("No config can be built from what is here.")
-    for problem in dict.fromkeys(file.problem for file in diagnosis.files if file.problem):
-        console.print("[red]problem[/red] ", end="")
-        console.print(problem, markup=False)
+    console.print(table if table.row_count else "No config can be built from what is here.")
+    _show_problems(console, diagnosis)
+
+
+def _files_table(diagnosis: Diagnosis) -> Table:
+    table = _table("annotation file", "config", "records", "released", "where", title="Annotation files")
+    for file in diagnosis.files:
+        if file.where or file.released is not None or file.problem:
+            repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
+            where = file.where or ("cannot be read" if file.problem else "not here")
+            table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
+    return table
+
+
+def _folders_table(diagnosis: Diagnosis) -> Table:
+    table = _table("pictures of", "found", "needed", "where", title="Pictures")
+    for folder in diagnosis.folders:
+        where = (
+            ", ".join(f"{place} ({count:,})" for place, count in folder.places.most_common(3)) or "nowhere"
+        )
+        notes = "".join(f"; {note} ({count:,})" for note, count in folder.notes.items())
+        table.add_row(folder.folder, f"{folder.found:,}", f"{folder.needed:,}", where + notes)
+    return table
+
+
+def _show_problems(console: Console, diagnosis: Diagnosis) -> None:
+    # One file can feed several parts.
+    problems = dict.fromkeys(file.problem for file in diagnosis.files if file.problem)
+    lines = [f"Problem: {problem}" for problem in problems]
     for folder in diagnosis.folders:
         if folder.ambiguous:
-            console.print(
-                f"[red]ambiguous[/red] {folder.ambiguous_count} pictures of {folder.folder}, such as"
-            )
-            for line in folder.ambiguous:
-                console.print(f"  {line}", markup=False)
+            lines.append(f"Ambiguous: {folder.ambiguous_count:,} pictures of {folder.folder}, such as")
+            lines += [f"  {line}" for line in folder.ambiguous]
     if any(not folder.found for folder in diagnosis.folders):
-        console.print(
-            "Pictures that lie elsewhere: --images FOLDER=PATH, with a folder of the table and the path of a folder, zip "
-            "or tar.",
-            markup=False,
+        lines.append(
+            "Pictures that lie elsewhere: --images FOLDER=PATH, with a folder of the table and the path of a folder, "
+            "zip or tar."
         )
     if diagnosis.unknown_files:
-        console.print(f"Not known, ignored: {', '.join(diagnosis.unknown_files)}", markup=False)
+        lines.append(f"Not known, ignored: {', '.join(diagnosis.unknown_files)}")
+    for line in lines:
+        console.print(line, markup=False)
 
 
 def build_as_dict(report: BuildReport) -> dict[str, Any]:
@@ -230,36 +238,30 @@ def show_build(report: BuildReport) -> None:
 def show_ledger(ledger: Ledger) -> None:
     """Print what became of every record."""
     console = _console()
-    head = ("file", "released", "kept", "picture missing", "dropped", "not here", "rows with an issue")
+    head = (
+        "file",
+        "released",
+        "found",
+        "kept",
+        "picture missing",
+        "dropped",
+        "not here",
+        "rows with an issue",
+    )
     table = _table(*head, title="Ledger")
     for line in ledger.lines:
         tally = line.tally
         if tally is None:
-            table.add_row(line.file, _count(line.released), "", "", "", f"{line.absent:,}", "")
+            table.add_row(line.file, _count(line.released), "", "", "", "", f"{line.absent:,}", "")
             continue
-        found = "" if line.released in (None, tally.found) else f" (found {tally.found:,})"
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
         flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
-        table.add_row(
-            line.file,
-            _count(line.released) + found,
-            f"{tally.kept:,}",
-            f"{tally.image_missing:,}",
-            dropped,
-            "",
-            flagged,
-        )
+        numbers = (f"{tally.found:,}", f"{tally.kept:,}", f"{tally.image_missing:,}")
+        table.add_row(line.file, _count(line.released), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
-    table.add_row(
-        "sum",
-        f"{totals['released']:,}",
-        f"{totals['kept']:,}",
-        f"{totals['image_missing']:,}",
-        f"{totals['dropped']:,}",
-        f"{totals['absent']:,}",
-        "",
-    )
+    names = ("released", "found", "kept", "image_missing", "dropped", "absent")
+    table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
     for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):

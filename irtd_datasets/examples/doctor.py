@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import AmbiguousImageError, IrtdDatasetsError
@@ -12,6 +14,7 @@ from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
     from irtd_datasets.examples.release import Release
+    from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["Diagnosis", "FileReport", "FolderReport", "examine"]
@@ -101,7 +104,9 @@ def examine(release: Release) -> Diagnosis:
     for subset in release.spec.subsets:
         search = _Search(release, subset, folders)
         files += [_examine_part(release, member, search) for member in subset.members]
-        unknown += [name for name in release.unknown_files(subset) if name not in unknown]
+        # An archive that cannot be opened is told once for each annotation file that may be in it.
+        with contextlib.suppress(IrtdDatasetsError):
+            unknown += [name for name in release.unknown_files(subset) if name not in unknown]
     rows = {(report.subset, report.part): report.rows for report in files}
     configs = {
         config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs
@@ -138,9 +143,14 @@ class _Search:
     """Looks each picture of a subset up once, whatever number of tasks name it."""
 
     def __init__(self, release: Release, subset: SubsetSpec, folders: dict[str, FolderReport]) -> None:
-        self._resolver = release.resolver(subset)
+        self._release = release
+        self._subset = subset
         self._folders = folders
         self._found: dict[str, bool] = {}
+
+    @cached_property
+    def _resolver(self) -> ImageResolver:
+        return self._release.resolver(self._subset)
 
     def finds(self, image: str) -> bool:
         if image not in self._found:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, find_outside, rounding_bound
@@ -74,6 +75,8 @@ class Draft:
         image: Released name of the picture, relative, with ``/``.
         box_frame: Frame of the numbers of the text where no places are given, such as ``unknown``.
         quirks: Codes of file-wide defects that this record shows; counted, not put into the row.
+        rounds: Questions with an answer in it.
+        size: Width and height that every picture of its source has; None when they differ or are not known.
     """
 
     id: str
@@ -90,6 +93,8 @@ class Draft:
     corrections: tuple[Correction, ...] = ()
     box_frame: str | None = None
     quirks: tuple[str, ...] = field(default=())
+    rounds: int = 1
+    size: tuple[int, int] | None = None
 
 
 def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, Any]:
@@ -106,6 +111,8 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
     issues = list(draft.issues)
     places, frame = _known_places(draft, image, issues)
     objects = _objects(places, image, issues)
+    if draft.size is not None and draft.size != (image.width, image.height):
+        _append(issues, "image-size-unexpected")
     return {
         "id": draft.id,
         "modality": MODALITIES.index(draft.modality),
@@ -143,22 +150,13 @@ def _objects(all_places: Sequence[Places], image: PreparedImage, issues: list[st
     kinds = {places.kind for places in all_places}
     for places in all_places:
         pixels = _pixels(places, image, issues)
-        if places.decimals is not None and _leaves(pixels, places, image):
-            _append(issues, "box-outside-image")
         objects["label"] += places.labels
         for kind in kinds:
             objects[kind] += pixels.tolist() if kind == places.kind else [None] * len(places.labels)
     return objects
 
 
-def _leaves(pixels: np.ndarray[Any, np.dtype[np.float64]], places: Places, image: PreparedImage) -> bool:
-    """Whether a place leaves the picture by more than rounding can explain."""
-    bound = rounding_bound(places.frame, places.decimals or 0, image.width, image.height)
-    found = find_outside(pixels, Frame.PIXEL, image.width, image.height, tolerance=np.asarray(bound) + 1e-9)
-    return bool(found.any.any())
-
-
-def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> npt.NDArray[np.float64]:
     """Numbers of the text as pixels of the upright image; what does not fit is added to ``issues``."""
     upright = (image.width, image.height)
     stored = (image.released.stored_width, image.released.stored_height)
@@ -170,16 +168,23 @@ def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarr
         return _turned(pixels, places.kind, image.released)
     if places.size is not None and places.frame is Frame.PIXEL and upright != places.size:
         _append(issues, "image-size-unexpected")
+    if places.decimals is not None:
+        # 1e-9: what float arithmetic alone can do, see `rounding_bound`.
+        tolerance = rounding_bound(places.frame, places.decimals, *upright) + 1e-9
+        outside = find_outside(numbers, places.frame, *upright, tolerance=tolerance)
+        if outside.wholly.any():
+            _append(issues, "box-off-image")
+        if outside.partly.any():
+            _append(issues, "box-outside-image")
     return convert(numbers, places.frame, Frame.PIXEL, *upright)
 
 
-def _turned(
-    pixels: np.ndarray[Any, np.dtype[np.float64]], kind: str, stored: ImageInfo
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _turned(pixels: npt.NDArray[np.float64], kind: str, stored: ImageInfo) -> npt.NDArray[np.float64]:
     how = (stored.orientation, stored.stored_width, stored.stored_height)
     if kind == "box":
         return turn_boxes(pixels, *how)
-    return turn_points(pixels.reshape(len(pixels), -1, 2), *how).reshape(pixels.shape)
+    turned = turn_points(pixels.reshape(len(pixels), -1, 2), *how)
+    return turned.reshape(pixels.shape)
 
 
 def _append(items: list[str], item: str) -> None:

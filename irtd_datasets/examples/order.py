@@ -23,7 +23,7 @@ def image_key(image: str, seed: int = ORDER_SEED) -> bytes:
 
     Example:
         >>> image_key("63-FLIR_ADAS/training/PreviewData/FLIR_00001.jpeg").hex()
-        'b42b0a2b1e4a8ef9'
+        '8ae6ee5b59883af1'
     """
     return blake2b(
         image.encode("utf-8", "surrogatepass"), digest_size=8, key=seed.to_bytes(8, "big")

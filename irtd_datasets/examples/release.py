@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from irtd_datasets.errors import UnknownNameError
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
-__all__ = ["AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
+__all__ = ["ROUNDS", "AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
+
+ROUNDS = ("keep", "split")
+"""What can be done with records of many rounds: a row each, or a row for each round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,17 @@ class ReleaseOptions:
         images: Released folder to path, for pictures that lie elsewhere.
         on_defect: Issue code, or ``*`` for all of kind ``label``, to ``flag``, ``drop`` or ``error``.
         settings: Options that only some datasets have, by name; `DatasetSpec.settings` declares them.
+        rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
+        scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
+            a later run finds it; empty for a temporary folder that goes with the release.
     """
 
     root: str
     images: Mapping[str, str] = field(default_factory=dict)
     on_defect: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    rounds: str = "keep"
+    scratch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,9 @@ class AnnotationFile:
 class PictureStream(Protocol):
     """Pictures that can only be read one after another, such as those of a cut compressed archive."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """What a user knows it as."""
 
     def identity(self) -> tuple[Any, ...]:
         """Names, sizes and times of the files read."""
@@ -83,6 +95,9 @@ class Release(Protocol):
     spec: DatasetSpec
     options: ReleaseOptions
     root: Path
+
+    def __init__(self, options: ReleaseOptions) -> None:
+        """Open it; nothing is listed or read yet."""
 
     def files(self, member: Member) -> list[AnnotationFile]:
         """The annotation files of a part, in order; none when it is not there."""
@@ -114,12 +129,28 @@ def absolute_options(
     images: Mapping[str, str | os.PathLike[str]] | None = None,
     on_defect: Mapping[str, str] | str | None = None,
     settings: Mapping[str, str] | None = None,
+    *,
+    rounds: str = "keep",
+    scratch: str = "",
 ) -> ReleaseOptions:
-    """Options with absolute paths, as workers and caches need them."""
+    """Options with absolute paths, as workers and caches need them.
+
+    Raises:
+        UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``.
+    """
+    if rounds not in ROUNDS:
+        raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     return ReleaseOptions(
-        root=os.path.abspath(os.path.expanduser(root)),
-        images={name: os.path.abspath(os.path.expanduser(path)) for name, path in (images or {}).items()},
+        root=_absolute(root),
+        images={name: _absolute(path) for name, path in (images or {}).items()},
         on_defect=actions,
         settings=dict(settings or {}),
+        rounds=rounds,
+        scratch=_absolute(scratch) if scratch else "",
     )
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    # Links are kept: a folder is known to its user by the name given, and that name goes into messages.
+    return str(Path.cwd() / Path(path).expanduser())

@@ -58,7 +58,7 @@ def prose(name: str) -> str:
     Raises:
         UnknownNameError: There is none for this dataset.
     """
-    packaged = resources.files("irtd_datasets").joinpath("dataset_cards", f"{name}.md")
+    packaged = resources.files("irtd_datasets").joinpath("dataset_cards").joinpath(f"{name}.md")
     source = Path(__file__).parents[2] / "dataset_cards" / f"{name}.md"  # a checkout that is not installed
     for path in (packaged, source):
         if path.is_file():

@@ -70,11 +70,11 @@ def _checked(name: str) -> str:
     slashed = name.replace("\\", "/")
     if slashed.startswith("/"):
         raise _refused(name, "it is absolute")
-    if slashed[1:2] == ":" and slashed[0].isascii() and slashed[0].isalpha():
-        raise _refused(name, "it names a Windows drive")
     parts = [part for part in slashed.split("/") if part not in ("", ".")]
     if not parts:
         raise _refused(name, "it names no file")
+    if parts[0][1:2] == ":" and parts[0][0].isascii() and parts[0][0].isalpha():
+        raise _refused(name, "it names a Windows drive")
     for part in parts:
         if part.rstrip(" .") == "" and part.startswith(".."):  # Windows drops trailing blanks and dots
             raise _refused(name, "it climbs with '..'")

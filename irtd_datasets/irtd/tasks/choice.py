@@ -14,9 +14,9 @@ def read(question: str, answer: str) -> TaskReading:
     r"""Read a question with options and its one right option.
 
     Example:
-        >>> read("What is the object in the picture?\n(A) person (B) duck", "(A) person")
-        TaskReading(question='What is the object in the picture?', answer='(A) person', choices=('person', 'duck'), \
-places=(), issues=(), quirks=(), corrections=())
+        >>> reading = read("What is the object in the picture?\n(A) person (B) duck", "(A) person")
+        >>> reading.question, reading.choices, reading.answer
+        ('What is the object in the picture?', ('person', 'duck'), '(A) person')
     """
     stem, choices = split_options(question)
     gold = options(answer)

@@ -22,16 +22,18 @@ RELATIONS = (
 _QUESTION = re.compile(
     rf"Is there an? (.+?) ({'|'.join(RELATIONS)}) the (the )?(\w+) (\w+) from left to right\?"
 )
-_ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)")
+_ORDINAL = re.compile(r"(\d{1,9})(st|nd|rd|th)")
 
 
 def read(question: str, answer: str) -> TaskReading:
     """Read a relation and its yes or no.
 
     Example:
-        >>> read("Is there a car behind the the 22th person from left to right?", "no")
-        TaskReading(question='Is there a car behind the 22nd person from left to right?', answer='no', choices=(), \
-places=(), issues=('text-ordinal',), quirks=('text-double-the', 'existential-no'), corrections=())
+        >>> reading = read("Is there a car behind the the 22th person from left to right?", "no")
+        >>> reading.question
+        'Is there a car behind the 22nd person from left to right?'
+        >>> reading.issues, reading.quirks
+        (('text-ordinal',), ('text-double-the', 'existential-no'))
     """
     asked = _QUESTION.fullmatch(question.strip())
     if asked is None:
