@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Mmrs1MRegionCaptioning,
         Mmrs1MVqa,
     )
+    from irtd_datasets.rs_gpt4v.builder import RsGpt4v
 
 __all__ = [
     "Boxes",
@@ -39,6 +40,7 @@ __all__ = [
     "Mmrs1MGrounding",
     "Mmrs1MRegionCaptioning",
     "Mmrs1MVqa",
+    "RsGpt4v",
     "__version__",
     "load_dataset",
     "pad_and_normalize",
@@ -60,6 +62,7 @@ _HOMES = {
     "Mmrs1MGrounding": "irtd_datasets.mmrs_1m.builder",
     "Mmrs1MRegionCaptioning": "irtd_datasets.mmrs_1m.builder",
     "Mmrs1MVqa": "irtd_datasets.mmrs_1m.builder",
+    "RsGpt4v": "irtd_datasets.rs_gpt4v.builder",
     "load_dataset": "irtd_datasets.catalog",
     "pad_and_normalize": "irtd_datasets.boxes",
     "rewrite_boxes": "irtd_datasets.boxes",

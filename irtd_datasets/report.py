@@ -279,7 +279,7 @@ def show_ledger(ledger: Ledger) -> None:
     table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
-    for note in dict.fromkeys(line.note for line in ledger.lines if line.note):
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
         console.print(note, markup=False)
     if ledger.counts_rounds:
         console.print(_rounds_table(ledger))

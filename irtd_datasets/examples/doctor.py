@@ -114,7 +114,7 @@ def examine(release: Release) -> Diagnosis:
         files += [_examine_part(release, member, search) for member in subset.members]
         # An archive that cannot be opened is told once for each annotation file that may be in it.
         with contextlib.suppress(IrtdDatasetsError):
-            unknown += release.unknown_files(subset)
+            unknown += [name for name in release.unknown_files(subset) if name not in unknown]
     rows = {(report.subset, report.part): report.rows for report in files}
     configs = {
         config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs
