@@ -63,6 +63,14 @@ Settings = Annotated[
 BoxFrame = Annotated[
     str | None, typer.Option("--frame", metavar="FRAME", help="Short for --set frame=FRAME.")
 ]
+Rounds = Annotated[
+    str,
+    typer.Option(
+        "--rounds",
+        metavar="keep|split",
+        help="Records of many questions: keep each as one row, or split it into a row for each question.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -127,6 +135,7 @@ def build(
     on_defect: OnDefect = None,
     settings: Settings = None,
     frame: BoxFrame = None,
+    rounds: Rounds = "keep",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -134,7 +143,7 @@ def build(
     """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
     from irtd_datasets.build.engine import build as run
 
-    options = _options(dataset, release, images, on_defect, _settings(settings, frame))
+    options = _options(dataset, release, images, on_defect, _settings(settings, frame), rounds)
     try:
         with report.progress(silent=quiet or as_json) as progress:
             result = run(dataset, configs, options, out or Path(dataset), workers=workers, progress=progress)
@@ -190,6 +199,7 @@ def _options(
     images: list[str] | None,
     on_defect: list[str] | None,
     settings: dict[str, str],
+    rounds: str = "keep",
 ) -> ReleaseOptions:
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
     declared = spec(dataset)
@@ -199,7 +209,8 @@ def _options(
             remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
             "get it; `irtd demo` needs none.",
         )
-    return absolute_options(root, _pairs(images or [], "--images"), _actions(on_defect or []), settings)
+    pairs, actions = _pairs(images or [], "--images"), _actions(on_defect or [])
+    return absolute_options(root, pairs, actions, settings, rounds=rounds)
 
 
 def _pairs(items: list[str], option: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from irtd_datasets.build.engine import BuildReport
-    from irtd_datasets.build.ledger import Ledger
+    from irtd_datasets.build.ledger import Ledger, LedgerLine
     from irtd_datasets.examples.doctor import Diagnosis
     from irtd_datasets.examples.frame_report import FrameFile
     from irtd_datasets.spec import DatasetSpec
@@ -58,6 +58,9 @@ def _table(*head: str, title: str = "") -> Table:
             "picture missing",
             "not here",
             "rows",
+            "rounds",
+            "in the paper",
+            "difference",
         }
         table.add_column(name, overflow="fold", justify="right" if numeric else "left")
     return table
@@ -65,6 +68,10 @@ def _table(*head: str, title: str = "") -> Table:
 
 def _count(value: int | None) -> str:
     return "not released" if value is None else f"{value:,}"
+
+
+def _released(line: LedgerLine) -> str:
+    return "not known" if line.released is None and line.rounds is not None else _count(line.released)
 
 
 def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
@@ -75,6 +82,7 @@ def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
             "splits": config.splits,
             "tasks": list(dict.fromkeys(member.part.task for member in config.members)),
             "released": config.records,
+            "released_rounds": config.rounds,
         }
         for config in spec.configs
     }
@@ -102,7 +110,7 @@ def show_spec(spec: DatasetSpec) -> None:
             ", ".join(config.splits),
             tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
             files[0] if len(files) == 1 else f"{len(files)} files",
-            _count(config.records),
+            _count(config.records) if config.rounds is None else f"{config.rounds:,} rounds",
         )
     console.print(table)
     for subset in spec.subsets:
@@ -159,11 +167,13 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
     console.print(_files_table(diagnosis))
     for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
         console.print(note, markup=False)
+    streamed: dict[str, list[str]] = {}
     for file in diagnosis.files:
         if file.streamed:
-            console.print(
-                f"Pictures of {file.config}: {file.streamed}, read as one stream when built", markup=False
-            )
+            streamed.setdefault(file.streamed, []).append(file.config)
+    for stream, configs in streamed.items():
+        names = ", ".join(dict.fromkeys(configs))
+        console.print(f"Pictures of {names}: {stream}, read as one stream when built", markup=False)
     if diagnosis.folders:
         console.print(_folders_table(diagnosis))
     table = _table("config", "rows", title="Can be built")
@@ -175,12 +185,17 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
 
 
 def _files_table(diagnosis: Diagnosis) -> Table:
-    table = _table("annotation file", "config", "records", "released", "where", title="Annotation files")
+    by_rounds = any(file.rounds_released is not None for file in diagnosis.files)
+    head = ("rounds", "in the paper") if by_rounds else ("released",)
+    table = _table("annotation file", "config", "records", *head, "where", title="Annotation files")
     for file in diagnosis.files:
-        if file.where or file.released is not None or file.problem:
+        if file.where or file.released is not None or file.rounds_released is not None or file.problem:
             repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
             where = file.where or ("cannot be read" if file.problem else "not here")
-            table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
+            numbers = (
+                (f"{file.rounds:,}", _count(file.rounds_released)) if by_rounds else (_count(file.released),)
+            )
+            table.add_row(file.file, file.config, f"{file.records:,}", *numbers, where + repairs)
     return table
 
 
@@ -252,20 +267,22 @@ def show_ledger(ledger: Ledger) -> None:
     for line in ledger.lines:
         tally = line.tally
         if tally is None:
-            table.add_row(line.file, _count(line.released), "", "", "", "", f"{line.absent:,}", "")
+            table.add_row(line.file, _released(line), "", "", "", "", f"{line.absent:,}", "")
             continue
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
         flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
         numbers = (f"{tally.found:,}", f"{tally.kept:,}", f"{tally.image_missing:,}")
-        table.add_row(line.file, _count(line.released), *numbers, dropped, "", flagged)
+        table.add_row(line.file, _released(line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
     names = ("released", "found", "kept", "image_missing", "dropped", "absent")
     table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
-    for note in dict.fromkeys(line.note for line in ledger.lines if line.note):
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
         console.print(note, markup=False)
+    if ledger.counts_rounds:
+        console.print(_rounds_table(ledger))
     for line in ledger.lines:
         if line.tally is not None and line.tally.messages:
             lost = sum(line.tally.dropped.values())
@@ -276,6 +293,30 @@ def show_ledger(ledger: Ledger) -> None:
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
         console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}", markup=False)
+
+
+def _rounds_table(ledger: Ledger) -> Table:
+    table = _table("file", "in the paper", "found", "difference", "kept", title="Rounds")
+    for line in ledger.lines:
+        if line.tally is None:
+            table.add_row(line.file, _count(line.rounds), "not here", "", "")
+        else:
+            found = line.tally.rounds_found
+            difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
+            table.add_row(
+                line.file, _count(line.rounds), f"{found:,}", difference, f"{line.tally.rounds_kept:,}"
+            )
+    totals = ledger.totals()
+    here = totals["rounds_released"] - totals["rounds_absent"]
+    table.add_section()
+    table.add_row(
+        "sum of what is here",
+        f"{here:,}",
+        f"{totals['rounds_found']:,}",
+        f"{totals['rounds_found'] - here:+,}",
+        f"{totals['rounds_kept']:,}",
+    )
+    return table
 
 
 class _BarProgress(Progress):
