@@ -14,6 +14,7 @@ from irtd_datasets.version import __version__
 if TYPE_CHECKING:
     from irtd_datasets.boxes import Boxes, Frame, pad_and_normalize, rewrite_boxes, undo_pad_and_normalize
     from irtd_datasets.catalog import load_dataset
+    from irtd_datasets.hub.overlap import not_in
     from irtd_datasets.irtd.builder import Irtd, IrtdBenchmark, IrtdInstruct, IrtdPretrain
     from irtd_datasets.mmrs_1m.builder import (
         Mmrs1M,
@@ -43,6 +44,7 @@ __all__ = [
     "RsGpt4v",
     "__version__",
     "load_dataset",
+    "not_in",
     "pad_and_normalize",
     "rewrite_boxes",
     "undo_pad_and_normalize",
@@ -64,6 +66,7 @@ _HOMES = {
     "Mmrs1MVqa": "irtd_datasets.mmrs_1m.builder",
     "RsGpt4v": "irtd_datasets.rs_gpt4v.builder",
     "load_dataset": "irtd_datasets.catalog",
+    "not_in": "irtd_datasets.hub.overlap",
     "pad_and_normalize": "irtd_datasets.boxes",
     "rewrite_boxes": "irtd_datasets.boxes",
     "undo_pad_and_normalize": "irtd_datasets.boxes",

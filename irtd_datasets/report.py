@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from irtd_datasets.build.ledger import Ledger, LedgerLine
     from irtd_datasets.examples.doctor import Diagnosis
     from irtd_datasets.examples.frame_report import FrameFile
+    from irtd_datasets.hub.overlap import Overlap
     from irtd_datasets.spec import DatasetSpec
+    from irtd_datasets.training.export import ExportReport
 
 __all__ = [
     "build_as_dict",
@@ -30,9 +32,11 @@ __all__ = [
     "progress",
     "show_build",
     "show_diagnosis",
+    "show_export",
     "show_fields",
     "show_frames",
     "show_ledger",
+    "show_overlap",
     "show_spec",
     "spec_as_dict",
 ]
@@ -61,6 +65,11 @@ def _table(*head: str, title: str = "") -> Table:
             "rounds",
             "in the paper",
             "difference",
+            "bits",
+            "pictures",
+            "rows of A",
+            "rows of B",
+            "of A in B",
         }
         table.add_column(name, overflow="fold", justify="right" if numeric else "left")
     return table
@@ -317,6 +326,76 @@ def _rounds_table(ledger: Ledger) -> Table:
         f"{totals['rounds_kept']:,}",
     )
     return table
+
+
+def show_export(report: ExportReport) -> None:
+    """Print what became of every row of an export, and where it lies."""
+    from irtd_datasets.training.examples import REASONS
+
+    console = _console()
+    table = _table("split", "rows", title="Exported")
+    for split, rows in report.rows.items():
+        table.add_row(split, f"{rows:,}")
+    console.print(table)
+    places = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.places.items())) or "none"
+    console.print(
+        f"Places rewritten: {places}; {report.clipped:,} moved to the picture's edge, {report.collapsed:,} without area"
+    )
+    if report.left_out:
+        table = _table("left out because", "rows", "such as")
+        for reason, count in report.left_out.most_common():
+            table.add_row(
+                f"{reason}: {REASONS[reason]}", f"{count:,}", ", ".join(report.examples[reason][:2])
+            )
+        console.print(table)
+    if report.deep_pictures:
+        console.print(
+            f"{report.deep_pictures:,} rows have pictures of more than 8 bits: scale them before training on them"
+        )
+    if report.paired:
+        console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
+    pictures = f"{report.pictures:,} pictures" if report.pictures else "pictures inside Parquet"
+    console.print(f"{sum(report.rows.values()):,} rows, {pictures}: {report.out}", markup=False)
+
+
+def show_overlap(overlap: Overlap, limit: int = 20) -> None:
+    """Print what one dataset shares with another."""
+    from irtd_datasets.hub.overlap import KINDS
+
+    console = _console()
+    for letter, side in (("A", overlap.a), ("B", overlap.b)):
+        notes = "".join(
+            f", {count:,} {what}"
+            for count, what in (
+                (side.without_picture, "rows without a picture"),
+                (side.undecodable, "not decodable"),
+                (side.featureless, "of one colour"),
+            )
+            if count
+        )
+        console.print(
+            f"{letter}: {side.name}: {side.rows:,} rows, {side.pictures:,} pictures{notes}", markup=False
+        )
+    table = _table("of A in B", "pictures", "rows", title="Found")
+    for kind, meaning in KINDS.items():
+        table.add_row(f"{kind}: {meaning}", f"{overlap.pictures[kind]:,}", f"{overlap.rows[kind]:,}")
+    console.print(table)
+    if overlap.distances:
+        bits = ", ".join(f"{bits} bits {count:,}" for bits, count in sorted(overlap.distances.items()))
+        console.print(f"Similar pictures by distance: {bits}")
+    if overlap.sources:
+        table = _table("source in A", "source in B", "rows of A", "rows of B", "of A in B", title="Sources")
+        for source in overlap.sources:
+            counts = (source.rows, source.other_rows, source.matched)
+            table.add_row(source.source, source.other_source, *(f"{count:,}" for count in counts))
+        console.print(table)
+    if overlap.table.num_rows:
+        table = _table("row of A", "kind", "bits", "row of B")
+        for match in overlap.table.slice(0, limit).to_pylist():
+            table.add_row(match["id"], match["kind"], str(match["distance"]), match["other_id"])
+        console.print(table)
+        if overlap.table.num_rows > limit:
+            console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
 
 
 class _BarProgress(Progress):
