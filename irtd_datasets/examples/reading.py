@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from irtd_datasets.errors import AnnotationError, DefectError, UnknownNameError,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from irtd_datasets.annotations.json_records import Record
+    from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
@@ -132,28 +134,39 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
         tally.found += 1
         tally.drop(getattr(problem, "code", "record-unreadable"), str(problem))
 
-    reader = read_records(release.source(file), name=file.where, on_bad=on_bad)
-    for index, record in reader:
-        ours = file.covers(record, index)
-        if ours:
-            tally.rounds_found += count_rounds(record)
-        try:
-            image, key = release.peek(file, record, index)
-        except (RecordError, UnsafePathError) as error:
+    with _closing(release.source(file)) as source:
+        reader = read_records(source, name=file.where, on_bad=on_bad)
+        for index, record in reader:
+            ours = file.covers(record, index)
             if ours:
-                tally.found += 1
-                _drop(file, index, error, tally)
-            continue
-        ids[key] += 1  # of all records: an id must be unique over all parts that a file feeds
-        if not ours:
-            continue
-        suffix = "" if ids[key] == 1 else f"#{ids[key]}"
-        rounds = split_rounds(record) if release.options.rounds == "split" else [record]
-        tally.found += len(rounds)
-        for number, part in enumerate(rounds):
-            yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
+                tally.rounds_found += count_rounds(record)
+            try:
+                image, key = release.peek(file, record, index)
+            except (RecordError, UnsafePathError) as error:
+                if ours:
+                    tally.found += 1
+                    _drop(file, index, error, tally)
+                continue
+            ids[key] += 1  # of all records: an id must be unique over all parts that a file feeds
+            if not ours:
+                continue
+            suffix = "" if ids[key] == 1 else f"#{ids[key]}"
+            rounds = split_rounds(record) if release.options.rounds == "split" else [record]
+            tally.found += len(rounds)
+            for number, part in enumerate(rounds):
+                yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
     if file.counts_unreadable:
         tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+
+
+@contextlib.contextmanager
+def _closing(source: Source) -> Iterator[Source]:
+    """The source of a reading, closed at the end where it is an open file."""
+    try:
+        yield source
+    finally:
+        if not isinstance(source, (bytes, str, os.PathLike)):
+            source.close()
 
 
 def count_rounds(record: Record) -> int:

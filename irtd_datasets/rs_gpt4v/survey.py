@@ -257,27 +257,38 @@ def decide_frame(report: FrameReport, found: int, wanted: Frame | None, where: s
             )
         return TextFrame(report.frame), f"{report.frame.value} ({evidence})"
     verdict = report.verdict if found else "undecidable: none of their pictures was found"
+    is_unit = bool(report.boxes) and report.legal[Frame.UNIT.value] >= _LEGAL
+    is_unit = is_unit and "only the numbers 0 and 1" not in verdict
     if wanted is not None:
-        if report.boxes and report.legal[wanted.value] < _LEGAL:
-            raise BoxError(
-                f"frame={wanted.value} was given, but it allows only {report.legal[wanted.value]:.0%} of the boxes",
-                where=where,
-                remedy="`irtd frames` shows which frames are possible.",
-            )
+        _check_possible(report, wanted, where, is_unit=is_unit)
         return TextFrame(wanted), f"{wanted.value} as given (the check says {verdict})"
-    if (
-        report.boxes
-        and report.legal[Frame.UNIT.value] >= _LEGAL
-        and "only the numbers 0 and 1" not in verdict
-    ):
+    if is_unit:
         return (
             TextFrame(Frame.UNIT, only_square=True),
-            f"{verdict}; on square pictures unit and square_unit are the same, so these rows have objects; on others "
-            "box_frame is unknown and objects is empty unless --frame is given",
+            f"{verdict}; {_ON_SQUARE}",
         )
     return TextFrame(None), f"{verdict}; box_frame is unknown and objects is empty unless --frame is given"
 
 
+def _check_possible(report: FrameReport, wanted: Frame, where: str, *, is_unit: bool) -> None:
+    """Refuse a frame that the numbers exclude."""
+    problem = ""
+    if is_unit and wanted not in (Frame.UNIT, Frame.SQUARE_UNIT):
+        problem = "the numbers go from 0 to 1"
+    elif report.boxes and report.legal[wanted.value] < _LEGAL:
+        problem = f"it allows only {report.legal[wanted.value]:.0%} of the boxes"
+    if problem:
+        raise BoxError(
+            f"frame={wanted.value} was given, but {problem}",
+            where=where,
+            remedy="`irtd frames` shows which frames are possible.",
+        )
+
+
+_ON_SQUARE = (
+    "on square pictures unit and square_unit are the same, so these rows have objects; on others box_frame is unknown "
+    "and objects is empty unless --frame is given"
+)
 _LEGAL = 0.99  # as `check_frames`: annotations overflow
 
 

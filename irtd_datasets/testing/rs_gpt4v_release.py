@@ -246,7 +246,7 @@ class _Writer:
             ", ".join(format_coordinate(value, self.decimals, cut=cut) for value in row) for row in rows
         )
 
-    def _keep(  # noqa: PLR0913, PLR0917 - the fields of one record
+    def _keep(  # noqa: PLR0917 - the fields of one record
         self,
         file: str,
         record: dict[str, Any],
