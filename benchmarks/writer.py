@@ -93,7 +93,7 @@ def shard(files: list[str], output: Path) -> None:
 
 def shard_without_hash(files: list[str], output: Path) -> None:
     """Our writer, its hash left out, to see what that costs."""
-    from irtd_datasets.build import write  # noqa: PLC0415
+    from irtd_datasets.build import write
 
     write._update = lambda _digest, _block: None  # noqa: SLF001
     shard(files, output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -134,7 +134,7 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
         tally.found += 1
         tally.drop(getattr(problem, "code", "record-unreadable"), str(problem))
 
-    with _closing(release.source(file)) as source:
+    with _opened(release, file) as source:
         reader = read_records(source, name=file.where, on_bad=on_bad)
         for index, record in reader:
             ours = file.covers(record, index)
@@ -157,15 +157,16 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
                 yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
     if file.counts_unreadable:
         tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+        tally.repairs.update(dict(file.repairs))
 
 
 @contextlib.contextmanager
-def _closing(source: Source) -> Iterator[Source]:
-    """The source of a reading, closed at the end where it is an open file."""
+def _opened(release: Release, file: AnnotationFile) -> Iterator[Source]:
+    source = release.source(file)
     try:
         yield source
     finally:
-        if not isinstance(source, (bytes, str, os.PathLike)):
+        if isinstance(source, io.IOBase):
             source.close()
 
 
