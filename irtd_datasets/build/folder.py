@@ -276,7 +276,7 @@ class DatasetFolder:
             self._place(part)
         new = {part.key for part in built}
         order = [member.key for member in self.spec.members]
-        parts = [part for part in (*self.parts(), *built) if part in built or part.key not in new]
+        parts = [*(part for part in self.parts() if part.key not in new), *built]
         parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
         earlier = self.ledger()
         merged = earlier.merged(ledger, self.spec) if earlier else ledger
