@@ -179,7 +179,7 @@ class DatasetFolder:
         free = shutil.disk_usage(self.path).free
         if needed > free:
             raise BuildError(
-                f"{needed / 1e9:.1f} GB of pictures are to be written, {free / 1e9:.1f} GB are free",
+                f"{needed / 1e6:,.1f} MB of pictures are to be written, {free / 1e6:,.1f} MB are free",
                 where=str(self.path),
                 remedy="Free some space, or use --out on another disk.",
             )
