@@ -7,13 +7,13 @@ from pathlib import Path
 
 import datasets
 import pytest
+from facts import facts
+from processes import ROOT
 
 import irtd_datasets
-from facts import facts
 from irtd_datasets.build.engine import build
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.testing import write_sample_release
-from processes import ROOT
 
 CONFIGS = ("pretrain", "instruct", "instruct-location", "benchmark", "benchmark-scene")
 CLASSES = {
