@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from contextlib import ExitStack
@@ -38,6 +37,7 @@ from irtd_datasets.training.files import (
 from irtd_datasets.training.targets import MAX_PIXELS, MIN_PIXELS, Style, find_target
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["ExportOptions", "ExportReport", "export", "export_rows"]
