@@ -33,7 +33,7 @@ FEATURES = json.dumps(
 
 
 def schema():
-    import pyarrow as pa  # noqa: PLC0415  a way that does without it must not carry its memory
+    import pyarrow as pa
 
     return pa.schema(
         [("id", pa.string()), ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
@@ -42,7 +42,7 @@ def schema():
 
 def make_corpus(folder: Path, count: int, kilobytes: int) -> None:
     """Valid JPEGs of noise; a comment segment makes each unique, which costs less than encoding each."""
-    from PIL import Image  # noqa: PLC0415  as above
+    from PIL import Image
 
     generator = np.random.default_rng(0)
     side = int((kilobytes * 1000 * 0.9 / 0.78) ** 0.5)  # 0.78 bytes per pixel of noise at quality 85
@@ -77,8 +77,8 @@ def copy_and_hash(files: list[str], output: Path) -> None:
 
 def shard(files: list[str], output: Path) -> None:
     """Our writer, with the reader of folders."""
-    from irtd_datasets.build.image_column import ImageColumn, ImageReader  # noqa: PLC0415
-    from irtd_datasets.build.write import RowGroup, write_shard  # noqa: PLC0415
+    from irtd_datasets.build.image_column import ImageColumn, ImageReader
+    from irtd_datasets.build.write import RowGroup, write_shard
 
     reader = ImageReader()
 
@@ -91,10 +91,18 @@ def shard(files: list[str], output: Path) -> None:
     write_shard(output / "shard.parquet", schema(), groups(), features=FEATURES)
 
 
+def shard_without_hash(files: list[str], output: Path) -> None:
+    """Our writer, its hash left out, to see what that costs."""
+    from irtd_datasets.build import write
+
+    write._update = lambda _digest, _block: None  # noqa: SLF001
+    shard(files, output)
+
+
 def pyarrow_like_datasets(files: list[str], output: Path) -> None:
     """ParquetWriter with the columns set as `datasets` 5.2 sets them, in row groups of 100."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     leaves = {"id": "snappy", "image.bytes": "none", "image.path": "none"}
     options = {
@@ -120,7 +128,7 @@ def pyarrow_like_datasets(files: list[str], output: Path) -> None:
 
 def datasets_builder(files: list[str], output: Path) -> None:
     """A GeneratorBasedBuilder that prepares Parquet."""
-    import datasets  # noqa: PLC0415
+    import datasets
 
     class Folder(datasets.GeneratorBasedBuilder):
         def _info(self):
@@ -142,7 +150,10 @@ def datasets_builder(files: list[str], output: Path) -> None:
     builder.download_and_prepare(str(output / "datasets"), file_format="parquet")
 
 
-WAYS = {way.__name__: way for way in (copy, copy_and_hash, shard, pyarrow_like_datasets, datasets_builder)}
+WAYS = {
+    way.__name__: way
+    for way in (copy, copy_and_hash, shard, shard_without_hash, pyarrow_like_datasets, datasets_builder)
+}
 
 
 def measure(way: str, corpus: Path, output: Path) -> None:
@@ -150,12 +161,13 @@ def measure(way: str, corpus: Path, output: Path) -> None:
     files = sorted(str(file) for file in corpus.iterdir())
     imports = {
         "shard": "irtd_datasets.build.write",
+        "shard_without_hash": "irtd_datasets.build.write",
         "pyarrow_like_datasets": "pyarrow.parquet",
         "datasets_builder": "datasets",
     }
     if way in imports:
         __import__(imports[way])
-        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow as pa
 
         pa.array([""])  # imports pandas where it is installed
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -217,8 +229,8 @@ def compare(corpus: Path, output: Path, rounds: int) -> None:
 
 def sizes(corpus: Path, output: Path) -> None:
     """Bytes on disk against the bytes of the distinct images, rows of one image standing together."""
-    from irtd_datasets.build.image_column import ImageColumn  # noqa: PLC0415
-    from irtd_datasets.build.write import RowGroup, write_shard  # noqa: PLC0415
+    from irtd_datasets.build.image_column import ImageColumn
+    from irtd_datasets.build.write import RowGroup, write_shard
 
     pictures = [file.read_bytes() for file in sorted(corpus.iterdir())[:300]]
     print(

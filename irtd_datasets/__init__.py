@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from irtd_datasets.catalog import load_dataset
     from irtd_datasets.hub.overlap import not_in
     from irtd_datasets.irtd.builder import Irtd, IrtdBenchmark, IrtdInstruct, IrtdPretrain
+    from irtd_datasets.mmrs_1m.builder import (
+        Mmrs1M,
+        Mmrs1MCaptioning,
+        Mmrs1MClassification,
+        Mmrs1MDetection,
+        Mmrs1MGrounding,
+        Mmrs1MRegionCaptioning,
+        Mmrs1MVqa,
+    )
+    from irtd_datasets.rs_gpt4v.builder import RsGpt4v
 
 __all__ = [
     "Boxes",
@@ -24,6 +34,14 @@ __all__ = [
     "IrtdBenchmark",
     "IrtdInstruct",
     "IrtdPretrain",
+    "Mmrs1M",
+    "Mmrs1MCaptioning",
+    "Mmrs1MClassification",
+    "Mmrs1MDetection",
+    "Mmrs1MGrounding",
+    "Mmrs1MRegionCaptioning",
+    "Mmrs1MVqa",
+    "RsGpt4v",
     "__version__",
     "load_dataset",
     "not_in",
@@ -39,6 +57,14 @@ _HOMES = {
     "IrtdBenchmark": "irtd_datasets.irtd.builder",
     "IrtdInstruct": "irtd_datasets.irtd.builder",
     "IrtdPretrain": "irtd_datasets.irtd.builder",
+    "Mmrs1M": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MCaptioning": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MClassification": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MDetection": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MGrounding": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MRegionCaptioning": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MVqa": "irtd_datasets.mmrs_1m.builder",
+    "RsGpt4v": "irtd_datasets.rs_gpt4v.builder",
     "load_dataset": "irtd_datasets.catalog",
     "not_in": "irtd_datasets.hub.overlap",
     "pad_and_normalize": "irtd_datasets.boxes",

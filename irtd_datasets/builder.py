@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
@@ -15,14 +16,14 @@ from datasets.exceptions import DatasetGenerationError
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError
 from irtd_datasets.examples.reading import DefectPolicy
-from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options
+from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options, check_rounds
 from irtd_datasets.examples.rows import release_groups, to_table
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
@@ -38,16 +39,20 @@ class ReleaseConfig(datasets.BuilderConfig):
     Attributes:
         images: Released folder to the path of a folder, zip or tar with its pictures.
         on_defect: ``flag``, ``drop`` or ``error`` for rows with a label defect, or a mapping from issue code.
+        rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
     """
 
     images: dict[str, str] = field(default_factory=dict)
     on_defect: Any = None
+    rounds: str = "keep"
 
 
-def builder_configs(spec: DatasetSpec, *subsets: str) -> list[ReleaseConfig]:
+def builder_configs(
+    spec: DatasetSpec, *subsets: str, kind: type[ReleaseConfig] = ReleaseConfig
+) -> list[ReleaseConfig]:
     """One config for each subset and task, or only those of the given subsets."""
     return [
-        ReleaseConfig(name=config.name, version=datasets.Version(spec.version), description=config.summary)
+        kind(name=config.name, version=datasets.Version(spec.version), description=config.summary)
         for config in spec.configs
         if not subsets or {member.subset.name for member in config.members} <= set(subsets)
     ]
@@ -58,7 +63,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
-    OPEN: ClassVar[Callable[[ReleaseOptions], Release]]
+    OPEN: ClassVar[type[Release]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
@@ -88,6 +93,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         release = self._open(self.config.data_dir)
         config = self.SPEC.config(self.config.name)
         DefectPolicy(self.SPEC, dict(release.options.on_defect))
+        check_rounds(release.options.rounds)
         present: dict[str, list[str]] = {}
         for member in config.members:
             if release.files(member):
@@ -115,6 +121,15 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
                 yield _key(position, index), to_table(group)
             self._report(part, tally)
 
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        # `datasets` takes every OSError for a missing data file and raises a new one with the old one's text.
+        try:
+            super()._download_and_prepare(*args, **kwargs)
+        except OSError as error:
+            if isinstance(error.__context__, IrtdDatasetsError):
+                raise error.__context__ from None
+            raise
+
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:  # noqa: ANN401 - passed on
         # "An error occurred while generating the dataset" hides file and record in its cause; show the cause.
         try:
@@ -125,19 +140,33 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             raise
 
     def _open(self, data_dir: str | None) -> Release:
-        return type(self).OPEN(self._options(data_dir, self.config.images, self.config.on_defect))
+        settings = {name: getattr(self.config, name, None) for name in self.SPEC.settings}
+        options = self._options(data_dir, self.config.images, self.config.on_defect, settings)
+        cache = self._cache_dir_root
+        if "://" not in cache:
+            # Other processes that read the same release find there what one has sorted out.
+            options = replace(options, scratch=str(Path(cache).absolute() / "irtd_datasets" / self.SPEC.name))
+        return type(self).OPEN(replace(options, rounds=self.config.rounds))
 
-    def _options(self, data_dir: str | None, images: Any, on_defect: Any) -> ReleaseOptions:  # noqa: ANN401
+    def _options(
+        self,
+        data_dir: str | None,
+        images: Any,  # noqa: ANN401 - as `ReleaseConfig` has it
+        on_defect: Any,  # noqa: ANN401
+        settings: Mapping[str, Any],
+    ) -> ReleaseOptions:
         root = data_dir or os.environ.get(self.data_dir_variable())
         if not root:
             raise no_data_error(self.SPEC)
-        return absolute_options(root, images, on_defect)
+        given = {name: str(value) for name, value in settings.items() if value is not None}
+        return absolute_options(root, images, on_defect, given)
 
     def _fingerprint(self, kwargs: dict[str, Any]) -> str:
         """Identity of code and inputs, found without listing pictures."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
-            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None)
+            settings = {name: kwargs.get(name) for name in self.SPEC.settings}
+            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings)
             release = type(self).OPEN(options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):

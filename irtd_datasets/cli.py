@@ -52,6 +52,25 @@ OnDefect = Annotated[
         help="What to do with rows that have a wrong label, or with one issue code. Default: flag. Repeatable.",
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option that only some datasets have, such as frame=square_unit of rs_gpt4v. Repeatable.",
+    ),
+]
+BoxFrame = Annotated[
+    str | None, typer.Option("--frame", metavar="FRAME", help="Short for --set frame=FRAME.")
+]
+Rounds = Annotated[
+    str,
+    typer.Option(
+        "--rounds",
+        metavar="keep|split",
+        help="Records of many questions: keep each as one row, or split it into a row for each question.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -83,11 +102,19 @@ def list_(
 
 
 @app.command()
-def doctor(dataset: Dataset, release: Release = None, images: Images = None, as_json: Json = False) -> None:
+def doctor(
+    dataset: Dataset,
+    release: Release = None,
+    images: Images = None,
+    settings: Settings = None,
+    frame: BoxFrame = None,
+    as_json: Json = False,
+) -> None:
     """Show what a release has, what it lacks, and how many rows of each config can be built."""
     from irtd_datasets.examples.doctor import examine
 
-    diagnosis = examine(open_release(dataset, _options(dataset, release, images, None)))
+    options = _options(dataset, release, images, None, _settings(settings, frame))
+    diagnosis = examine(open_release(dataset, options))
     if as_json:
         _print_json(diagnosis.as_dict())
     else:
@@ -106,6 +133,9 @@ def build(
     ] = None,
     images: Images = None,
     on_defect: OnDefect = None,
+    settings: Settings = None,
+    frame: BoxFrame = None,
+    rounds: Rounds = "keep",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -113,7 +143,7 @@ def build(
     """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
     from irtd_datasets.build.engine import build as run
 
-    options = _options(dataset, release, images, on_defect)
+    options = _options(dataset, release, images, on_defect, _settings(settings, frame), rounds)
     try:
         with report.progress(silent=quiet or as_json) as progress:
             result = run(dataset, configs, options, out or Path(dataset), workers=workers, progress=progress)
@@ -124,6 +154,29 @@ def build(
         _print_json(report.build_as_dict(result))
     else:
         report.show_build(result)
+
+
+@app.command()
+def frames(
+    file: Annotated[
+        Path, typer.Argument(help="A file of conversations, questions or captions, or a COCO file.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Folder, zip or tar with its pictures. Default: its folder."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell which frames are possible for the numbers in a file, with evidence."""
+    from irtd_datasets.examples.frame_report import report_frames
+
+    found = report_frames(file, images)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        report.show_frames(found)
 
 
 @app.command()
@@ -236,7 +289,12 @@ def demo(
 
 
 def _options(
-    dataset: str, release: Path | None, images: list[str] | None, on_defect: list[str] | None
+    dataset: str,
+    release: Path | None,
+    images: list[str] | None,
+    on_defect: list[str] | None,
+    settings: dict[str, str],
+    rounds: str = "keep",
 ) -> ReleaseOptions:
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
     declared = spec(dataset)
@@ -246,7 +304,8 @@ def _options(
             remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
             "get it; `irtd demo` needs none.",
         )
-    return absolute_options(root, _pairs(images or [], "--images"), _actions(on_defect or []))
+    pairs, actions = _pairs(images or [], "--images"), _actions(on_defect or [])
+    return absolute_options(root, pairs, actions, settings, rounds=rounds)
 
 
 def _pairs(items: list[str], option: str) -> dict[str, str]:
@@ -267,6 +326,17 @@ def _actions(items: list[str]) -> dict[str, str]:
         for item in items
         for code, equals, action in [item.partition("=")]
     }
+
+
+def _settings(items: list[str] | None, frame: str | None) -> dict[str, str]:
+    settings = _pairs(items or [], "--set")
+    if "" in settings:
+        raise UnknownNameError(
+            f"--set {settings['']!r} names no setting", remedy="Write it as NAME=VALUE, such as frame=unit."
+        )
+    if frame is not None:
+        settings["frame"] = frame
+    return settings
 
 
 def _print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

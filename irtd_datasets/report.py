@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from irtd_datasets.build.engine import BuildReport
-    from irtd_datasets.build.ledger import Ledger
+    from irtd_datasets.build.ledger import Ledger, LedgerLine
     from irtd_datasets.examples.doctor import Diagnosis
+    from irtd_datasets.examples.frame_report import FrameFile
     from irtd_datasets.hub.overlap import Overlap
     from irtd_datasets.spec import DatasetSpec
     from irtd_datasets.training.export import ExportReport
@@ -34,6 +35,7 @@ __all__ = [
     "show_diagnosis",
     "show_export",
     "show_fields",
+    "show_frames",
     "show_ledger",
     "show_overlap",
     "show_spec",
@@ -61,6 +63,9 @@ def _table(*head: str, title: str = "") -> Table:
             "picture missing",
             "not here",
             "rows",
+            "rounds",
+            "in the paper",
+            "difference",
             "bits",
             "pictures",
             "rows of A",
@@ -75,6 +80,10 @@ def _count(value: int | None) -> str:
     return "not released" if value is None else f"{value:,}"
 
 
+def _released(line: LedgerLine) -> str:
+    return "not known" if line.released is None and line.rounds is not None else _count(line.released)
+
+
 def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
     """A dataset's declaration as plain values."""
     values = asdict(spec)
@@ -83,6 +92,7 @@ def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
             "splits": config.splits,
             "tasks": list(dict.fromkeys(member.part.task for member in config.members)),
             "released": config.records,
+            "released_rounds": config.rounds,
         }
         for config in spec.configs
     }
@@ -110,7 +120,7 @@ def show_spec(spec: DatasetSpec) -> None:
             ", ".join(config.splits),
             tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
             files[0] if len(files) == 1 else f"{len(files)} files",
-            _count(config.records),
+            _count(config.records) if config.rounds is None else f"{config.rounds:,} rounds",
         )
     console.print(table)
     for subset in spec.subsets:
@@ -120,6 +130,36 @@ def show_spec(spec: DatasetSpec) -> None:
     console.print("[bold]How to get it[/bold]")
     for step in spec.obtain:
         console.print(f"  - {step}")
+
+
+def show_frames(found: FrameFile) -> None:
+    """Print which frames are possible for the numbers in a file, and why."""
+    console, result = _console(), found.report
+    console.print(f"[bold]verdict[/bold]: {found.verdict}", highlight=False)
+    for reason in result.evidence:
+        console.print(f"  {reason}", markup=False)
+    places = ", ".join(f"{count:,} of kind {kind}" for kind, count in found.places.items()) or "none"
+    console.print(f"{found.file}: {found.form or 'no known form'}, {found.records:,} records", markup=False)
+    console.print(
+        f"places: {places}; {found.unreadable:,} unreadable; {found.sampled:,} looked at", markup=False
+    )
+    console.print(f"pictures of those: {found.pictures:,}, found {found.found:,}, square {found.square:,}")
+    if not found.found:
+        return
+    console.print(f"numbers: {result.minimum:g} to {result.maximum:g}, {_decimals(result.decimals)}")
+    console.print(f"boxes: {result.zero_size:,} of zero size, {result.not_finite:,} not finite")
+    table = _table("frame", "boxes in its range", "inside the picture")
+    for name, share in result.legal.items():
+        inside = result.inside.get(name)
+        table.add_row(name, f"{share:.1%}", "" if inside is None else f"{inside:.1%}")
+    console.print(table)
+
+
+def _decimals(counts: dict[int, int]) -> str:
+    total = sum(counts.values())
+    return "decimals needed: " + ", ".join(
+        f"{digits} ({count / total:.0%})" for digits, count in counts.items()
+    )
 
 
 def show_fields() -> None:
@@ -133,52 +173,70 @@ def show_fields() -> None:
 def show_diagnosis(diagnosis: Diagnosis) -> None:
     """Print what a release has and lacks."""
     console = _console()
-    console.print(f"[bold]{diagnosis.dataset}[/bold] release at {diagnosis.root}")
-    table = _table("annotation file", "config", "records", "released", "where", title="Annotation files")
-    for file in diagnosis.files:
-        if file.where or file.released is not None or file.problem:
-            repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
-            where = file.where or "not here"
-            table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
-    console.print(table)
+    console.print(f"{diagnosis.dataset} release at {diagnosis.root}", markup=False)
+    console.print(_files_table(diagnosis))
+    for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
+        console.print(note, markup=False)
+    streamed: dict[str, list[str]] = {}
     for file in diagnosis.files:
         if file.streamed:
-            console.print(f"Pictures of {file.subset}: {file.streamed}, read as one stream when built")
+            streamed.setdefault(file.streamed, []).append(file.config)
+    for stream, configs in streamed.items():
+        names = ", ".join(dict.fromkeys(configs))
+        console.print(f"Pictures of {names}: {stream}, read as one stream when built", markup=False)
     if diagnosis.folders:
-        table = _table("pictures of", "found", "needed", "where", title="Pictures")
-        for folder in diagnosis.folders:
-            where = ", ".join(f"{place} ({count:,})" for place, count in folder.places.most_common(3))
-            notes = "".join(f"; {note} ({count:,})" for note, count in folder.notes.items())
-            table.add_row(
-                folder.folder, f"{folder.found:,}", f"{folder.needed:,}", (where or "nowhere") + notes
-            )
-        console.print(table)
+        console.print(_folders_table(diagnosis))
     table = _table("config", "rows", title="Can be built")
     for name, rows in diagnosis.configs.items():
         if rows:
             table.add_row(name, f"{rows:,}")
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("No config can be built from what is here.")
+    console.print(table if table.row_count else "No config can be built from what is here.")
+    _show_problems(console, diagnosis)
+
+
+def _files_table(diagnosis: Diagnosis) -> Table:
+    by_rounds = any(file.rounds_released is not None for file in diagnosis.files)
+    head = ("rounds", "in the paper") if by_rounds else ("released",)
+    table = _table("annotation file", "config", "records", *head, "where", title="Annotation files")
     for file in diagnosis.files:
-        if file.problem:
-            console.print(f"[red]problem[/red] {file.problem}", markup=True)
+        if file.where or file.released is not None or file.rounds_released is not None or file.problem:
+            repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
+            where = file.where or ("cannot be read" if file.problem else "not here")
+            numbers = (
+                (f"{file.rounds:,}", _count(file.rounds_released)) if by_rounds else (_count(file.released),)
+            )
+            table.add_row(file.file, file.config, f"{file.records:,}", *numbers, where + repairs)
+    return table
+
+
+def _folders_table(diagnosis: Diagnosis) -> Table:
+    table = _table("pictures of", "found", "needed", "where", title="Pictures")
+    for folder in diagnosis.folders:
+        where = (
+            ", ".join(f"{place} ({count:,})" for place, count in folder.places.most_common(3)) or "nowhere"
+        )
+        notes = "".join(f"; {note} ({count:,})" for note, count in folder.notes.items())
+        table.add_row(folder.folder, f"{folder.found:,}", f"{folder.needed:,}", where + notes)
+    return table
+
+
+def _show_problems(console: Console, diagnosis: Diagnosis) -> None:
+    # One file can feed several parts.
+    problems = dict.fromkeys(file.problem for file in diagnosis.files if file.problem)
+    lines = [f"Problem: {problem}" for problem in problems]
     for folder in diagnosis.folders:
         if folder.ambiguous:
-            console.print(
-                f"[red]ambiguous[/red] {folder.ambiguous_count} pictures of {folder.folder}, such as"
-            )
-            for line in folder.ambiguous:
-                console.print(f"  {line}", markup=False)
+            lines.append(f"Ambiguous: {folder.ambiguous_count:,} pictures of {folder.folder}, such as")
+            lines += [f"  {line}" for line in folder.ambiguous]
     if any(not folder.found for folder in diagnosis.folders):
-        console.print(
-            "Pictures that lie elsewhere: --images FOLDER=PATH, with a folder of the table and the path of a folder, zip "
-            "or tar.",
-            markup=False,
+        lines.append(
+            "Pictures that lie elsewhere: --images FOLDER=PATH, with a folder of the table and the path of a folder, "
+            "zip or tar."
         )
     if diagnosis.unknown_files:
-        console.print(f"Not known, ignored: {', '.join(diagnosis.unknown_files)}", markup=False)
+        lines.append(f"Not known, ignored: {', '.join(diagnosis.unknown_files)}")
+    for line in lines:
+        console.print(line, markup=False)
 
 
 def build_as_dict(report: BuildReport) -> dict[str, Any]:
@@ -205,37 +263,36 @@ def show_build(report: BuildReport) -> None:
 def show_ledger(ledger: Ledger) -> None:
     """Print what became of every record."""
     console = _console()
-    head = ("file", "released", "kept", "picture missing", "dropped", "not here", "rows with an issue")
+    head = (
+        "file",
+        "released",
+        "found",
+        "kept",
+        "picture missing",
+        "dropped",
+        "not here",
+        "rows with an issue",
+    )
     table = _table(*head, title="Ledger")
     for line in ledger.lines:
         tally = line.tally
         if tally is None:
-            table.add_row(line.file, _count(line.released), "", "", "", f"{line.absent:,}", "")
+            table.add_row(line.file, _released(line), "", "", "", "", f"{line.absent:,}", "")
             continue
-        found = "" if line.released in (None, tally.found) else f" (found {tally.found:,})"
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
         flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
-        table.add_row(
-            line.file,
-            _count(line.released) + found,
-            f"{tally.kept:,}",
-            f"{tally.image_missing:,}",
-            dropped,
-            "",
-            flagged,
-        )
+        numbers = (f"{tally.found:,}", f"{tally.kept:,}", f"{tally.image_missing:,}")
+        table.add_row(line.file, _released(line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
-    table.add_row(
-        "sum",
-        f"{totals['released']:,}",
-        f"{totals['kept']:,}",
-        f"{totals['image_missing']:,}",
-        f"{totals['dropped']:,}",
-        f"{totals['absent']:,}",
-        "",
-    )
+    names = ("released", "found", "kept", "image_missing", "dropped", "absent")
+    table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
+    # One file can feed several parts.
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
+        console.print(note, markup=False)
+    if ledger.counts_rounds:
+        console.print(_rounds_table(ledger))
     for line in ledger.lines:
         if line.tally is not None and line.tally.messages:
             lost = sum(line.tally.dropped.values())
@@ -246,6 +303,30 @@ def show_ledger(ledger: Ledger) -> None:
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
         console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}", markup=False)
+
+
+def _rounds_table(ledger: Ledger) -> Table:
+    table = _table("file", "in the paper", "found", "difference", "kept", title="Rounds")
+    for line in ledger.lines:
+        if line.tally is None:
+            table.add_row(line.file, _count(line.rounds), "not here", "", "")
+        else:
+            found = line.tally.rounds_found
+            difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
+            table.add_row(
+                line.file, _count(line.rounds), f"{found:,}", difference, f"{line.tally.rounds_kept:,}"
+            )
+    totals = ledger.totals()
+    here = totals["rounds_released"] - totals["rounds_absent"]
+    table.add_section()
+    table.add_row(
+        "sum of what is here",
+        f"{here:,}",
+        f"{totals['rounds_found']:,}",
+        f"{totals['rounds_found'] - here:+,}",
+        f"{totals['rounds_kept']:,}",
+    )
+    return table
 
 
 def show_export(report: ExportReport) -> None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import csv
 import difflib
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, field
 from importlib import resources
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from irtd_datasets.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ConfigSpec",
@@ -28,8 +32,8 @@ __all__ = [
 
 def read_table(package: str, name: str) -> list[dict[str, str]]:
     """Read a CSV table that lies beside the code of ``package``, one dictionary a row."""
-    with resources.files(package).joinpath(name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class PartSpec:
         image_dirs: Folders, as the records name them, that hold its pictures.
         title: Its name in the paper.
         modality: Kind of sensor of its pictures.
+        rounds: Questions with an answer that the paper counts for it; None where it counts records, or nothing.
     """
 
     name: str
@@ -53,6 +58,7 @@ class PartSpec:
     image_dirs: tuple[str, ...]
     title: str
     modality: str
+    rounds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,12 @@ class ConfigSpec:
         known = [member.part.records for member in self.members if member.part.records is not None]
         return sum(known) if known else None
 
+    @property
+    def rounds(self) -> int | None:
+        """Released rounds of its members; None where they are not counted by rounds."""
+        known = [member.part.rounds for member in self.members if member.part.rounds is not None]
+        return sum(known) if known else None
+
 
 def config_per_subset_and_part(subsets: tuple[SubsetSpec, ...]) -> tuple[ConfigSpec, ...]:
     """A config for each subset, and one more for each of its parts where it has several."""
@@ -189,6 +201,8 @@ class DatasetSpec:
     configs: tuple[ConfigSpec, ...]
     issues: tuple[IssueSpec, ...]
     default_config: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Options of this dataset alone that decide how its release is read: name to one sentence."""
 
     def subset(self, name: str) -> SubsetSpec:
         """The subset called ``name``.

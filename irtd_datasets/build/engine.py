@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from irtd_datasets.build.folder import BuiltPart, DatasetFolder
+from irtd_datasets.build.folder import SPOOL, BuiltPart, DatasetFolder
+from irtd_datasets.build.from_stream import write_streamed
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
-from irtd_datasets.build.plan import SHARD_BYTES, PartPlan, plan_part
+from irtd_datasets.build.plan import PartPlan, ShardJob, plan_part
 from irtd_datasets.build.progress import Progress
-from irtd_datasets.build.shards import ShardResult, spooled_drafts, write_groups, write_shard
+from irtd_datasets.build.shards import ShardResult, forget_releases, write_shard
 from irtd_datasets.build.workers import Workers
-from irtd_datasets.catalog import open_release
+from irtd_datasets.catalog import open_release, spec
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError
 from irtd_datasets.examples.reading import DefectPolicy
-from irtd_datasets.examples.rows import StreamRows, groups
-from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from irtd_datasets.examples.release import Release, ReleaseOptions
     from irtd_datasets.spec import Member
@@ -78,15 +76,23 @@ def build(
         BuildError: The folder cannot be written, holds something else, or is being built by another process.
     """
     progress = progress or Progress()
-    release = open_release(dataset, options)
+    folder = DatasetFolder(Path(out), spec(dataset))
+    # Beside the unfinished shards, so that a build that is killed finds again what it unpacked.
+    release = open_release(dataset, replace(options, scratch=str(folder.staging.absolute() / "release")))
     DefectPolicy(release.spec, dict(options.on_defect))
     wanted = _wanted(release, configs)
-    folder = DatasetFolder(Path(out), release.spec)
     folder.prepare()
     try:
-        with FileLock(folder.staging / "lock", timeout=0), Workers(workers) as pool:
+        with FileLock(folder.staging / "lock", timeout=0):
             folder.clear_temporaries()
-            return _build(release, wanted, folder, pool, progress)
+            try:
+                with Workers(workers) as pool:
+                    return _build(release, wanted, folder, pool, progress)
+            except BaseException:
+                folder.tidy()
+                raise
+            finally:
+                forget_releases()
     except Timeout:
         raise BuildError(
             "another build is writing into this folder",
@@ -116,11 +122,13 @@ def _build(
     folder.check_space(needed)
     progress.total(needed)
     progress.stage("writing")
-    calls = []
+    calls: list[tuple[tuple[str, str], ShardJob, str]] = []
     for plan in looked_up:
-        for job in plan.jobs:
-            if (plan.member.key, job.index) not in results:
-                calls.append((plan.member.key, job, str(folder.staged(plan.member, job.index))))
+        calls += [
+            (plan.member.key, job, str(folder.staged(plan.member, job.index)))
+            for job in plan.jobs
+            if (plan.member.key, job.index) not in results
+        ]
     for (key, job, _), result in pool.run(write_shard, calls, lambda call: call[1:]):
         results[key, job.index] = result
         progress.advance(sum(unit.located.size for unit in job.units))
@@ -135,13 +143,15 @@ def _build(
         for plan in looked_up
     ]
     written = len(calls)
-    for plan in plans:
-        if plan.streamed:
-            part, fresh = _write_stream(release, plan, folder, progress)
-            built.append(part)
-            written += fresh
-            reused += len(part.shards) - fresh
-    return _publish(release, built, plans, absent, folder, written, reused)
+    for subset in dict.fromkeys(plan.member.subset for plan in plans if plan.streamed):
+        streamed = [plan for plan in plans if plan.streamed and plan.member.subset == subset]
+        parts, fresh, old = write_streamed(release, streamed, folder, progress)
+        built += parts
+        written += fresh
+        reused += old
+    ledger = _publish(release, built, plans, absent, folder)
+    rows = {"/".join(part.key): part.rows for part in built}
+    return BuildReport(folder.path, ledger, written, reused, rows)
 
 
 def _plan(
@@ -152,10 +162,14 @@ def _plan(
         files = release.files(member)
         if not files:
             part = member.part
-            absent.append(LedgerLine(*member.key, part.file, part.records, None, "not in this release"))
+            absent.append(
+                LedgerLine(
+                    *member.key, part.file, part.records, None, "not in this release", rounds=part.rounds
+                )
+            )
             continue
         progress.stage(f"reading {member.part.file}")
-        plans.append(plan_part(release, member, files, folder.part_staging(member) / "records.jsonl"))
+        plans.append(plan_part(release, member, files, folder.part_staging(member) / SPOOL))
     if not plans:
         raise ReleaseNotFoundError(
             f"none of the annotation files is there: {', '.join(member.part.file for member in wanted)}",
@@ -185,79 +199,23 @@ def _reuse(
     return results, len(results)
 
 
-def _write_stream(
-    release: Release, plan: PartPlan, folder: DatasetFolder, progress: Progress
-) -> tuple[BuiltPart, int]:
-    """Write the shards of pictures that come as a stream, one after another, and say how many were written."""
-    complete = folder.finished_stream(plan.member, plan.fingerprint)
-    if complete is not None:
-        return complete, 0
-    stream = release.stream(plan.member.subset)
-    if stream is None:
-        raise ReleaseNotFoundError("the archive is gone", where=release.options.root, remedy="Start again.")
-    progress.stage(f"reading {stream.label}")
-    results: list[ShardResult] = []
-    while True:
-        earlier = folder.finished(plan.member, len(results), f"{plan.fingerprint}-{len(results)}")
-        if earlier is None:
-            break
-        results.append(earlier)
-    taken_over = len(results)
-    tally = Tally()
-    rows = StreamRows(
-        stream,
-        spooled_drafts(release, plan.files, plan.spool),
-        DefectPolicy(release.spec, dict(release.options.on_defect)),
-        tally,
-        skip=results[-1].end if results else 0,
-    )
-    source = iter(rows)
-    rest = plan.tally
-    for first in source:
-        target = folder.staged(plan.member, len(results))
-        summary = write_groups(groups(_one_shard(first, source, progress)), target)
-        counts = tally.take()
-        if summary.rows == 0:
-            # Nothing but unusable pictures: their counts are all there is to keep.
-            target.unlink()
-            rest.add(counts)
-            continue
-        result = ShardResult(f"{plan.fingerprint}-{len(results)}", summary, counts, rows.position)
-        result.save(target.with_suffix(".json"))
-        results.append(result)
-    rest.add(tally)
-    part = BuiltPart(*plan.member.key, plan.member.subset.split, plan.fingerprint, tuple(results), rest)
-    return part, len(results) - taken_over
-
-
-def _one_shard(
-    first: tuple[list[dict[str, Any]], bytes],
-    source: Iterator[tuple[list[dict[str, Any]], bytes]],
-    progress: Progress,
-) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-    """Pictures of one shard from a stream of them."""
-    size = 0
-    for rows, data in itertools.chain([first], source):
-        yield rows, data
-        size += len(data)
-        progress.advance(len(data))
-        if size >= SHARD_BYTES:
-            return
-
-
 def _publish(
     release: Release,
     built: Sequence[BuiltPart],
     plans: Sequence[PartPlan],
     absent: Sequence[LedgerLine],
     folder: DatasetFolder,
-    written: int,
-    reused: int,
-) -> BuildReport:
+) -> Ledger:
+    """Put everything into place; returns the ledger of this build."""
     by_key = {part.key: part for part in built}
     lines = [
         LedgerLine(
-            *plan.member.key, plan.member.part.file, plan.member.part.records, by_key[plan.member.key].tally()
+            *plan.member.key,
+            plan.member.part.file,
+            plan.member.part.records,
+            by_key[plan.member.key].tally(),
+            "; ".join(f"{file.where}: {file.note}" for file in plan.files if file.note),
+            rounds=plan.member.part.rounds,
         )
         for plan in plans
     ]
@@ -274,5 +232,4 @@ def _publish(
         Ledger(release.spec.name, (*lines, *absent)), release.spec
     )
     folder.publish(built, fresh)
-    rows = {"/".join(part.key): part.rows for part in built}
-    return BuildReport(folder.path, fresh, written, reused, rows)
+    return fresh

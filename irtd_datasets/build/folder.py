@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 
     from irtd_datasets.spec import DatasetSpec, Member
 
-__all__ = ["BuiltPart", "DatasetFolder"]
+__all__ = ["SPOOL", "BuiltPart", "DatasetFolder"]
 
 STAGING = ".build"
+SPOOL = "records.jsonl"
+"""Name of the file in which the records of a part wait while it is being built."""
 LEDGER = "ledger.json"
 
 
@@ -135,19 +138,13 @@ class DatasetFolder:
             BuildError: It is a file, holds other things, another dataset, or cannot be written.
         """
         try:
-            if self.path.exists() and not self.path.is_dir():
-                raise BuildError("this is a file", where=str(self.path), remedy="Give --out a folder.")
-            if self.path.is_dir() and not self._is_ours():
-                raise BuildError(
-                    "the folder is not empty and was not made by a build",
-                    where=str(self.path),
-                    remedy="Give --out a new or empty folder.",
-                )
-            self.staging.mkdir(parents=True, exist_ok=True)
-        except BuildError:
-            raise
+            problem = self._foreign()
+            if not problem:
+                self.staging.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self.failed(error) from error
+        if problem:
+            raise BuildError(problem, where=str(self.path), remedy="Give --out a new or empty folder.")
         manifest = self.manifest()
         if manifest is not None and manifest["dataset"] != self.spec.name:
             raise BuildError(
@@ -191,6 +188,17 @@ class DatasetFolder:
         """Remove what a killed process left half-written; call only while holding the lock."""
         for path in self.staging.rglob("*.tmp*"):
             path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """After a failure, leave no trace where nothing was finished; call only while holding the lock."""
+        self.clear_temporaries()
+        # Records are set aside anew by each run. Anything else, such as a shard or the note on one that was put into
+        # place already, is what the next run goes on from.
+        passing = {"lock", SPOOL}
+        if not any(path.is_file() and path.name not in passing for path in self.staging.rglob("*")):
+            shutil.rmtree(self.staging, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # only where nothing else is in it
 
     def part_staging(self, member: Member) -> Path:
         """Where the unfinished work of a part waits."""
@@ -287,18 +295,11 @@ class DatasetFolder:
 
     def _place(self, part: BuiltPart) -> None:
         folder = self.path.joinpath(*part.key)
-        if part.shards:
-            folder.mkdir(parents=True, exist_ok=True)
         names = part.shard_names()
-        for index, name in enumerate(names):
-            staged = self.staging.joinpath(*part.key) / f"shard-{index:05d}.parquet"
-            if staged.exists():
-                staged.replace(folder / name)
-            elif _size(folder / name) != part.shards[index].summary.size:
-                # Placed by a run that was killed, under a name with another count of shards.
-                for other in folder.glob(f"*-{index:05d}-of-*.parquet"):
-                    if _size(other) == part.shards[index].summary.size:
-                        other.replace(folder / name)
+        if names:
+            folder.mkdir(parents=True, exist_ok=True)
+        for index, (name, shard) in enumerate(zip(names, part.shards, strict=True)):
+            self._place_shard(folder, index, name, shard.summary.size, self.staging.joinpath(*part.key))
         if folder.is_dir():
             for stale in folder.glob("*.parquet"):
                 if stale.name not in names:
@@ -306,9 +307,28 @@ class DatasetFolder:
             if not names:
                 folder.rmdir()
 
-    def _is_ours(self) -> bool:
+    @staticmethod
+    def _place_shard(folder: Path, index: int, name: str, size: int, staging: Path) -> None:
+        staged = staging / f"shard-{index:05d}.parquet"
+        if staged.exists():
+            staged.replace(folder / name)
+            return
+        if _size(folder / name) == size:
+            return
+        # Placed by a run that was killed, under a name with another count of shards.
+        for other in folder.glob(f"*-{index:05d}-of-*.parquet"):
+            if _size(other) == size:
+                other.replace(folder / name)
+                return
+
+    def _foreign(self) -> str:
+        """Why the path cannot become a dataset folder; empty when it can."""
+        if not self.path.is_dir():
+            return "this is a file" if self.path.exists() else ""
         names = {entry.name for entry in os.scandir(self.path)}
-        return not names or BUILT_MARKER in names or STAGING in names
+        if not names or BUILT_MARKER in names or STAGING in names:
+            return ""
+        return "the folder is not empty and was not made by a build"
 
 
 def _size(path: Path) -> int:

@@ -26,6 +26,7 @@ class LedgerLine:
         released: Records in the released file; None where nothing was released.
         tally: What became of its records; None when the file is not there.
         note: Anything else that a reader must know.
+        rounds: Rounds that the paper counts for it; None where it counts records, or nothing.
     """
 
     subset: str
@@ -34,6 +35,7 @@ class LedgerLine:
     released: int | None
     tally: Tally | None
     note: str = ""
+    rounds: int | None = None
 
     @property
     def absent(self) -> int:
@@ -50,6 +52,7 @@ class LedgerLine:
             "present": self.tally is not None,
             **(self.tally or Tally()).as_dict(),
             "note": self.note,
+            "rounds": self.rounds,
         }
 
     @classmethod
@@ -62,6 +65,7 @@ class LedgerLine:
             released=values["released"],
             tally=Tally.from_dict(dict(values)) if values["present"] else None,
             note=values["note"],
+            rounds=values["rounds"],
         )
 
 
@@ -90,7 +94,16 @@ class Ledger:
             "image_missing": sum(tally.image_missing for tally in present),
             "dropped": sum(sum(tally.dropped.values()) for tally in present),
             "flagged": sum(sum(tally.flagged.values()) for tally in present),
+            "rounds_released": sum(line.rounds or 0 for line in self.lines),
+            "rounds_absent": sum(line.rounds or 0 for line in self.lines if line.tally is None),
+            "rounds_found": sum(tally.rounds_found for tally in present),
+            "rounds_kept": sum(tally.rounds_kept for tally in present),
         }
+
+    @property
+    def counts_rounds(self) -> bool:
+        """Whether the release is counted by rounds, so that a reader wants to see them reconciled."""
+        return any(line.rounds is not None for line in self.lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``ledger.json``."""

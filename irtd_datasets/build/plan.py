@@ -7,7 +7,6 @@ bytes. Records are spooled to a file of their own as they are read; the plan kee
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from irtd_datasets.errors import AmbiguousImageError, summarize
 from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
+from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.version import __version__
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.examples.release import AnnotationFile, Release, ReleaseOptions
+    from irtd_datasets.examples.spool import Place
     from irtd_datasets.releases.resolve import Located
     from irtd_datasets.spec import Member
 
@@ -43,7 +44,7 @@ class Unit:
 
     image: str
     located: Located
-    records: tuple[tuple[int, int], ...]
+    records: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class PartPlan:
         jobs: Its shards.
         streamed: Whether its pictures come as a stream; its shards are then cut as it goes.
         fingerprint: For a stream: identity of everything that decides the bytes of its shards.
+        waiting: For a stream: places of the records of each picture.
     """
 
     member: Member
@@ -92,6 +94,7 @@ class PartPlan:
     jobs: list[ShardJob] = field(default_factory=list)
     streamed: bool = False
     fingerprint: str = ""
+    waiting: dict[str, list[Place]] = field(default_factory=dict)
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -133,9 +136,9 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
     """
     plan = PartPlan(member, tuple(files), Tally(), spool)
     images: list[str] = []
-    records: list[tuple[int, int]] = []
+    records: list[Place] = []
     with spool.open("wb") as out:
-        offset = 0
+        spooled = RecordSpool(out)
         for number, file in enumerate(files):
             counts, flagged = Tally(), Counter[str]()
             for scanned in scan_file(release, file, counts):
@@ -143,26 +146,25 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
                 if draft is None:
                     continue
                 flagged.update(draft.issues)
-                entry = [number, scanned.index, scanned.suffix, scanned.record]
-                line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-                out.write(line)
                 images.append(scanned.image)
-                records.append((offset, len(line)))
-                offset += len(line)
+                records.append(spooled.add(number, scanned))
             check_counts(release.spec, file, counts, flagged)
             plan.tally.add(counts)
+    readings = [file.reading for file in files]
     stream = release.stream(member.subset)
     if stream is not None:
         plan.streamed = True
-        plan.fingerprint = _fingerprint(release, member, [repr(stream.identity()), _digest(spool)])
+        plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spool)])
+        for image, place in zip(images, records, strict=True):
+            plan.waiting.setdefault(image, []).append(place)
         return plan
     ordered = [
         (image, tuple(records[row] for row in rows)) for image, rows in units(images, member.subset.order)
     ]
     shards = _divide(list(_locate(release, member, ordered, plan.tally)))
-    with spool.open("rb") as spooled:
+    with spool.open("rb") as written:
         for index, shard in enumerate(shards):
-            fingerprint = _fingerprint(release, member, list(_identities(shard, spooled)))
+            fingerprint = _fingerprint(release, member, [*readings, *_identities(shard, written)])
             plan.jobs.append(
                 ShardJob(
                     release.spec.name,
@@ -222,7 +224,8 @@ def _identities(units: Sequence[Unit], records: Any) -> Iterator[str]:  # noqa: 
         for offset, length in unit.records:
             records.seek(offset)
             digest.update(records.read(length))
-        yield f"{unit.image}|{located.member}|{located.size}|{located.stamp}|{located.note}|{located.transform}|{digest.hexdigest()}"
+        facts = (unit.image, located.member, located.size, located.stamp, located.note, located.transform)
+        yield "|".join((*map(str, facts), digest.hexdigest()))
 
 
 def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
@@ -234,6 +237,7 @@ def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
         release.spec.version,
         repr(asdict(member.part)),
         member.subset.order,
+        repr(sorted(release.options.settings.items())),
     )
     for part in (*facts, *member.key, repr(policy), *parts):
         digest.update(part.encode("utf-8", "surrogatepass"))

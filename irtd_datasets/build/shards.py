@@ -15,19 +15,27 @@ from irtd_datasets.build.image_column import ImageBatch, ImageColumn
 from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
 from irtd_datasets.catalog import open_release
-from irtd_datasets.examples.reading import DefectPolicy, with_suffix
+from irtd_datasets.examples.reading import DefectPolicy
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
+from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema, hub_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from irtd_datasets.build.plan import ShardJob
-    from irtd_datasets.examples.draft import Draft
-    from irtd_datasets.examples.release import AnnotationFile, Release
+    from irtd_datasets.examples.release import Release
 
-__all__ = ["ShardResult", "read_result", "spooled_drafts", "write_groups", "write_shard"]
+__all__ = [
+    "ShardResult",
+    "encode_group",
+    "forget_releases",
+    "open_shard",
+    "read_result",
+    "write_groups",
+    "write_shard",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,11 @@ def _release(job: ShardJob) -> Release:
     return _releases[key]
 
 
+def forget_releases() -> None:
+    """Let go of releases opened in this process: the next build reads what is on disk then."""
+    _releases.clear()
+
+
 def write_shard(job: ShardJob, target: str) -> ShardResult:
     """Write one shard of pictures that can be looked up by name.
 
@@ -104,12 +117,10 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     tally = Tally()
 
     def pictures() -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-        with open(job.spool, "rb") as records:  # noqa: PTH123 - a path as text crosses the process boundary
+        with open(job.spool, "rb") as file:  # noqa: PTH123 - a path as text crosses the process boundary
+            spool = RecordSpool(file)
             for unit in job.units:
-                drafts = []
-                for offset, length in unit.records:
-                    records.seek(offset)
-                    drafts.append(_draft(release, job.files, records.read(length)))
+                drafts = [spool.draft(release, job.files, place) for place in unit.records]
                 yield picture_rows(drafts, resolver.read(unit.located), unit.located, policy, tally)
 
     summary = write_groups(groups(pictures()), Path(target))
@@ -118,31 +129,27 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     return result
 
 
-def spooled_drafts(release: Release, files: Sequence[AnnotationFile], spool: Path) -> Iterator[Draft]:
-    """All drafts of a part, from its spool."""
-    with spool.open("rb") as records:
-        for line in records:
-            yield _draft(release, files, line)
-
-
-def _draft(release: Release, files: Sequence[AnnotationFile], line: bytes) -> Draft:
-    number, index, suffix, record = json.loads(line)
-    return with_suffix(release.draft(files[number], record, index), suffix)
-
-
 def write_groups(row_groups: Iterable[RowGroup], target: Path) -> ShardSummary:
     """Write row groups into one shard, which appears only when it is whole."""
-    columns = [name for name in FIELDS if name not in IMAGE_FIELDS]
-    with ShardWriter(target, arrow_schema(metadata=False), features=hub_metadata()) as writer:
+    with open_shard(target) as writer:
         for group in row_groups:
-            batch = ImageBatch.from_images(group.pictures, group.names)
-            writer.write(
-                EncodedGroup(
-                    [{name: row[name] for name in columns} for row in group.rows],
-                    {
-                        "image": ImageColumn.of(batch, group.picture_of),
-                        "visible": ImageColumn.null(len(group.rows)),
-                    },
-                )
-            )
+            writer.write(encode_group(group))
     return writer.summary
+
+
+def open_shard(target: Path) -> ShardWriter:
+    """A writer for one shard of the schema."""
+    return ShardWriter(target, arrow_schema(metadata=False), features=hub_metadata())
+
+
+def encode_group(group: RowGroup) -> EncodedGroup:
+    """A row group as the writer takes it."""
+    columns = [name for name in FIELDS if name not in IMAGE_FIELDS]
+    batch = ImageBatch.from_images(group.pictures, group.names)
+    return EncodedGroup(
+        [{name: row[name] for name in columns} for row in group.rows],
+        {
+            "image": ImageColumn.of(batch, group.picture_of),
+            "visible": ImageColumn.null(len(group.rows)),
+        },
+    )

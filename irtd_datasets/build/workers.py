@@ -17,6 +17,8 @@ from irtd_datasets.errors import BuildError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from typing_extensions import Self
+
 __all__ = ["Workers"]
 
 Call = TypeVar("Call")
@@ -33,13 +35,14 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._pool: ProcessPoolExecutor | None = None
         if count > 1:
-            # Spawned, not forked: the caller may have threads (Arrow's, a progress bar's), and a fork inherits their locks.
+            # Spawned, not forked: the caller may have threads (Arrow's, a progress bar's), and a fork inherits
+            # their locks.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start)
             for _ in range(count):
                 self._pool.submit(_warm)
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -75,7 +78,8 @@ class Workers:
         except BrokenProcessPool as error:
             raise BuildError(
                 "a worker process died (killed, or out of memory)",
-                remedy="Start the same command again: finished shards are kept. Use fewer --workers if memory is short.",
+                remedy="Start the same command again: finished shards are kept. Use fewer --workers if memory is "
+                "short.",
             ) from error
 
 

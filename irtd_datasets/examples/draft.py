@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.boxes.frames import convert
+from irtd_datasets.boxes.frames import convert, find_outside, rounding_bound
 from irtd_datasets.images.files import turn_boxes, turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from irtd_datasets.images.files import ImageInfo, PreparedImage
 
 __all__ = ["Correction", "Draft", "Message", "Places", "finish"]
@@ -49,6 +52,10 @@ class Places:
         numbers: One tuple of numbers for each place, in ``frame``.
         frame: Frame of the numbers.
         size: Width and height of the picture that the numbers were made on, where the release implies one.
+        decimals: Digits after the point that the numbers were written with. When given, a place that leaves the
+            picture by more than their rounding explains is flagged ``box-outside-image``.
+        only_square: The frame holds on square pictures only, since it is not known whether the numbers refer to the
+            padded square; on other pictures the places are left out and flagged ``box-frame-unknown``.
     """
 
     kind: Literal["box", "polygon", "point"]
@@ -56,6 +63,8 @@ class Places:
     numbers: tuple[tuple[float, ...], ...]
     frame: Frame
     size: tuple[int, int] | None = None
+    decimals: int | None = None
+    only_square: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,10 @@ class Draft:
 
     Attributes:
         image: Released name of the picture, relative, with ``/``.
+        box_frame: Frame of the numbers of the text where no places are given, such as ``unknown``.
         quirks: Codes of file-wide defects that this record shows; counted, not put into the row.
+        rounds: Questions with an answer in it.
+        size: Width and height that every picture of its source has; None when they differ or are not known.
     """
 
     id: str
@@ -79,7 +91,10 @@ class Draft:
     places: tuple[Places, ...] = ()
     issues: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
+    box_frame: str | None = None
     quirks: tuple[str, ...] = field(default=())
+    rounds: int = 1
+    size: tuple[int, int] | None = None
 
 
 def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, Any]:
@@ -94,7 +109,10 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
         The row without the ``bytes`` of its image columns.
     """
     issues = list(draft.issues)
-    objects = _objects(draft, image, issues)
+    places, frame = _known_places(draft, image, issues)
+    objects = _objects(places, image, issues)
+    if draft.size is not None and draft.size != (image.width, image.height):
+        _append(issues, "image-size-unexpected")
     return {
         "id": draft.id,
         "modality": MODALITIES.index(draft.modality),
@@ -105,7 +123,7 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
         "choices": list(draft.choices),
         "answer": draft.answer,
         "objects": objects,
-        "box_frame": BOX_FRAMES.index(draft.places[0].frame.value) if draft.places else None,
+        "box_frame": None if frame is None else BOX_FRAMES.index(frame),
         "width": image.width,
         "height": image.height,
         "bit_depth": image.bit_depth,
@@ -115,10 +133,22 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
     }
 
 
-def _objects(draft: Draft, image: PreparedImage, issues: list[str]) -> dict[str, list[Any]]:
+def _known_places(
+    draft: Draft, image: PreparedImage, issues: list[str]
+) -> tuple[tuple[Places, ...], str | None]:
+    """The places whose frame is known on this picture, and the frame of the numbers in the text."""
+    if not draft.places:
+        return (), draft.box_frame
+    if image.width != image.height and any(places.only_square for places in draft.places):
+        _append(issues, "box-frame-unknown")
+        return (), "unknown"
+    return draft.places, draft.places[0].frame.value
+
+
+def _objects(all_places: Sequence[Places], image: PreparedImage, issues: list[str]) -> dict[str, list[Any]]:
     objects: dict[str, list[Any]] = {"label": [], "box": [], "polygon": [], "point": []}
-    kinds = {places.kind for places in draft.places}
-    for places in draft.places:
+    kinds = {places.kind for places in all_places}
+    for places in all_places:
         pixels = _pixels(places, image, issues)
         objects["label"] += places.labels
         for kind in kinds:
@@ -126,7 +156,7 @@ def _objects(draft: Draft, image: PreparedImage, issues: list[str]) -> dict[str,
     return objects
 
 
-def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> npt.NDArray[np.float64]:
     """Numbers of the text as pixels of the upright image; what does not fit is added to ``issues``."""
     upright = (image.width, image.height)
     stored = (image.released.stored_width, image.released.stored_height)
@@ -138,16 +168,23 @@ def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> np.ndarr
         return _turned(pixels, places.kind, image.released)
     if places.size is not None and places.frame is Frame.PIXEL and upright != places.size:
         _append(issues, "image-size-unexpected")
+    if places.decimals is not None:
+        # 1e-9: what float arithmetic alone can do, see `rounding_bound`.
+        tolerance = rounding_bound(places.frame, places.decimals, *upright) + 1e-9
+        outside = find_outside(numbers, places.frame, *upright, tolerance=tolerance)
+        if outside.wholly.any():
+            _append(issues, "box-off-image")
+        if outside.partly.any():
+            _append(issues, "box-outside-image")
     return convert(numbers, places.frame, Frame.PIXEL, *upright)
 
 
-def _turned(
-    pixels: np.ndarray[Any, np.dtype[np.float64]], kind: str, stored: ImageInfo
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _turned(pixels: npt.NDArray[np.float64], kind: str, stored: ImageInfo) -> npt.NDArray[np.float64]:
     how = (stored.orientation, stored.stored_width, stored.stored_height)
     if kind == "box":
         return turn_boxes(pixels, *how)
-    return turn_points(pixels.reshape(len(pixels), -1, 2), *how).reshape(pixels.shape)
+    turned = turn_points(pixels.reshape(len(pixels), -1, 2), *how)
+    return turned.reshape(pixels.shape)
 
 
 def _append(items: list[str], item: str) -> None:

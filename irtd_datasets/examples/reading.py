@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,15 +15,29 @@ from irtd_datasets.errors import AnnotationError, DefectError, UnknownNameError,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from irtd_datasets.annotations.json_records import Record
+    from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
     from irtd_datasets.spec import DatasetSpec
 
-__all__ = ["ACTIONS", "DefectPolicy", "Scanned", "apply_policy", "check_counts", "parse", "scan_file"]
+__all__ = [
+    "ACTIONS",
+    "REPEATED",
+    "DefectPolicy",
+    "Scanned",
+    "apply_policy",
+    "check_counts",
+    "count_rounds",
+    "parse",
+    "scan_file",
+    "split_rounds",
+]
 
 ACTIONS = ("flag", "drop", "error")
+
+REPEATED = "_repeated_round"
+"""Key of a record made by `split_rounds` whose texts an earlier round of the same record has already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,8 @@ class Scanned:
         index: Position in its file, from 0.
         record: The record as parsed from JSON.
         image: Released name of its picture.
-        suffix: ``#2``, ``#3``, ... when an earlier record of the file has the same id; else empty.
+        suffix: What its id carries behind: ``#2``, ``#3``, ... when an earlier record of the file has the same id,
+            and ``/0``, ``/1``, ... when it is one round of a record.
     """
 
     index: int
@@ -104,7 +121,7 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
     """Read the records of an annotation file, as far as is needed to put them in order.
 
     A record whose picture's name cannot be used is counted in ``tally`` under its reason and left out; the others are
-    not affected.
+    not affected. Records of a file that feeds several parts are counted by the part that they belong to.
 
     Raises:
         AnnotationError: The file as a whole cannot be read.
@@ -112,20 +129,94 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
     ids: Counter[str] = Counter()
 
     def on_bad(_: int, problem: AnnotationError) -> None:
+        if not file.counts_unreadable:
+            return
         tally.found += 1
         tally.drop(getattr(problem, "code", "record-unreadable"), str(problem))
 
-    reader = read_records(release.source(file), name=file.where, on_bad=on_bad)
-    for index, record in reader:
-        tally.found += 1
-        try:
-            image, key = release.peek(file, record, index)
-        except (RecordError, UnsafePathError) as error:
-            _drop(file, index, error, tally)
-            continue
-        ids[key] += 1
-        yield Scanned(index, record, image, "" if ids[key] == 1 else f"#{ids[key]}")
-    tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+    with _opened(release, file) as source:
+        reader = read_records(source, name=file.where, on_bad=on_bad)
+        for index, record in reader:
+            ours = file.covers(record, index)
+            if ours:
+                tally.rounds_found += count_rounds(record)
+            try:
+                image, key = release.peek(file, record, index)
+            except (RecordError, UnsafePathError) as error:
+                if ours:
+                    tally.found += 1
+                    _drop(file, index, error, tally)
+                continue
+            ids[key] += 1  # of all records: an id must be unique over all parts that a file feeds
+            if not ours:
+                continue
+            suffix = "" if ids[key] == 1 else f"#{ids[key]}"
+            rounds = split_rounds(record) if release.options.rounds == "split" else [record]
+            tally.found += len(rounds)
+            for number, part in enumerate(rounds):
+                yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
+    if file.counts_unreadable:
+        tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+        tally.repairs.update(dict(file.repairs))
+
+
+@contextlib.contextmanager
+def _opened(release: Release, file: AnnotationFile) -> Iterator[Source]:
+    source = release.source(file)
+    try:
+        yield source
+    finally:
+        if isinstance(source, io.IOBase):
+            source.close()
+
+
+def count_rounds(record: Record) -> int:
+    """Questions of a conversation, answered or not; 1 for a record of another form.
+
+    Example:
+        >>> turns = [{"from": "human", "value": "A ship?"}, {"from": "gpt", "value": "yes"}] * 2
+        >>> count_rounds({"conversations": turns})
+        2
+    """
+    turns = _turns(record)[1]
+    return sum(map(_is_question, turns)) if turns else 1
+
+
+def split_rounds(record: Record) -> list[Record]:
+    """A record for each round of a conversation; the record itself when it has one round or another form.
+
+    What comes before the first question (a system turn) goes with every round. A round whose texts an earlier one of
+    the record has already gets the key `REPEATED`.
+
+    Example:
+        >>> turns = [{"from": "human", "value": "A ship?"}, {"from": "gpt", "value": "yes"}] * 2
+        >>> [list(one) for one in split_rounds({"image": "1.jpg", "conversations": turns})]
+        [['image', 'conversations'], ['image', 'conversations', '_repeated_round']]
+    """
+    key, turns = _turns(record)
+    starts = [position for position, turn in enumerate(turns) if _is_question(turn)]
+    if len(starts) < 2:
+        return [record]
+    rounds: list[Record] = []
+    seen: list[object] = []
+    for start, stop in zip(starts, [*starts[1:], len(turns)], strict=True):
+        one = [*turns[: starts[0]], *turns[start:stop]]
+        repeated = one in seen
+        seen.append(one)
+        rounds.append({**record, key: one, **({REPEATED: True} if repeated else {})})
+    return rounds
+
+
+def _turns(record: Record) -> tuple[str, list[object]]:
+    for key in ("conversations", "messages"):
+        turns = record.get(key)
+        if isinstance(turns, list):
+            return key, turns
+    return "", []
+
+
+def _is_question(turn: object) -> bool:
+    return isinstance(turn, dict) and turn.get("from", turn.get("role")) in ("human", "user")
 
 
 def parse(release: Release, file: AnnotationFile, scanned: Scanned, tally: Tally) -> Draft | None:
@@ -141,15 +232,18 @@ def parse(release: Release, file: AnnotationFile, scanned: Scanned, tally: Tally
 
 def _drop(file: AnnotationFile, index: int, error: RecordError | UnsafePathError, tally: Tally) -> None:
     code = error.code if isinstance(error, RecordError) else "unsafe-path"
-    where = error.where or f"{file.where} record {index}"
+    where = f"{file.where} record {index}"
+    if error.where:
+        where = error.where if error.where.startswith(file.where) else f"{where}, {error.where}"
     tally.drop(code, f"{where}: {error.problem}")
 
 
 def with_suffix(draft: Draft, suffix: str) -> Draft:
-    """Mark the draft of a record whose id an earlier record of the file already has."""
+    """Complete the id of a draft, and mark one whose id an earlier record of the file already has."""
     if not suffix:
         return draft
-    return replace(draft, id=draft.id + suffix, issues=(*draft.issues, "duplicate-id"))
+    issues = (*draft.issues, "duplicate-id") if suffix.startswith("#") else draft.issues
+    return replace(draft, id=draft.id + suffix, issues=issues)
 
 
 def check_counts(spec: DatasetSpec, file: AnnotationFile, tally: Tally, flagged: Counter[str]) -> None:

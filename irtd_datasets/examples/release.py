@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from irtd_datasets.errors import UnknownNameError
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
-__all__ = ["AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
+__all__ = [
+    "ROUNDS",
+    "AnnotationFile",
+    "PictureStream",
+    "Release",
+    "ReleaseOptions",
+    "absolute_options",
+    "check_rounds",
+]
+
+ROUNDS = ("keep", "split")
+"""What can be done with records of many rounds: a row each, or a row for each round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +39,58 @@ class ReleaseOptions:
         root: Folder (or archive) of the release.
         images: Released folder to path, for pictures that lie elsewhere.
         on_defect: Issue code, or ``*`` for all of kind ``label``, to ``flag``, ``drop`` or ``error``.
+        settings: Options that only some datasets have, by name; `DatasetSpec.settings` declares them.
+        rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
+        scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
+            a later run finds it; empty for a temporary folder that goes with the release.
     """
 
     root: str
     images: Mapping[str, str] = field(default_factory=dict)
     on_defect: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    rounds: str = "keep"
+    scratch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFile:
-    """An annotation file that is present.
+    """An annotation file that is present, as one part reads it.
+
+    A dataset whose files feed several parts overrides `covers` in a class of its own.
 
     Attributes:
         member: What it belongs to.
         where: What a user knows it as, for messages.
         size: Size in bytes.
         stamp: Changes when the file changes.
+        note: What was found out about it, for people: its form, the frame of its numbers.
+        reading: What decides how its records are read besides their bytes; part of a shard's identity.
+        counts_unreadable: Whether records that cannot be parsed at all are counted here; true for exactly one
+            of the parts that a file feeds.
+        repairs: Codes of what had to be mended before it could be read, with counts.
     """
 
     member: Member
     where: str
     size: int
     stamp: int
+    note: str = ""
+    reading: str = ""
+    counts_unreadable: bool = True
+    repairs: tuple[tuple[str, int], ...] = ()
+
+    def covers(self, record: Record, index: int) -> bool:  # noqa: ARG002 - for files that feed several parts
+        """Whether a record belongs to this part; never raises, whatever the record is."""
+        return True
 
 
 class PictureStream(Protocol):
     """Pictures that can only be read one after another, such as those of a cut compressed archive."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """What a user knows it as."""
 
     def identity(self) -> tuple[Any, ...]:
         """Names, sizes and times of the files read."""
@@ -68,6 +105,9 @@ class Release(Protocol):
     spec: DatasetSpec
     options: ReleaseOptions
     root: Path
+
+    def __init__(self, options: ReleaseOptions) -> None:
+        """Open it; nothing is listed or read yet."""
 
     def files(self, member: Member) -> list[AnnotationFile]:
         """The annotation files of a part, in order; none when it is not there."""
@@ -98,11 +138,38 @@ def absolute_options(
     root: str | os.PathLike[str],
     images: Mapping[str, str | os.PathLike[str]] | None = None,
     on_defect: Mapping[str, str] | str | None = None,
+    settings: Mapping[str, str] | None = None,
+    *,
+    rounds: str = "keep",
+    scratch: str = "",
 ) -> ReleaseOptions:
-    """Options with absolute paths, as workers and caches need them."""
+    """Options with absolute paths, as workers and caches need them.
+
+    Raises:
+        UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``.
+    """
+    check_rounds(rounds)
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     return ReleaseOptions(
-        root=os.path.abspath(os.path.expanduser(root)),
-        images={name: os.path.abspath(os.path.expanduser(path)) for name, path in (images or {}).items()},
+        root=_absolute(root),
+        images={name: _absolute(path) for name, path in (images or {}).items()},
         on_defect=actions,
+        settings=dict(settings or {}),
+        rounds=rounds,
+        scratch=_absolute(scratch) if scratch else "",
     )
+
+
+def check_rounds(rounds: str) -> None:
+    """Refuse a value of ``rounds`` that does not exist.
+
+    Raises:
+        UnknownNameError: It is neither ``keep`` nor ``split``.
+    """
+    if rounds not in ROUNDS:
+        raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    # Links are kept: a folder is known to its user by the name given, and that name goes into messages.
+    return str(Path.cwd() / Path(path).expanduser())

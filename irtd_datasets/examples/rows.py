@@ -6,22 +6,25 @@ that they give the same rows in the same order.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import ImageError
 from irtd_datasets.examples.draft import Draft, finish
 from irtd_datasets.examples.order import by_image
-from irtd_datasets.examples.reading import DefectPolicy, apply_policy, parse, scan_file
+from irtd_datasets.examples.reading import DefectPolicy, apply_policy, scan_file
+from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.images.files import prepare_image
 from irtd_datasets.schema import FIELDS, arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from irtd_datasets.examples.release import PictureStream, Release
+    from irtd_datasets.examples.spool import Place
     from irtd_datasets.examples.tally import Tally
     from irtd_datasets.releases.resolve import ImageResolver, Located
     from irtd_datasets.spec import Member
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUP_BYTES",
     "GROUP_ROWS",
+    "GroupCutter",
     "RowGroup",
     "StreamRows",
     "groups",
@@ -41,7 +45,7 @@ __all__ = [
 GROUP_ROWS = 100
 """Most rows in a row group: the Hub's viewer shows pages of 100."""
 GROUP_BYTES = 32 * 1024 * 1024
-"""Most image bytes in a row group once repeated pictures are written out."""
+"""Most bytes in a row group once repeated pictures are written out."""
 
 
 @dataclass(slots=True)
@@ -118,31 +122,54 @@ def picture_rows(
             row["image"] = {"path": name}
             row["visible"] = None
             tally.kept += 1
+            tally.rounds_kept += draft.rounds
             tally.flagged.update(row["issues"])
             rows.append(row)
-    return rows, picture.data
+    return rows, bytes(picture.data)  # the same object unless the picture came as a view
 
 
-def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[RowGroup]:
-    """Cut a sequence of pictures with their rows into row groups within the limits."""
-    group = RowGroup()
-    for rows, data in pictures:
+class GroupCutter:
+    """Cuts a sequence of pictures with their rows into row groups within the limits, one picture at a time."""
+
+    def __init__(self) -> None:
+        self._group = RowGroup()
+
+    def add(self, rows: Sequence[dict[str, Any]], data: bytes) -> Iterator[RowGroup]:
+        """Take a picture with its rows; yields the row groups that are full."""
         position = -1
         for row in rows:
-            if group.rows and (
-                len(group.rows) >= GROUP_ROWS or group.decoded_bytes + len(data) > GROUP_BYTES
-            ):
+            group = self._group
+            size = len(data) + _text_bytes(row)
+            if group.rows and (len(group.rows) >= GROUP_ROWS or group.decoded_bytes + size > GROUP_BYTES):
                 yield group
                 group, position = RowGroup(), -1
+                self._group = group
             if position < 0:
                 position = len(group.pictures)
                 group.pictures.append(data)
                 group.names.append(row["image"]["path"])
             group.rows.append(row)
             group.picture_of.append(position)
-            group.decoded_bytes += len(data)
-    if group.rows:
-        yield group
+            group.decoded_bytes += size
+
+    def rest(self) -> Iterator[RowGroup]:
+        """Yield the last row group, if there is one."""
+        group, self._group = self._group, RowGroup()
+        if group.rows:
+            yield group
+
+
+def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[RowGroup]:
+    """Cut a sequence of pictures with their rows into row groups within the limits."""
+    cutter = GroupCutter()
+    for rows, data in pictures:
+        yield from cutter.add(rows, data)
+    yield from cutter.rest()
+
+
+def _text_bytes(row: dict[str, Any]) -> int:
+    """At least the bytes of a row without its picture: question, answer and objects repeat parts of the messages."""
+    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"])
 
 
 def release_groups(
@@ -150,51 +177,68 @@ def release_groups(
 ) -> Iterator[RowGroup]:
     """Read one part and its pictures straight from a release.
 
+    Its records wait in an unnamed temporary file, so that memory holds names and places only.
+
     Args:
         release: The opened release.
         member: The part.
         policy: What to do with known defects.
         tally: Takes the counts; complete when the iterator is exhausted.
     """
-    scanned = [(file, record) for file in release.files(member) for record in scan_file(release, file, tally)]
-    stream = release.stream(member.subset)
-    if stream is not None:
-        drafts = (parse(release, file, record, tally) for file, record in scanned)
-        yield from groups(StreamRows(stream, (draft for draft in drafts if draft), policy, tally))
-        return
-    resolver = release.resolver(member.subset)
+    files = release.files(member)
+    with tempfile.TemporaryFile() as file:
+        spool = RecordSpool(file)
+        images: list[str] = []
+        places: list[Place] = []
+        for number, annotations in enumerate(files):
+            for scanned in scan_file(release, annotations, tally):
+                images.append(scanned.image)
+                places.append(spool.add(number, scanned))
 
-    def wanted() -> Iterator[tuple[str, list[Draft]]]:
-        # Parsed as they are reached, so that the first row does not wait for the last record.
-        for image, positions in units((record.image for _, record in scanned), member.subset.order):
-            drafts = [parse(release, *scanned[position], tally) for position in positions]
-            yield image, [draft for draft in drafts if draft is not None]
+        def load(places: Sequence[Place]) -> list[Draft]:
+            # Parsed as they are reached, so that the first row does not wait for the last record.
+            drafts = (spool.parse(release, files, place, tally) for place in places)
+            return [draft for draft in drafts if draft is not None]
 
-    yield from groups(_looked_up(resolver, wanted(), policy, tally))
+        stream = release.stream(member.subset)
+        if stream is None:
+            ordered = units(images, member.subset.order)
+            wanted = ((image, [places[row] for row in rows]) for image, rows in ordered)
+            resolver = release.resolver(member.subset)
+            yield from groups(_looked_up(resolver, wanted, load, policy, tally))
+            return
+        waiting: dict[str, list[Place]] = {}
+        for image, place in zip(images, places, strict=True):
+            waiting.setdefault(image, []).append(place)
+        yield from groups(StreamRows(waiting, load, policy, tally).read(stream))
 
 
 def _looked_up(
-    resolver: ImageResolver, wanted: Iterable[tuple[str, list[Draft]]], policy: DefectPolicy, tally: Tally
+    resolver: ImageResolver,
+    wanted: Iterable[tuple[str, list[Place]]],
+    load: Callable[[Sequence[Place]], list[Draft]],
+    policy: DefectPolicy,
+    tally: Tally,
 ) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-    for image, drafts in wanted:
-        if not drafts:
-            continue
+    for image, places in wanted:
         located = resolver.resolve(image)
         if located is None:
-            tally.image_missing += len(drafts)
+            tally.image_missing += len(places)
             continue
-        yield picture_rows(drafts, resolver.read(located), located, policy, tally)
+        drafts = load(places)
+        if drafts:
+            yield picture_rows(drafts, resolver.read(located), located, policy, tally)
 
 
 class StreamRows:
     """Rows in the order in which their pictures come from a stream.
 
     Args:
-        stream: The pictures.
-        drafts: All rows that wait for one.
+        waiting: For each picture the places of its records; emptied as pictures come.
+        load: Gives the drafts of records.
         policy: What to do with known defects.
-        tally: Takes the counts; pictures that never come are counted when the stream ends.
-        skip: Pictures at the beginning of the stream that an earlier run has dealt with; they are not counted again.
+        tally: Takes the counts.
+        skip: Pictures at the beginning of the stream that an earlier run has dealt with; not counted again.
 
     Attributes:
         position: Pictures taken so far, those skipped included.
@@ -202,37 +246,55 @@ class StreamRows:
 
     def __init__(
         self,
-        stream: PictureStream,
-        drafts: Iterable[Draft],
+        waiting: Mapping[str, Sequence[Place]],
+        load: Callable[[Sequence[Place]], list[Draft]],
         policy: DefectPolicy,
         tally: Tally,
         *,
         skip: int = 0,
     ) -> None:
         self.position = 0
-        self._stream = stream
+        self._waiting = dict(waiting)
+        self._load = load
         self._policy = policy
         self._tally = tally
         self._skip = skip
-        self._waiting: dict[str, list[Draft]] = {}
-        for draft in drafts:
-            self._waiting.setdefault(draft.image, []).append(draft)
 
-    def __iter__(self) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-        for name, data in self._stream.pictures(self._wanted):
-            drafts = self._waiting.pop(name)
-            self.position += 1
-            yield picture_rows(drafts, data, None, self._policy, self._tally)
-        self._tally.image_missing += sum(len(drafts) for drafts in self._waiting.values())
+    @property
+    def complete(self) -> bool:
+        """Whether no picture is waited for any more."""
+        return not self._waiting
 
-    def _wanted(self, name: str) -> bool:
+    def wants(self, name: str) -> bool:
+        """Whether a picture is waited for; to be asked once for each picture, in the stream's order."""
         if name not in self._waiting:
             return False
         if self.position < self._skip:
-            self._waiting.pop(name)
+            del self._waiting[name]
             self.position += 1
             return False
         return True
+
+    def take(self, name: str, data: bytes) -> tuple[list[dict[str, Any]], bytes]:
+        """Rows of a picture that has come; none when nothing waits for it, as with a second copy of it."""
+        places = self._waiting.pop(name, None)
+        if places is None:
+            return [], b""
+        self.position += 1
+        drafts = self._load(places)
+        return picture_rows(drafts, data, None, self._policy, self._tally) if drafts else ([], b"")
+
+    def count_missing(self) -> int:
+        """Records whose picture has not come."""
+        return sum(len(places) for places in self._waiting.values())
+
+    def read(self, stream: PictureStream) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+        """Rows and picture after picture, until all have come or the stream ends; counts those that are missing."""
+        for name, data in stream.pictures(self.wants):
+            yield self.take(name, data)
+            if self.complete:
+                break
+        self._tally.image_missing += self.count_missing()
 
 
 def to_table(group: RowGroup) -> pa.Table:

@@ -19,7 +19,7 @@ class Tally:
     ``found == kept + sum(dropped) + image_missing`` holds for every finished reading.
 
     Attributes:
-        found: Records in the file.
+        found: Records in the file; with rounds split, rounds.
         kept: Rows written.
         dropped: Records left out, by reason.
         image_missing: Records whose picture is nowhere.
@@ -27,6 +27,8 @@ class Tally:
         quirks: Records that show each file-wide defect.
         repairs: Repairs of the file's form.
         messages: The first messages about dropped records.
+        rounds_found: Questions in all records found, answered or not.
+        rounds_kept: Rounds of the rows written.
     """
 
     found: int = 0
@@ -37,6 +39,8 @@ class Tally:
     quirks: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+    rounds_found: int = 0
+    rounds_kept: int = 0
 
     def drop(self, reason: str, message: str = "", count: int = 1) -> None:
         """Count records left out for a reason, and keep the message if there is room."""
@@ -49,6 +53,8 @@ class Tally:
         self.found += other.found
         self.kept += other.kept
         self.image_missing += other.image_missing
+        self.rounds_found += other.rounds_found
+        self.rounds_kept += other.rounds_kept
         for name in ("dropped", "flagged", "quirks", "repairs"):
             getattr(self, name).update(getattr(other, name))
         room = MESSAGES_KEPT - len(self.messages)
@@ -77,6 +83,8 @@ class Tally:
             "quirks": dict(sorted(self.quirks.items())),
             "repairs": dict(sorted(self.repairs.items())),
             "messages": list(self.messages),
+            "rounds_found": self.rounds_found,
+            "rounds_kept": self.rounds_kept,
         }
 
     @classmethod
@@ -88,5 +96,7 @@ class Tally:
             kept=values["kept"],
             image_missing=values["image_missing"],
             messages=list(values["messages"]),
+            rounds_found=values["rounds_found"],
+            rounds_kept=values["rounds_kept"],
             **counters,
         )

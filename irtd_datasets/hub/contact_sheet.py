@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageOps
 
@@ -132,8 +132,7 @@ def _viewable(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as opened:
         upright = ImageOps.exif_transpose(opened)
     if upright.mode in {"I", "F", "I;16", "I;16B", "I;16L"}:
-        wide = upright.convert("F")
-        low, high = wide.getextrema()
-        span = high - low if math.isfinite(high - low) and high > low else 1.0
-        upright = wide.point(lambda value: (value * (255 / span)) + (-low * 255 / span)).convert("L")
+        values = np.nan_to_num(np.asarray(upright, dtype=np.float64), posinf=0, neginf=0)
+        span = float(np.ptp(values)) or 1.0
+        upright = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
     return upright.convert("RGB")

@@ -194,7 +194,7 @@ def near_pairs(
     if not len(one) or not len(two):
         return
     radius = max_distance // _CHUNKS
-    masks = np.flatnonzero(np.less_equal(_POPULATION, radius))
+    masks = np.flatnonzero(radius >= _POPULATION)
     pieces_one, pieces_two = (
         one.view(np.uint16).reshape(-1, _CHUNKS),
         two.view(np.uint16).reshape(-1, _CHUNKS),

@@ -105,11 +105,15 @@ SPEC = DatasetSpec(
     ),
     obtain=(
         "json_sft.zip (text of instruct): in the repository, folder json_sft.",
-        "Images of instruct: from their source sets, by the repository's json_sft/dataset.md; give their place with "
-        "--images or put them under the release by their project folder.",
+        (
+            "Images of instruct: from their source sets, by the repository's json_sft/dataset.md; give their place "
+            "with --images or put them under the release by their project folder."
+        ),
         "reid_datasets.zip (Re-ID mosaics): Baidu Netdisk, link in the repository's README.",
-        "new_relative.json and IR-TD-version250724.tar.gz* (captions with images, 5 parts, 8.4 GB): Google Drive or "
-        "Baidu Netdisk, links in the README.",
+        (
+            "new_relative.json and IR-TD-version250724.tar.gz* (captions with images, 5 parts, 8.4 GB): Google Drive "
+            "or Baidu Netdisk, links in the README."
+        ),
     ),
     not_released=(
         "the nine-task benchmark (37K rows)",

@@ -520,7 +520,7 @@ def test_each_defect_is_planted(sample, large):
             assert sample.record(defect.file, defect.id).image == defect.image
 
 
-def test_defects_are_where_the_sample_says(large):  # noqa: C901, PLR0912 - one branch for each defect
+def test_defects_are_where_the_sample_says(large):  # noqa: C901 - one branch for each defect
     """The records listed for a defect have it and no other record does."""
     expected = {code: set() for code in IRTD_DEFECTS}
     for record in tasks(large)["Detection.json"]:

@@ -1,7 +1,6 @@
 """Drawn pictures show what their plan says."""
 
 import io
-import time
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
@@ -122,12 +121,7 @@ def test_next_frame_differs_by_noise_only():
     assert abs(a - b).max() <= 24
 
 
-def test_drawing_is_fast():
-    """Drawing and compressing a street takes far less than the time that makes a large sample a burden."""
-    scenes = [street_scene(Random(n), STREET, f"{n}") for n in range(30)]
-    sizes = [len(encode_picture(render_scene(scenes[0])))]
-    start = time.perf_counter()
-    sizes += [len(encode_picture(render_scene(scene))) for scene in scenes]
-    # 150 pictures a second alone; a tenth of it when the machine is busy.
-    assert len(scenes) / (time.perf_counter() - start) > 15
-    assert all(25_000 < size < 70_000 for size in sizes)
+def test_pictures_have_the_size_of_real_ones():
+    """Compressed streets are about as large as real thermal frames, neither blank nor noise."""
+    scenes = [street_scene(Random(n), STREET, f"{n}") for n in range(10)]
+    assert all(25_000 < len(encode_picture(render_scene(scene))) < 70_000 for scene in scenes)

@@ -22,7 +22,7 @@ RELATIONS = (
 _QUESTION = re.compile(
     rf"Is there an? (.+?) ({'|'.join(RELATIONS)}) the (the )?(\w+) (\w+) from left to right\?"
 )
-_ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)")
+_ORDINAL = re.compile(r"(\d{1,9})(st|nd|rd|th)")
 
 
 def read(question: str, answer: str) -> TaskReading:
@@ -30,8 +30,10 @@ def read(question: str, answer: str) -> TaskReading:
 
     Example:
         >>> reading = read("Is there a car behind the the 22th person from left to right?", "no")
-        >>> reading.question, reading.issues, reading.quirks
-        ('Is there a car behind the 22nd person from left to right?', ('text-ordinal',), ('text-double-the', 'existential-no'))
+        >>> reading.question
+        'Is there a car behind the 22nd person from left to right?'
+        >>> reading.issues, reading.quirks
+        (('text-ordinal',), ('text-double-the', 'existential-no'))
     """
     asked = _QUESTION.fullmatch(question.strip())
     if asked is None:
