@@ -153,7 +153,7 @@ def test_the_crop_by_an_exported_box_shows_the_object(tmp_path, target, size):
             "qwen2-vl",
             "There is <|object_ref_start|>a ship<|object_ref_end|><|box_start|>(250,100),(500,900)<|box_end|>",
         ),
-        ("qwen2.5-vl", 'There is a ship [{"bbox_2d": [28, 6, 56, 50], "label": "ship"}]'),
+        ("qwen2.5-vl", 'There is a ship [{"bbox_2d": [21, 6, 42, 50], "label": "ship"}]'),
         ("qwen3-vl", 'There is a ship [{"bbox_2d": [250, 100, 500, 900], "label": "ship"}]'),
         ("internvl", "There is <ref>a ship</ref><box>[[250, 100, 500, 900]]</box>"),
         ("paligemma", "There is a ship <loc0102><loc0256><loc0921><loc0512>"),
@@ -161,7 +161,7 @@ def test_the_crop_by_an_exported_box_shows_the_object(tmp_path, target, size):
 )
 def test_a_box_in_the_markup_of_each_model(tmp_path, target, answer):
     """The same box of a 96x60 picture in the published form of each model, to the character."""
-    assert resized(96, 60) == (112, 56)
+    assert resized(96, 60) == (84, 56)
     assert answer_of(tmp_path, row(), target) == answer
 
 
@@ -177,12 +177,8 @@ def test_a_box_in_a_question_is_a_plain_list(tmp_path):
     """The JSON of the newer Qwen models is for answers; a question names a region by its numbers."""
     made = row(messages=talk("A ship.", "Describe this region :[0.25,0.25,0.5,0.75]"))
     export_rows([made], tmp_path / "out", ExportOptions("qwen3-vl"))
-    (record, *_), *_ = conversations(tmp_path / "out")
-    assert record["conversations"][0][
-        "value"
-    ] == "<image>\nDescribe this region : [250, 100, 500, 900]".replace(": [", ":[") or record[
-        "conversations"
-    ][0]["value"].endswith("[250, 100, 500, 900]")
+    ((record, *_),) = conversations(tmp_path / "out")
+    assert record["conversations"][0]["value"] == "<image>\nDescribe this region :[250, 100, 500, 900]"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -222,7 +218,7 @@ def test_released_markup_changes_numbers_only(built, tmp_path):
         ((800, 800), {"max_pixels": 768 * 768}, (756, 756)),
         ((10, 10), {}, (56, 56)),
         ((13, 200), {}, (28, 196)),
-        ((70, 42), {}, (84, 56)),
+        ((70, 42), {}, (56, 56)),
     ],
 )
 def test_resize_of_qwen_at_known_sizes(size, limits, expected):
@@ -484,7 +480,7 @@ def test_each_distinct_picture_is_written_once_whatever_it_was_called(tmp_path):
         for path in tmp_path.rglob("*")
         if path.is_file() and path.name not in ("train.jsonl", "export.json")
     ]
-    table = list(csv.DictReader((out / "images.csv").open()))
+    table = list(csv.DictReader((out / "images.csv").read_text().splitlines()))
     assert report.pictures == len(table) == 3
     assert {path for path in files if path.name != "images.csv"} == {out / line["file"] for line in table}
     for line in table:
@@ -575,7 +571,7 @@ def test_rows_of_another_schema_are_refused(tmp_path):
     """A decoded picture or a missing column is named, with what to do."""
     with pytest.raises(AnnotationError, match="decode=False"):
         export_rows([row(image=Image.new("L", (4, 4)))], tmp_path / "out")
-    with pytest.raises(AnnotationError, match="row made/1"):
+    with pytest.raises(AnnotationError, match="row 'made/1'"):
         export_rows([{key: value for key, value in row().items() if key != "messages"}], tmp_path / "out")
 
 
