@@ -460,7 +460,7 @@ def test_the_json_layout_is_one_list(built, tmp_path):
 
 
 def test_each_distinct_picture_is_written_once_whatever_it_was_called(tmp_path):
-    """Hostile, equal and missing names: files lie inside the export, bytes are the original ones, the table lists all."""
+    """Hostile, equal and missing names: files lie inside the export, with their bytes, and the table lists all."""
     one, two = png(8, 8), png(9, 9)
     images = [
         (one, "../../evil.png"),
