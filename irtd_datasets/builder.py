@@ -23,7 +23,7 @@ from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
@@ -47,10 +47,12 @@ class ReleaseConfig(datasets.BuilderConfig):
     rounds: str = "keep"
 
 
-def builder_configs(spec: DatasetSpec, *subsets: str) -> list[ReleaseConfig]:
+def builder_configs(
+    spec: DatasetSpec, *subsets: str, kind: type[ReleaseConfig] = ReleaseConfig
+) -> list[ReleaseConfig]:
     """One config for each subset and task, or only those of the given subsets."""
     return [
-        ReleaseConfig(name=config.name, version=datasets.Version(spec.version), description=config.summary)
+        kind(name=config.name, version=datasets.Version(spec.version), description=config.summary)
         for config in spec.configs
         if not subsets or {member.subset.name for member in config.members} <= set(subsets)
     ]
@@ -119,6 +121,15 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
                 yield _key(position, index), to_table(group)
             self._report(part, tally)
 
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        # `datasets` takes every OSError for a missing data file and raises a new one with the old one's text.
+        try:
+            super()._download_and_prepare(*args, **kwargs)
+        except OSError as error:
+            if isinstance(error.__context__, IrtdDatasetsError):
+                raise error.__context__ from None
+            raise
+
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:  # noqa: ANN401 - passed on
         # "An error occurred while generating the dataset" hides file and record in its cause; show the cause.
         try:
@@ -129,25 +140,33 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             raise
 
     def _open(self, data_dir: str | None) -> Release:
-        options = self._options(data_dir, self.config.images, self.config.on_defect)
+        settings = {name: getattr(self.config, name, None) for name in self.SPEC.settings}
+        options = self._options(data_dir, self.config.images, self.config.on_defect, settings)
         cache = self._cache_dir_root
-        if (
-            "://" not in cache
-        ):  # other processes that read the same release find there what one has sorted out
+        if "://" not in cache:
+            # Other processes that read the same release find there what one has sorted out.
             options = replace(options, scratch=str(Path(cache).absolute() / "irtd_datasets" / self.SPEC.name))
         return type(self).OPEN(replace(options, rounds=self.config.rounds))
 
-    def _options(self, data_dir: str | None, images: Any, on_defect: Any) -> ReleaseOptions:  # noqa: ANN401
+    def _options(
+        self,
+        data_dir: str | None,
+        images: Any,  # noqa: ANN401 - as `ReleaseConfig` has it
+        on_defect: Any,  # noqa: ANN401
+        settings: Mapping[str, Any],
+    ) -> ReleaseOptions:
         root = data_dir or os.environ.get(self.data_dir_variable())
         if not root:
             raise no_data_error(self.SPEC)
-        return absolute_options(root, images, on_defect)
+        given = {name: str(value) for name, value in settings.items() if value is not None}
+        return absolute_options(root, images, on_defect, given)
 
     def _fingerprint(self, kwargs: dict[str, Any]) -> str:
         """Identity of code and inputs, found without listing pictures."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
-            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None)
+            settings = {name: kwargs.get(name) for name in self.SPEC.settings}
+            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings)
             release = type(self).OPEN(options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):

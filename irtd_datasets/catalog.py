@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DATASETS", "load_dataset", "open_release", "register", "spec"]
 
-DATASETS = ("irtd", "mmrs_1m")
+DATASETS = ("irtd", "mmrs_1m", "rs_gpt4v")
 """Names of the datasets, in the order in which they are shown."""
 
 BUILT_MARKER = "manifest.json"
@@ -60,10 +60,18 @@ def open_release(name: str, options: ReleaseOptions) -> Release:
     """Open a release of a dataset.
 
     Raises:
-        UnknownNameError: There is no such dataset.
+        UnknownNameError: There is no such dataset, or it has no such setting.
         ReleaseNotFoundError: There is nothing at the given path.
     """
-    _check(name)
+    declared = spec(name).settings
+    for setting in options.settings:
+        if setting not in declared:
+            raise UnknownNameError(
+                f"{name} has no setting {setting!r}",
+                remedy=f"Its settings are {', '.join(declared)}."
+                if declared
+                else "It has none: leave it out.",
+            )
     module = importlib.import_module(f"irtd_datasets.{name}.release")
     release: Release = module.open_release(options)
     return release
@@ -167,13 +175,24 @@ def _factory(load: ModuleType) -> type:
                 return super().get_module()
             built = _built_folder(self.name, self.data_dir)
             if built is not None:
-                return load.LocalDatasetModuleFactory(str(built)).get_module()
+                return _local_module(load, built)
             module_path, fingerprint = load._PACKAGED_DATASETS_MODULES[self.name]  # noqa: SLF001 - see the module doc
             return load.DatasetModule(
                 module_path, fingerprint, {"dataset_name": self.name, "data_files": _NoFiles()}
             )
 
     return PackagedDatasetModuleFactory
+
+
+def _local_module(load: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - a class of `datasets`
+    """What `datasets` makes of a dataset folder given by its path."""
+    # The name had an ending up to datasets 3.x, where folders could hold scripts as well.
+    older = "LocalDatasetModuleFactoryWithoutScript"
+    factory = getattr(load, "LocalDatasetModuleFactory", None) or getattr(load, older)
+    module = factory(str(folder)).get_module()
+    # The folder is the base of the card's paths already; as `data_dir` it would be joined to them once more.
+    module.builder_kwargs["data_dir"] = None
+    return module
 
 
 class _NoFiles(dict):  # type: ignore[type-arg]

@@ -52,6 +52,17 @@ OnDefect = Annotated[
         help="What to do with rows that have a wrong label, or with one issue code. Default: flag. Repeatable.",
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option that only some datasets have, such as frame=square_unit of rs_gpt4v. Repeatable.",
+    ),
+]
+BoxFrame = Annotated[
+    str | None, typer.Option("--frame", metavar="FRAME", help="Short for --set frame=FRAME.")
+]
 Rounds = Annotated[
     str,
     typer.Option(
@@ -91,11 +102,19 @@ def list_(
 
 
 @app.command()
-def doctor(dataset: Dataset, release: Release = None, images: Images = None, as_json: Json = False) -> None:
+def doctor(
+    dataset: Dataset,
+    release: Release = None,
+    images: Images = None,
+    settings: Settings = None,
+    frame: BoxFrame = None,
+    as_json: Json = False,
+) -> None:
     """Show what a release has, what it lacks, and how many rows of each config can be built."""
     from irtd_datasets.examples.doctor import examine
 
-    diagnosis = examine(open_release(dataset, _options(dataset, release, images, None)))
+    options = _options(dataset, release, images, None, _settings(settings, frame))
+    diagnosis = examine(open_release(dataset, options))
     if as_json:
         _print_json(diagnosis.as_dict())
     else:
@@ -114,6 +133,8 @@ def build(
     ] = None,
     images: Images = None,
     on_defect: OnDefect = None,
+    settings: Settings = None,
+    frame: BoxFrame = None,
     rounds: Rounds = "keep",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     as_json: Json = False,
@@ -122,7 +143,7 @@ def build(
     """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
     from irtd_datasets.build.engine import build as run
 
-    options = _options(dataset, release, images, on_defect, rounds)
+    options = _options(dataset, release, images, on_defect, _settings(settings, frame), rounds)
     try:
         with report.progress(silent=quiet or as_json) as progress:
             result = run(dataset, configs, options, out or Path(dataset), workers=workers, progress=progress)
@@ -133,6 +154,124 @@ def build(
         _print_json(report.build_as_dict(result))
     else:
         report.show_build(result)
+
+
+@app.command()
+def frames(
+    file: Annotated[
+        Path, typer.Argument(help="A file of conversations, questions or captions, or a COCO file.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Folder, zip or tar with its pictures. Default: its folder."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell which frames are possible for the numbers in a file, with evidence."""
+    from irtd_datasets.examples.frame_report import report_frames
+
+    found = report_frames(file, images)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        report.show_frames(found)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
+    config: Annotated[str, typer.Argument(help="Config to export, such as instruct-grounding.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="Model: llava, qwen2-vl, qwen2.5-vl, qwen3-vl, internvl or paligemma."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    layout: Annotated[
+        str, typer.Option("--layout", help="jsonl, json, ms-swift or llama-factory.")
+    ] = "jsonl",
+    images: Annotated[str, typer.Option("--images", help="Pictures as files, or inside parquet.")] = "files",
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Split to export. Default: all. Repeatable.")
+    ] = None,
+    markup: Annotated[
+        str, typer.Option("--markup", help="Boxes in the markup of the model, or as released.")
+    ] = "model",
+    decimals: Annotated[
+        int | None, typer.Option("--decimals", help="Digits of llava's boxes. Default: 3.")
+    ] = None,
+    min_pixels: Annotated[
+        int, typer.Option("--min-pixels", help="Least pixels of the resize of qwen2.5-vl.")
+    ] = 4 * 28 * 28,
+    max_pixels: Annotated[
+        int,
+        typer.Option("--max-pixels", help="Most pixels of the resize of qwen2.5-vl; as in the training run."),
+    ] = 16384 * 28 * 28,
+    absolute_paths: Annotated[
+        bool, typer.Option("--absolute-paths", help="Write picture paths from the root of the file system.")
+    ] = False,
+    without: Annotated[
+        Path | None, typer.Option("--without", help="Leave out the rows of this filter of `irtd overlap`.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a config for a training program, with the boxes in its text as the model expects them."""
+    from irtd_datasets.hub.overlap import not_in
+    from irtd_datasets.training.export import ExportOptions
+    from irtd_datasets.training.export import export as run
+
+    keep = not_in(without) if without else None
+    options = ExportOptions(
+        to,
+        layout,
+        images,
+        markup,
+        decimals,
+        min_pixels,
+        max_pixels,
+        absolute_paths=absolute_paths,
+        without=keep,
+    )
+    result = run(folder, config, out, options, splits=split or None)
+    if as_json:
+        _print_json(result.as_dict())
+    else:
+        report.show_export(result)
+
+
+@app.command()
+def overlap(
+    a: Annotated[Path, typer.Argument(help="Dataset folder whose rows are listed.")],
+    b: Annotated[Path, typer.Argument(help="Dataset folder in which their pictures are looked for.")],
+    part_a: Annotated[
+        str | None, typer.Option("--a", metavar="CONFIG[/SPLIT]", help="Only this part of A.")
+    ] = None,
+    part_b: Annotated[
+        str | None, typer.Option("--b", metavar="CONFIG[/SPLIT]", help="Only this part of B.")
+    ] = None,
+    max_distance: Annotated[
+        int,
+        typer.Option(
+            "--max-distance", min=0, max=15, help="Bits of 64 by which similar pictures may differ."
+        ),
+    ] = 6,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the rows of A found in B here, .parquet or .csv.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show which rows of one dataset have a picture of another: same file, same pixels, or similar."""
+    from irtd_datasets.hub.overlap import find_overlap
+
+    found = find_overlap(a, b, parts=(part_a, part_b), max_distance=max_distance, workers=workers)
+    if out:
+        found.save(out)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        report.show_overlap(found)
 
 
 @app.command()
@@ -154,6 +293,7 @@ def _options(
     release: Path | None,
     images: list[str] | None,
     on_defect: list[str] | None,
+    settings: dict[str, str],
     rounds: str = "keep",
 ) -> ReleaseOptions:
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
@@ -164,7 +304,8 @@ def _options(
             remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
             "get it; `irtd demo` needs none.",
         )
-    return absolute_options(root, _pairs(images or [], "--images"), _actions(on_defect or []), rounds=rounds)
+    pairs, actions = _pairs(images or [], "--images"), _actions(on_defect or [])
+    return absolute_options(root, pairs, actions, settings, rounds=rounds)
 
 
 def _pairs(items: list[str], option: str) -> dict[str, str]:
@@ -185,6 +326,17 @@ def _actions(items: list[str]) -> dict[str, str]:
         for item in items
         for code, equals, action in [item.partition("=")]
     }
+
+
+def _settings(items: list[str] | None, frame: str | None) -> dict[str, str]:
+    settings = _pairs(items or [], "--set")
+    if "" in settings:
+        raise UnknownNameError(
+            f"--set {settings['']!r} names no setting", remedy="Write it as NAME=VALUE, such as frame=unit."
+        )
+    if frame is not None:
+        settings["frame"] = frame
+    return settings
 
 
 def _print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

@@ -37,7 +37,7 @@ def run_demo(folder: Path, *, rows: int = 200, quiet: bool = False) -> Path:
     if folder.exists() and any(folder.iterdir()) and not (release / "SAMPLE_RELEASE.txt").is_file():
         raise BuildError("the folder is not empty", where=str(folder), remedy="Name a new or empty folder.")
     typer.echo(f"1. A sample release with the layout and the known defects of the real one: {release}")
-    write_sample_release("irtd", release, rows=rows)
+    write_sample_release("irtd", release, rows=rows, overwrite=True)
     typer.echo(f"2. irtd build irtd instruct pretrain --release {release} --out {out}")
     with report.progress(silent=quiet) as progress:
         result = build("irtd", ["instruct", "pretrain"], absolute_options(release), out, progress=progress)

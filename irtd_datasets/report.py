@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from irtd_datasets.build.engine import BuildReport
     from irtd_datasets.build.ledger import Ledger, LedgerLine
     from irtd_datasets.examples.doctor import Diagnosis
+    from irtd_datasets.examples.frame_report import FrameFile
+    from irtd_datasets.hub.overlap import Overlap
     from irtd_datasets.spec import DatasetSpec
+    from irtd_datasets.training.export import ExportReport
 
 __all__ = [
     "build_as_dict",
@@ -29,8 +33,11 @@ __all__ = [
     "progress",
     "show_build",
     "show_diagnosis",
+    "show_export",
     "show_fields",
+    "show_frames",
     "show_ledger",
+    "show_overlap",
     "show_spec",
     "spec_as_dict",
 ]
@@ -59,6 +66,11 @@ def _table(*head: str, title: str = "") -> Table:
             "rounds",
             "in the paper",
             "difference",
+            "bits",
+            "pictures",
+            "rows of A",
+            "rows of B",
+            "of A in B",
         }
         table.add_column(name, overflow="fold", justify="right" if numeric else "left")
     return table
@@ -120,6 +132,36 @@ def show_spec(spec: DatasetSpec) -> None:
         console.print(f"  - {step}")
 
 
+def show_frames(found: FrameFile) -> None:
+    """Print which frames are possible for the numbers in a file, and why."""
+    console, result = _console(), found.report
+    console.print(f"[bold]verdict[/bold]: {found.verdict}", highlight=False)
+    for reason in result.evidence:
+        console.print(f"  {reason}", markup=False)
+    places = ", ".join(f"{count:,} of kind {kind}" for kind, count in found.places.items()) or "none"
+    console.print(f"{found.file}: {found.form or 'no known form'}, {found.records:,} records", markup=False)
+    console.print(
+        f"places: {places}; {found.unreadable:,} unreadable; {found.sampled:,} looked at", markup=False
+    )
+    console.print(f"pictures of those: {found.pictures:,}, found {found.found:,}, square {found.square:,}")
+    if not found.found:
+        return
+    console.print(f"numbers: {result.minimum:g} to {result.maximum:g}, {_decimals(result.decimals)}")
+    console.print(f"boxes: {result.zero_size:,} of zero size, {result.not_finite:,} not finite")
+    table = _table("frame", "boxes in its range", "inside the picture")
+    for name, share in result.legal.items():
+        inside = result.inside.get(name)
+        table.add_row(name, f"{share:.1%}", "" if inside is None else f"{inside:.1%}")
+    console.print(table)
+
+
+def _decimals(counts: dict[int, int]) -> str:
+    total = sum(counts.values())
+    return "decimals needed: " + ", ".join(
+        f"{digits} ({count / total:.0%})" for digits, count in counts.items()
+    )
+
+
 def show_fields() -> None:
     """Print the columns of the schema."""
     table = _table("field", "type", "meaning")
@@ -133,6 +175,8 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
     console = _console()
     console.print(f"{diagnosis.dataset} release at {diagnosis.root}", markup=False)
     console.print(_files_table(diagnosis))
+    for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
+        console.print(note, markup=False)
     streamed: dict[str, list[str]] = {}
     for file in diagnosis.files:
         if file.streamed:
@@ -157,7 +201,7 @@ def _files_table(diagnosis: Diagnosis) -> Table:
     for file in diagnosis.files:
         if file.where or file.released is not None or file.rounds_released is not None or file.problem:
             repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
-            where = file.where or "not here"
+            where = file.where or ("cannot be read" if file.problem else "not here")
             numbers = (
                 (f"{file.rounds:,}", _count(file.rounds_released)) if by_rounds else (_count(file.released),)
             )
@@ -177,7 +221,9 @@ def _folders_table(diagnosis: Diagnosis) -> Table:
 
 
 def _show_problems(console: Console, diagnosis: Diagnosis) -> None:
-    lines = [f"Problem: {file.problem}" for file in diagnosis.files if file.problem]
+    # One file can feed several parts.
+    problems = dict.fromkeys(file.problem for file in diagnosis.files if file.problem)
+    lines = [f"Problem: {problem}" for problem in problems]
     for folder in diagnosis.folders:
         if folder.ambiguous:
             lines.append(f"Ambiguous: {folder.ambiguous_count:,} pictures of {folder.folder}, such as")
@@ -242,6 +288,9 @@ def show_ledger(ledger: Ledger) -> None:
     names = ("released", "found", "kept", "image_missing", "dropped", "absent")
     table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
+    # One file can feed several parts.
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
+        console.print(note, markup=False)
     if ledger.counts_rounds:
         console.print(_rounds_table(ledger))
     for line in ledger.lines:
@@ -278,6 +327,78 @@ def _rounds_table(ledger: Ledger) -> Table:
         f"{totals['rounds_kept']:,}",
     )
     return table
+
+
+def show_export(report: ExportReport) -> None:
+    """Print what became of every row of an export, and where it lies."""
+    from irtd_datasets.training.examples import REASONS
+
+    console = _console()
+    table = _table("split", "rows", title="Exported")
+    for split, rows in report.rows.items():
+        table.add_row(split, f"{rows:,}")
+    console.print(table)
+    places = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.places.items())) or "none"
+    console.print(
+        f"Places rewritten: {places}; {report.clipped:,} moved to the picture's edge, {report.collapsed:,} without area"
+    )
+    if report.left_out:
+        table = _table("left out because", "rows", "such as")
+        for reason, count in report.left_out.most_common():
+            table.add_row(
+                f"{reason}: {REASONS[reason]}", f"{count:,}", escape(", ".join(report.examples[reason][:2]))
+            )
+        console.print(table)
+    if report.deep_pictures:
+        console.print(
+            f"{report.deep_pictures:,} rows have pictures of more than 8 bits: scale them before training on them"
+        )
+    if report.paired:
+        console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
+    pictures = f"{report.pictures:,} pictures" if report.pictures else "pictures inside Parquet"
+    console.print(f"{sum(report.rows.values()):,} rows, {pictures}: {report.out}", markup=False)
+
+
+def show_overlap(overlap: Overlap, limit: int = 20) -> None:
+    """Print what one dataset shares with another."""
+    from irtd_datasets.hub.overlap import KINDS
+
+    console = _console()
+    for letter, side in (("A", overlap.a), ("B", overlap.b)):
+        notes = "".join(
+            f", {count:,} {what}"
+            for count, what in (
+                (side.without_picture, "rows without a picture"),
+                (side.undecodable, "not decodable"),
+                (side.featureless, "of one colour"),
+            )
+            if count
+        )
+        console.print(
+            f"{letter}: {side.name}: {side.rows:,} rows, {side.pictures:,} pictures{notes}", markup=False
+        )
+    table = _table("pictures of A in B", "pictures", "rows", title="Found")
+    for kind, meaning in KINDS.items():
+        table.add_row(f"{kind}: {meaning}", f"{overlap.pictures[kind]:,}", f"{overlap.rows[kind]:,}")
+    console.print(table)
+    if overlap.distances:
+        bits = ", ".join(f"{bits} bits {count:,}" for bits, count in sorted(overlap.distances.items()))
+        console.print(f"Similar pictures by distance: {bits}")
+    if overlap.sources:
+        table = _table("source in A", "source in B", "rows of A", "rows of B", "of A in B", title="Sources")
+        for source in overlap.sources:
+            counts = (source.rows, source.other_rows, source.matched)
+            table.add_row(source.source, source.other_source, *(f"{count:,}" for count in counts))
+        console.print(table)
+    if overlap.table.num_rows:
+        table = _table("row of A", "kind", "bits", "row of B")
+        for match in overlap.table.slice(0, limit).to_pylist():
+            table.add_row(
+                escape(match["id"]), match["kind"], str(match["distance"]), escape(match["other_id"])
+            )
+        console.print(table)
+        if overlap.table.num_rows > limit:
+            console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
 
 
 class _BarProgress(Progress):

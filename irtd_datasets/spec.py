@@ -8,11 +8,14 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from irtd_datasets.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ConfigSpec",
@@ -198,6 +201,8 @@ class DatasetSpec:
     configs: tuple[ConfigSpec, ...]
     issues: tuple[IssueSpec, ...]
     default_config: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Options of this dataset alone that decide how its release is read: name to one sentence."""
 
     def subset(self, name: str) -> SubsetSpec:
         """The subset called ``name``.

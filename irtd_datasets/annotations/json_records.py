@@ -378,7 +378,7 @@ class _Parser:
             f"the JSON is cut here, after {self.complete} complete records; expected the rest of record"
             f" {index} or the end of the list",
             index=index,
-            remedy='Fetch the file again, or pass on_truncated="keep" to use the complete records.',
+            remedy="Fetch the file again. Configs that do not read it can be used without it.",
             position=len(self.text.window),
         )
 

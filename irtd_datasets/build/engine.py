@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from irtd_datasets.build.folder import BuiltPart, DatasetFolder
+from irtd_datasets.build.folder import SPOOL, BuiltPart, DatasetFolder
 from irtd_datasets.build.from_stream import write_streamed
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.build.plan import PartPlan, ShardJob, plan_part
 from irtd_datasets.build.progress import Progress
-from irtd_datasets.build.shards import ShardResult, write_shard
+from irtd_datasets.build.shards import ShardResult, forget_releases, write_shard
 from irtd_datasets.build.workers import Workers
 from irtd_datasets.catalog import open_release, spec
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError
@@ -83,9 +83,16 @@ def build(
     wanted = _wanted(release, configs)
     folder.prepare()
     try:
-        with FileLock(folder.staging / "lock", timeout=0), Workers(workers) as pool:
+        with FileLock(folder.staging / "lock", timeout=0):
             folder.clear_temporaries()
-            return _build(release, wanted, folder, pool, progress)
+            try:
+                with Workers(workers) as pool:
+                    return _build(release, wanted, folder, pool, progress)
+            except BaseException:
+                folder.tidy()
+                raise
+            finally:
+                forget_releases()
     except Timeout:
         raise BuildError(
             "another build is writing into this folder",
@@ -162,7 +169,7 @@ def _plan(
             )
             continue
         progress.stage(f"reading {member.part.file}")
-        plans.append(plan_part(release, member, files, folder.part_staging(member) / "records.jsonl"))
+        plans.append(plan_part(release, member, files, folder.part_staging(member) / SPOOL))
     if not plans:
         raise ReleaseNotFoundError(
             f"none of the annotation files is there: {', '.join(member.part.file for member in wanted)}",
@@ -207,6 +214,7 @@ def _publish(
             plan.member.part.file,
             plan.member.part.records,
             by_key[plan.member.key].tally(),
+            "; ".join(f"{file.where}: {file.note}" for file in plan.files if file.note),
             rounds=plan.member.part.rounds,
         )
         for plan in plans

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 
     from irtd_datasets.spec import DatasetSpec, Member
 
-__all__ = ["BuiltPart", "DatasetFolder"]
+__all__ = ["SPOOL", "BuiltPart", "DatasetFolder"]
 
 STAGING = ".build"
+SPOOL = "records.jsonl"
+"""Name of the file in which the records of a part wait while it is being built."""
 LEDGER = "ledger.json"
 
 
@@ -176,7 +179,7 @@ class DatasetFolder:
         free = shutil.disk_usage(self.path).free
         if needed > free:
             raise BuildError(
-                f"{needed / 1e9:.1f} GB of pictures are to be written, {free / 1e9:.1f} GB are free",
+                f"{needed / 1e6:,.1f} MB of pictures are to be written, {free / 1e6:,.1f} MB are free",
                 where=str(self.path),
                 remedy="Free some space, or use --out on another disk.",
             )
@@ -185,6 +188,17 @@ class DatasetFolder:
         """Remove what a killed process left half-written; call only while holding the lock."""
         for path in self.staging.rglob("*.tmp*"):
             path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """After a failure, leave no trace where nothing was finished; call only while holding the lock."""
+        self.clear_temporaries()
+        # Records are set aside anew by each run. Anything else, such as a shard or the note on one that was put into
+        # place already, is what the next run goes on from.
+        passing = {"lock", SPOOL}
+        if not any(path.is_file() and path.name not in passing for path in self.staging.rglob("*")):
+            shutil.rmtree(self.staging, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # only where nothing else is in it
 
     def part_staging(self, member: Member) -> Path:
         """Where the unfinished work of a part waits."""
@@ -262,7 +276,7 @@ class DatasetFolder:
             self._place(part)
         new = {part.key for part in built}
         order = [member.key for member in self.spec.members]
-        parts = [part for part in (*self.parts(), *built) if part in built or part.key not in new]
+        parts = [*(part for part in self.parts() if part.key not in new), *built]
         parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
         earlier = self.ledger()
         merged = earlier.merged(ledger, self.spec) if earlier else ledger

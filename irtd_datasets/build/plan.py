@@ -150,10 +150,11 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
                 records.append(spooled.add(number, scanned))
             check_counts(release.spec, file, counts, flagged)
             plan.tally.add(counts)
+    readings = [file.reading for file in files]
     stream = release.stream(member.subset)
     if stream is not None:
         plan.streamed = True
-        plan.fingerprint = _fingerprint(release, member, [repr(stream.identity()), _digest(spool)])
+        plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spool)])
         for image, place in zip(images, records, strict=True):
             plan.waiting.setdefault(image, []).append(place)
         return plan
@@ -163,7 +164,7 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
     shards = _divide(list(_locate(release, member, ordered, plan.tally)))
     with spool.open("rb") as written:
         for index, shard in enumerate(shards):
-            fingerprint = _fingerprint(release, member, list(_identities(shard, written)))
+            fingerprint = _fingerprint(release, member, [*readings, *_identities(shard, written)])
             plan.jobs.append(
                 ShardJob(
                     release.spec.name,
@@ -236,6 +237,7 @@ def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
         release.spec.version,
         repr(asdict(member.part)),
         member.subset.order,
+        repr(sorted(release.options.settings.items())),
     )
     for part in (*facts, *member.key, repr(policy), *parts):
         digest.update(part.encode("utf-8", "surrogatepass"))

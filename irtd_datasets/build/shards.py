@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from irtd_datasets.build.plan import ShardJob
     from irtd_datasets.examples.release import Release
 
-__all__ = ["ShardResult", "encode_group", "open_shard", "read_result", "write_groups", "write_shard"]
+__all__ = [
+    "ShardResult",
+    "encode_group",
+    "forget_releases",
+    "open_shard",
+    "read_result",
+    "write_groups",
+    "write_shard",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,11 @@ def _release(job: ShardJob) -> Release:
         _releases.clear()
         _releases[key] = open_release(job.dataset, job.options)
     return _releases[key]
+
+
+def forget_releases() -> None:
+    """Let go of releases opened in this process: the next build reads what is on disk then."""
+    _releases.clear()
 
 
 def write_shard(job: ShardJob, target: str) -> ShardResult:

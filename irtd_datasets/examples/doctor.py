@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import AmbiguousImageError, IrtdDatasetsError
@@ -12,6 +14,7 @@ from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
     from irtd_datasets.examples.release import Release
+    from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["Diagnosis", "FileReport", "FolderReport", "examine"]
@@ -32,6 +35,7 @@ class FileReport:
         problem: Why it cannot be read; empty when it can.
         rows: Rows that can be built, as far as names tell; pictures that come as a stream count as there.
         streamed: Where its pictures come from when they come as a stream; else empty.
+        notes: What was found out about each file, such as its form.
         rounds: Rounds found.
         rounds_released: Rounds that the paper counts; None where it counts records, or nothing.
     """
@@ -47,6 +51,7 @@ class FileReport:
     problem: str = ""
     rows: int = 0
     streamed: str = ""
+    notes: list[str] = field(default_factory=list)
     rounds: int = 0
     rounds_released: int | None = None
 
@@ -88,7 +93,11 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        values = asdict(self)
+        for shown, folder in zip(values["folders"], self.folders, strict=True):
+            # Before Python 3.12 `asdict` counts the items of a Counter anew.
+            shown.update(places=dict(folder.places), notes=dict(folder.notes))
+        return values
 
 
 def examine(release: Release) -> Diagnosis:
@@ -103,7 +112,9 @@ def examine(release: Release) -> Diagnosis:
     for subset in release.spec.subsets:
         search = _Search(release, subset, folders)
         files += [_examine_part(release, member, search) for member in subset.members]
-        unknown += release.unknown_files(subset)
+        # An archive that cannot be opened is told once for each annotation file that may be in it.
+        with contextlib.suppress(IrtdDatasetsError):
+            unknown += [name for name in release.unknown_files(subset) if name not in unknown]
     rows = {(report.subset, report.part): report.rows for report in files}
     configs = {
         config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs
@@ -118,6 +129,7 @@ def _examine_part(release: Release, member: Member, search: _Search) -> FileRepo
     try:
         files = release.files(member)
         report.where = ", ".join(file.where for file in files)
+        report.notes = [f"{file.where}: {file.note}" for file in files if file.note]
         tally = Tally()
         images: Counter[str] = Counter()
         for file in files:
@@ -140,9 +152,14 @@ class _Search:
     """Looks each picture of a subset up once, whatever number of tasks name it."""
 
     def __init__(self, release: Release, subset: SubsetSpec, folders: dict[str, FolderReport]) -> None:
-        self._resolver = release.resolver(subset)
+        self._release = release
+        self._subset = subset
         self._folders = folders
         self._found: dict[str, bool] = {}
+
+    @cached_property
+    def _resolver(self) -> ImageResolver:
+        return self._release.resolver(self._subset)
 
     def finds(self, image: str) -> bool:
         if image not in self._found:

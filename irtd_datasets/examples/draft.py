@@ -19,6 +19,8 @@ from irtd_datasets.images.files import turn_boxes, turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from irtd_datasets.images.files import ImageInfo, PreparedImage
 
 __all__ = ["Correction", "Draft", "Message", "Places", "finish"]
@@ -50,8 +52,10 @@ class Places:
         numbers: One tuple of numbers for each place, in ``frame``.
         frame: Frame of the numbers.
         size: Width and height of the picture that the numbers were made on, where the release implies one.
-        decimals: Digits behind the point that the release keeps. Where this is given, places that lie outside the
-            picture by more than rounding explains are marked; None where the parser has judged them itself.
+        decimals: Digits after the point that the numbers were written with. When given, a place that leaves the
+            picture by more than their rounding explains is flagged ``box-outside-image``.
+        only_square: The frame holds on square pictures only, since it is not known whether the numbers refer to the
+            padded square; on other pictures the places are left out and flagged ``box-frame-unknown``.
     """
 
     kind: Literal["box", "polygon", "point"]
@@ -60,6 +64,7 @@ class Places:
     frame: Frame
     size: tuple[int, int] | None = None
     decimals: int | None = None
+    only_square: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Draft:
 
     Attributes:
         image: Released name of the picture, relative, with ``/``.
+        box_frame: Frame of the numbers of the text where no places are given, such as ``unknown``.
         quirks: Codes of file-wide defects that this record shows; counted, not put into the row.
         rounds: Questions with an answer in it.
         size: Width and height that every picture of its source has; None when they differ or are not known.
@@ -85,6 +91,7 @@ class Draft:
     places: tuple[Places, ...] = ()
     issues: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
+    box_frame: str | None = None
     quirks: tuple[str, ...] = field(default=())
     rounds: int = 1
     size: tuple[int, int] | None = None
@@ -102,7 +109,8 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
         The row without the ``bytes`` of its image columns.
     """
     issues = list(draft.issues)
-    objects = _objects(draft, image, issues)
+    places, frame = _known_places(draft, image, issues)
+    objects = _objects(places, image, issues)
     if draft.size is not None and draft.size != (image.width, image.height):
         _append(issues, "image-size-unexpected")
     return {
@@ -115,7 +123,7 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
         "choices": list(draft.choices),
         "answer": draft.answer,
         "objects": objects,
-        "box_frame": BOX_FRAMES.index(draft.places[0].frame.value) if draft.places else None,
+        "box_frame": None if frame is None else BOX_FRAMES.index(frame),
         "width": image.width,
         "height": image.height,
         "bit_depth": image.bit_depth,
@@ -125,10 +133,22 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
     }
 
 
-def _objects(draft: Draft, image: PreparedImage, issues: list[str]) -> dict[str, list[Any]]:
+def _known_places(
+    draft: Draft, image: PreparedImage, issues: list[str]
+) -> tuple[tuple[Places, ...], str | None]:
+    """The places whose frame is known on this picture, and the frame of the numbers in the text."""
+    if not draft.places:
+        return (), draft.box_frame
+    if image.width != image.height and any(places.only_square for places in draft.places):
+        _append(issues, "box-frame-unknown")
+        return (), "unknown"
+    return draft.places, draft.places[0].frame.value
+
+
+def _objects(all_places: Sequence[Places], image: PreparedImage, issues: list[str]) -> dict[str, list[Any]]:
     objects: dict[str, list[Any]] = {"label": [], "box": [], "polygon": [], "point": []}
-    kinds = {places.kind for places in draft.places}
-    for places in draft.places:
+    kinds = {places.kind for places in all_places}
+    for places in all_places:
         pixels = _pixels(places, image, issues)
         objects["label"] += places.labels
         for kind in kinds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from irtd_datasets.errors import AnnotationError, DefectError, UnknownNameError,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from irtd_datasets.annotations.json_records import Record
+    from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
@@ -119,7 +121,7 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
     """Read the records of an annotation file, as far as is needed to put them in order.
 
     A record whose picture's name cannot be used is counted in ``tally`` under its reason and left out; the others are
-    not affected.
+    not affected. Records of a file that feeds several parts are counted by the part that they belong to.
 
     Raises:
         AnnotationError: The file as a whole cannot be read.
@@ -127,26 +129,45 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
     ids: Counter[str] = Counter()
 
     def on_bad(_: int, problem: AnnotationError) -> None:
+        if not file.counts_unreadable:
+            return
         tally.found += 1
         tally.drop(getattr(problem, "code", "record-unreadable"), str(problem))
 
-    reader = read_records(release.source(file), name=file.where, on_bad=on_bad)
-    for index, record in reader:
-        tally.rounds_found += count_rounds(record)
-        try:
-            image, key = release.peek(file, record, index)
-        except (RecordError, UnsafePathError) as error:
-            tally.found += 1
-            _drop(file, index, error, tally)
-            continue
-        ids[key] += 1
-        suffix = "" if ids[key] == 1 else f"#{ids[key]}"
-        rounds = split_rounds(record) if release.options.rounds == "split" else [record]
-        tally.found += len(rounds)
-        for number, part in enumerate(rounds):
-            yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
-    tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
-    tally.repairs.update(dict(file.repairs))
+    with _opened(release, file) as source:
+        reader = read_records(source, name=file.where, on_bad=on_bad)
+        for index, record in reader:
+            ours = file.covers(record, index)
+            if ours:
+                tally.rounds_found += count_rounds(record)
+            try:
+                image, key = release.peek(file, record, index)
+            except (RecordError, UnsafePathError) as error:
+                if ours:
+                    tally.found += 1
+                    _drop(file, index, error, tally)
+                continue
+            ids[key] += 1  # of all records: an id must be unique over all parts that a file feeds
+            if not ours:
+                continue
+            suffix = "" if ids[key] == 1 else f"#{ids[key]}"
+            rounds = split_rounds(record) if release.options.rounds == "split" else [record]
+            tally.found += len(rounds)
+            for number, part in enumerate(rounds):
+                yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
+    if file.counts_unreadable:
+        tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+        tally.repairs.update(dict(file.repairs))
+
+
+@contextlib.contextmanager
+def _opened(release: Release, file: AnnotationFile) -> Iterator[Source]:
+    source = release.source(file)
+    try:
+        yield source
+    finally:
+        if isinstance(source, io.IOBase):
+            source.close()
 
 
 def count_rounds(record: Record) -> int:
@@ -211,7 +232,9 @@ def parse(release: Release, file: AnnotationFile, scanned: Scanned, tally: Tally
 
 def _drop(file: AnnotationFile, index: int, error: RecordError | UnsafePathError, tally: Tally) -> None:
     code = error.code if isinstance(error, RecordError) else "unsafe-path"
-    where = error.where or f"{file.where} record {index}"
+    where = f"{file.where} record {index}"
+    if error.where:
+        where = error.where if error.where.startswith(file.where) else f"{where}, {error.where}"
     tally.drop(code, f"{where}: {error.problem}")
 
 

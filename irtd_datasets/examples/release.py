@@ -39,6 +39,7 @@ class ReleaseOptions:
         root: Folder (or archive) of the release.
         images: Released folder to path, for pictures that lie elsewhere.
         on_defect: Issue code, or ``*`` for all of kind ``label``, to ``flag``, ``drop`` or ``error``.
+        settings: Options that only some datasets have, by name; `DatasetSpec.settings` declares them.
         rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
         scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
             a later run finds it; empty for a temporary folder that goes with the release.
@@ -47,19 +48,26 @@ class ReleaseOptions:
     root: str
     images: Mapping[str, str] = field(default_factory=dict)
     on_defect: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
     rounds: str = "keep"
     scratch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFile:
-    """An annotation file that is present.
+    """An annotation file that is present, as one part reads it.
+
+    A dataset whose files feed several parts overrides `covers` in a class of its own.
 
     Attributes:
         member: What it belongs to.
         where: What a user knows it as, for messages.
         size: Size in bytes.
         stamp: Changes when the file changes.
+        note: What was found out about it, for people: its form, the frame of its numbers.
+        reading: What decides how its records are read besides their bytes; part of a shard's identity.
+        counts_unreadable: Whether records that cannot be parsed at all are counted here; true for exactly one
+            of the parts that a file feeds.
         repairs: Codes of what had to be mended before it could be read, with counts.
     """
 
@@ -67,7 +75,14 @@ class AnnotationFile:
     where: str
     size: int
     stamp: int
+    note: str = ""
+    reading: str = ""
+    counts_unreadable: bool = True
     repairs: tuple[tuple[str, int], ...] = ()
+
+    def covers(self, record: Record, index: int) -> bool:  # noqa: ARG002 - for files that feed several parts
+        """Whether a record belongs to this part; never raises, whatever the record is."""
+        return True
 
 
 class PictureStream(Protocol):
@@ -123,6 +138,7 @@ def absolute_options(
     root: str | os.PathLike[str],
     images: Mapping[str, str | os.PathLike[str]] | None = None,
     on_defect: Mapping[str, str] | str | None = None,
+    settings: Mapping[str, str] | None = None,
     *,
     rounds: str = "keep",
     scratch: str = "",
@@ -138,6 +154,7 @@ def absolute_options(
         root=_absolute(root),
         images={name: _absolute(path) for name, path in (images or {}).items()},
         on_defect=actions,
+        settings=dict(settings or {}),
         rounds=rounds,
         scratch=_absolute(scratch) if scratch else "",
     )

@@ -210,7 +210,8 @@ def _ledger_table(ledger: _Ledger) -> str:
         ]
     )
     head = ["file", "released", "found", "kept", "picture missing", "dropped", "rows with an issue"]
-    return _table(head, rows)
+    notes = dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note)
+    return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
 
 
 def _rounds_table(ledger: _Ledger) -> str:

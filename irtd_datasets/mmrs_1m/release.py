@@ -117,7 +117,8 @@ class MmrsRelease:
         if entry is None:
             return []
         where = ", ".join(dict.fromkeys(entry.files))
-        return [AnnotationFile(member, where, entry.size, 0, tuple(sorted(entry.repairs.items())))]
+        repairs = tuple(sorted(entry.repairs.items()))
+        return [AnnotationFile(member, where, entry.size, 0, repairs=repairs)]
 
     def source(self, file: AnnotationFile) -> Source:
         """The records of a part."""

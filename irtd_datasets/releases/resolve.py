@@ -5,7 +5,7 @@ row of a dataset's ``layouts.csv``: other project names, inner folders and file 
 known, and the pixel transform that turns such a copy into the released picture.
 
 For each picture the steps are: the released file name in every folder that can hold it; then the file name that the
-layout's rule gives; then a file of the same stem with another image extension. A step with two hits is an error that
+layout's rule gives; then a file of either stem with another image extension. A step with two hits is an error that
 names both; a step with one hit ends the search.
 """
 
@@ -164,7 +164,10 @@ class ImageResolver:
                 place, member, size, stamp = hit
                 transform = layout.transform if layout else ""
                 return Located(place.mount, member, size, stamp, f"found as {renamed}", transform)
-        return self._other_suffix(name, file, places, always)
+        other = self._other_suffix(name, file, places, always)
+        if other is None and layout and renamed:
+            return self._other_suffix(name, renamed, places, layout.transform)
+        return other
 
     def read(self, located: Located) -> bytes:
         """Bytes of a picture that was found."""

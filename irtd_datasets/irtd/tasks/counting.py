@@ -9,7 +9,7 @@ from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
 
 __all__ = ["read", "read_aerial"]
 
-_COUNT = re.compile(r"<num>(\d+)</num>")
+_COUNT = re.compile(r"<num>(\d{1,9})</num>")
 
 
 def read(question: str, answer: str) -> TaskReading:

@@ -12,7 +12,8 @@ from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
 __all__ = ["read"]
 
 _QUESTION = re.compile(r"Detect the bounding box of the (.+)\.")
-_ANSWER = re.compile(r"The target bounding box is <box>\[\[(-?\d+), (-?\d+), (-?\d+), (-?\d+)\]\]</box>\.")
+_INTEGER = r"(-?\d{1,9})"
+_ANSWER = re.compile(rf"The target bounding box is <box>\[\[{', '.join([_INTEGER] * 4)}\]\]</box>\.")
 _LEFT_OF = re.compile(r"(\w+) located to the left of the (\w+)")
 _SUBJECT = re.compile(r"(?:nearest )?(.+?) located (?:at|to) the .+")
 

@@ -12,7 +12,7 @@ from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
 __all__ = ["read"]
 
 _QUESTION = re.compile(r"Locate all (\w[\w ]*) from left to right\.")
-_ANSWER = re.compile(r"<ref>(\w[\w ]*)</ref> at <pos>\[((?:\(-?\d+, -?\d+\)(?:, )?)+)\]</pos>")
+_ANSWER = re.compile(r"<ref>(\w[\w ]*)</ref> at <pos>\[((?:\(-?\d{1,9}, -?\d{1,9}\)(?:, )?)+)\]</pos>")
 _POINT = re.compile(r"\((-?\d+), (-?\d+)\)")
 
 

@@ -22,7 +22,7 @@ RELATIONS = (
 _QUESTION = re.compile(
     rf"Is there an? (.+?) ({'|'.join(RELATIONS)}) the (the )?(\w+) (\w+) from left to right\?"
 )
-_ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)")
+_ORDINAL = re.compile(r"(\d{1,9})(st|nd|rd|th)")
 
 
 def read(question: str, answer: str) -> TaskReading:
