@@ -17,7 +17,8 @@ from irtd_datasets.build.shards import ShardResult, forget_releases, write_shard
 from irtd_datasets.build.workers import Workers
 from irtd_datasets.catalog import open_release, spec
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError
-from irtd_datasets.examples.reading import DefectPolicy
+from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
+from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
     import os
@@ -177,12 +178,10 @@ def _plan(
             remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
         )
     if not any(plan.jobs or plan.streamed for plan in plans):
-        missing = sum(plan.tally.image_missing for plan in plans)
-        raise ReleaseNotFoundError(
-            f"the annotation files are there, but none of the pictures of their {missing} records",
-            where=release.options.root,
-            remedy=f"Give their places with --images NAME=PATH; `irtd doctor {release.spec.name}` lists the names.",
-        )
+        whole = Tally()
+        for plan in plans:
+            whole.add(plan.tally)
+        raise no_rows_error(release, whole)
     return plans, absent
 
 
