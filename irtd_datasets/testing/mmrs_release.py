@@ -61,7 +61,6 @@ MMRS_DEFECTS = {
     "merged-json": "a file called total repeats one component and is the only one of another",
     "other-task-picture": "a question about a picture of a detection set",
 }
-"""What each code of `SampleRelease.defects` means."""
 
 COLOURS = {
     "ship": (240, 60, 60),
@@ -77,8 +76,8 @@ _DARK = 120  # no background is brighter
 _TINTS = ((70, _DARK, 60), (_DARK, 100, 70), (50, 90, 115))
 _PLURAL = {"person": "persons"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing. Nothing in
-it is real data: pictures are drawn, texts follow the release, so that programs can be tested without it.
+_MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing.
+Nothing in it is real data: pictures are drawn, texts follow the release, so that programs can be tested without it.
 Scores, statistics or models made from this folder say nothing about the real dataset.
 
 Made with: {call}
