@@ -57,7 +57,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def count(value: int | None) -> str:
     """A count as people read it."""
-    return "not released" if value is None else f"{value:,}"
+    return "none known" if value is None else f"{value:,}"
 
 
 def fields() -> str:
@@ -96,9 +96,8 @@ def datasets(folder: str = "") -> str:
         declared = spec(name)
         page = f"datasets/{name}.md"
         shown = f"[{declared.title}]({folder}{page})" if (DOCS / page).is_file() else declared.title
-        released = [subset.records for subset in declared.subsets if subset.records is not None]
-        rows.append([f"`{name}`", shown, count(sum(released) if released else None), declared.summary])
-    return table(["name", "dataset", "records released", "what it is"], rows)
+        rows.append([f"`{name}`", shown, declared.summary])
+    return table(["name", "dataset", "what it is"], rows)
 
 
 def configs(name: str) -> str:
@@ -107,7 +106,8 @@ def configs(name: str) -> str:
     for config in spec(name).configs:
         tasks = list(dict.fromkeys(member.part.task for member in config.members))
         shown = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
-        rows.append([f"`{config.name}`", ", ".join(config.splits), shown, count(config.records)])
+        known = count(config.records) if config.rounds is None else f"{config.rounds:,} rounds"
+        rows.append([f"`{config.name}`", ", ".join(config.splits), shown, known])
     return table(["config", "splits", "task", "records released"], rows)
 
 

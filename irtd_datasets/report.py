@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -345,7 +346,7 @@ def show_export(report: ExportReport) -> None:
         table = _table("left out because", "rows", "such as")
         for reason, count in report.left_out.most_common():
             table.add_row(
-                f"{reason}: {REASONS[reason]}", f"{count:,}", ", ".join(report.examples[reason][:2])
+                f"{reason}: {REASONS[reason]}", f"{count:,}", escape(", ".join(report.examples[reason][:2]))
             )
         console.print(table)
     if report.deep_pictures:
@@ -376,7 +377,7 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
         console.print(
             f"{letter}: {side.name}: {side.rows:,} rows, {side.pictures:,} pictures{notes}", markup=False
         )
-    table = _table("of A in B", "pictures", "rows", title="Found")
+    table = _table("pictures of A in B", "pictures", "rows", title="Found")
     for kind, meaning in KINDS.items():
         table.add_row(f"{kind}: {meaning}", f"{overlap.pictures[kind]:,}", f"{overlap.rows[kind]:,}")
     console.print(table)
@@ -392,7 +393,9 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
     if overlap.table.num_rows:
         table = _table("row of A", "kind", "bits", "row of B")
         for match in overlap.table.slice(0, limit).to_pylist():
-            table.add_row(match["id"], match["kind"], str(match["distance"]), match["other_id"])
+            table.add_row(
+                escape(match["id"]), match["kind"], str(match["distance"]), escape(match["other_id"])
+            )
         console.print(table)
         if overlap.table.num_rows > limit:
             console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")

@@ -22,7 +22,7 @@ LAYERS = (
     ("builder",),
     DATASETS,
     ("catalog",),
-    ("hub.card", "hub.contact_sheet"),
+    ("hub.card", "hub.contact_sheet", "hub.rows"),
     ("build", "testing"),
     ("evaluate", "hub", "training"),
     ("report",),

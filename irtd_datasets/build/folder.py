@@ -179,7 +179,7 @@ class DatasetFolder:
         free = shutil.disk_usage(self.path).free
         if needed > free:
             raise BuildError(
-                f"{needed / 1e9:.1f} GB of pictures are to be written, {free / 1e9:.1f} GB are free",
+                f"{needed / 1e6:,.1f} MB of pictures are to be written, {free / 1e6:,.1f} MB are free",
                 where=str(self.path),
                 remedy="Free some space, or use --out on another disk.",
             )
@@ -276,7 +276,7 @@ class DatasetFolder:
             self._place(part)
         new = {part.key for part in built}
         order = [member.key for member in self.spec.members]
-        parts = [part for part in (*self.parts(), *built) if part in built or part.key not in new]
+        parts = [*(part for part in self.parts() if part.key not in new), *built]
         parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
         earlier = self.ledger()
         merged = earlier.merged(ledger, self.spec) if earlier else ledger

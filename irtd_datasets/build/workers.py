@@ -71,8 +71,8 @@ class Workers:
             for call in calls:
                 yield call, function(*arguments(call))
             return
-        futures = {self._pool.submit(function, *arguments(call)): call for call in calls}
         try:
+            futures = {self._pool.submit(function, *arguments(call)): call for call in calls}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:

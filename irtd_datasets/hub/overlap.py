@@ -195,6 +195,7 @@ class NotIn:
         self._ids = frozenset(ids)
 
     def __call__(self, row: Mapping[str, Any] | str) -> bool:
+        """Whether the row, or the row of that id, is to be kept."""
         return (row if isinstance(row, str) else row["id"]) not in self._ids
 
     def __len__(self) -> int:
@@ -208,7 +209,7 @@ class NotIn:
 def not_in(
     path: str | os.PathLike[str], kinds: Collection[str] = tuple(KINDS), max_distance: int | None = None
 ) -> NotIn:
-    """Read a filter that ``irtd overlap --out`` wrote.
+    r"""Read a filter that ``irtd overlap --out`` wrote.
 
     Args:
         path: The Parquet or CSV file.
@@ -225,7 +226,7 @@ def not_in(
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "filter.csv"
-        >>> _ = path.write_text("id,kind,distance\\nx/1,bytes,0\\nx/2,similar,4\\n")
+        >>> _ = path.write_text("id,kind,distance\nx/1,bytes,0\nx/2,similar,4\n")
         >>> list(map(not_in(path, kinds=["bytes", "pixels"]), ["x/1", "x/2"]))
         [False, True]
     """
@@ -255,7 +256,7 @@ def _chosen(table: pa.Table, kinds: Collection[str], max_distance: int | None) -
     wanted = {kinds} if isinstance(kinds, str) else set(kinds)
     if unknown := wanted - set(KINDS):
         raise UnknownNameError(
-            f"there is no kind of match {sorted(unknown)[0]!r}", remedy=f"The kinds are {', '.join(KINDS)}."
+            f"there is no kind of match {min(unknown)!r}", remedy=f"The kinds are {', '.join(KINDS)}."
         )
     limit = 64 if max_distance is None else max_distance
     columns = (table[name].to_pylist() for name in ("id", "kind", "distance"))

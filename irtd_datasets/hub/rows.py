@@ -120,13 +120,17 @@ def read_groups(files: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple
         AnnotationError: A file is no Parquet file, is damaged, or lacks a column.
     """
     for file in files:
-        try:
-            with pq.ParquetFile(file) as parquet:
-                _check_columns(parquet, columns, file)
-                for index in range(parquet.num_row_groups):
-                    yield RowGroupRef(file, index), parquet.read_row_group(index, columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(file, error) from error
+        yield from _groups(file, columns)
+
+
+def _groups(file: Path, columns: Sequence[str]) -> Iterator[tuple[RowGroupRef, pa.Table]]:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            _check_columns(parquet, columns, file)
+            for index in range(parquet.num_row_groups):
+                yield RowGroupRef(file, index), parquet.read_row_group(index, columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from error
 
 
 def _configs(root: Path) -> list[dict[str, Any]]:

@@ -142,7 +142,7 @@ def read_record(
     Raises:
         RecordError: It has no sound round, or not the form of a conversation about one picture.
     """
-    sound, issues = _sound_turns(record, where)
+    sound, issues, has_token = _sound_turns(record, where)
     rounds = tuple(
         Round(question.text, answer.text) for question, answer in zip(sound[::2], sound[1::2], strict=True)
     )
@@ -152,6 +152,8 @@ def read_record(
     quirks = list(component.caveats)
     if "image_path" in record:
         quirks.append("image-path-key")
+    if has_token:
+        quirks.append("image-token")
     return Draft(
         id=row,
         image=picture,
@@ -209,7 +211,9 @@ def _classification(rounds: Sequence[Round]) -> Reading:
     choices: tuple[str, ...] = ()
     found = _CATEGORIES.search(question)
     if found is not None:
-        choices = tuple(choice for part in found[1].split(",") if (choice := part.strip(" .")))
+        choices = tuple(
+            choice for part in found[1].split(",") if (choice := re.sub(r"\Aand\s+", "", part.strip(" .")))
+        )
         question = question[: found.start()]
     return Reading(
         question=_SHORT_ANSWER.sub(" ", question).strip(), choices=choices, answer=rounds[0].answer.strip()
@@ -299,8 +303,8 @@ def _places(spans: Sequence[BoxSpan]) -> tuple[Places, ...]:
     )
 
 
-def _sound_turns(record: Record, where: tuple[str, int]) -> tuple[Sequence[Turn], list[str]]:
-    """Questions and answers in alternation, and the reasons for which rounds were left out."""
+def _sound_turns(record: Record, where: tuple[str, int]) -> tuple[Sequence[Turn], list[str], bool]:
+    """Questions and answers in turns, why rounds were left out, and whether there was an image token."""
     name, index = where
     try:
         conversation = parse_conversation(record, index, name=name, rules=MANY_ROUNDS)
@@ -308,12 +312,13 @@ def _sound_turns(record: Record, where: tuple[str, int]) -> tuple[Sequence[Turn]
     except RecordError as error:
         if error.code not in _SALVAGED:
             raise
-        turns, issues = _sound_rounds(record)
-        if not turns:
+        sound, issues = _sound_rounds(record)
+        if not sound:
             raise
         key = "conversations" if "conversations" in record else "messages"
-        conversation = parse_conversation({**record, key: turns}, index, name=name, rules=MANY_ROUNDS)
-    return [turn for turn in conversation.turns if turn.role != "system"], issues
+        conversation = parse_conversation({**record, key: sound}, index, name=name, rules=MANY_ROUNDS)
+    turns = [turn for turn in conversation.turns if turn.role != "system"]
+    return turns, issues, conversation.image_token != "none"  # noqa: S105 - no secret
 
 
 def _sound_rounds(record: Record) -> tuple[list[object], list[str]]:

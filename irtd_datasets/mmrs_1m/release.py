@@ -121,7 +121,7 @@ class MmrsRelease:
         return [AnnotationFile(member, where, entry.size, 0, repairs=repairs)]
 
     def source(self, file: AnnotationFile) -> Source:
-        """The records of a part, one a line."""
+        """The records of a part."""
         return self._sorted.path(file.member.part.name)
 
     def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - there is one subset

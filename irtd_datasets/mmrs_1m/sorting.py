@@ -3,7 +3,7 @@
 The names of the annotation files are known in part only, one file can hold several components (``total.json`` holds
 all of them), and one record of DIOR-RSVG can hold rounds of two tasks. So each record is assigned by what it says: its
 picture's folder, the name of its file where that says nothing, and the form of its rounds where one folder serves two
-tasks. The records of each part go into a file of their own, one a line, as they are.
+tasks. The records of each part go into a JSON file of their own, as they are.
 
 A file whose name says that it is merged is read for those components only that no other file has.
 """
@@ -11,6 +11,7 @@ A file whose name says that it is merged is read for those components only that 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shutil
 import tempfile
@@ -103,7 +104,7 @@ class Sorted:
 
     def path(self, part: str) -> Path:
         """The file with the records of a part."""
-        return self.folder / f"{part}.jsonl"
+        return self.folder / f"{part}.json"
 
 
 def load_sorted(folder: Path) -> Sorted | None:
@@ -166,6 +167,8 @@ class _Sorter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for file in self._open.values():
+            file.write(b"]\n")
         self._stack.close()
 
     def read(self, source: AnnotationSource) -> None:
@@ -181,7 +184,7 @@ class _Sorter:
         if not entry.files or entry.files[-1] != source.where:
             entry.files.append(source.where)
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        self._open[part].write(line)
+        self._open[part].write((b"," if entry.records else b"[") + line)
         entry.records += 1
         entry.size += len(line)
 
@@ -201,8 +204,13 @@ class _OneFile:
 
     def read(self) -> None:
         """Read to the end; what stops that is a problem of the parts that the file may concern."""
+        opened = self._source.open()
+        with contextlib.closing(opened) if isinstance(opened, io.IOBase) else contextlib.nullcontext():
+            self._read(opened)
+
+    def _read(self, opened: Source) -> None:
         reader = read_records(
-            self._source.open(),
+            opened,
             name=self._source.where,
             on_bad=lambda index, error: self._bad.append((index, error)),
         )

@@ -18,6 +18,7 @@ from irtd_datasets.boxes import Frame, merge_rounds, parse_boxes
 from irtd_datasets.boxes.text import BoxSpan
 from irtd_datasets.examples.draft import Correction, Draft, Message, Places, as_json
 from irtd_datasets.examples.frame_report import has_boxes
+from irtd_datasets.examples.reading import REPEATED
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.rs_gpt4v.tables import source_of
 
@@ -33,7 +34,7 @@ _MARKERS = ("RS-GPT4V/", "RS_GPT4V/", "rs-gpt4v/", "rs_gpt4v/")
 _SCORED = frozenset({"captioning", "vqa", "grounding", "region_captioning"})
 _DESCRIBED = re.compile(r"described as\s*:?\s*(.+?)[\s.]*\Z", re.IGNORECASE | re.DOTALL)
 _LONGEST_LABEL = 40  # words; longer answers are no description of one region
-_EXTRA_KEYS = frozenset({"round_id"})  # part of the id
+_EXTRA_KEYS = frozenset({"round_id", REPEATED})  # part of the id; a mark of our own
 
 _ISSUES = {
     "malformed-number": "box-malformed",
@@ -143,7 +144,7 @@ def draft_of(record: Mapping[str, object], index: int, reading: Reading) -> Draf
 
 
 def _from_question(found: Question, record: Mapping[str, object], index: int, reading: Reading) -> Draft:
-    corrections, quirks = _beyond_columns(found.extra | _given("category", found.category), reading.where)
+    corrections, quirks = _beyond_columns(found.extra | _given("category", found.category))
     if len(found.answers) > 1:
         corrections.append(Correction("several-references", "record.answer", as_json(list(found.answers))))
         quirks.append("several-references")
@@ -166,7 +167,7 @@ def _from_question(found: Question, record: Mapping[str, object], index: int, re
 def _from_conversation(
     found: Conversation, record: Mapping[str, object], index: int, reading: Reading
 ) -> Draft:
-    corrections, quirks = _beyond_columns(found.extra, reading.where)
+    corrections, quirks = _beyond_columns(found.extra)
     talk = [turn.text for turn in found.turns if turn.role != "system"]
     rounds = list(zip(talk[::2], talk[1::2], strict=True))
     scored = len(rounds) == 1 and reading.task in _SCORED
@@ -180,6 +181,7 @@ def _from_conversation(
         question=rounds[0][0] if scored else None,
         answer=rounds[0][1] if scored else None,
         corrections=tuple(corrections),
+        issues=("duplicate-round",) if record.get(REPEATED) or len(set(rounds)) < len(rounds) else (),
         quirks=tuple(quirks),
     )
     return _with_places(draft, rounds, reading)
@@ -189,7 +191,7 @@ def _given(key: str, value: object) -> dict[str, object]:
     return {} if value is None else {key: value}
 
 
-def _beyond_columns(extra: Mapping[str, object], where: str) -> tuple[list[Correction], list[str]]:  # noqa: ARG001
+def _beyond_columns(extra: Mapping[str, object]) -> tuple[list[Correction], list[str]]:
     """Keys that no column is for, kept beside the row."""
     kept = {key: value for key, value in extra.items() if key not in _EXTRA_KEYS}
     corrections = [Correction("record-key", f"record.{key}", as_json(value)) for key, value in kept.items()]
@@ -198,7 +200,7 @@ def _beyond_columns(extra: Mapping[str, object], where: str) -> tuple[list[Corre
 
 def _with_places(draft: Draft, rounds: Sequence[tuple[str, str]], reading: Reading) -> Draft:
     """The draft with what its texts say about places."""
-    issues = ["origin-derivative"] if reading.derivative else []
+    issues = [*draft.issues, *(["origin-derivative"] if reading.derivative else [])]
     texts: list[list[BoxSpan]] = []
     for question, answer in rounds:
         asked, told = _parse(question, issues), _parse(answer, issues)
@@ -226,7 +228,7 @@ def _with_places(draft: Draft, rounds: Sequence[tuple[str, str]], reading: Readi
 
 
 def _parse(text: str, issues: list[str]) -> ParsedText | None:
-    if not has_boxes(text):
+    if not has_boxes(text) and "</p>" not in text and "</ref>" not in text:
         return None
     parsed = parse_boxes(text)
     for problem in parsed.problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from irtd_datasets.releases.resolve import ImageResolver
 from irtd_datasets.rs_gpt4v.layout import Candidate, Layout, find_layout, picture_mounts
 from irtd_datasets.rs_gpt4v.records import Reading, TextFrame, draft_of, image_name, record_key
 from irtd_datasets.rs_gpt4v.spec import SPEC
-from irtd_datasets.rs_gpt4v.survey import Survey, survey_file
+from irtd_datasets.rs_gpt4v.survey import NO_PLACE, Survey, survey_file
 from irtd_datasets.rs_gpt4v.tables import FileRules
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["RsGpt4vFile", "RsGpt4vRelease", "open_release"]
 
 
+_KEYS = tuple(member.key for member in SPEC.members)
+
+
 @dataclass(frozen=True, slots=True)
 class RsGpt4vFile(AnnotationFile):
     """An annotation file as one part reads it, with what the survey found; small, so that workers need no survey.
@@ -43,15 +46,20 @@ class RsGpt4vFile(AnnotationFile):
         rules: How its records are told apart.
         frame: Frame of the numbers in its texts.
         derivative: Whether others made it.
+        places: For each record the position of its part, as the survey found it; may be empty.
     """
 
     key: str = ""
     rules: FileRules = FileRules(None, None)  # noqa: RUF009 - frozen
     frame: TextFrame = TextFrame(None)  # noqa: RUF009 - frozen
     derivative: bool = False
+    places: bytes = field(default=b"", repr=False, compare=False)
 
-    def covers(self, record: Record, index: int) -> bool:  # noqa: ARG002 - the signature of the base class
+    def covers(self, record: Record, index: int) -> bool:
         """Whether a record belongs to this part; one of no known form belongs to the first part of the file."""
+        if index < len(self.places):  # every part of a file asks for every record of it
+            place = self.places[index]
+            return self.counts_unreadable if place == NO_PLACE else _KEYS[place] == self.member.key
         found = self.rules.classify(record)
         return self.counts_unreadable if found is None else found[:2] == self.member.key
 
@@ -95,7 +103,7 @@ class RsGpt4vRelease:
             if survey.problem is not None:
                 raise survey.problem
             if member.key in survey.members:
-                first = next(one.key for one in SPEC.members if one.key in survey.members)
+                first = next(key for key in _KEYS if key in survey.members)
                 files.append(
                     RsGpt4vFile(
                         member,
@@ -109,6 +117,7 @@ class RsGpt4vRelease:
                         rules=survey.rules,
                         frame=survey.frame,
                         derivative=survey.derivative is not None,
+                        places=survey.places,
                     )
                 )
         if self._surveys and all(survey.refused for _, survey in self._surveys):

@@ -75,7 +75,7 @@ SPEC = DatasetSpec(
     licence="Apache-2.0 for the repository; pictures and texts keep the terms of their components.",
     licence_id="other",
     terms=(
-        "Several of the ten components are for non-commercial use only. Texts written by GPT-4V fall under the terms of "
+        "Several of the ten components are for non-commercial use only. Texts by GPT-4V fall under the terms of "
         "its provider. No right to redistribute is stated by anybody."
     ),
     obtain=(
@@ -100,7 +100,7 @@ SPEC = DatasetSpec(
     issues=issues_from_table("irtd_datasets.rs_gpt4v"),
     default_config="default",
     settings={
-        "frame": "Frame of the boxes of files for which the frame check cannot tell, such as square_unit or unit; "
+        "frame": "Frame of the boxes where the frame check of a file cannot tell, such as square_unit or unit; "
         "for one file alone FILE=FRAME.",
         "derivatives": "`read` to read files that others made from RS-GPT4V and more; by default they are refused.",
     },

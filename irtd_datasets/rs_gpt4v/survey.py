@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.glance import glance
@@ -17,7 +17,7 @@ from irtd_datasets.boxes import Frame, parse_boxes
 from irtd_datasets.errors import AnnotationError, BoxError, UnknownNameError
 from irtd_datasets.examples.frame_report import BoxSample, check_sample, has_boxes
 from irtd_datasets.rs_gpt4v.records import TextFrame
-from irtd_datasets.rs_gpt4v.spec import PUBLISHED
+from irtd_datasets.rs_gpt4v.spec import PUBLISHED, SPEC
 from irtd_datasets.rs_gpt4v.tables import Derivative, FileRules, derivative_of, foreign_picture, rules_for
 
 if TYPE_CHECKING:
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
     SizeOf = Callable[[str], tuple[int, int] | None]
 
-__all__ = ["EXPECTED", "Survey", "decide_frame", "frame_setting", "survey_file"]
+__all__ = ["EXPECTED", "NO_PLACE", "Survey", "decide_frame", "frame_setting", "survey_file"]
 
 EXPECTED = (
     "'image' with 'conversations' or 'messages' (LLaVA style), or 'question_id', 'image', 'text' and 'answer' "
     "(evaluation style)"
 )
+NO_PLACE = 255
+_POSITIONS = {member.key: position for position, member in enumerate(SPEC.members)}
 TRIED = 100
 """Records without a known form after which a file is given up."""
 _EXCERPT = 160
@@ -59,6 +61,7 @@ class Survey:
         refused: Why it is not read; empty when it is.
         problem: What stopped the reading of a file that is RS-GPT4V; None when nothing did.
         derivative: What it is when others made it.
+        places: For each record the position of its part among the members of the dataset; `NO_PLACE` for none.
         settled: Whether nothing but the file itself decided; else a picture that is found later can change it.
     """
 
@@ -69,6 +72,7 @@ class Survey:
     refused: str = ""
     problem: AnnotationError | None = None
     derivative: Derivative | None = None
+    places: bytes = field(default=b"", repr=False)
     settled: bool = True
 
     @property
@@ -92,9 +96,12 @@ class _Counts:
         self.first_other: Record | None = None
         self.foreign: Derivative | None = None
         self.boxes = BoxSample()
+        self.places = bytearray()
 
-    def add(self, record: Record) -> None:
+    def add(self, index: int, record: Record) -> None:
         self.records += 1
+        # Records that cannot be parsed leave gaps in the numbers.
+        self.places.extend(NO_PLACE for _ in range(len(self.places), index + 1))
         seen = glance(record)
         place = None if seen is None else self.rules.place(record, seen)
         if seen is None or place is None:
@@ -104,6 +111,7 @@ class _Counts:
         split, task, why = place
         self.forms[seen.form] += 1
         self.members[split, task] += 1
+        self.places[index] = _POSITIONS[split, task]
         self.rounds[split] += (
             min(len(seen.questions), len(seen.answers)) if seen.form == "conversation" else 1
         )
@@ -149,8 +157,8 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
     problem: AnnotationError | None = None
     reader = read_records(source, name=where, on_bad=lambda _index, _error: None)
     try:
-        for _, record in reader:
-            counts.add(record)
+        for index, record in reader:
+            counts.add(index, record)
             if counts.other >= TRIED and not counts.forms:
                 break
     except JsonRecordsError as error:
@@ -175,16 +183,15 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
     if derivative is not None:
         told.append(f"origin: {derivative.origin}")
     told.append(note)
-    is_foreign = derivative is not None and derivative.refused
     return Survey(
         rules,
         counts.members,
         frame,
         "; ".join(told),
-        "",
-        problem,
-        derivative if is_foreign else None,
-        settled,
+        problem=problem,
+        derivative=derivative if derivative is not None and derivative.refused else None,
+        places=bytes(counts.places),
+        settled=settled,
     )
 
 
@@ -257,27 +264,38 @@ def decide_frame(report: FrameReport, found: int, wanted: Frame | None, where: s
             )
         return TextFrame(report.frame), f"{report.frame.value} ({evidence})"
     verdict = report.verdict if found else "undecidable: none of their pictures was found"
+    is_unit = bool(report.boxes) and report.legal[Frame.UNIT.value] >= _LEGAL
+    is_unit = is_unit and "only the numbers 0 and 1" not in verdict
     if wanted is not None:
-        if report.boxes and report.legal[wanted.value] < _LEGAL:
-            raise BoxError(
-                f"frame={wanted.value} was given, but it allows only {report.legal[wanted.value]:.0%} of the boxes",
-                where=where,
-                remedy="`irtd frames` shows which frames are possible.",
-            )
+        _check_possible(report, wanted, where, is_unit=is_unit)
         return TextFrame(wanted), f"{wanted.value} as given (the check says {verdict})"
-    if (
-        report.boxes
-        and report.legal[Frame.UNIT.value] >= _LEGAL
-        and "only the numbers 0 and 1" not in verdict
-    ):
+    if is_unit:
         return (
             TextFrame(Frame.UNIT, only_square=True),
-            f"{verdict}; on square pictures unit and square_unit are the same, so these rows have objects; on others "
-            "box_frame is unknown and objects is empty unless --frame is given",
+            f"{verdict}; {_ON_SQUARE}",
         )
     return TextFrame(None), f"{verdict}; box_frame is unknown and objects is empty unless --frame is given"
 
 
+def _check_possible(report: FrameReport, wanted: Frame, where: str, *, is_unit: bool) -> None:
+    """Refuse a frame that the numbers exclude."""
+    problem = ""
+    if is_unit and wanted not in (Frame.UNIT, Frame.SQUARE_UNIT):
+        problem = "the numbers go from 0 to 1"
+    elif report.boxes and report.legal[wanted.value] < _LEGAL:
+        problem = f"it allows only {report.legal[wanted.value]:.0%} of the boxes"
+    if problem:
+        raise BoxError(
+            f"frame={wanted.value} was given, but {problem}",
+            where=where,
+            remedy="`irtd frames` shows which frames are possible.",
+        )
+
+
+_ON_SQUARE = (
+    "on square pictures unit and square_unit are the same, so these rows have objects; on others box_frame is unknown "
+    "and objects is empty unless --frame is given"
+)
 _LEGAL = 0.99  # as `check_frames`: annotations overflow
 
 

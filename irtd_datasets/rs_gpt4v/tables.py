@@ -13,7 +13,7 @@ from irtd_datasets.examples.frame_report import has_boxes
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from irtd_datasets.annotations.glance import Glance
 
@@ -178,27 +178,37 @@ def rules_for(path: str) -> FileRules:
 
 
 def _task(seen: Glance) -> tuple[str, str]:
-    for row in _table("tasks.csv"):
-        if row["kind"] != "file" and _holds(row["kind"], row["pattern"], seen):
-            return row["task"], row["meaning"]
+    for holds, task, meaning in _record_rules():
+        if holds(seen):
+            return task, meaning
     raise AssertionError("the last row of tasks.csv holds for every record")  # a test reads the table
 
 
-def _holds(kind: str, pattern: str, seen: Glance) -> bool:
+@cache
+def _record_rules() -> tuple[tuple[Callable[[Glance], bool], str, str], ...]:
+    """The rules for single records in the order of the table."""
+    rows = (row for row in _table("tasks.csv") if row["kind"] != "file")
+    return tuple((_rule(row["kind"], row["pattern"]), row["task"], row["meaning"]) for row in rows)
+
+
+def _rule(kind: str, pattern: str) -> Callable[[Glance], bool]:
     if kind == "category":
-        return bool(seen.category) and _pattern(pattern).fullmatch(seen.category) is not None
+        matches = _pattern(pattern).fullmatch
+        return lambda seen: bool(seen.category) and matches(seen.category) is not None
     if kind == "question":
-        return all(_pattern(pattern).search(question) for question in seen.questions)
-    if pattern == "answer-box":
-        return any(map(_has_box, seen.answers))
-    if pattern == "question-box":
-        return any(map(_has_box, seen.questions))
-    if pattern == "short-answers":
-        return all(len(answer.split()) <= _SHORT for answer in seen.answers)
-    if pattern == "several-rounds":
-        return len(seen.questions) > 1
-    return pattern == "one-round"
+        search = _pattern(pattern).search
+        return lambda seen: all(map(search, seen.questions))
+    return _SHAPES[pattern]
 
 
 def _has_box(text: str) -> bool:
     return has_boxes(text) and bool(parse_boxes(text).spans)
+
+
+_SHAPES: dict[str, Callable[[Glance], bool]] = {
+    "answer-box": lambda seen: any(map(_has_box, seen.answers)),
+    "question-box": lambda seen: any(map(_has_box, seen.questions)),
+    "short-answers": lambda seen: all(len(answer.split()) <= _SHORT for answer in seen.answers),
+    "several-rounds": lambda seen: len(seen.questions) > 1,
+    "one-round": lambda seen: True,  # noqa: ARG005 - one signature for all
+}

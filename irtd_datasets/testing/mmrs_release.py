@@ -76,8 +76,8 @@ _DARK = 120  # no background is brighter
 _TINTS = ((70, _DARK, 60), (_DARK, 100, 70), (50, 90, 115))
 _PLURAL = {"person": "persons"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing. Nothing in
-it is real data: pictures are drawn, texts follow the release, so that programs can be tested without it.
+_MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing.
+Nothing in it is real data: pictures are drawn, texts follow the release, so that programs can be tested without it.
 Scores, statistics or models made from this folder say nothing about the real dataset.
 
 Made with: {call}

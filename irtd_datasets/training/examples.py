@@ -141,8 +141,8 @@ def has_objects(style: Style, layout: str) -> bool:
 
     Example:
         >>> from irtd_datasets.training.targets import find_target
-        >>> has_objects(Style(find_target("internvl")), "ms-swift"), has_objects(Style(find_target("llava")), "ms-swift")
-        (True, False)
+        >>> [has_objects(Style(find_target(name)), "ms-swift") for name in ("internvl", "llava")]
+        [True, False]
     """
     return layout == "ms-swift" and style.markup == "model" and style.target.name in _SWIFT_GROUNDING
 

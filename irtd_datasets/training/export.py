@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from contextlib import ExitStack
@@ -38,6 +37,7 @@ from irtd_datasets.training.files import (
 from irtd_datasets.training.targets import MAX_PIXELS, MIN_PIXELS, Style, find_target
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["ExportOptions", "ExportReport", "export", "export_rows"]
@@ -219,13 +219,10 @@ def _rows(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
 def _run(
     sources: Mapping[str, Iterable[Mapping[str, Any]]], out: Path, options: ExportOptions, name: str
 ) -> ExportReport:
-    out = Path(os.path.abspath(out))
+    out = out.absolute()
     staging = out.with_name(f".{out.name}.partial")
     try:
-        if out.is_file() or (out.is_dir() and any(out.iterdir())):
-            raise BuildError(
-                "the folder is not empty", where=str(out), remedy="Give --out a new or empty folder."
-            )
+        _refuse_full(out)
         staging.mkdir(parents=True, exist_ok=True)
         with FileLock(staging.with_name(f"{staging.name}.lock"), timeout=0):
             report = _write(sources, out, staging, options, name)
@@ -246,6 +243,13 @@ def _run(
             remedy="Nothing was put into place. Mend this and start the same command again.",
         ) from error
     return report
+
+
+def _refuse_full(out: Path) -> None:
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise BuildError(
+            "the folder is not empty", where=str(out), remedy="Give --out a new or empty folder."
+        )
 
 
 def _write(
@@ -301,8 +305,7 @@ def _one(
     report: ExportReport,
 ) -> None:
     try:
-        if options.without is not None and not options.without(row):
-            raise LeftOut("filtered")
+        _filter(row, options)
         image = _image(row)
         example = prepare(row, options.style(), options.layout)
     except LeftOut as reason:
@@ -327,6 +330,11 @@ def _one(
     report.collapsed += example.collapsed
     report.deep_pictures += (row.get("bit_depth") or 8) > 8
     report.paired += bool(row.get("visible"))
+
+
+def _filter(row: Mapping[str, Any], options: ExportOptions) -> None:
+    if options.without is not None and not options.without(row):
+        raise LeftOut("filtered")
 
 
 def _image(row: Mapping[str, Any]) -> dict[str, Any]:

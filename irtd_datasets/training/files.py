@@ -168,10 +168,10 @@ class SortedLines:
         placed = any(part.stat().st_size for part in self._parts[:2])
         with self._path.open("wb") as whole:
             for part in self._parts[:2]:
-                with part.open("rb") as file:
-                    shutil.copyfileobj(file, whole, 1 << 20)
-            with self._parts[2].open("rb") as file:
-                for line in file:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, whole, 1 << 20)
+            with self._parts[2].open("rb") as source:
+                for line in source:
                     whole.write(line[: -len(b"}\n")] + _NO_OBJECTS if placed else line)
         for part in self._parts:
             part.unlink()

@@ -1,13 +1,20 @@
-r"""Boxes as the models expect them: the frame, the rounding and the markup of each, with its source.
+"""Boxes as the models expect them: the frame, the rounding and the markup of each, with its source.
 
-| target | numbers | a box in an answer | source |
-|---|---|---|---|
-| ``llava`` | 0-1 of the padded square | ``[0.160, 0.180, 0.250, 0.240]`` | boxes in LLaVA-1.5's own data; `image_aspect_ratio=pad` |
-| ``qwen2-vl`` | 0-1000 of width, height | ``<\|box_start\|>(160,98),(250,176)<\|box_end\|>`` | ms-swift, Custom-dataset.md, "Grounding" |
-| ``qwen2.5-vl`` | pixels after its resize | ``[{"bbox_2d": [...], "label": ...}]`` | QwenLM, qwen-vl-finetune/README.md, process_bbox.ipynb |
-| ``qwen3-vl`` | 0-1000 of width, height | ``[{"bbox_2d": [...], "label": ...}]`` | QwenLM, cookbooks/2d_grounding.ipynb |
-| ``internvl`` | 0-1000 of width, height | ``<ref>ship</ref><box>[[160, 98, 250, 176]]</box>`` | internvl.readthedocs.io, chat_data_format |
-| ``paligemma`` | 0-1023 of height, width | ``<loc0100><loc0160><loc0180><loc0256>`` | big_vision, pp/proj/paligemma/segmentation.py |
+============== ======================= ====================================== =======================================
+target         numbers                 a box in an answer                     source
+============== ======================= ====================================== =======================================
+``llava``      0-1, padded square      ``[0.160, 0.180, 0.250, 0.240]``       boxes of LLaVA-1.5's data
+``qwen2-vl``   0-1000, width and       ``<|box_start|>(160,98),(250,176)      ms-swift, docs/source_en/Customization/
+               height                  <|box_end|>``                          Custom-dataset.md, "Grounding"
+``qwen2.5-vl`` pixels after its resize ``[{"bbox_2d": [...], "label": ...}]`` QwenLM/Qwen3-VL, qwen-vl-finetune/
+                                                                              README.md, tools/process_bbox.ipynb
+``qwen3-vl``   0-1000, width and       ``[{"bbox_2d": [...], "label": ...}]`` QwenLM/Qwen3-VL, cookbooks/
+               height                                                         2d_grounding.ipynb
+``internvl``   0-1000, width and       ``<ref>ship</ref>                      internvl.readthedocs.io,
+               height                  <box>[[160, 98, 250, 176]]</box>``     get_started/chat_data_format
+``paligemma``  0-1023, y before x      ``<loc0100><loc0160>                   google-research/big_vision, pp/proj/
+                                       <loc0180><loc0256>``                   paligemma/segmentation.py
+============== ======================= ====================================== =======================================
 
 Points and oriented boxes: where a model has published no form for them, they stay plain lists of numbers in the
 model's frame, so that nothing in a text is left in another frame.
@@ -15,6 +22,7 @@ model's frame, so that nothing in a text is left in another frame.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -129,8 +137,6 @@ def _qwen2(places: Sequence[Place]) -> str:
 
 
 def _qwen_json(places: Sequence[Place]) -> str:
-    import json
-
     if places[0].kind == "polygon":
         return _listed(places)
     key = "bbox_2d" if places[0].kind == "box" else "point_2d"
@@ -302,6 +308,7 @@ def restyle(
         BoxError: The picture has no size under this target's resize, or decimals are out of range.
 
     Example:
+        >>> from irtd_datasets.boxes import parse_boxes
         >>> parsed = parse_boxes("There are <p>two ships</p>[0.1,0.2,0.3,0.4;0.5,0.6,0.7,0.8]")
         >>> style = Style(find_target("internvl"))
         >>> restyle([(parsed, True)], Frame.SQUARE_UNIT, 640, 640, style).texts[0]
@@ -331,7 +338,7 @@ def _places(
     # Every frame is an affine map on each axis, so corners of any shape can be converted as points.
     pixels = convert(np.reshape(flat, (-1, 2)), frame, Frame.PIXEL, width, height)
     clipped = np.clip(pixels, 0, (width, height))
-    outside = (np.abs(clipped - pixels) > _OUTSIDE).any(axis=1)
+    outside: NDArray[np.bool_] = np.any(np.abs(clipped - pixels) > _OUTSIDE, axis=1)
     scaled = style.target.scale(clipped, width, height, style.limits)
     places = []
     start = 0
@@ -365,9 +372,11 @@ def _rewrite(
         brackets.setdefault(span.bracket_span, []).append(place)
     edits = [_Edit(*span, "", tuple(inside)) for span, inside in brackets.items()]
     taken = list(brackets)
-    for match in _TAG.finditer(text):
-        if match[2].strip() and not any(start < match.end() and match.start() < end for start, end in taken):
-            edits.append(_Edit(match.start(), match.end(), match[2], ()))
+    edits += [
+        _Edit(match.start(), match.end(), match[2], ())
+        for match in _TAG.finditer(text)
+        if match[2].strip() and not any(start < match.end() and match.start() < end for start, end in taken)
+    ]
     parts: list[str] = []
     position = 0
     for edit in sorted(edits):
