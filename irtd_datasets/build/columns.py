@@ -123,7 +123,7 @@ def _numbers(
         if not kinds <= {python, _NONE}:
             return None
         bitmap = _validity(values)
-        values = [value or python() for value in values]
+        values = [python() if value is None else value for value in values]
     try:
         wide = np.array(values, dtype=np.int64 if python is int else np.float64)
     except OverflowError:
