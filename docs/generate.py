@@ -117,9 +117,10 @@ def files(name: str) -> str:
     rows = []
     for subset in spec(name).subsets:
         for part in subset.parts:
-            if part.records is not None:
+            if part.records is not None or part.rounds is not None:
                 folders = ", ".join(f"`{folder}`" for folder in part.image_dirs) or "named in the file"
-                rows.append([f"`{part.file}`", f"{subset.name}/{part.name}", count(part.records), folders])
+                known = count(part.records) if part.rounds is None else f"{part.rounds:,} rounds"
+                rows.append([f"`{part.file}`", f"{subset.name}/{part.name}", known, folders])
     return table(["file", "becomes", "records", "pictures, as the records name their folder"], rows)
 
 

@@ -61,7 +61,7 @@ MMRS_DEFECTS = {
     "merged-json": "a file called total repeats one component and is the only one of another",
     "other-task-picture": "a question about a picture of a detection set",
 }
-"""The traps that a sample of MMRS-1M has, by code."""
+"""Traps of the real release that a sample repeats, by code."""
 
 COLOURS = {
     "ship": (240, 60, 60),
