@@ -14,7 +14,18 @@ from irtd_datasets.version import __version__
 if TYPE_CHECKING:
     from irtd_datasets.boxes import Boxes, Frame, pad_and_normalize, rewrite_boxes, undo_pad_and_normalize
     from irtd_datasets.catalog import load_dataset
+    from irtd_datasets.hub.overlap import not_in
     from irtd_datasets.irtd.builder import Irtd, IrtdBenchmark, IrtdInstruct, IrtdPretrain
+    from irtd_datasets.mmrs_1m.builder import (
+        Mmrs1M,
+        Mmrs1MCaptioning,
+        Mmrs1MClassification,
+        Mmrs1MDetection,
+        Mmrs1MGrounding,
+        Mmrs1MRegionCaptioning,
+        Mmrs1MVqa,
+    )
+    from irtd_datasets.rs_gpt4v.builder import RsGpt4v
 
 __all__ = [
     "Boxes",
@@ -23,8 +34,17 @@ __all__ = [
     "IrtdBenchmark",
     "IrtdInstruct",
     "IrtdPretrain",
+    "Mmrs1M",
+    "Mmrs1MCaptioning",
+    "Mmrs1MClassification",
+    "Mmrs1MDetection",
+    "Mmrs1MGrounding",
+    "Mmrs1MRegionCaptioning",
+    "Mmrs1MVqa",
+    "RsGpt4v",
     "__version__",
     "load_dataset",
+    "not_in",
     "pad_and_normalize",
     "rewrite_boxes",
     "undo_pad_and_normalize",
@@ -37,7 +57,16 @@ _HOMES = {
     "IrtdBenchmark": "irtd_datasets.irtd.builder",
     "IrtdInstruct": "irtd_datasets.irtd.builder",
     "IrtdPretrain": "irtd_datasets.irtd.builder",
+    "Mmrs1M": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MCaptioning": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MClassification": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MDetection": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MGrounding": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MRegionCaptioning": "irtd_datasets.mmrs_1m.builder",
+    "Mmrs1MVqa": "irtd_datasets.mmrs_1m.builder",
+    "RsGpt4v": "irtd_datasets.rs_gpt4v.builder",
     "load_dataset": "irtd_datasets.catalog",
+    "not_in": "irtd_datasets.hub.overlap",
     "pad_and_normalize": "irtd_datasets.boxes",
     "rewrite_boxes": "irtd_datasets.boxes",
     "undo_pad_and_normalize": "irtd_datasets.boxes",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
@@ -15,7 +16,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError
 from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
-from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options
+from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options, check_rounds
 from irtd_datasets.examples.rows import release_groups, to_table
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import SCHEMA_VERSION, features
@@ -38,10 +39,12 @@ class ReleaseConfig(datasets.BuilderConfig):
     Attributes:
         images: Released folder to the path of a folder, zip or tar with its pictures.
         on_defect: ``flag``, ``drop`` or ``error`` for rows with a label defect, or a mapping from issue code.
+        rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
     """
 
     images: dict[str, str] = field(default_factory=dict)
     on_defect: Any = None
+    rounds: str = "keep"
 
 
 def builder_configs(
@@ -90,6 +93,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         release = self._open(self.config.data_dir)
         config = self.SPEC.config(self.config.name)
         DefectPolicy(self.SPEC, dict(release.options.on_defect))
+        check_rounds(release.options.rounds)
         present: dict[str, list[str]] = {}
         for member in config.members:
             if release.files(member):
@@ -143,7 +147,12 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     def _open(self, data_dir: str | None) -> Release:
         settings = {name: getattr(self.config, name, None) for name in self.SPEC.settings}
-        return type(self).OPEN(self._options(data_dir, self.config.images, self.config.on_defect, settings))
+        options = self._options(data_dir, self.config.images, self.config.on_defect, settings)
+        cache = self._cache_dir_root
+        if "://" not in cache:
+            # Other processes that read the same release find there what one has sorted out.
+            options = replace(options, scratch=str(Path(cache).absolute() / "irtd_datasets" / self.SPEC.name))
+        return type(self).OPEN(replace(options, rounds=self.config.rounds))
 
     def _options(
         self,

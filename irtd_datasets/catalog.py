@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DATASETS", "load_dataset", "open_release", "register", "spec"]
 
-DATASETS = ("irtd",)
+DATASETS = ("irtd", "mmrs_1m", "rs_gpt4v")
 """Names of the datasets, in the order in which they are shown."""
 
 BUILT_MARKER = "manifest.json"

@@ -63,6 +63,14 @@ Settings = Annotated[
 BoxFrame = Annotated[
     str | None, typer.Option("--frame", metavar="FRAME", help="Short for --set frame=FRAME.")
 ]
+Rounds = Annotated[
+    str,
+    typer.Option(
+        "--rounds",
+        metavar="keep|split",
+        help="Records of many questions: keep each as one row, or split it into a row for each question.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -127,6 +135,7 @@ def build(
     on_defect: OnDefect = None,
     settings: Settings = None,
     frame: BoxFrame = None,
+    rounds: Rounds = "keep",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -134,7 +143,7 @@ def build(
     """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
     from irtd_datasets.build.engine import build as run
 
-    options = _options(dataset, release, images, on_defect, _settings(settings, frame))
+    options = _options(dataset, release, images, on_defect, _settings(settings, frame), rounds)
     try:
         with report.progress(silent=quiet or as_json) as progress:
             result = run(dataset, configs, options, out or Path(dataset), workers=workers, progress=progress)
@@ -171,6 +180,101 @@ def frames(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
+    config: Annotated[str, typer.Argument(help="Config to export, such as instruct-grounding.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="Model: llava, qwen2-vl, qwen2.5-vl, qwen3-vl, internvl or paligemma."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    layout: Annotated[
+        str, typer.Option("--layout", help="jsonl, json, ms-swift or llama-factory.")
+    ] = "jsonl",
+    images: Annotated[str, typer.Option("--images", help="Pictures as files, or inside parquet.")] = "files",
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Split to export. Default: all. Repeatable.")
+    ] = None,
+    markup: Annotated[
+        str, typer.Option("--markup", help="Boxes in the markup of the model, or as released.")
+    ] = "model",
+    decimals: Annotated[
+        int | None, typer.Option("--decimals", help="Digits of llava's boxes. Default: 3.")
+    ] = None,
+    min_pixels: Annotated[
+        int, typer.Option("--min-pixels", help="Least pixels of the resize of qwen2.5-vl.")
+    ] = 4 * 28 * 28,
+    max_pixels: Annotated[
+        int,
+        typer.Option("--max-pixels", help="Most pixels of the resize of qwen2.5-vl; as in the training run."),
+    ] = 16384 * 28 * 28,
+    absolute_paths: Annotated[
+        bool, typer.Option("--absolute-paths", help="Write picture paths from the root of the file system.")
+    ] = False,
+    without: Annotated[
+        Path | None, typer.Option("--without", help="Leave out the rows of this filter of `irtd overlap`.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a config for a training program, with the boxes in its text as the model expects them."""
+    from irtd_datasets.hub.overlap import not_in
+    from irtd_datasets.training.export import ExportOptions
+    from irtd_datasets.training.export import export as run
+
+    keep = not_in(without) if without else None
+    options = ExportOptions(
+        to,
+        layout,
+        images,
+        markup,
+        decimals,
+        min_pixels,
+        max_pixels,
+        absolute_paths=absolute_paths,
+        without=keep,
+    )
+    result = run(folder, config, out, options, splits=split or None)
+    if as_json:
+        _print_json(result.as_dict())
+    else:
+        report.show_export(result)
+
+
+@app.command()
+def overlap(
+    a: Annotated[Path, typer.Argument(help="Dataset folder whose rows are listed.")],
+    b: Annotated[Path, typer.Argument(help="Dataset folder in which their pictures are looked for.")],
+    part_a: Annotated[
+        str | None, typer.Option("--a", metavar="CONFIG[/SPLIT]", help="Only this part of A.")
+    ] = None,
+    part_b: Annotated[
+        str | None, typer.Option("--b", metavar="CONFIG[/SPLIT]", help="Only this part of B.")
+    ] = None,
+    max_distance: Annotated[
+        int,
+        typer.Option(
+            "--max-distance", min=0, max=15, help="Bits of 64 by which similar pictures may differ."
+        ),
+    ] = 6,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the rows of A found in B here, .parquet or .csv.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show which rows of one dataset have a picture of another: same file, same pixels, or similar."""
+    from irtd_datasets.hub.overlap import find_overlap
+
+    found = find_overlap(a, b, parts=(part_a, part_b), max_distance=max_distance, workers=workers)
+    if out:
+        found.save(out)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        report.show_overlap(found)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Argument(help="Where to put the sample release and what is built from it.")
@@ -190,6 +294,7 @@ def _options(
     images: list[str] | None,
     on_defect: list[str] | None,
     settings: dict[str, str],
+    rounds: str = "keep",
 ) -> ReleaseOptions:
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
     declared = spec(dataset)
@@ -199,7 +304,8 @@ def _options(
             remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
             "get it; `irtd demo` needs none.",
         )
-    return absolute_options(root, _pairs(images or [], "--images"), _actions(on_defect or []), settings)
+    pairs, actions = _pairs(images or [], "--images"), _actions(on_defect or [])
+    return absolute_options(root, pairs, actions, settings, rounds=rounds)
 
 
 def _pairs(items: list[str], option: str) -> dict[str, str]:

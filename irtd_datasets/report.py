@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from irtd_datasets.build.engine import BuildReport
-    from irtd_datasets.build.ledger import Ledger
+    from irtd_datasets.build.ledger import Ledger, LedgerLine
     from irtd_datasets.examples.doctor import Diagnosis
     from irtd_datasets.examples.frame_report import FrameFile
+    from irtd_datasets.hub.overlap import Overlap
     from irtd_datasets.spec import DatasetSpec
+    from irtd_datasets.training.export import ExportReport
 
 __all__ = [
     "build_as_dict",
@@ -30,9 +33,11 @@ __all__ = [
     "progress",
     "show_build",
     "show_diagnosis",
+    "show_export",
     "show_fields",
     "show_frames",
     "show_ledger",
+    "show_overlap",
     "show_spec",
     "spec_as_dict",
 ]
@@ -58,6 +63,14 @@ def _table(*head: str, title: str = "") -> Table:
             "picture missing",
             "not here",
             "rows",
+            "rounds",
+            "in the paper",
+            "difference",
+            "bits",
+            "pictures",
+            "rows of A",
+            "rows of B",
+            "of A in B",
         }
         table.add_column(name, overflow="fold", justify="right" if numeric else "left")
     return table
@@ -65,6 +78,10 @@ def _table(*head: str, title: str = "") -> Table:
 
 def _count(value: int | None) -> str:
     return "not released" if value is None else f"{value:,}"
+
+
+def _released(line: LedgerLine) -> str:
+    return "not known" if line.released is None and line.rounds is not None else _count(line.released)
 
 
 def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
@@ -75,6 +92,7 @@ def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
             "splits": config.splits,
             "tasks": list(dict.fromkeys(member.part.task for member in config.members)),
             "released": config.records,
+            "released_rounds": config.rounds,
         }
         for config in spec.configs
     }
@@ -102,7 +120,7 @@ def show_spec(spec: DatasetSpec) -> None:
             ", ".join(config.splits),
             tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
             files[0] if len(files) == 1 else f"{len(files)} files",
-            _count(config.records),
+            _count(config.records) if config.rounds is None else f"{config.rounds:,} rounds",
         )
     console.print(table)
     for subset in spec.subsets:
@@ -159,11 +177,13 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
     console.print(_files_table(diagnosis))
     for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
         console.print(note, markup=False)
+    streamed: dict[str, list[str]] = {}
     for file in diagnosis.files:
         if file.streamed:
-            console.print(
-                f"Pictures of {file.config}: {file.streamed}, read as one stream when built", markup=False
-            )
+            streamed.setdefault(file.streamed, []).append(file.config)
+    for stream, configs in streamed.items():
+        names = ", ".join(dict.fromkeys(configs))
+        console.print(f"Pictures of {names}: {stream}, read as one stream when built", markup=False)
     if diagnosis.folders:
         console.print(_folders_table(diagnosis))
     table = _table("config", "rows", title="Can be built")
@@ -175,12 +195,17 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
 
 
 def _files_table(diagnosis: Diagnosis) -> Table:
-    table = _table("annotation file", "config", "records", "released", "where", title="Annotation files")
+    by_rounds = any(file.rounds_released is not None for file in diagnosis.files)
+    head = ("rounds", "in the paper") if by_rounds else ("released",)
+    table = _table("annotation file", "config", "records", *head, "where", title="Annotation files")
     for file in diagnosis.files:
-        if file.where or file.released is not None or file.problem:
+        if file.where or file.released is not None or file.rounds_released is not None or file.problem:
             repairs = f" (repaired: {', '.join(file.repairs)})" if file.repairs else ""
             where = file.where or ("cannot be read" if file.problem else "not here")
-            table.add_row(file.file, file.config, f"{file.records:,}", _count(file.released), where + repairs)
+            numbers = (
+                (f"{file.rounds:,}", _count(file.rounds_released)) if by_rounds else (_count(file.released),)
+            )
+            table.add_row(file.file, file.config, f"{file.records:,}", *numbers, where + repairs)
     return table
 
 
@@ -252,20 +277,22 @@ def show_ledger(ledger: Ledger) -> None:
     for line in ledger.lines:
         tally = line.tally
         if tally is None:
-            table.add_row(line.file, _count(line.released), "", "", "", "", f"{line.absent:,}", "")
+            table.add_row(line.file, _released(line), "", "", "", "", f"{line.absent:,}", "")
             continue
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
         flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
         numbers = (f"{tally.found:,}", f"{tally.kept:,}", f"{tally.image_missing:,}")
-        table.add_row(line.file, _count(line.released), *numbers, dropped, "", flagged)
+        table.add_row(line.file, _released(line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
     names = ("released", "found", "kept", "image_missing", "dropped", "absent")
     table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
-    for note in dict.fromkeys(line.note for line in ledger.lines if line.note):
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
         console.print(note, markup=False)
+    if ledger.counts_rounds:
+        console.print(_rounds_table(ledger))
     for line in ledger.lines:
         if line.tally is not None and line.tally.messages:
             lost = sum(line.tally.dropped.values())
@@ -276,6 +303,102 @@ def show_ledger(ledger: Ledger) -> None:
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
         console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}", markup=False)
+
+
+def _rounds_table(ledger: Ledger) -> Table:
+    table = _table("file", "in the paper", "found", "difference", "kept", title="Rounds")
+    for line in ledger.lines:
+        if line.tally is None:
+            table.add_row(line.file, _count(line.rounds), "not here", "", "")
+        else:
+            found = line.tally.rounds_found
+            difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
+            table.add_row(
+                line.file, _count(line.rounds), f"{found:,}", difference, f"{line.tally.rounds_kept:,}"
+            )
+    totals = ledger.totals()
+    here = totals["rounds_released"] - totals["rounds_absent"]
+    table.add_section()
+    table.add_row(
+        "sum of what is here",
+        f"{here:,}",
+        f"{totals['rounds_found']:,}",
+        f"{totals['rounds_found'] - here:+,}",
+        f"{totals['rounds_kept']:,}",
+    )
+    return table
+
+
+def show_export(report: ExportReport) -> None:
+    """Print what became of every row of an export, and where it lies."""
+    from irtd_datasets.training.examples import REASONS
+
+    console = _console()
+    table = _table("split", "rows", title="Exported")
+    for split, rows in report.rows.items():
+        table.add_row(split, f"{rows:,}")
+    console.print(table)
+    places = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.places.items())) or "none"
+    console.print(
+        f"Places rewritten: {places}; {report.clipped:,} moved to the picture's edge, {report.collapsed:,} without area"
+    )
+    if report.left_out:
+        table = _table("left out because", "rows", "such as")
+        for reason, count in report.left_out.most_common():
+            table.add_row(
+                f"{reason}: {REASONS[reason]}", f"{count:,}", escape(", ".join(report.examples[reason][:2]))
+            )
+        console.print(table)
+    if report.deep_pictures:
+        console.print(
+            f"{report.deep_pictures:,} rows have pictures of more than 8 bits: scale them before training on them"
+        )
+    if report.paired:
+        console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
+    pictures = f"{report.pictures:,} pictures" if report.pictures else "pictures inside Parquet"
+    console.print(f"{sum(report.rows.values()):,} rows, {pictures}: {report.out}", markup=False)
+
+
+def show_overlap(overlap: Overlap, limit: int = 20) -> None:
+    """Print what one dataset shares with another."""
+    from irtd_datasets.hub.overlap import KINDS
+
+    console = _console()
+    for letter, side in (("A", overlap.a), ("B", overlap.b)):
+        notes = "".join(
+            f", {count:,} {what}"
+            for count, what in (
+                (side.without_picture, "rows without a picture"),
+                (side.undecodable, "not decodable"),
+                (side.featureless, "of one colour"),
+            )
+            if count
+        )
+        console.print(
+            f"{letter}: {side.name}: {side.rows:,} rows, {side.pictures:,} pictures{notes}", markup=False
+        )
+    table = _table("pictures of A in B", "pictures", "rows", title="Found")
+    for kind, meaning in KINDS.items():
+        table.add_row(f"{kind}: {meaning}", f"{overlap.pictures[kind]:,}", f"{overlap.rows[kind]:,}")
+    console.print(table)
+    if overlap.distances:
+        bits = ", ".join(f"{bits} bits {count:,}" for bits, count in sorted(overlap.distances.items()))
+        console.print(f"Similar pictures by distance: {bits}")
+    if overlap.sources:
+        table = _table("source in A", "source in B", "rows of A", "rows of B", "of A in B", title="Sources")
+        for source in overlap.sources:
+            counts = (source.rows, source.other_rows, source.matched)
+            table.add_row(source.source, source.other_source, *(f"{count:,}" for count in counts))
+        console.print(table)
+    if overlap.table.num_rows:
+        table = _table("row of A", "kind", "bits", "row of B")
+        for match in overlap.table.slice(0, limit).to_pylist():
+            table.add_row(
+                escape(match["id"]), match["kind"], str(match["distance"]), escape(match["other_id"])
+            )
+        console.print(table)
+        if overlap.table.num_rows > limit:
+            console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
 
 
 class _BarProgress(Progress):

@@ -37,6 +37,7 @@ SCHEMA_VERSION = "1.0.0"
 """Changes when a column is added, removed or retyped; part of every build's identity."""
 
 MODALITIES = ("infrared", "optical", "sar")
+"""Kinds of sensor. New names go to the end: stored labels are positions."""
 
 TASKS = (
     "captioning",
@@ -180,6 +181,7 @@ _FIELDS = (
 )
 
 FIELDS: dict[str, Field] = {field.name: field for field in _FIELDS}
+"""The columns in order, by name."""
 
 
 IMAGE_FIELDS = tuple(name for name, field in FIELDS.items() if field.type == _IMAGE)

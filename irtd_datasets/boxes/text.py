@@ -184,6 +184,8 @@ class BoxSpan:
     """The one after its last character."""
     bracket: int
     """Which bracket of the text it stands in; boxes separated by ``;`` share one."""
+    bracket_span: tuple[int, int]
+    """First and last-plus-one character of that bracket, with its tags where it has some."""
     problems: tuple[str, ...]
     """Keys of `BOX_PROBLEMS`."""
 
@@ -734,6 +736,7 @@ def _span(text: str, group: _Group, labelled: _LabelledList) -> BoxSpan:
         start=group.start,
         end=group.end,
         bracket=group.bracket,
+        bracket_span=(group.bracket_start, group.bracket_end),
         problems=tuple(problems),
     )
 

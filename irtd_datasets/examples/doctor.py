@@ -36,6 +36,8 @@ class FileReport:
         rows: Rows that can be built, as far as names tell; pictures that come as a stream count as there.
         streamed: Where its pictures come from when they come as a stream; else empty.
         notes: What was found out about each file, such as its form.
+        rounds: Rounds found.
+        rounds_released: Rounds that the paper counts; None where it counts records, or nothing.
     """
 
     subset: str
@@ -50,6 +52,8 @@ class FileReport:
     rows: int = 0
     streamed: str = ""
     notes: list[str] = field(default_factory=list)
+    rounds: int = 0
+    rounds_released: int | None = None
 
 
 @dataclass(slots=True)
@@ -110,7 +114,7 @@ def examine(release: Release) -> Diagnosis:
         files += [_examine_part(release, member, search) for member in subset.members]
         # An archive that cannot be opened is told once for each annotation file that may be in it.
         with contextlib.suppress(IrtdDatasetsError):
-            unknown += release.unknown_files(subset)
+            unknown += [name for name in release.unknown_files(subset) if name not in unknown]
     rows = {(report.subset, report.part): report.rows for report in files}
     configs = {
         config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs
@@ -121,7 +125,7 @@ def examine(release: Release) -> Diagnosis:
 def _examine_part(release: Release, member: Member, search: _Search) -> FileReport:
     part = member.part
     config = release.spec.smallest_config(member).name
-    report = FileReport(*member.key, part.file, "", part.records, config)
+    report = FileReport(*member.key, part.file, "", part.records, config, rounds_released=part.rounds)
     try:
         files = release.files(member)
         report.where = ", ".join(file.where for file in files)
@@ -131,6 +135,7 @@ def _examine_part(release: Release, member: Member, search: _Search) -> FileRepo
         for file in files:
             images.update(scanned.image for scanned in scan_file(release, file, tally))
         report.records = tally.found
+        report.rounds = tally.rounds_found
         report.repairs = dict(tally.repairs)
         stream = release.stream(member.subset)
         if stream is not None:

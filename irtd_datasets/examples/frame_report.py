@@ -311,17 +311,13 @@ class _Coco:
 
 def _coco(path: Path) -> _Coco | None:
     """The file as COCO; None when it is something else."""
-    with path.open("rb") as file:
-        if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-            return None
     try:
         next(_records(path), None)
     except JsonRecordsError:
-        pass
+        if path.stat().st_size > COCO_LIMIT:
+            return None
     else:
-        return None  # JSON lines, or objects side by side
-    if path.stat().st_size > COCO_LIMIT:
-        return None
+        return None  # a list, lines, or objects side by side
     try:
         whole = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
@@ -332,14 +328,20 @@ def _coco(path: Path) -> _Coco | None:
     annotations = whole.get("annotations", whole.get("annotation"))  # HIT-UAV has the singular
     if not isinstance(images, list) or not isinstance(annotations, list):
         return None
+    return _Coco(annotations, *_coco_images(images))
+
+
+def _coco_images(images: list[Any]) -> tuple[dict[Any, str], dict[str, tuple[int, int]]]:
+    """Names by id, and the sizes that the file states, by name."""
     names: dict[Any, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for image in images:
         name = image.get("file_name", image.get("filename")) if isinstance(image, dict) else None
-        if isinstance(name, str):
-            width, height = image.get("width"), image.get("height")
-            if isinstance(image.get("id"), (int, str)):
-                names[image["id"]] = name
-            if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
-                sizes[name] = (width, height)
-    return _Coco(annotations, names, sizes)
+        if not isinstance(name, str):
+            continue
+        width, height = image.get("width"), image.get("height")
+        if isinstance(image.get("id"), (int, str)):
+            names[image["id"]] = name
+        if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+            sizes[name] = (width, height)
+    return names, sizes

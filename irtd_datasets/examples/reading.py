@@ -164,6 +164,7 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
                 yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
     if file.counts_unreadable:
         tally.repairs.update({repair.code: repair.count for repair in reader.repairs})
+        tally.repairs.update(dict(file.repairs))
 
 
 @contextlib.contextmanager

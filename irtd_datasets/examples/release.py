@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
-__all__ = ["ROUNDS", "AnnotationFile", "PictureStream", "Release", "ReleaseOptions"]
+__all__ = [
+    "ROUNDS",
+    "AnnotationFile",
+    "PictureStream",
+    "Release",
+    "ReleaseOptions",
+    "absolute_options",
+    "check_rounds",
+]
 
 ROUNDS = ("keep", "split")
 """What can be done with records of many rounds: a row each, or a row for each round."""
@@ -60,6 +68,7 @@ class AnnotationFile:
         reading: What decides how its records are read besides their bytes; part of a shard's identity.
         counts_unreadable: Whether records that cannot be parsed at all are counted here; true for exactly one
             of the parts that a file feeds.
+        repairs: Codes of what had to be mended before it could be read, with counts.
     """
 
     member: Member
@@ -69,6 +78,7 @@ class AnnotationFile:
     note: str = ""
     reading: str = ""
     counts_unreadable: bool = True
+    repairs: tuple[tuple[str, int], ...] = ()
 
     def covers(self, record: Record, index: int) -> bool:  # noqa: ARG002 - for files that feed several parts
         """Whether a record belongs to this part; never raises, whatever the record is."""
@@ -138,8 +148,7 @@ def absolute_options(
     Raises:
         UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``.
     """
-    if rounds not in ROUNDS:
-        raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
+    check_rounds(rounds)
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     return ReleaseOptions(
         root=_absolute(root),
@@ -149,6 +158,16 @@ def absolute_options(
         rounds=rounds,
         scratch=_absolute(scratch) if scratch else "",
     )
+
+
+def check_rounds(rounds: str) -> None:
+    """Refuse a value of ``rounds`` that does not exist.
+
+    Raises:
+        UnknownNameError: It is neither ``keep`` nor ``split``.
+    """
+    if rounds not in ROUNDS:
+        raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

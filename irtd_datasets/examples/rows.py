@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from irtd_datasets.examples.release import AnnotationFile, PictureStream, Release
+    from irtd_datasets.examples.release import PictureStream, Release
     from irtd_datasets.examples.spool import Place
     from irtd_datasets.examples.tally import Tally
     from irtd_datasets.releases.resolve import ImageResolver, Located
@@ -194,45 +194,40 @@ def release_groups(
             for scanned in scan_file(release, annotations, tally):
                 images.append(scanned.image)
                 places.append(spool.add(number, scanned))
+
+        def load(places: Sequence[Place]) -> list[Draft]:
+            # Parsed as they are reached, so that the first row does not wait for the last record.
+            drafts = (spool.parse(release, files, place, tally) for place in places)
+            return [draft for draft in drafts if draft is not None]
+
         stream = release.stream(member.subset)
         if stream is None:
+            ordered = units(images, member.subset.order)
+            wanted = ((image, [places[row] for row in rows]) for image, rows in ordered)
             resolver = release.resolver(member.subset)
-            # Parsed as they are reached, so that the first row does not wait for the last record.
-            wanted = (
-                (image, _drafts(release, files, spool, [places[row] for row in rows], tally))
-                for image, rows in units(images, member.subset.order)
-            )
-            yield from groups(_looked_up(resolver, wanted, policy, tally))
+            yield from groups(_looked_up(resolver, wanted, load, policy, tally))
             return
         waiting: dict[str, list[Place]] = {}
         for image, place in zip(images, places, strict=True):
             waiting.setdefault(image, []).append(place)
-        rows = StreamRows(waiting, lambda found: _drafts(release, files, spool, found, tally), policy, tally)
-        yield from groups(rows.read(stream))
-
-
-def _drafts(
-    release: Release,
-    files: Sequence[AnnotationFile],
-    spool: RecordSpool,
-    places: Iterable[Place],
-    tally: Tally,
-) -> list[Draft]:
-    drafts = (spool.parse(release, files, place, tally) for place in places)
-    return [draft for draft in drafts if draft is not None]
+        yield from groups(StreamRows(waiting, load, policy, tally).read(stream))
 
 
 def _looked_up(
-    resolver: ImageResolver, wanted: Iterable[tuple[str, list[Draft]]], policy: DefectPolicy, tally: Tally
+    resolver: ImageResolver,
+    wanted: Iterable[tuple[str, list[Place]]],
+    load: Callable[[Sequence[Place]], list[Draft]],
+    policy: DefectPolicy,
+    tally: Tally,
 ) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-    for image, drafts in wanted:
-        if not drafts:
-            continue
+    for image, places in wanted:
         located = resolver.resolve(image)
         if located is None:
-            tally.image_missing += len(drafts)
+            tally.image_missing += len(places)
             continue
-        yield picture_rows(drafts, resolver.read(located), located, policy, tally)
+        drafts = load(places)
+        if drafts:
+            yield picture_rows(drafts, resolver.read(located), located, policy, tally)
 
 
 class StreamRows:

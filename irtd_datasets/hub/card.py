@@ -43,6 +43,8 @@ class _Ledger(Protocol):
     def totals(self) -> dict[str, int]: ...
     @property
     def lines(self) -> tuple[Any, ...]: ...
+    @property
+    def counts_rounds(self) -> bool: ...
 
 
 class _Plain(yaml.SafeDumper):
@@ -95,6 +97,7 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger) -> s
         _loading(spec, configs),
         "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
         "## What became of the release\n\n" + _ledger_table(ledger),
+        *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
         "## Fields\n\n"
         + _table(["field", "type", "meaning"], [[f.name, f.describe_type(), f.doc] for f in FIELDS.values()]),
@@ -144,7 +147,11 @@ def _metadata(spec: DatasetSpec, parts: Sequence[_Part], configs: dict[str, list
         "language": ["en"],
         "task_categories": ["visual-question-answering", "image-to-text", "object-detection"],
         "size_categories": [size],
-        "tags": [spec.modality, "remote-sensing", "vision-language"],
+        "tags": [
+            *dict.fromkeys(member.part.modality for member in spec.members),
+            "remote-sensing",
+            "vision-language",
+        ],
         "configs": entries,
         "dataset_info": infos,
     }
@@ -174,7 +181,7 @@ def _ledger_table(ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.tally is None:
-            rows.append([line.file, _number(line.released), "file not there", "", "", "", ""])
+            rows.append([line.file, _released(line), "file not there", "", "", "", ""])
             continue
         tally = line.tally
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items()))
@@ -182,7 +189,7 @@ def _ledger_table(ledger: _Ledger) -> str:
         rows.append(
             [
                 line.file,
-                _number(line.released),
+                _released(line),
                 f"{tally.found:,}",
                 f"{tally.kept:,}",
                 f"{tally.image_missing:,}",
@@ -203,8 +210,39 @@ def _ledger_table(ledger: _Ledger) -> str:
         ]
     )
     head = ["file", "released", "found", "kept", "picture missing", "dropped", "rows with an issue"]
-    notes = dict.fromkeys(line.note for line in ledger.lines if line.note)
+    notes = dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note)
     return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
+
+
+def _rounds_table(ledger: _Ledger) -> str:
+    rows = []
+    for line in ledger.lines:
+        if line.tally is None:
+            rows.append([line.file, _number(line.rounds), "file not there", "", ""])
+            continue
+        found, kept = line.tally.rounds_found, line.tally.rounds_kept
+        difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
+        rows.append([line.file, _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
+    totals = ledger.totals()
+    here = totals["rounds_released"] - totals["rounds_absent"]
+    rows.append(
+        [
+            "**sum of what is here**",
+            f"{here:,}",
+            f"{totals['rounds_found']:,}",
+            f"{totals['rounds_found'] - here:+,}",
+            f"{totals['rounds_kept']:,}",
+        ]
+    )
+    return (
+        "The paper counts rounds, a question with its answer; a record holds one or many. Found are all questions, "
+        "kept are those with an answer in rows of this folder.\n\n"
+        + _table(["file", "in the paper", "found", "difference", "kept"], rows)
+    )
+
+
+def _released(line: Any) -> str:  # noqa: ANN401 - a line of the ledger
+    return "not known" if line.released is None and line.rounds is not None else _number(line.released)
 
 
 def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.testing.damage import Damage, DamageKind, damage
 from irtd_datasets.testing.irtd_release import IRTD_DEFECTS, Layout, write_irtd_sample
+from irtd_datasets.testing.mmrs_release import MMRS_DEFECTS, write_mmrs_sample
+from irtd_datasets.testing.rs_gpt4v_release import RS_GPT4V_DEFECTS, write_rs_gpt4v_sample
 from irtd_datasets.testing.samples import (
     MARKER,
     PlantedDefect,
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = [
     "IRTD_DEFECTS",
     "MARKER",
+    "MMRS_DEFECTS",
+    "RS_GPT4V_DEFECTS",
     "Damage",
     "DamageKind",
     "Layout",
@@ -45,12 +49,18 @@ __all__ = [
     "register_sample_writer",
     "sample_names",
     "write_irtd_sample",
+    "write_mmrs_sample",
+    "write_rs_gpt4v_sample",
     "write_sample_release",
 ]
 
 SampleWriter = Callable[..., SampleRelease]
 
-_WRITERS: dict[str, SampleWriter] = {"irtd": write_irtd_sample}
+_WRITERS: dict[str, SampleWriter] = {
+    "irtd": write_irtd_sample,
+    "mmrs_1m": write_mmrs_sample,
+    "rs_gpt4v": write_rs_gpt4v_sample,
+}
 
 
 def register_sample_writer(name: str, writer: SampleWriter) -> None:

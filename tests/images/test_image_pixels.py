@@ -118,7 +118,9 @@ def test_datasets_shows_the_sizes_reported(kind):
     feature = datasets.Image()
     data = TURNABLE[kind](6)
     prepared = prepare_image(data, kind)
-    for shown in (prepared.data, data):
+    # A Pillow that does not look into XMP shows the released file lying on its side: the reason to store it turned.
+    released = [] if "XMP" in kind and not pillow_reads_xmp() else [data]
+    for shown in (prepared.data, *released):
         assert feature.decode_example({"path": None, "bytes": shown}).size == (
             prepared.width,
             prepared.height,

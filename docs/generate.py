@@ -1,0 +1,364 @@
+"""Fill the generated parts of the documentation, so that no number or name stands in two places.
+
+A page asks for a part between two comments::
+
+    <!-- generated: issues irtd -->
+    ...
+    <!-- end -->
+
+Usage:
+    python docs/generate.py            write all pages anew
+    python docs/generate.py --check    change nothing; exit with 1 and name the pages that are not current
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))  # a checkout that is not installed
+
+import irtd_datasets  # noqa: E402 - needs the path
+from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
+from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
+from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: E402
+from irtd_datasets.spec import read_table  # noqa: E402
+
+BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+MODULES = ("errors", "hub.contact_sheet", "schema")
+"""Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""A Markdown table.
+
+    Example:
+        >>> print(table(["a", "b"], [["1", "x|y"]]))
+        | a | b |
+        |---|---|
+        | 1 | x\|y |
+    """
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def count(value: int | None) -> str:
+    """A count as people read it."""
+    return "none known" if value is None else f"{value:,}"
+
+
+def fields() -> str:
+    """The columns of the schema."""
+    rows = [[f"`{field.name}`", field.describe_type(), field.doc] for field in FIELDS.values()]
+    return table(["field", "type", "meaning"], rows)
+
+
+def vocabularies() -> str:
+    """The names behind the integers of the ClassLabel columns."""
+    columns = {"modality": MODALITIES, "task": TASKS, "box_frame": BOX_FRAMES}
+    rows = [
+        [f"`{column}`", ", ".join(f"{number} `{name}`" for number, name in enumerate(names))]
+        for column, names in columns.items()
+    ]
+    return table(["column", "stored number and name"], rows)
+
+
+def contents() -> str:
+    """All pages beside the index, each with its title and first sentence."""
+    lines = []
+    for page in pages():
+        if page.parent == ROOT or page == DOCS / "index.md":
+            continue
+        title, prose = re.findall(r"\A# ([^\n]+)\n\n(.+?)\n\n", page.read_text(encoding="utf-8"), re.DOTALL)[
+            0
+        ]
+        lines.append(f"- [{title}]({page.relative_to(DOCS).as_posix()}): {_first_sentence(prose)}")
+    return "\n".join(lines)
+
+
+def datasets(folder: str = "") -> str:
+    """All datasets, linked to their pages; ``folder`` is the documentation as seen from the page that asks."""
+    rows = []
+    for name in DATASETS:
+        declared = spec(name)
+        page = f"datasets/{name}.md"
+        shown = f"[{declared.title}]({folder}{page})" if (DOCS / page).is_file() else declared.title
+        rows.append([f"`{name}`", shown, declared.summary])
+    return table(["name", "dataset", "what it is"], rows)
+
+
+def configs(name: str) -> str:
+    """The configs of a dataset."""
+    rows = []
+    for config in spec(name).configs:
+        tasks = list(dict.fromkeys(member.part.task for member in config.members))
+        shown = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
+        known = count(config.records) if config.rounds is None else f"{config.rounds:,} rounds"
+        rows.append([f"`{config.name}`", ", ".join(config.splits), shown, known])
+    return table(["config", "splits", "task", "records released"], rows)
+
+
+def files(name: str) -> str:
+    """The annotation files of a dataset, with the folders their records name."""
+    rows = []
+    for subset in spec(name).subsets:
+        for part in subset.parts:
+            if part.records is not None:
+                folders = ", ".join(f"`{folder}`" for folder in part.image_dirs) or "named in the file"
+                rows.append([f"`{part.file}`", f"{subset.name}/{part.name}", count(part.records), folders])
+    return table(["file", "becomes", "records", "pictures, as the records name their folder"], rows)
+
+
+def issues(name: str) -> str:
+    """The known defects of a dataset."""
+    rows = [
+        [
+            f"`{issue.code}`",
+            f"`{issue.file}`" if issue.file else "any",
+            "the row" if issue.scope == "row" else "the ledger",
+            issue.kind,
+            f"{issue.count:,}" if issue.count is not None else "",
+            issue.meaning,
+            issue.evidence,
+        ]
+        for issue in spec(name).issues
+    ]
+    return table(["code", "file", "stands in", "kind", "records", "meaning", "how it is known"], rows)
+
+
+def layouts(name: str) -> str:
+    """Where else the pictures of a dataset are known to lie."""
+    rows = [
+        [
+            f"`{layout.released_dir}`",
+            ", ".join(f"`{project}`" for project in layout.projects[1:]),
+            ", ".join(f"`{inner}`" for inner in layout.inner_dirs[1:]),
+            layout.meaning,
+        ]
+        for layout in read_layouts(f"irtd_datasets.{name}").values()
+    ]
+    return table(["folder as released", "project also named", "inner folder also named", "remark"], rows)
+
+
+def subsets(name: str) -> str:
+    """What is public of each subset."""
+    return "\n".join(
+        f"- **{subset.name}** (split `{subset.split}`). {subset.summary} {subset.available}"
+        for subset in spec(name).subsets
+    )
+
+
+def missing(name: str) -> str:
+    """What was never released."""
+    return "\n".join(f"- {item}" for item in spec(name).not_released)
+
+
+def obtain(name: str) -> str:
+    """How to get a dataset."""
+    return "\n".join(f"- {step}" for step in spec(name).obtain)
+
+
+def terms(name: str) -> str:
+    """Under which terms a dataset stands."""
+    declared = spec(name)
+    return f"{declared.licence}\n\n{declared.terms}"
+
+
+def rules(name: str, csv: str) -> str:
+    """A table that lies beside the code of a dataset, column by column."""
+    rows = read_table(f"irtd_datasets.{name}", f"{csv}.csv")
+    code = {"pattern"}
+    return table(
+        list(rows[0]), [[f"`{row[key]}`" if key in code else row[key] for key in row] for row in rows]
+    )
+
+
+def settings(name: str) -> str:
+    """The options that a dataset alone has."""
+    return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).settings.items())
+
+
+def public_modules() -> list[ModuleType]:
+    """Modules with public names, the package itself first."""
+    packages = [found.name for found in pkgutil.iter_modules(irtd_datasets.__path__) if found.ispkg]
+    names = sorted([*packages, *MODULES])
+    modules = [importlib.import_module(f"irtd_datasets.{name}") for name in names]
+    return [irtd_datasets, *(module for module in modules if hasattr(module, "__all__"))]
+
+
+def reference() -> str:
+    """The public names of every public module, each with the first sentence of its docstring."""
+    sections = []
+    for module in public_modules():
+        rows = [[f"`{_form(module, name)}`", summary(module, name)] for name in sorted(module.__all__)]
+        heading = f"## `{module.__name__}`\n\n{_first_sentence(inspect.getdoc(module) or '')}"
+        sections.append(f"{heading}\n\n{table(['name', 'what it is'], rows)}")
+    return "\n\n".join(sections)
+
+
+def pdoc() -> str:
+    """The command that makes the full reference."""
+    return f"```bash\npdoc -d google -o site {' '.join(module.__name__ for module in public_modules())}\n```"
+
+
+def commands() -> str:
+    """The commands and their options, as the command line itself tells them."""
+    import typer
+
+    from irtd_datasets.cli import app
+
+    group: Any = typer.main.get_command(app)
+    rows = []
+    for name, command in group.commands.items():
+        options = [
+            " / ".join(f"`{flag}`" for flag in parameter.opts)
+            for parameter in command.params
+            if parameter.param_type_name == "option"
+        ]
+        arguments = " ".join(
+            parameter.name.upper() if parameter.required else f"[{parameter.name.upper()}]"
+            for parameter in command.params
+            if parameter.param_type_name == "argument"
+        )
+        rows.append([f"`irtd {name} {arguments}`", _first_sentence(command.help or ""), ", ".join(options)])
+    return table(["command", "what it does", "options"], rows)
+
+
+def summary(module: ModuleType, name: str) -> str:
+    """The first sentence of what a public name's docstring says; empty when it has none.
+
+    A constant's docstring is the string below it, which only the source has.
+    """
+    value = getattr(module, name)
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return _first_sentence(inspect.cleandoc(value.__doc__ or ""))
+    for source in _sources(module):
+        for body in ast.walk(ast.parse(source)):
+            found = _constant_doc(body, name)
+            if found is not None:
+                return _first_sentence(found)
+    return ""
+
+
+def _constant_doc(body: ast.AST, name: str) -> str | None:
+    statements = getattr(body, "body", None) if isinstance(body, ast.Module) else None
+    for statement, following in zip(statements or [], (statements or [])[1:], strict=False):
+        targets = (
+            statement.targets
+            if isinstance(statement, ast.Assign)
+            else [statement.target]
+            if isinstance(statement, ast.AnnAssign)
+            else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets) and (
+            isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+            and isinstance(following.value.value, str)
+        ):
+            return inspect.cleandoc(following.value.value)
+    return None
+
+
+def _sources(module: ModuleType) -> Iterator[str]:
+    path = Path(str(module.__file__))
+    yield path.read_text(encoding="utf-8")
+    if path.name == "__init__.py":
+        for beside in sorted(path.parent.glob("*.py")):
+            yield beside.read_text(encoding="utf-8")
+
+
+def _form(module: ModuleType, name: str) -> str:
+    """A name as it is written in code: functions with the names of their parameters."""
+    value = getattr(module, name)
+    if not inspect.isfunction(value):
+        return name
+    shown, keyword_only = [], False
+    for parameter in inspect.signature(value).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
+            keyword_only = True
+            if not any(part.startswith("*") for part in shown):
+                shown.append("*")
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        shown.append(f"{stars}{parameter.name}")
+    return f"{name}({', '.join(shown)})"
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    found = re.match(r"(.+?[.!?])(?: |$)", paragraph)
+    return (found[1] if found else paragraph).replace("``", "`")
+
+
+BLOCKS: dict[str, Callable[..., str]] = {
+    block.__name__: block
+    for block in (
+        commands,
+        configs,
+        contents,
+        datasets,
+        fields,
+        files,
+        issues,
+        layouts,
+        missing,
+        obtain,
+        pdoc,
+        reference,
+        rules,
+        settings,
+        subsets,
+        terms,
+        vocabularies,
+    )
+}
+
+
+def filled(page: str) -> str:
+    """The text of a page with its generated parts made anew.
+
+    Raises:
+        KeyError: The page asks for a part that does not exist.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        name, *arguments = found[2].split()
+        return f"{found[1]}\n{BLOCKS[name](*arguments)}\n\n{found[3]}"
+
+    return BLOCK.sub(fill, page)
+
+
+def pages() -> list[Path]:
+    """All pages that may have generated parts."""
+    return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def main(*, check: bool) -> int:
+    """Write or check all pages; the exit code."""
+    stale = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        if (current := filled(text)) != text:
+            stale.append(page.relative_to(ROOT).as_posix())
+            if not check:
+                page.write_text(current, encoding="utf-8")
+    if stale:
+        print(f"{'not current' if check else 'written'}: {', '.join(stale)}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))

@@ -1,0 +1,192 @@
+"""Rows of a dataset folder as it is published, read with pyarrow alone, one row group in memory at a time.
+
+Which files a config has is taken from the card, as ``datasets.load_dataset`` takes it, so that folders from the Hub
+are read like folders from a build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.releases.paths import inside, safe_name
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["RowGroupRef", "config_files", "config_names", "read_groups"]
+
+_CARD_LIMIT = 16 << 20  # bytes; a card with all features of fifty configs has under one MB
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroupRef:
+    """Where a row group lies.
+
+    Attributes:
+        file: The Parquet file.
+        index: Which of its row groups.
+    """
+
+    file: Path
+    index: int
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Read some columns of it; names may be paths such as ``image.bytes``.
+
+        Raises:
+            AnnotationError: The file is no Parquet file, is damaged, or lacks a column.
+        """
+        try:
+            with pq.ParquetFile(self.file) as parquet:
+                _check_columns(parquet, columns, self.file)
+                return parquet.read_row_group(self.index, columns=list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(self.file, error) from error
+
+
+def config_names(folder: str | os.PathLike[str]) -> list[str]:
+    """Names of the configs that a dataset folder declares, the default one first.
+
+    Raises:
+        ReleaseNotFoundError: The folder has no card.
+        AnnotationError: The card declares no configs.
+    """
+    configs = _configs(Path(folder))
+    configs = sorted(configs, key=lambda config: not config.get("default"))
+    return [str(config["config_name"]) for config in configs]
+
+
+def config_files(folder: str | os.PathLike[str], config: str | None = None) -> dict[str, list[Path]]:
+    """The Parquet files of a config, by split, in the order in which ``datasets`` reads them.
+
+    Args:
+        folder: A dataset folder: a build's result or a snapshot of a Hub repository.
+        config: Name of the config; None takes the default one, or the only one.
+
+    Raises:
+        ReleaseNotFoundError: There is no card, or a pattern on it matches no file.
+        UnknownNameError: There is no such config.
+        AnnotationError: The card cannot be understood.
+        UnsafePathError: A pattern on the card leads out of the folder.
+    """
+    root = Path(folder)
+    configs = {str(entry["config_name"]): entry for entry in _configs(root)}
+    if config is None:
+        marked = [name for name, entry in configs.items() if entry.get("default")] or list(configs)
+        if len(marked) != 1:
+            raise UnknownNameError(
+                "the folder has several configs and none is the default",
+                where=str(root),
+                remedy=f"Name one of {', '.join(configs)}.",
+            )
+        config = marked[0]
+    if config not in configs:
+        raise UnknownNameError(
+            f"there is no config {config!r}", where=str(root), remedy=f"The configs are {', '.join(configs)}."
+        )
+    files: dict[str, list[Path]] = {}
+    for split, pattern in _patterns(configs[config], root):
+        found = sorted(root.glob(safe_name(pattern)))
+        if not found:
+            raise ReleaseNotFoundError(
+                f"no file matches {pattern!r} of config {config!r}",
+                where=str(root),
+                remedy="Build the config again, or download the rest of the dataset.",
+            )
+        for file in found:
+            files.setdefault(split, []).append(inside(root, file.relative_to(root).as_posix()))
+    return files
+
+
+def read_groups(files: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[RowGroupRef, pa.Table]]:
+    """Read the row groups of files one after another.
+
+    Args:
+        files: Parquet files.
+        columns: Columns to read, or paths into them.
+
+    Yields:
+        Where each row group lies, and its columns.
+
+    Raises:
+        AnnotationError: A file is no Parquet file, is damaged, or lacks a column.
+    """
+    for file in files:
+        yield from _groups(file, columns)
+
+
+def _groups(file: Path, columns: Sequence[str]) -> Iterator[tuple[RowGroupRef, pa.Table]]:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            _check_columns(parquet, columns, file)
+            for index in range(parquet.num_row_groups):
+                yield RowGroupRef(file, index), parquet.read_row_group(index, columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _configs(root: Path) -> list[dict[str, Any]]:
+    card = root / "README.md"
+    remedy = "Name a folder that `irtd build` made, or a downloaded dataset repository."
+    if not card.is_file():
+        raise ReleaseNotFoundError(
+            "this is no dataset folder: it has no README.md", where=str(root), remedy=remedy
+        )
+    with card.open(encoding="utf-8") as file:
+        text = file.read(_CARD_LIMIT)
+    head, _, rest = text.partition("---\n")
+    front, separator, _ = rest.partition("\n---")
+    try:
+        values = yaml.safe_load(front) if not head.strip() and separator else None
+    except yaml.YAMLError as error:
+        raise AnnotationError(
+            f"its front matter is no YAML: {error}", where=str(card), remedy=remedy
+        ) from error
+    configs = values.get("configs") if isinstance(values, dict) else None
+    if not isinstance(configs, list) or not configs or not all(map(_is_config, configs)):
+        raise AnnotationError("the card declares no configs with data files", where=str(card), remedy=remedy)
+    return configs
+
+
+def _is_config(entry: Any) -> bool:  # noqa: ANN401 - any YAML value
+    return isinstance(entry, dict) and isinstance(entry.get("config_name"), str) and "data_files" in entry
+
+
+def _patterns(config: dict[str, Any], root: Path) -> Iterator[tuple[str, str]]:
+    """Split and pattern of each entry; `datasets` takes a string, a list, or a list of mappings."""
+    data_files = config["data_files"]
+    entries = data_files if isinstance(data_files, list) else [data_files]
+    for entry in entries:
+        split, paths = ("train", entry) if isinstance(entry, str) else (entry.get("split"), entry.get("path"))
+        for path in paths if isinstance(paths, list) else [paths]:
+            if not isinstance(split, str) or not isinstance(path, str):
+                raise AnnotationError(
+                    f"data files of config {config['config_name']!r} are {entry!r:.200}, expected a split and a path",
+                    where=str(root / "README.md"),
+                )
+            yield split, path
+
+
+def _check_columns(parquet: pq.ParquetFile, columns: Sequence[str], file: Path) -> None:
+    present = set(parquet.schema_arrow.names)
+    missing = [name for name in columns if name.partition(".")[0] not in present]
+    if missing:
+        raise AnnotationError(
+            f"there is no column {', '.join(map(repr, missing))}",
+            where=str(file),
+            remedy="Name a folder with the schema of this library; `irtd list --fields` shows it.",
+        )
+
+
+def _unreadable(file: Path, error: Exception) -> AnnotationError:
+    return AnnotationError(
+        f"it cannot be read as Parquet: {error}", where=str(file), remedy="Build or download this file again."
+    )

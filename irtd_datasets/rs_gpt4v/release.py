@@ -1,0 +1,270 @@
+"""RS-GPT4V as it lies on a user's disk: which files are its annotations, and how a record becomes a draft."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.errors import (
+    AmbiguousImageError,
+    ReleaseError,
+    ReleaseNotFoundError,
+    UnsafePathError,
+    summarize,
+)
+from irtd_datasets.examples.frame_report import picture_size
+from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.releases.resolve import ImageResolver
+from irtd_datasets.rs_gpt4v.layout import Candidate, Layout, find_layout, picture_mounts
+from irtd_datasets.rs_gpt4v.records import Reading, TextFrame, draft_of, image_name, record_key
+from irtd_datasets.rs_gpt4v.spec import SPEC
+from irtd_datasets.rs_gpt4v.survey import NO_PLACE, Survey, survey_file
+from irtd_datasets.rs_gpt4v.tables import FileRules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from irtd_datasets.annotations.json_records import Record, Source
+    from irtd_datasets.examples.draft import Draft
+    from irtd_datasets.spec import Member, SubsetSpec
+
+__all__ = ["RsGpt4vFile", "RsGpt4vRelease", "open_release"]
+
+
+_KEYS = tuple(member.key for member in SPEC.members)
+
+
+@dataclass(frozen=True, slots=True)
+class RsGpt4vFile(AnnotationFile):
+    """An annotation file as one part reads it, with what the survey found; small, so that workers need no survey.
+
+    Attributes:
+        key: What its records' ids have for the file.
+        rules: How its records are told apart.
+        frame: Frame of the numbers in its texts.
+        derivative: Whether others made it.
+        places: For each record the position of its part, as the survey found it; may be empty.
+    """
+
+    key: str = ""
+    rules: FileRules = FileRules(None, None)  # noqa: RUF009 - frozen
+    frame: TextFrame = TextFrame(None)  # noqa: RUF009 - frozen
+    derivative: bool = False
+    places: bytes = field(default=b"", repr=False, compare=False)
+
+    def covers(self, record: Record, index: int) -> bool:
+        """Whether a record belongs to this part; one of no known form belongs to the first part of the file."""
+        if index < len(self.places):  # every part of a file asks for every record of it
+            place = self.places[index]
+            return self.counts_unreadable if place == NO_PLACE else _KEYS[place] == self.member.key
+        found = self.rules.classify(record)
+        return self.counts_unreadable if found is None else found[:2] == self.member.key
+
+
+class RsGpt4vRelease:
+    """An opened RS-GPT4V release.
+
+    ``root`` is any folder with the annotation files and the pictures somewhere below it; zip and tar archives directly
+    in it are read as they are. Which files are annotations, of which split and task, and in which frame their boxes
+    are, is found out by a survey of each file.
+
+    Raises:
+        ReleaseNotFoundError: There is no folder at ``root``.
+    """
+
+    spec = SPEC
+
+    def __init__(self, options: ReleaseOptions) -> None:
+        self.options = options
+        self.root = Path(options.root)
+        if not self.root.is_dir():
+            what = "this is a file" if self.root.exists() else "there is no folder at this path"
+            raise ReleaseNotFoundError(
+                what,
+                where=f"RS-GPT4V release {options.root}",
+                remedy="Give the folder that holds the annotation files and, somewhere below it, the pictures.",
+            )
+
+    # Annotation files
+
+    def files(self, member: Member) -> list[AnnotationFile]:
+        """The annotation files that feed a part, in the order of their paths.
+
+        Raises:
+            AnnotationError: One of them cannot be read to its end.
+            ReleaseError: None of the files here can be read as RS-GPT4V; each is named with the reason.
+            BoxError: The user's frame contradicts the numbers of a file.
+        """
+        files: list[AnnotationFile] = []
+        for candidate, survey in self._surveys:
+            if survey.problem is not None:
+                raise survey.problem
+            if member.key in survey.members:
+                first = next(key for key in _KEYS if key in survey.members)
+                files.append(
+                    RsGpt4vFile(
+                        member,
+                        candidate.where,
+                        candidate.size,
+                        candidate.stamp,
+                        note=survey.note,
+                        reading=survey.reading,
+                        counts_unreadable=member.key == first,
+                        key=self._keys[candidate.where],
+                        rules=survey.rules,
+                        frame=survey.frame,
+                        derivative=survey.derivative is not None,
+                        places=survey.places,
+                    )
+                )
+        if self._surveys and all(survey.refused for _, survey in self._surveys):
+            raise ReleaseError(
+                "none of the annotation files here can be read as RS-GPT4V\n"
+                + summarize(f"{candidate.where}: {survey.refused}" for candidate, survey in self._surveys),
+                where=str(self.root),
+                remedy="Expected are conversations as LLaVA has them, or questions with reference answers.",
+            )
+        return files
+
+    def source(self, file: AnnotationFile) -> Source:
+        """An annotation file, open for reading."""
+        for candidate in self._layout.candidates:
+            if candidate.where == file.where:
+                return candidate.container.open(candidate.name)
+        raise ReleaseNotFoundError("the file is gone", where=file.where, remedy="Start again.")
+
+    def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - files are not bound to a split
+        """Files that are not read, each with the reason."""
+        refused = [f"{one.where} ({survey.refused})" for one, survey in self._surveys if survey.refused]
+        packed = [f"{name} (unpack it first)" for name in self._layout.packed]
+        return sorted(refused + packed)
+
+    # Records
+
+    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:
+        """Parse one record.
+
+        Raises:
+            RecordError: It has no known form.
+            UnsafePathError: The name of its picture leaves the release.
+        """
+        if not isinstance(file, RsGpt4vFile):
+            raise TypeError(f"expected a file of this release, not {file!r}")
+        split, task = file.member.key
+        prefix = f"{SPEC.name}/{split}/{file.key}"
+        return draft_of(record, index, Reading(file.where, prefix, task, file.frame, file.derivative))
+
+    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
+        """Name of the picture, and what tells a record from the others of its file.
+
+        Raises:
+            RecordError: It has no picture, or several, or no known form.
+            UnsafePathError: The picture's name leaves the release.
+        """
+        images = record.get("image", record.get("image_path", record.get("images")))
+        image = images[0] if isinstance(images, list) and len(images) == 1 else images
+        if not isinstance(image, str) or not image:
+            draft = self.draft(file, record, index)
+            return draft.image, record_key(record, index)
+        return image_name(image), record_key(record, index)
+
+    # Pictures
+
+    def resolver(self, subset: SubsetSpec) -> ImageResolver:  # noqa: ARG002 - files are not bound to a split
+        """Finds the pictures."""
+        return self._resolver
+
+    def stream(self, subset: SubsetSpec) -> None:  # noqa: ARG002
+        """Nothing: pictures are looked up by name."""
+        return
+
+    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002
+        """Paths, sizes and times of annotation files, archives and the folders found."""
+        facts: list[tuple[Any, ...]] = [
+            ("root", self.options.root),
+            ("images", *sorted(self.options.images.items())),
+            ("settings", *sorted(self.options.settings.items())),
+        ]
+        layout = self._layout
+        facts += [(one.where, one.size, one.stamp) for one in layout.candidates]
+        # A frame can be decided differently once pictures are there.
+        facts += [(name, _time(self.root / name)) for name in layout.folders]
+        facts += [(str(archive.path), _time(archive.path)) for archive in layout.archives]
+        facts += [("image", path, _time(Path(path))) for path in sorted(self.options.images.values())]
+        return facts
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return find_layout(self.root)
+
+    @cached_property
+    def _resolver(self) -> ImageResolver:
+        return ImageResolver(picture_mounts(self._layout, self.options.images))
+
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        return _unique_keys([candidate.where for candidate in self._layout.candidates])
+
+    @cached_property
+    def _surveys(self) -> list[tuple[Candidate, Survey]]:
+        return [(candidate, self._survey(candidate)) for candidate in self._layout.candidates]
+
+    def _survey(self, candidate: Candidate) -> Survey:
+        key = repr((candidate.where, candidate.size, candidate.stamp, self.options))
+        survey = _SURVEYS.get(key)
+        if survey is None:
+            with candidate.container.open(candidate.name) as file:
+                survey = survey_file(file, candidate.where, self._size_of, self.options.settings)
+            if survey.settled:
+                while len(_SURVEYS) >= _REMEMBERED:
+                    _SURVEYS.pop(next(iter(_SURVEYS)))
+                _SURVEYS[key] = survey
+        return survey
+
+    def _size_of(self, name: str) -> tuple[int, int] | None:
+        resolver = self._resolver
+        try:
+            located = resolver.resolve(image_name(name))
+        except (UnsafePathError, AmbiguousImageError):
+            return None  # reading the record says what is wrong
+        if located is None:
+            return None
+        with resolver.mounts[located.mount].container.open(located.member) as file:
+            return picture_size(file)
+
+
+_REMEMBERED = 64
+_SURVEYS: dict[str, Survey] = {}
+"""Surveys of files that have not changed: `load_dataset` opens a release several times."""
+
+
+def _unique_keys(paths: Sequence[str]) -> dict[str, str]:
+    """What ids have for each file: its name without suffix, with its folders where two files share that name.
+
+    Example:
+        >>> _unique_keys(["train.json", "a/test.jsonl", "b/test.jsonl"])
+        {'train.json': 'train', 'a/test.jsonl': 'a/test', 'b/test.jsonl': 'b/test'}
+    """
+    stems = {path: posixpath.splitext(path)[0] for path in paths}
+    names = [stem.rpartition("/")[2] for stem in stems.values()]
+    keys = {}
+    for path, stem in stems.items():
+        name = stem.rpartition("/")[2]
+        keys[path] = name if names.count(name) == 1 else stem
+    doubled = [key for key in keys.values() if list(keys.values()).count(key) > 1]
+    return {path: path if key in doubled else key for path, key in keys.items()}
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def open_release(options: ReleaseOptions) -> RsGpt4vRelease:
+    """Open an RS-GPT4V release; see `RsGpt4vRelease`."""
+    return RsGpt4vRelease(options)

@@ -1,0 +1,400 @@
+"""Exports of a dataset folder for programs that do not read it: other layouts, boxes in the frame of the model."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from irtd_datasets.errors import AnnotationError, BoxError, BuildError, UnknownNameError
+from irtd_datasets.hub.rows import config_files, config_names, read_groups
+from irtd_datasets.training.examples import (
+    LAYOUTS,
+    REASONS,
+    Example,
+    LeftOut,
+    conversation,
+    has_objects,
+    messages_row,
+    prepare,
+    swift_row,
+)
+from irtd_datasets.training.files import (
+    JsonList,
+    Lines,
+    ParquetParts,
+    PictureFiles,
+    RowSink,
+    SortedLines,
+    picture_suffix,
+)
+from irtd_datasets.training.targets import MAX_PIXELS, MIN_PIXELS, Style, find_target
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["ExportOptions", "ExportReport", "export", "export_rows"]
+
+_COLUMNS = ("id", "image", "messages", "box_frame", "width", "height", "bit_depth", "visible.path")
+_EXAMPLES = 5
+_MARKER = "export.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What an export is to be.
+
+    Attributes:
+        target: The model family: ``llava``, ``qwen2-vl``, ``qwen2.5-vl``, ``qwen3-vl``, ``internvl``, ``paligemma``.
+        layout: ``jsonl``, ``json``, ``ms-swift`` or ``llama-factory``.
+        images: ``files`` (original bytes, each distinct picture once) or ``parquet`` (inside Parquet; ``ms-swift`` and
+            ``llama-factory`` only, since the others read pictures from paths).
+        markup: ``model`` for the model's own markup, ``released`` to change the numbers and nothing else.
+        decimals: Digits after the point, for ``llava`` only; None is 3.
+        min_pixels: Least pixels after the resize of Qwen2.5-VL; must be what the training run uses.
+        max_pixels: Most pixels, likewise.
+        absolute_paths: Write picture paths from the root of the file system; by default they begin at the export.
+        without: Called with a row; rows for which it is false are left out (see `irtd_datasets.not_in`).
+
+    Raises:
+        UnknownNameError: A name is none of these, or two of them do not go together.
+        BoxError: A number is out of range.
+    """
+
+    target: str = "llava"
+    layout: str = "jsonl"
+    images: str = "files"
+    markup: str = "model"
+    decimals: int | None = None
+    min_pixels: int = MIN_PIXELS
+    max_pixels: int = MAX_PIXELS
+    absolute_paths: bool = False
+    without: Callable[[Mapping[str, Any]], bool] | None = None
+
+    def __post_init__(self) -> None:
+        target = find_target(self.target)
+        for name, value, known in (
+            ("layout", self.layout, tuple(LAYOUTS)),
+            ("images", self.images, ("files", "parquet")),
+            ("markup", self.markup, ("model", "released")),
+        ):
+            if value not in known:
+                raise UnknownNameError(f"{name} is {value!r}", remedy=f"It can be {', '.join(known)}.")
+        if self.images == "parquet" and self.layout not in ("ms-swift", "llama-factory"):
+            raise UnknownNameError(
+                f"the layout {self.layout} names pictures by path and cannot name one inside Parquet",
+                remedy="Use images='files', or the layout ms-swift or llama-factory.",
+            )
+        if self.decimals is not None and not (target.decimals and 1 <= self.decimals <= 12):
+            raise BoxError(
+                f"decimals is {self.decimals} for {self.target}",
+                remedy="llava takes 1 to 12 decimals; the numbers of the other models are whole.",
+            )
+        if not 1 <= self.min_pixels <= self.max_pixels:
+            raise BoxError(f"min_pixels is {self.min_pixels} and max_pixels {self.max_pixels}")
+
+    def style(self) -> Style:
+        """How places are written."""
+        limits = (self.min_pixels, self.max_pixels)
+        return Style(find_target(self.target), self.decimals, self.markup, limits)
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """What became of every row.
+
+    Attributes:
+        out: The folder.
+        rows: Rows written, by split.
+        left_out: Rows not written, by reason; the reasons are explained in `irtd_datasets.training.examples.REASONS`.
+        examples: Ids of the first rows left out for each reason.
+        places: Places rewritten, by kind: ``box``, ``polygon``, ``point``.
+        clipped: Places that reached out of their picture and were moved to its edge.
+        collapsed: Boxes and polygons that have no area after rounding.
+        pictures: Distinct pictures written as files; 0 when they stay in Parquet.
+        deep_pictures: Rows whose picture has more than 8 bits a channel, which the named programs do not scale.
+        paired: Rows whose visible partner is not part of the export.
+    """
+
+    out: Path
+    rows: dict[str, int] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    places: Counter[str] = field(default_factory=Counter)
+    clipped: int = 0
+    collapsed: int = 0
+    pictures: int = 0
+    deep_pictures: int = 0
+    paired: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        values = asdict(self)
+        values.update(out=str(self.out), left_out=dict(self.left_out), places=dict(self.places))
+        return values
+
+    def _leave_out(self, row_id: str, reason: str) -> None:
+        self.left_out[reason] += 1
+        known = self.examples.setdefault(reason, [])
+        if len(known) < _EXAMPLES:
+            known.append(row_id)
+
+
+def export(
+    folder: str | os.PathLike[str],
+    config: str | None,
+    out: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    *,
+    splits: Sequence[str] | None = None,
+) -> ExportReport:
+    """Export a config of a dataset folder.
+
+    Rows are read one row group at a time. The export appears under its name when it is complete; a run that was
+    killed leaves nothing there, and the next one takes over the pictures it had written.
+
+    Args:
+        folder: A dataset folder.
+        config: Its config; None takes the default one.
+        out: The folder to make; it must be new or empty.
+        options: What is wanted; None is LLaVA's form.
+        splits: Splits to export; None takes all of the config.
+
+    Raises:
+        ReleaseNotFoundError: There is no dataset folder, or files are missing.
+        UnknownNameError: There is no such config or split.
+        AnnotationError: A file is damaged or has other columns.
+        BuildError: The output cannot be written.
+    """
+    files = config_files(folder, config)
+    for split in splits or ():
+        if split not in files:
+            raise UnknownNameError(
+                f"there is no split {split!r}", remedy=f"The splits are {', '.join(files)}."
+            )
+    chosen = {split: paths for split, paths in files.items() if splits is None or split in splits}
+    name = f"{Path(folder).resolve().name}_{config or config_names(folder)[0]}"
+    sources = {split: _rows(paths) for split, paths in chosen.items()}
+    return _run(sources, Path(out), options or ExportOptions(), name)
+
+
+def export_rows(
+    rows: Iterable[Mapping[str, Any]],
+    out: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    *,
+    split: str = "train",
+    name: str = "rows",
+) -> ExportReport:
+    """Export rows from anywhere, such as an interleaved stream.
+
+    Args:
+        rows: With ``id``, ``messages``, ``box_frame``, ``width``, ``height`` and an ``image`` of ``{bytes, path}`` (in
+            `datasets`: ``Image(decode=False)``).
+        out: As `export`.
+        options: As `export`.
+        split: Name of the split they make.
+        name: Name of the dataset in LLaMA-Factory's ``dataset_info.json``.
+
+    Raises:
+        AnnotationError: A row has no such image.
+        BuildError: As `export`.
+    """
+    return _run({split: rows}, Path(out), options or ExportOptions(), name)
+
+
+def _rows(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
+    for _, table in read_groups(files, _COLUMNS):
+        for batch in table.to_batches(max_chunksize=16):
+            yield from batch.to_pylist()
+
+
+def _run(
+    sources: Mapping[str, Iterable[Mapping[str, Any]]], out: Path, options: ExportOptions, name: str
+) -> ExportReport:
+    out = out.absolute()
+    staging = out.with_name(f".{out.name}.partial")
+    try:
+        _refuse_full(out)
+        staging.mkdir(parents=True, exist_ok=True)
+        with FileLock(staging.with_name(f"{staging.name}.lock"), timeout=0):
+            report = _write(sources, out, staging, options, name)
+            if out.is_dir():
+                out.rmdir()
+            staging.replace(out)
+        staging.with_name(f"{staging.name}.lock").unlink(missing_ok=True)
+    except Timeout:
+        raise BuildError(
+            "another export writes to this folder", where=str(out), remedy="Wait for it."
+        ) from None
+    except BuildError:
+        raise
+    except OSError as error:
+        raise BuildError(
+            error.strerror or str(error),
+            where=str(error.filename or out),
+            remedy="Nothing was put into place. Mend this and start the same command again.",
+        ) from error
+    return report
+
+
+def _refuse_full(out: Path) -> None:
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise BuildError(
+            "the folder is not empty", where=str(out), remedy="Give --out a new or empty folder."
+        )
+
+
+def _write(
+    sources: Mapping[str, Iterable[Mapping[str, Any]]],
+    out: Path,
+    staging: Path,
+    options: ExportOptions,
+    name: str,
+) -> ExportReport:
+    report = ExportReport(out)
+    _clear(staging, keep=options.images == "files")
+    pictures = PictureFiles(staging) if options.images == "files" else None
+    entries: dict[str, Any] = {}
+    try:
+        for split, rows in sources.items():
+            file, sink = _sink(staging, _safe(split), options)
+            report.rows[split] = 0
+            with ExitStack() as stack:
+                stack.enter_context(sink)
+                for row in rows:
+                    _one(row, split, sink, pictures, options, report)
+            entries[_safe(f"{name}_{split}")] = _dataset_info(file)
+    finally:
+        if pictures is not None:
+            pictures.close()
+    if pictures is not None:
+        pictures.prune()
+        report.pictures = pictures.count
+    if options.layout == "llama-factory":
+        _json(staging / "dataset_info.json", entries)
+    settings = {key: value for key, value in asdict(options).items() if key != "without"}
+    reasons = {reason: REASONS[reason] for reason in report.left_out}
+    _json(
+        staging / _MARKER,
+        {"options": settings, "report": {**report.as_dict(), "out": "."}, "reasons": reasons},
+    )
+    return report
+
+
+def _clear(staging: Path, *, keep: bool) -> None:
+    """Remove what an unfinished run left, except complete pictures where they can be used again."""
+    for path in staging.iterdir():
+        if path.is_dir() and not (keep and path.name == "images"):
+            shutil.rmtree(path)
+        elif not path.is_dir():
+            path.unlink()
+
+
+def _sink(staging: Path, split: str, options: ExportOptions) -> tuple[str, RowSink]:
+    swift = has_objects(options.style(), options.layout)
+    if options.images == "parquet":
+        return split, ParquetParts(staging / split, objects=swift)
+    if options.layout == "json":
+        return f"{split}.json", JsonList(staging / f"{split}.json")
+    path = staging / f"{split}.jsonl"
+    return path.name, SortedLines(path) if swift else Lines(path)
+
+
+def _one(
+    row: Mapping[str, Any],
+    split: str,
+    sink: RowSink,
+    pictures: PictureFiles | None,
+    options: ExportOptions,
+    report: ExportReport,
+) -> None:
+    try:
+        _filter(row, options)
+        image = _image(row)
+        example = prepare(row, options.style(), options.layout)
+    except LeftOut as reason:
+        report._leave_out(str(row.get("id")), str(reason))  # noqa: SLF001 - the report is ours
+        return
+    except (KeyError, TypeError) as error:
+        raise AnnotationError(
+            f"the row is not of this library's schema: {error!r}",
+            where=f"row {row.get('id') if hasattr(row, 'get') else row!r}",
+            remedy="Pass rows with id, image, messages, box_frame, width and height.",
+        ) from error
+    if pictures is not None:
+        relative = pictures.add(image["bytes"], image["path"])
+        path = str(report.out / relative) if options.absolute_paths else relative
+        sink.write(_record(example, path, options))
+    else:
+        stored = {"bytes": image["bytes"], "path": _stored_name(example.id, image["bytes"])}
+        sink.write(_record(example, stored, options))
+    report.rows[split] += 1
+    report.places.update(example.kinds)
+    report.clipped += example.clipped
+    report.collapsed += example.collapsed
+    report.deep_pictures += (row.get("bit_depth") or 8) > 8
+    report.paired += bool(row.get("visible"))
+
+
+def _filter(row: Mapping[str, Any], options: ExportOptions) -> None:
+    if options.without is not None and not options.without(row):
+        raise LeftOut("filtered")
+
+
+def _image(row: Mapping[str, Any]) -> dict[str, Any]:
+    image = row["image"]
+    if image is None or (isinstance(image, dict) and image.get("bytes") is None):
+        raise LeftOut("image-missing")
+    if not isinstance(image, dict):
+        raise AnnotationError(
+            f"the image is a {type(image).__name__}, expected its bytes",
+            where=f"row {row.get('id')}",
+            remedy='Cast the column first: ds.cast_column("image", datasets.Image(decode=False)).',
+        )
+    return {"bytes": image["bytes"], "path": image.get("path")}
+
+
+def _record(example: Example, image: Any, options: ExportOptions) -> dict[str, Any]:  # noqa: ANN401 - a path or bytes
+    if options.layout in ("jsonl", "json"):
+        return conversation(example, image)
+    grounded = has_objects(options.style(), options.layout)
+    base = swift_row(example) if grounded else messages_row(example)
+    return {**base, "images": [image]}
+
+
+def _stored_name(row_id: str, data: bytes) -> str:
+    """A name without a folder: readers that find no file under it fall back to the bytes."""
+    return _safe(row_id)[-100:] + picture_suffix(data)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip(".") or "_"
+
+
+def _dataset_info(file: str) -> dict[str, Any]:
+    """The entry of LLaMA-Factory's ``dataset_info.json`` (its data/README.md, "Sharegpt Format", "OpenAI Format")."""
+    return {
+        "file_name": file,
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "images": "images"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+            "system_tag": "system",
+        },
+    }
+
+
+def _json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

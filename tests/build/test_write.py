@@ -1,0 +1,639 @@
+"""The Parquet shards are small, exact, reproducible, and never half there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from irtd_datasets.build.image_column import ImageBatch, ImageColumn, ImageReader
+from irtd_datasets.build.write import (
+    MAX_ROW_GROUP_BYTES,
+    RowGroup,
+    ShardWriter,
+    _HashingFile,
+    remove_temporaries,
+    write_shard,
+)
+from irtd_datasets.errors import BuildError, ReleaseError, ReleaseNotFoundError
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", IMAGE),
+        ("visible", IMAGE),
+        ("modality", pa.int64()),
+        ("messages", pa.list_(MESSAGE)),
+        ("boxes", pa.list_(pa.list_(pa.float32()))),
+        ("width", pa.int32()),
+    ]
+)
+FEATURES = json.dumps(
+    {
+        "info": {
+            "features": {
+                "id": {"dtype": "string", "_type": "Value"},
+                "image": {"_type": "Image"},
+                "visible": {"_type": "Image"},
+                "modality": {"names": ["infrared", "optical", "sar"], "_type": "ClassLabel"},
+                "messages": [
+                    {
+                        "role": {"dtype": "string", "_type": "Value"},
+                        "content": {"dtype": "string", "_type": "Value"},
+                    }
+                ],
+                "boxes": [[{"dtype": "float32", "_type": "Value"}]],
+                "width": {"dtype": "int32", "_type": "Value"},
+            }
+        }
+    }
+).encode()
+# pictures of two bytes and of a text: enough to tell a missing row, a swapped row and a wrong one apart
+IDS = pa.schema([("id", pa.string()), ("image", IMAGE)])
+
+
+def jpeg(seed, size=40):
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def row(number):
+    return {
+        "id": f"row-{number}",
+        "modality": number % 3,
+        "messages": [
+            {"role": "user", "content": f"What is at {number}?"},
+            {"role": "assistant", "content": "ship " * (number % 7)},
+        ],
+        "boxes": [[1.5, 2.0, 3.0, float(number)]] * (number % 3),
+        "width": 640,
+    }
+
+
+def expected_image(group_column, index):
+    picture = int(group_column.rows[index])
+    if picture < 0:
+        return None
+    return {"bytes": bytes(group_column.images[picture]), "path": group_column.images.paths[picture]}
+
+
+def expected_rows(groups):
+    return [
+        {**values, **{name: expected_image(column, index) for name, column in group.images.items()}}
+        for group in groups
+        for index, values in enumerate(group.rows)
+    ]
+
+
+def mixed_groups():
+    """Unique pictures, repeated ones, rows without any, and a picture under two names."""
+    pictures = [jpeg(seed) for seed in range(8)]
+    names = [f"{seed}.jpg" for seed in range(8)]
+    first = ImageColumn.of(ImageBatch.from_images(pictures, names))
+    second = ImageColumn.of(ImageBatch.from_images(pictures, names), [3, 3, 3, -1, 0, 0, 7])
+    twins = ImageBatch.from_images([pictures[0], pictures[1], pictures[0]], ["a.jpg", "b.jpg", None])
+    third = ImageColumn.of(twins, [2, 0, 1])
+    return [
+        RowGroup([row(n) for n in range(8)], {"image": first, "visible": ImageColumn.null(8)}),
+        RowGroup([row(n) for n in range(8, 15)], {"image": second, "visible": first_of(first, 7)}),
+        RowGroup([row(n) for n in range(15, 18)], {"image": third, "visible": ImageColumn.null(3)}),
+    ]
+
+
+def first_of(column, rows):
+    return ImageColumn.of(column.images, column.rows[:rows])
+
+
+def image_groups(pictures_of_rows, per_group=100):
+    """Row groups of a sequence that names the picture (bytes) of each row."""
+    for start in range(0, len(pictures_of_rows), per_group):
+        part = pictures_of_rows[start : start + per_group]
+        distinct = list(dict.fromkeys(part))
+        index = [distinct.index(picture) for picture in part]
+        rows = [{"id": f"{start + n:06d}"} for n in range(len(part))]
+        yield RowGroup(rows, {"image": ImageColumn.of(distinct, index)})
+
+
+def image_chunks(path, column="image.bytes"):
+    metadata = pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            if chunk.path_in_schema == column:
+                yield chunk
+
+
+def as_dictionary(chunk):
+    return chunk.dictionary_page_offset is not None
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "train-00000-of-00001.parquet"
+
+
+def test_plain_pyarrow_reads_back_what_was_written(target):
+    """Every value, null and name comes back equal, in plain types, in the row groups as they were given."""
+    groups = mixed_groups()
+    summary = write_shard(target, SCHEMA, groups, features=FEATURES)
+    table = pq.read_table(target)
+    assert table.to_pylist() == expected_rows(groups)
+    assert table.schema.remove_metadata() == SCHEMA
+    metadata = pq.read_metadata(target)
+    assert [metadata.row_group(n).num_rows for n in range(3)] == [8, 7, 3]
+    assert (summary.rows, summary.row_groups) == (18, 3)
+
+
+def test_tables_and_dictionaries_give_the_same_file(target, tmp_path):
+    """Rows may come as mappings, as a record batch or as a table in pieces; the file is the same."""
+    others = pa.schema([entry for entry in SCHEMA if entry.type != IMAGE])
+    groups = mixed_groups()
+    batches = [pa.RecordBatch.from_pylist(group.rows, schema=others) for group in groups]
+    tables = [pa.Table.from_batches([batch.slice(0, 2), batch.slice(2)]) for batch in batches]
+    digests = set()
+    for name, parts in (("rows", [group.rows for group in groups]), ("batches", batches), ("tables", tables)):
+        given_groups = [RowGroup(part, group.images) for part, group in zip(parts, groups, strict=True)]
+        digests.add(write_shard(tmp_path / f"{name}.parquet", SCHEMA, given_groups, features=FEATURES).sha256)
+    assert len(digests) == 1
+
+
+def test_the_features_reach_datasets(target, tmp_path, monkeypatch):
+    """`datasets` shows images and class labels from the file alone, mapped and streaming, with equal bytes."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    groups = mixed_groups()
+    summary = write_shard(target, SCHEMA, groups, features=FEATURES)
+    arguments = {"data_files": {"train": str(target)}, "split": "train", "cache_dir": str(tmp_path / "cache")}
+    mapped = datasets.load_dataset("parquet", **arguments)
+    assert isinstance(mapped.features["image"], datasets.Image)
+    assert mapped.features["modality"].names == ["infrared", "optical", "sar"]
+    assert mapped[0]["image"].size == (40, 40)
+    assert mapped[11]["image"] is None
+    raw = datasets.Image(decode=False)
+    want = expected_rows(groups)
+    assert mapped.cast_column("image", raw).cast_column("visible", raw).to_list() == want
+    streamed = datasets.load_dataset("parquet", streaming=True, **arguments)
+    assert list(streamed.cast_column("image", raw).cast_column("visible", raw)) == want
+    assert 0 <= mapped.info.dataset_size - summary.num_bytes <= summary.rows
+
+
+@pytest.mark.parametrize("per_image", [1, 2.3, 10, 100])
+def test_a_repeated_image_is_stored_once(target, per_image):
+    """A file has its text, the bytes of its distinct images, and 3 % more at most, whatever the rows per image."""
+    count = 3 if per_image == 100 else 40
+    pictures = [jpeg(seed, 160) for seed in range(count)]
+    pictures_of_rows = [pictures[int(n / per_image)] for n in range(int(count * per_image))]
+    summary = write_shard(target, IDS, image_groups(pictures_of_rows))
+    starts = range(0, len(pictures_of_rows), 100)
+    unique = sum(len(picture) for start in starts for picture in set(pictures_of_rows[start : start + 100]))
+    text = 6 * len(pictures_of_rows)
+    assert unique < summary.size < 1.03 * (unique + text)
+    assert pq.read_table(target)["image"].combine_chunks().field("bytes").to_pylist() == pictures_of_rows
+
+
+@pytest.mark.parametrize("size", [2 << 20, 5 << 20])
+def test_a_large_repeated_image_is_stored_once(target, size):
+    """No size limit of dictionary pages makes a repeated image be written out in full."""
+    picture = np.random.default_rng(size).bytes(size)
+    summary = write_shard(target, IDS, image_groups([picture] * 6, per_group=6))
+    assert size < summary.size < size + 4000
+
+
+def test_unique_images_are_plain(target):
+    """A shard without repeated images has no dictionary of images, and one page per row group."""
+    write_shard(target, IDS, image_groups([jpeg(seed) for seed in range(120)]))
+    chunks = list(image_chunks(target))
+    assert len(chunks) == 2
+    assert not any(as_dictionary(chunk) for chunk in chunks)
+    assert all("RLE_DICTIONARY" not in chunk.encodings for chunk in chunks)
+
+
+def test_a_late_repeat_turns_the_whole_shard_to_dictionaries(target, tmp_path):
+    """Row groups that were written plainly before the first repeated image come back unchanged."""
+    unique = [jpeg(seed) for seed in range(150)]
+    pictures = unique + [unique[0]] * 50 + [jpeg(1000)] * 30
+    summary = write_shard(target, IDS, image_groups(pictures))
+    assert all(as_dictionary(chunk) for chunk in image_chunks(target))
+    assert pq.read_table(target)["image"].combine_chunks().field("bytes").to_pylist() == pictures
+    assert summary.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert summary.size < 1.03 * (sum(map(len, unique)) + len(unique[0]) + len(jpeg(1000)))
+    assert [file.name for file in tmp_path.iterdir()] == [target.name]
+
+
+def test_nulls_and_names_survive_the_second_encoding(target):
+    """Rows without a picture and pictures without a name are the same before and after the turn."""
+    plain = ImageColumn.of(
+        ImageBatch.from_images([b"one", b"two", b"three"], ["1", None, "3"]), [2, -1, 0, 1]
+    )
+    repeated = ImageColumn.of([b"x" * 1000], [0] * 4)
+    groups = [
+        RowGroup([{"id": str(n)} for n in range(4)], {"image": column})
+        for column in (plain, ImageColumn.null(4), repeated, ImageColumn.null(4))
+    ]
+    write_shard(target, IDS, groups)
+    assert all(as_dictionary(chunk) for chunk in image_chunks(target))
+    assert pq.read_table(target).to_pylist() == expected_rows(groups)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(-1, 5), st.sampled_from([0, 1, 40, 3000])), min_size=1, max_size=12),
+        max_size=4,
+    )
+)
+def test_any_pattern_of_repeats_reads_back(tmp_path_factory, pattern):
+    """Whatever repeats, is missing, is empty or is equal under two names: rows, hash and size are right."""
+    target = tmp_path_factory.mktemp("pattern") / "test.parquet"
+    groups = []
+    for rows in pattern:
+        index = [number if picture >= 0 else -1 for number, (picture, _) in enumerate(rows)]
+        batch = ImageBatch.from_images(
+            [bytes([max(picture, 0)]) * length for picture, length in rows],
+            [str(n) for n in range(len(rows))],
+        )
+        column = ImageColumn.of(batch, index)
+        groups.append(RowGroup([{"id": str(n)} for n in range(len(rows))], {"image": column}))
+    summary = write_shard(target, IDS, groups)
+    assert pq.read_table(target).to_pylist() == expected_rows(groups)
+    assert summary.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert summary.size == target.stat().st_size
+    stored = sum(chunk.total_compressed_size for chunk in image_chunks(target))
+    plain = sum(group.images["image"].decoded_bytes + 4 * len(group.rows) for group in groups)
+    assert stored <= plain + 100 * len(groups)
+
+
+def test_a_shard_without_rows_is_valid(target, tmp_path):
+    """No row group gives a file of zero rows with the schema and the features."""
+    summary = write_shard(target, SCHEMA, [], features=FEATURES)
+    table = pq.read_table(target)
+    assert table.num_rows == summary.rows == summary.row_groups == summary.num_bytes == 0
+    assert table.schema.remove_metadata() == SCHEMA
+    assert table.schema.metadata[b"huggingface"] == FEATURES
+    assert summary.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    """Two writers, one after the other under other names, write files with the same hash."""
+    digests = {
+        write_shard(tmp_path / name, SCHEMA, mixed_groups(), features=FEATURES).sha256
+        for name in ("a.parquet", "b.parquet")
+    }
+    assert len(digests) == 1
+    assert hashlib.sha256((tmp_path / "a.parquet").read_bytes()).hexdigest() in digests
+
+
+def test_only_texts_are_compressed(target):
+    """Image bytes are stored as they are, and every other column is compressed."""
+    write_shard(target, SCHEMA, mixed_groups())
+    group = pq.read_metadata(target).row_group(1)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    compression = {chunk.path_in_schema: chunk.compression for chunk in chunks}
+    assert compression.pop("image.bytes") == compression.pop("visible.bytes") == "UNCOMPRESSED"
+    assert set(compression.values()) == {"ZSTD"}
+    assert jpeg(3) in target.read_bytes()
+
+
+def test_statistics_are_kept_off_images_and_long_texts(target):
+    """Numbers and the filter columns have statistics; images, messages and other texts have none."""
+    write_shard(target, SCHEMA, mixed_groups())
+    group = pq.read_metadata(target).row_group(0)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    with_statistics = {chunk.path_in_schema for chunk in chunks if chunk.is_stats_set}
+    assert with_statistics == {"id", "modality", "width"}
+    assert group.column(0).statistics.max == "row-7"
+    assert jpeg(0)[:20] not in target.read_bytes()[-2000:]
+
+
+def test_every_column_has_a_page_index(target):
+    """Readers of a page of rows find the pages of every column without reading the chunk."""
+    write_shard(target, SCHEMA, mixed_groups())
+    metadata = pq.read_metadata(target)
+    for group in range(metadata.num_row_groups):
+        assert all(
+            metadata.row_group(group).column(index).has_offset_index for index in range(metadata.num_columns)
+        )
+
+
+def test_the_summary_counts_as_arrow_does(target):
+    """Decoded bytes of the shard and of its largest row group are those of the tables that readers get."""
+    summary = write_shard(target, SCHEMA, mixed_groups())
+    with pq.ParquetFile(target) as file:
+        sizes = [
+            pa.Table.from_batches([batch]).nbytes for n in range(3) for batch in file.iter_batches(100, [n])
+        ]
+    assert 0 <= sum(sizes) - summary.num_bytes <= summary.rows  # a bit for each of at most 8 values of a row
+    assert 0 <= max(sizes) - summary.largest_row_group <= 8
+
+
+def test_nothing_is_visible_before_the_end(target, tmp_path):
+    """While a shard is written, no glob for data files finds anything, and a finished shard stays readable."""
+    write_shard(target, IDS, image_groups([b"old"]))
+    with ShardWriter(target, IDS) as writer:
+        for group in image_groups([b"new"] * 300):
+            writer.write(group)
+            assert [file.name for file in tmp_path.glob("[!.]*")] == [target.name]
+            assert pq.read_table(target)["image"].to_pylist() == [{"bytes": b"old", "path": None}]
+    assert pq.read_metadata(target).num_rows == 300
+
+
+def test_the_memory_of_pictures_may_be_used_again(target):
+    """A buffer that is overwritten after `write` leaves the rows before it as they were."""
+    buffer = bytearray(b"aaaa")
+    with ShardWriter(target, IDS) as writer:
+        for letter in b"abc":
+            buffer[:] = bytes([letter]) * 4
+            batch = ImageBatch(memoryview(buffer), np.array([0, 4], dtype=np.int32), ("x",))
+            writer.write(RowGroup([{"id": chr(letter)}], {"image": ImageColumn.of(batch)}))
+    assert [value["bytes"] for value in pq.read_table(target)["image"].to_pylist()] == [
+        b"aaaa",
+        b"bbbb",
+        b"cccc",
+    ]
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def fail():
+    raise RuntimeError("reader failed")
+
+
+@pytest.mark.parametrize(("action", "error"), [(interrupt, KeyboardInterrupt), (fail, RuntimeError)])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_an_exception_leaves_no_file(target, tmp_path, action, error, after):
+    """Ctrl-C or an error of the reader at any time removes what was written and comes through as it was."""
+
+    def groups():
+        yield from itertools.islice(image_groups([jpeg(n) for n in range(40)] + [jpeg(0)] * 20, 20), after)
+        action()
+
+    with pytest.raises(error):
+        write_shard(target, IDS, groups())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", [0, 1, 2, 5, 12])
+def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkeypatch, call):
+    """An interrupt that arrives while Parquet writes, in a row group or the footer, comes through as it was."""
+    write, calls = _HashingFile.write, itertools.count()
+
+    def interrupted(self, data):
+        if next(calls) == call:
+            interrupt()
+        return write(self, data)
+
+    monkeypatch.setattr(_HashingFile, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(target, IDS, image_groups([b"a", b"b"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+CHILD = """
+import os, resource, signal, sys
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from irtd_datasets.build.image_column import ImageColumn
+from irtd_datasets.build.write import RowGroup, write_shard
+from irtd_datasets.errors import BuildError
+
+target = Path(sys.argv[1])
+image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+schema = pa.schema([("id", pa.string()), ("image", image)])
+
+def groups(count, then=lambda: None):
+    for n in range(count):
+        pictures = [np.random.default_rng(n).bytes(100_000) for _ in range(2)]
+        yield RowGroup([{"id": "a"}, {"id": "b"}], {"image": ImageColumn.of(pictures)})
+    then()
+"""
+
+
+def run_child(code, target):
+    program = CHILD + textwrap.dedent(code)
+    command = [sys.executable, "-c", program, str(target)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX resource limits")
+def test_a_file_that_outgrows_its_limit_leaves_nothing(target, tmp_path):
+    """When the system refuses to make the file larger, BuildError names it and says what to do; nothing is left."""
+    done = run_child(
+        """
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        try:
+            write_shard(target, schema, groups(5))
+        except BuildError as error:
+            print(error)
+        """,
+        target,
+    )
+    assert done.stderr == ""
+    assert str(target) in done.stdout
+    assert "ulimit" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_terminated_process_leaves_nothing(target, tmp_path):
+    """SIGTERM removes the temporary file, and the process still ends by the signal."""
+    done = run_child(
+        "write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))", target
+    )
+    assert done.returncode == -signal.SIGTERM
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_killed_process_leaves_only_what_can_be_removed(target, tmp_path):
+    """After SIGKILL nothing has the name of a shard, and `remove_temporaries` clears the rest."""
+    done = run_child(
+        "write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGKILL)))", target
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.glob("[!.]*")) == []
+    assert len(remove_temporaries(tmp_path)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_handlers_of_signals_are_given_back(target):
+    """After the block the process handles SIGTERM as before it."""
+    before = signal.getsignal(signal.SIGTERM)
+    write_shard(target, IDS, image_groups([b"a"]))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_full_disk_leaves_nothing(target, tmp_path, size):
+    """No space left, at the first byte or in the footer, becomes BuildError with its cause; nothing is left."""
+    writer = ShardWriter(target, IDS)
+    writer._temporary.symlink_to("/dev/full")
+    with pytest.raises(BuildError, match="No space left") as caught, writer:
+        writer.write(next(image_groups([b"x" * size])))
+    assert str(target) in str(caught.value)
+    assert "Free space" in caught.value.remedy
+    assert isinstance(caught.value.__cause__, OSError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    """A folder that does not exist is said to be missing before a row is read."""
+    with pytest.raises(BuildError, match="Create the folder"):
+        write_shard(tmp_path / "none" / "x.parquet", IDS, image_groups([b"a"]))
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
+)
+def test_a_folder_without_permission_is_named(tmp_path):
+    """A folder that may not be written becomes BuildError that says so."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(BuildError, match="writable"):
+        write_shard(folder / "x.parquet", IDS, image_groups([b"a"]))
+
+
+ONE = {"image": ImageColumn.of([b"a"])}
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (RowGroup([{"id": "a", "extra": 1}], ONE), r"row 0: .*unknown \['extra'\]"),
+        (RowGroup([{}], ONE), r"missing \['id'\]"),
+        (RowGroup([{"id": 3}], ONE), "column 'id' cannot be written as string"),
+        (RowGroup(pa.table({"id": [3]}), ONE), "column 'id' is int64, the schema has string"),
+        (RowGroup(pa.table({"other": ["a"]}), ONE), r"missing \['id'\], unknown \['other'\]"),
+        (RowGroup([{"id": "a"}]), r"the image columns are \[\], the schema has \['image'\]"),
+        (RowGroup([{"id": "a"}, {"id": "b"}], ONE), "shows pictures for 1 rows, the other columns have 2"),
+        (RowGroup([], {"image": ImageColumn.null(0)}), "has 0 rows, expected 1 to 100"),
+        (RowGroup([{"id": "a"}] * 101, {"image": ImageColumn.null(101)}), "has 101 rows"),
+        (
+            RowGroup([{"id": "a"}] * 40, {"image": ImageColumn.of([bytes(1 << 20)], [0] * 40)}),
+            f"decoded, expected at most {MAX_ROW_GROUP_BYTES}",
+        ),
+    ],
+)
+def test_a_row_group_that_does_not_fit_is_refused(target, tmp_path, group, message):
+    """Columns, types, counts and sizes that differ from the schema and the limits name file and row group."""
+    good = RowGroup([{"id": "a"}], ONE)
+    with pytest.raises(BuildError, match=message) as caught:
+        write_shard(target, IDS, [good, group])
+    assert caught.value.where.startswith(f"{target}, row group 1")
+    assert caught.value.remedy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_large_row_is_a_row_group_of_its_own(target):
+    """A picture beyond the limit of a row group is written when it stands alone."""
+    picture = bytes(MAX_ROW_GROUP_BYTES + 1)
+    assert write_shard(target, IDS, image_groups([picture])).largest_row_group > MAX_ROW_GROUP_BYTES
+
+
+def test_a_refused_row_group_cannot_be_skipped(target, tmp_path):
+    """A caller who swallows the exception of `write` does not get a shard that lacks rows."""
+    with (
+        pytest.raises(BuildError, match="row group 0 was not written"),
+        ShardWriter(target, IDS) as writer,
+        pytest.raises(BuildError, match="missing"),
+    ):
+        writer.write(RowGroup([{}], ONE))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_is_used_once_and_inside_its_block(target):
+    """Writing or asking for the summary outside the block, and a second block, say what to do."""
+    writer = ShardWriter(target, IDS)
+    with pytest.raises(BuildError, match="not open"):
+        writer.write(RowGroup([{"id": "a"}], ONE))
+    with writer, pytest.raises(BuildError, match="not complete"):
+        _ = writer.summary
+    with pytest.raises(BuildError, match="used already"), writer:
+        pass
+
+
+def test_rows_with_nothing_but_an_image(target):
+    """A schema of images alone keeps its rows, given as mappings or as a table without columns."""
+    schema = pa.schema([("image", IMAGE)])
+    column = {"image": ImageColumn.of([b"a", b"b"])}
+    write_shard(target, schema, [RowGroup([{}, {}], column)])
+    assert [value["bytes"] for value in pq.read_table(target)["image"].to_pylist()] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("rows", [[2], [-2], [[0]]])
+def test_an_index_without_picture_is_refused(rows):
+    """Each row names one of the pictures or -1."""
+    with pytest.raises(BuildError, match="index"):
+        ImageColumn.of([b"a", b"b"], rows)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "paths"),
+    [([0, 5], (None,)), ([0, 3, 2], (None, None)), ([-1, 2], (None,)), ([0, 2], ()), ([], ())],
+)
+def test_offsets_stay_in_the_buffer(offsets, paths):
+    """Offsets that leave the buffer or go backwards never reach native code."""
+    with pytest.raises(ValueError, match=r"offsets|paths"):
+        ImageBatch(b"1234", np.array(offsets, dtype=np.int32), paths)
+
+
+def test_pictures_of_equal_length_and_middle_are_told_apart():
+    """Only pictures whose bytes are all equal are stored as one."""
+    middle = b"m" * 64
+    batch = ImageBatch.from_images([b"a" + middle + b"a", b"b" + middle + b"a", b"a" + middle + b"a"])
+    distinct = ImageColumn.of(batch, [0, 1, 2, 1]).distinct()
+    assert len(distinct.images) == 2
+    assert distinct.rows.tolist() == [0, 1, 0, 1]
+
+
+def test_the_reader_reads_files_of_any_size_into_one_buffer(tmp_path):
+    """Files come back whole, in order and under their names, also when the buffer has to grow or is used again."""
+    reader = ImageReader()
+    for sizes in ([3, 0, 70_000], [1, 200_000], [5]):
+        files = []
+        for number, size in enumerate(sizes):
+            files.append(tmp_path / f"{number}.jpg")
+            files[-1].write_bytes(bytes([number + 1]) * size)
+        batch = reader.read(files)
+        assert [bytes(batch[n]) for n in range(len(batch))] == [file.read_bytes() for file in files]
+        assert batch.paths == tuple(file.name for file in files)
+
+
+def test_the_reader_names_a_file_that_is_missing_or_no_file(tmp_path):
+    """A missing picture and a folder in its place are told apart, each with its name."""
+    with pytest.raises(ReleaseNotFoundError, match=r"gone\.jpg"):
+        ImageReader().read([tmp_path / "gone.jpg"])
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(ReleaseError, match=r"folder\.jpg"):
+        ImageReader().read([tmp_path / "folder.jpg"])
+
+
+def test_the_reader_keeps_to_its_limit(tmp_path):
+    """A file beyond the limit is refused by its size, before memory is taken for it."""
+    file = tmp_path / "large.jpg"
+    with file.open("wb") as stream:
+        stream.truncate(1 << 40)  # sparse: takes no room
+    with pytest.raises(BuildError, match=r"large\.jpg.*at most 1000"):
+        ImageReader(limit=1000).read([file])
