@@ -45,7 +45,7 @@ MAX_DISTANCE = 6
 """Bits of 64 by which two pictures may differ and count as similar.
 
 Tried on real pictures: re-encoding, halving and brightening by 15 % change at most 6 bits, except where faint small
-targets are all there is to see (up to 22); neighbouring video frames differ in 2 to 8, two pictures of different sets in
+targets are all there is (up to 22); neighbouring video frames differ in 2 to 8, two pictures of different sets in
 10 or more. See ``docs/overlap.md``.
 """
 
