@@ -39,8 +39,9 @@ class Workers:
             # their locks.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start)
-            for _ in range(count):
-                self._pool.submit(_warm)
+            with _interrupts_held():
+                for _ in range(count):
+                    self._pool.submit(_warm)
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +82,23 @@ class Workers:
                 remedy="Start the same command again: finished shards are kept. Use fewer --workers if memory is "
                 "short.",
             ) from error
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach; one that comes meanwhile reaches the caller afterwards.
+
+    A process inherits what is blocked. Without this, one that has just started dies of Ctrl-C with a traceback, before
+    any code of ours could keep it from that.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start() -> None:
