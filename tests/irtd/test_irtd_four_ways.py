@@ -1,6 +1,7 @@
 """Four ways to the same rows: the registered name, the class, the stream, and the built folder."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,10 @@ CLASSES = {
 FORMS = ("cut", "unpacked")
 
 
-def plainly(folder):
+def plainly(folder, python=sys.executable):
     """What plain `datasets` makes of ``irtd`` in a folder, in a process that never imports the library."""
     process = subprocess.run(
-        [sys.executable, "-I", ROOT / "tests" / "facts.py", "irtd", *CONFIGS],
+        [python, "-I", ROOT / "tests" / "facts.py", "irtd", *CONFIGS],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -84,6 +85,18 @@ def test_four_ways_give_the_same_rows(releases, folders, form, config, tmp_path)
     assert by_split(irtd_datasets.load_dataset("irtd", config, cache_dir=tmp_path, **options)) == mapped
     assert folders[form][f"{config} mapped"] == mapped
     assert folders[form][f"{config} streamed"] == mapped
+
+
+def test_other_versions_of_datasets_read_the_same(folders, built, tmp_path, monkeypatch):
+    """Every other version at hand gives the same rows from the built folder, mapped and streaming."""
+    others = [python for python in os.environ.get("IRTD_OTHER_PYTHONS", "").split(os.pathsep) if python]
+    if not others:
+        pytest.skip("IRTD_OTHER_PYTHONS names no interpreter with another version of datasets")
+    for number, python in enumerate(others):
+        # Versions do not read each other's caches.
+        monkeypatch.setenv("HF_HOME", str(tmp_path / str(number)))
+        monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / str(number) / "datasets"))
+        assert plainly(built.parent, python) == folders["cut"]
 
 
 def test_splits_are_those_of_the_subset(folders):
