@@ -118,7 +118,7 @@ def _build(
     looked_up = [plan for plan in plans if not plan.streamed]
     results, reused = _reuse(folder, looked_up)
     jobs = [job for plan in looked_up for job in plan.jobs if (plan.member.key, job.index) not in results]
-    needed = sum(unit.located.size for job in jobs for unit in job.units)
+    needed = sum(job.bytes for job in jobs)
     folder.check_space(needed)
     progress.total(needed)
     progress.stage("writing")
@@ -131,7 +131,7 @@ def _build(
         ]
     for (key, job, _), result in pool.run(write_shard, calls, lambda call: call[1:]):
         results[key, job.index] = result
-        progress.advance(sum(unit.located.size for unit in job.units))
+        progress.advance(job.bytes)
     built = [
         BuiltPart(
             *plan.member.key,

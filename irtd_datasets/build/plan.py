@@ -7,8 +7,9 @@ bytes. Records are spooled to a file of their own as they are read; the plan kee
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import PIL
@@ -20,6 +21,7 @@ from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
 from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.examples.tally import Tally
+from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.version import __version__
 
@@ -29,10 +31,18 @@ if TYPE_CHECKING:
 
     from irtd_datasets.examples.release import AnnotationFile, Release, ReleaseOptions
     from irtd_datasets.examples.spool import Place
-    from irtd_datasets.releases.resolve import Located
     from irtd_datasets.spec import Member
 
-__all__ = ["SHARD_BYTES", "PartPlan", "ShardJob", "Unit", "code_identity", "plan_part", "shard_name"]
+__all__ = [
+    "SHARD_BYTES",
+    "PartPlan",
+    "ShardJob",
+    "Unit",
+    "code_identity",
+    "plan_part",
+    "read_units",
+    "shard_name",
+]
 
 SHARD_BYTES = 350 * 1024 * 1024
 """Image bytes that a shard is meant to hold: between 200 and 500 MB suits upload, resume and streaming."""
@@ -57,7 +67,9 @@ class ShardJob:
         files: Its part's annotation files.
         index: Number of the shard, from 0.
         count: Shards of the part.
-        units: Its pictures and records in order; empty for a stream, whose shards are cut as it goes.
+        units: File with its pictures and the places of their records, in order: kept on disk, because a release of
+            many parts has more of them than memory should hold.
+        bytes: Bytes of its pictures.
         spool: File with the spooled records.
         fingerprint: Identity of everything that decides the shard's bytes.
     """
@@ -67,7 +79,8 @@ class ShardJob:
     files: tuple[AnnotationFile, ...]
     index: int
     count: int
-    units: tuple[Unit, ...]
+    units: str
+    bytes: int
     spool: str
     fingerprint: str
 
@@ -172,7 +185,8 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
                     plan.files,
                     index,
                     len(shards),
-                    tuple(shard),
+                    str(_write_units(spool.with_name(f"units-{index:05d}.jsonl"), shard)),
+                    sum(unit.located.size for unit in shard),
                     str(spool),
                     fingerprint,
                 )
@@ -200,6 +214,21 @@ def _locate(
             summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
             remedy=ambiguous[0].remedy,
         )
+
+
+def _write_units(path: Path, units: Sequence[Unit]) -> Path:
+    with path.open("w", encoding="ascii") as file:
+        for unit in units:
+            file.write(json.dumps([unit.image, astuple(unit.located), unit.records]) + "\n")
+    return path
+
+
+def read_units(path: str) -> Iterator[Unit]:
+    """The pictures of a shard with the places of their records, in order."""
+    with open(path, encoding="ascii") as file:  # noqa: PTH123 - a path as text crosses the process boundary
+        for line in file:
+            image, located, records = json.loads(line)
+            yield Unit(image, Located(*located), tuple((offset, length) for offset, length in records))
 
 
 def _divide(units: Sequence[Unit]) -> list[list[Unit]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.image_column import ImageBatch, ImageColumn
+from irtd_datasets.build.plan import read_units
 from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
 from irtd_datasets.catalog import open_release
@@ -119,7 +120,7 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     def pictures() -> Iterator[tuple[list[dict[str, Any]], bytes]]:
         with open(job.spool, "rb") as file:  # noqa: PTH123 - a path as text crosses the process boundary
             spool = RecordSpool(file)
-            for unit in job.units:
+            for unit in read_units(job.units):
                 drafts = [spool.draft(release, job.files, place) for place in unit.records]
                 yield picture_rows(drafts, resolver.read(unit.located), unit.located, policy, tally)
 

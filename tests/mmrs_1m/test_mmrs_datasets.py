@@ -10,13 +10,6 @@ import irtd_datasets
 from irtd_datasets.testing import write_sample_release
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quiet():
-    datasets.disable_progress_bars()
-    yield
-    datasets.enable_progress_bars()
-
-
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_release_and_folder_give_the_same_rows(tmp_path, form):
     """Mapped, streamed and built, a config has the same rows, pictures included, in the same order."""
