@@ -25,6 +25,23 @@ Call = TypeVar("Call")
 Result = TypeVar("Result")
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment; processes that are started meanwhile never get it.
+
+    The signal mask goes on to a new process, which otherwise would print a traceback if it were interrupted before it
+    can say that it wants to ignore that.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Workers:
     """A pool of processes, started at once so that their imports run while the caller plans.
 
@@ -39,8 +56,9 @@ class Workers:
             # their locks.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start)
-            for _ in range(count):
-                self._pool.submit(_warm)
+            with _interrupts_held():
+                for _ in range(count):
+                    self._pool.submit(_warm)
 
     def __enter__(self) -> Self:
         return self
