@@ -34,6 +34,7 @@ import irtd_datasets  # noqa: E402 - needs the path
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: E402
+from irtd_datasets.spec import read_table  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -178,6 +179,20 @@ def terms(name: str) -> str:
     return f"{declared.licence}\n\n{declared.terms}"
 
 
+def rules(name: str, csv: str) -> str:
+    """A table that lies beside the code of a dataset, column by column."""
+    rows = read_table(f"irtd_datasets.{name}", f"{csv}.csv")
+    code = {"pattern"}
+    return table(
+        list(rows[0]), [[f"`{row[key]}`" if key in code else row[key] for key in row] for row in rows]
+    )
+
+
+def settings(name: str) -> str:
+    """The options that a dataset alone has."""
+    return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).settings.items())
+
+
 def public_modules() -> list[ModuleType]:
     """Modules with public names, the package itself first."""
     packages = [found.name for found in pkgutil.iter_modules(irtd_datasets.__path__) if found.ispkg]
@@ -304,6 +319,8 @@ BLOCKS: dict[str, Callable[..., str]] = {
         obtain,
         pdoc,
         reference,
+        rules,
+        settings,
         subsets,
         terms,
         vocabularies,

@@ -15,7 +15,7 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError
-from irtd_datasets.examples.reading import DefectPolicy
+from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
 from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options, check_rounds
 from irtd_datasets.examples.rows import release_groups, to_table
 from irtd_datasets.examples.tally import Tally
@@ -107,19 +107,25 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
                 f"{release.options.root}` tells what this folder has.",
             )
         return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"parts": parts})
+            datasets.SplitGenerator(name=split, gen_kwargs={"parts": parts, "total": len(parts)})
             for split, parts in present.items()
         ]
 
-    def _generate_tables(self, parts: list[str]) -> Iterator[tuple[Any, pa.Table]]:
+    def _generate_tables(self, parts: list[str], total: int) -> Iterator[tuple[Any, pa.Table]]:
         release = self._open(self.config.data_dir)
         policy = DefectPolicy(self.SPEC, dict(release.options.on_defect))
         members = {"/".join(member.key): member for member in self.SPEC.members}
+        whole = Tally()
         for position, part in enumerate(parts):
             tally = Tally()
             for index, group in enumerate(release_groups(release, members[part], policy, tally)):
                 yield _key(position, index), to_table(group)
             self._report(part, tally)
+            whole.add(tally)
+        # One of several readers may well have a part without a picture; of a whole split it is a mistake, for which
+        # `datasets` would say "corresponds to no data", or, streaming, nothing.
+        if len(parts) == total and not whole.kept:
+            raise no_rows_error(release, whole)
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         # `datasets` takes every OSError for a missing data file and raises a new one with the old one's text.

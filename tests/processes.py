@@ -1,9 +1,12 @@
 """Runs the command line and small programs in processes of their own."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 120
@@ -37,6 +40,28 @@ def run(arguments, *, cwd=None, env=None, **options):
         check=False,
         **options,
     )
+
+
+def irtd_here(*arguments):
+    """The command line in this process, which saves a start; what it does not catch is raised here.
+
+    Returns:
+        What `irtd` returns: exit code, output and errors.
+    """
+    from irtd_datasets.cli import main
+
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["irtd", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
 def told(process, code, *words):

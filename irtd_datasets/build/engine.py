@@ -11,13 +11,14 @@ from filelock import FileLock, Timeout
 from irtd_datasets.build.folder import SPOOL, BuiltPart, DatasetFolder
 from irtd_datasets.build.from_stream import write_streamed
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
-from irtd_datasets.build.plan import PartPlan, ShardJob, plan_part
+from irtd_datasets.build.plan import PartPlan, plan_part
 from irtd_datasets.build.progress import Progress
 from irtd_datasets.build.shards import ShardResult, forget_releases, write_shard
 from irtd_datasets.build.workers import Workers
 from irtd_datasets.catalog import open_release, spec
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError
-from irtd_datasets.examples.reading import DefectPolicy
+from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
+from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
     import os
@@ -114,24 +115,36 @@ def _wanted(release: Release, configs: Sequence[str]) -> list[Member]:
 def _build(
     release: Release, wanted: Sequence[Member], folder: DatasetFolder, pool: Workers, progress: Progress
 ) -> BuildReport:
-    plans, absent = _plan(release, wanted, folder, progress)
-    looked_up = [plan for plan in plans if not plan.streamed]
-    results, reused = _reuse(folder, looked_up)
-    jobs = [job for plan in looked_up for job in plan.jobs if (plan.member.key, job.index) not in results]
-    needed = sum(job.bytes for job in jobs)
-    folder.check_space(needed)
-    progress.total(needed)
+    plans: list[PartPlan] = []
+    absent: list[LedgerLine] = []
+    results: dict[tuple[tuple[str, str], int], ShardResult] = {}
+    free, needed, reused, written = folder.free_space(), 0, 0, 0
+    for member in wanted:
+        files = release.files(member)
+        if not files:
+            absent.append(_absent(member))
+            continue
+        progress.stage(f"reading {member.part.file}")
+        plan = plan_part(release, member, files, folder.part_staging(member) / SPOOL)
+        plans.append(plan)
+        for job in plan.jobs:
+            result = folder.finished(member, job.index, job.fingerprint)
+            if result is not None:
+                results[member.key, job.index] = result
+                reused += 1
+        jobs = [job for job in plan.jobs if (member.key, job.index) not in results]
+        needed += sum(job.picture_bytes for job in jobs)
+        folder.check_space(needed, free)
+        progress.total(needed)
+        # Workers, where there are any, write this part while the next one is planned.
+        for job in jobs:
+            pool.submit((member.key, job), write_shard, job, str(folder.staged(member, job.index)))
+        written += len(jobs)
+    _check_anything(release, wanted, plans)
     progress.stage("writing")
-    calls: list[tuple[tuple[str, str], ShardJob, str]] = []
-    for plan in looked_up:
-        calls += [
-            (plan.member.key, job, str(folder.staged(plan.member, job.index)))
-            for job in plan.jobs
-            if (plan.member.key, job.index) not in results
-        ]
-    for (key, job, _), result in pool.run(write_shard, calls, lambda call: call[1:]):
+    for (key, job), result in pool.results():
         results[key, job.index] = result
-        progress.advance(job.bytes)
+        progress.advance(job.picture_bytes)
     built = [
         BuiltPart(
             *plan.member.key,
@@ -140,9 +153,9 @@ def _build(
             tuple(results[plan.member.key, job.index] for job in plan.jobs),
             plan.tally,
         )
-        for plan in looked_up
+        for plan in plans
+        if not plan.streamed
     ]
-    written = len(calls)
     for subset in dict.fromkeys(plan.member.subset for plan in plans if plan.streamed):
         streamed = [plan for plan in plans if plan.streamed and plan.member.subset == subset]
         parts, fresh, old = write_streamed(release, streamed, folder, progress)
@@ -154,22 +167,13 @@ def _build(
     return BuildReport(folder.path, ledger, written, reused, rows)
 
 
-def _plan(
-    release: Release, wanted: Sequence[Member], folder: DatasetFolder, progress: Progress
-) -> tuple[list[PartPlan], list[LedgerLine]]:
-    plans, absent = [], []
-    for member in wanted:
-        files = release.files(member)
-        if not files:
-            part = member.part
-            absent.append(
-                LedgerLine(
-                    *member.key, part.file, part.records, None, "not in this release", rounds=part.rounds
-                )
-            )
-            continue
-        progress.stage(f"reading {member.part.file}")
-        plans.append(plan_part(release, member, files, folder.part_staging(member) / SPOOL))
+def _absent(member: Member) -> LedgerLine:
+    part = member.part
+    return LedgerLine(*member.key, part.file, part.records, None, "not in this release", rounds=part.rounds)
+
+
+def _check_anything(release: Release, wanted: Sequence[Member], plans: Sequence[PartPlan]) -> None:
+    """Refuse a release that has nothing of what is wanted."""
     if not plans:
         raise ReleaseNotFoundError(
             f"none of the annotation files is there: {', '.join(member.part.file for member in wanted)}",
@@ -177,26 +181,10 @@ def _plan(
             remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
         )
     if not any(plan.jobs or plan.streamed for plan in plans):
-        missing = sum(plan.tally.image_missing for plan in plans)
-        raise ReleaseNotFoundError(
-            f"the annotation files are there, but none of the pictures of their {missing} records",
-            where=release.options.root,
-            remedy=f"Give their places with --images NAME=PATH; `irtd doctor {release.spec.name}` lists the names.",
-        )
-    return plans, absent
-
-
-def _reuse(
-    folder: DatasetFolder, plans: Sequence[PartPlan]
-) -> tuple[dict[tuple[tuple[str, str], int], ShardResult], int]:
-    """Shards that an earlier run finished from the same inputs."""
-    results = {}
-    for plan in plans:
-        for job in plan.jobs:
-            result = folder.finished(plan.member, job.index, job.fingerprint)
-            if result is not None:
-                results[plan.member.key, job.index] = result
-    return results, len(results)
+        whole = Tally()
+        for plan in plans:
+            whole.add(plan.tally)
+        raise no_rows_error(release, whole)
 
 
 def _publish(

@@ -170,13 +170,16 @@ class DatasetFolder:
             remedy=remedies.get(error.errno or 0, "Start the same command again."),
         )
 
-    def check_space(self, needed: int) -> None:
+    def free_space(self) -> int:
+        """Bytes that are free where the folder is."""
+        return shutil.disk_usage(self.path).free
+
+    def check_space(self, needed: int, free: int) -> None:
         """Refuse to start when the pictures alone would not fit.
 
         Raises:
             BuildError: There is less free space than bytes needed.
         """
-        free = shutil.disk_usage(self.path).free
         if needed > free:
             raise BuildError(
                 f"{needed / 1e6:,.1f} MB of pictures are to be written, {free / 1e6:,.1f} MB are free",

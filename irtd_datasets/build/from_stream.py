@@ -16,7 +16,7 @@ from irtd_datasets.build.shards import ShardResult, encode_group, open_shard
 from irtd_datasets.errors import ReleaseNotFoundError
 from irtd_datasets.examples.reading import DefectPolicy
 from irtd_datasets.examples.rows import GroupCutter, RowGroup, StreamRows
-from irtd_datasets.examples.spool import RecordSpool
+from irtd_datasets.examples.spool import DraftSpool
 from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ class _Filling:
     """A part whose shards are being written as its pictures come."""
 
     def __init__(self, release: Release, plan: PartPlan, folder: DatasetFolder) -> None:
-        self._release = release
         self._plan = plan
         self._folder = folder
         self._results: list[ShardResult] = []
@@ -106,7 +105,7 @@ class _Filling:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> _Filling:  # noqa: PYI034 - Self is not in typing before Python 3.11
-        self._spool = RecordSpool(self._stack.enter_context(self._plan.spool.open("rb")))
+        self._spool = DraftSpool(self._stack.enter_context(self._plan.spool.open("rb")))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -149,7 +148,7 @@ class _Filling:
         )
 
     def _load(self, places: Sequence[Place]) -> list[Draft]:
-        return [self._spool.draft(self._release, self._plan.files, place) for place in places]
+        return [self._spool.draft(place) for place in places]
 
     def _write(self, groups: Iterable[RowGroup]) -> None:
         for group in groups:

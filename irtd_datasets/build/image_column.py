@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from irtd_datasets.build.columns import boolean_array, int32_array, to_array
 from irtd_datasets.errors import BuildError, ReleaseError, ReleaseNotFoundError
 
 if TYPE_CHECKING:
@@ -194,18 +195,21 @@ class ImageColumn:
             dictionary: Give ``bytes`` as a dictionary array that holds each picture once, else as ``binary``.
         """
         missing = self.rows < 0
-        any_missing = bool(missing.any())
-        mask = pa.array(missing) if any_missing else None
+        holes = missing if missing.any() else None
         if dictionary:
             distinct = self.distinct()
-            index = pa.array(distinct.rows, mask=missing if any_missing else None)
-            values = pa.DictionaryArray.from_arrays(index, distinct.images.to_arrow())
-        elif not any_missing and np.array_equal(self.rows, np.arange(len(self.images))):
+            values = pa.DictionaryArray.from_arrays(
+                int32_array(distinct.rows, holes), distinct.images.to_arrow()
+            )
+        elif holes is None and np.array_equal(self.rows, np.arange(len(self.images))):
             values = self.images.to_arrow()
+        elif missing.all():
+            values = pa.nulls(len(self), pa.binary())
         else:
-            values = self.images.to_arrow().take(pa.array(self.rows, mask=missing if any_missing else None))
+            values = self.images.to_arrow().take(int32_array(self.rows, holes))
         names = self.images.paths
-        paths = pa.array([names[i] if i >= 0 else None for i in self.rows.tolist()], pa.string())
+        paths = to_array([names[i] if i >= 0 else None for i in self.rows.tolist()], pa.string())
+        mask = None if holes is None else boolean_array(holes)
         return pa.StructArray.from_arrays([values, paths], names=["bytes", "path"], mask=mask)
 
 

@@ -1,16 +1,20 @@
 """What a build is going to write: which rows stand in which shard, decided before the first byte is written.
 
 The plan depends on the release alone, never on the number of workers, so that any number of them writes the same
-bytes. Records are spooled to a file of their own as they are read; the plan keeps positions in it, not the records.
+bytes. What a build takes from the records waits in a file, in the order in which it is written to the shards: a shard
+is a stretch of that file, so a plan is small and a worker reads on from line to line.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from array import array
 from collections import Counter
-from dataclasses import asdict, astuple, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import PIL
 import pyarrow as pa
@@ -19,7 +23,7 @@ from irtd_datasets.errors import AmbiguousImageError, summarize
 from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
-from irtd_datasets.examples.spool import RecordSpool
+from irtd_datasets.examples.spool import DraftSpool, draft_from_json, json_line
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release, ReleaseOptions
     from irtd_datasets.examples.spool import Place
     from irtd_datasets.spec import Member
@@ -37,24 +42,14 @@ __all__ = [
     "SHARD_BYTES",
     "PartPlan",
     "ShardJob",
-    "Unit",
     "code_identity",
     "plan_part",
-    "read_units",
+    "planned_pictures",
     "shard_name",
 ]
 
 SHARD_BYTES = 350 * 1024 * 1024
 """Image bytes that a shard is meant to hold: between 200 and 500 MB suits upload, resume and streaming."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A picture and the spooled records that belong to it: (offset, length) each."""
-
-    image: str
-    located: Located
-    records: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +59,21 @@ class ShardJob:
     Attributes:
         dataset: Name of the dataset.
         options: How to open the release.
-        files: Its part's annotation files.
+        member: Its part.
         index: Number of the shard, from 0.
-        count: Shards of the part.
-        units: File with its pictures and the places of their records, in order: kept on disk, because a release of
-            many parts has more of them than memory should hold.
-        bytes: Bytes of its pictures.
-        spool: File with the spooled records.
+        spool: File with the pictures and drafts of the part in order, a picture a line.
+        stretch: Its first byte of that file, and the first that is not its own.
+        picture_bytes: Bytes of its pictures as found.
         fingerprint: Identity of everything that decides the shard's bytes.
     """
 
     dataset: str
     options: ReleaseOptions
-    files: tuple[AnnotationFile, ...]
+    member: Member
     index: int
-    count: int
-    units: str
-    bytes: int
     spool: str
+    stretch: tuple[int, int]
+    picture_bytes: int
     fingerprint: str
 
 
@@ -93,11 +85,11 @@ class PartPlan:
         member: The part.
         files: Its annotation files.
         tally: What became of its records so far.
-        spool: File with its records.
+        spool: File with what it takes from its records.
         jobs: Its shards.
         streamed: Whether its pictures come as a stream; its shards are then cut as it goes.
         fingerprint: For a stream: identity of everything that decides the bytes of its shards.
-        waiting: For a stream: places of the records of each picture.
+        waiting: For a stream: places of the drafts of each picture.
     """
 
     member: Member
@@ -140,7 +132,7 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
         release: The opened release.
         member: The part.
         files: Its annotation files.
-        spool: Where to keep their records.
+        spool: Where to keep what is taken from their records.
 
     Raises:
         AnnotationError: A file cannot be read.
@@ -148,67 +140,72 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
         DefectError: The defects do not agree with the table of known defects.
     """
     plan = PartPlan(member, tuple(files), Tally(), spool)
-    images: list[str] = []
-    records: list[Place] = []
-    with spool.open("wb") as out:
-        spooled = RecordSpool(out)
-        for number, file in enumerate(files):
-            counts, flagged = Tally(), Counter[str]()
-            for scanned in scan_file(release, file, counts):
-                draft = parse(release, file, scanned, counts)
-                if draft is None:
-                    continue
-                flagged.update(draft.issues)
-                images.append(scanned.image)
-                records.append(spooled.add(number, scanned))
-            check_counts(release.spec, file, counts, flagged)
-            plan.tally.add(counts)
     readings = [file.reading for file in files]
     stream = release.stream(member.subset)
     if stream is not None:
+        with spool.open("wb") as waiting:
+            for image, place in _drafts(release, plan, DraftSpool(waiting)):
+                plan.waiting.setdefault(image, []).append(place)
         plan.streamed = True
         plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spool)])
-        for image, place in zip(images, records, strict=True):
-            plan.waiting.setdefault(image, []).append(place)
         return plan
-    ordered = [
-        (image, tuple(records[row] for row in rows)) for image, rows in units(images, member.subset.order)
-    ]
-    shards = _divide(list(_locate(release, member, ordered, plan.tally)))
-    with spool.open("rb") as written:
-        for index, shard in enumerate(shards):
-            fingerprint = _fingerprint(release, member, [*readings, *_identities(shard, written)])
-            plan.jobs.append(
-                ShardJob(
-                    release.spec.name,
-                    release.options,
-                    plan.files,
-                    index,
-                    len(shards),
-                    str(_write_units(spool.with_name(f"units-{index:05d}.jsonl"), shard)),
-                    sum(unit.located.size for unit in shard),
-                    str(spool),
-                    fingerprint,
-                )
+    with tempfile.TemporaryFile(dir=spool.parent) as file, spool.open("wb") as ordered:
+        drafts = DraftSpool(file)
+        read = list(_drafts(release, plan, drafts))
+        sizes, ends = array("q"), array("q", [0])
+        for rows, located in _located(release, member, [image for image, _ in read], plan.tally):
+            lines = [drafts.line(read[row][1]) for row in rows]
+            written = ordered.write(_picture_line(located, lines))
+            sizes.append(located.size)
+            ends.append(ends[-1] + written)
+    for index, (first, last) in enumerate(pairwise(_divide(sizes))):
+        stretch = (ends[first], ends[last])
+        fingerprint = _fingerprint(release, member, [*readings, _digest(spool, *stretch)])
+        plan.jobs.append(
+            ShardJob(
+                release.spec.name,
+                release.options,
+                member,
+                index,
+                str(spool),
+                stretch,
+                sum(sizes[first:last]),
+                fingerprint,
             )
+        )
     return plan
 
 
-def _locate(
-    release: Release, member: Member, ordered: Sequence[tuple[str, tuple[tuple[int, int], ...]]], tally: Tally
-) -> Iterator[Unit]:
+def _drafts(release: Release, plan: PartPlan, spool: DraftSpool) -> Iterator[tuple[str, Place]]:
+    """Parse all records of a part and set them aside; yields the picture of each, and where it stands."""
+    for file in plan.files:
+        counts, flagged = Tally(), Counter[str]()
+        for scanned in scan_file(release, file, counts):
+            draft = parse(release, file, scanned, counts)
+            if draft is None:
+                continue
+            flagged.update(draft.issues)
+            yield scanned.image, spool.add(draft)
+        check_counts(release.spec, file, counts, flagged)
+        plan.tally.add(counts)
+
+
+def _located(
+    release: Release, member: Member, images: Sequence[str], tally: Tally
+) -> Iterator[tuple[list[int], Located]]:
+    """Find the pictures of a part, in the order of its shards; yields the rows of each, and where it is."""
     resolver = release.resolver(member.subset)
     ambiguous: list[AmbiguousImageError] = []
-    for image, records in ordered:
+    for image, rows in units(images, member.subset.order):
         try:
             located = resolver.resolve(image)
         except AmbiguousImageError as error:
             ambiguous.append(error)
             continue
         if located is None:
-            tally.image_missing += len(records)
+            tally.image_missing += len(rows)
         elif not ambiguous:
-            yield Unit(image, located, records)
+            yield rows, located
     if ambiguous:
         raise AmbiguousImageError(
             summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
@@ -216,45 +213,39 @@ def _locate(
         )
 
 
-def _write_units(path: Path, units: Sequence[Unit]) -> Path:
-    with path.open("w", encoding="ascii") as file:
-        for unit in units:
-            file.write(json.dumps([unit.image, astuple(unit.located), unit.records]) + "\n")
-    return path
+def _picture_line(located: Located, drafts: Sequence[bytes]) -> bytes:
+    facts = (located.mount, located.member, located.size, located.stamp, located.note, located.transform)
+    return b"[%b,[%b]]\n" % (json_line(facts).encode(), b",".join(drafts))
 
 
-def read_units(path: str) -> Iterator[Unit]:
-    """The pictures of a shard with the places of their records, in order."""
-    with open(path, encoding="ascii") as file:  # noqa: PTH123 - a path as text crosses the process boundary
-        for line in file:
-            image, located, records = json.loads(line)
-            yield Unit(image, Located(*located), tuple((offset, length) for offset, length in records))
+def planned_pictures(job: ShardJob) -> Iterator[tuple[Located, list[Draft]]]:
+    """The pictures of a shard in order, each with its rows."""
+    position, end = job.stretch
+    with open(job.spool, "rb") as file:  # noqa: PTH123 - a path as text crosses the process boundary
+        file.seek(position)
+        while position < end:
+            line = file.readline()
+            position += len(line)
+            facts, drafts = json.loads(line)
+            yield Located(*facts), [draft_from_json(values) for values in drafts]
 
 
-def _divide(units: Sequence[Unit]) -> list[list[Unit]]:
-    """Cut into shards of about equal image bytes, no shard above `SHARD_BYTES` unless one picture is."""
-    total = sum(unit.located.size for unit in units)
-    count = -(-total // SHARD_BYTES) if units else 0
-    shards: list[list[Unit]] = []
+def _divide(sizes: Sequence[int]) -> list[int]:
+    """Cut into shards of about equal picture bytes, no shard above `SHARD_BYTES` unless one picture is.
+
+    Returns:
+        The first picture of each shard, and the number of pictures.
+    """
+    total = sum(sizes)
+    count = -(-total // SHARD_BYTES)
     share = total / count if count else 0
+    cuts: list[int] = []
     done = 0
-    for unit in units:
-        if not shards or done >= share * len(shards):
-            shards.append([])
-        shards[-1].append(unit)
-        done += unit.located.size
-    return shards
-
-
-def _identities(units: Sequence[Unit], records: Any) -> Iterator[str]:  # noqa: ANN401 - an open binary file
-    for unit in units:
-        located = unit.located
-        digest = hashlib.blake2b(digest_size=16)
-        for offset, length in unit.records:
-            records.seek(offset)
-            digest.update(records.read(length))
-        facts = (unit.image, located.member, located.size, located.stamp, located.note, located.transform)
-        yield "|".join((*map(str, facts), digest.hexdigest()))
+    for index, size in enumerate(sizes):
+        if not cuts or done >= share * len(cuts):
+            cuts.append(index)
+        done += size
+    return [*cuts, len(sizes)]
 
 
 def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
@@ -274,9 +265,10 @@ def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, start: int = 0, end: int | None = None) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        file.seek(start)
+        while block := file.read(1 << 20 if end is None else min(1 << 20, end - file.tell())):
             digest.update(block)
     return digest.hexdigest()

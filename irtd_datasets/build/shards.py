@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.image_column import ImageBatch, ImageColumn
-from irtd_datasets.build.plan import read_units
+from irtd_datasets.build.plan import planned_pictures
 from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
 from irtd_datasets.catalog import open_release
 from irtd_datasets.examples.reading import DefectPolicy
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
-from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema, hub_metadata
 
@@ -113,16 +112,13 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
         target: Path of the file to write.
     """
     release = _release(job)
-    resolver = release.resolver(job.files[0].member.subset)
+    resolver = release.resolver(job.member.subset)
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     tally = Tally()
 
     def pictures() -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-        with open(job.spool, "rb") as file:  # noqa: PTH123 - a path as text crosses the process boundary
-            spool = RecordSpool(file)
-            for unit in read_units(job.units):
-                drafts = [spool.draft(release, job.files, place) for place in unit.records]
-                yield picture_rows(drafts, resolver.read(unit.located), unit.located, policy, tally)
+        for located, drafts in planned_pictures(job):
+            yield picture_rows(drafts, resolver.read(located), located, policy, tally)
 
     summary = write_groups(groups(pictures()), Path(target))
     result = ShardResult(job.fingerprint, summary, tally)

@@ -9,37 +9,20 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from typing_extensions import Self
 
 __all__ = ["Workers"]
-
-Call = TypeVar("Call")
-Result = TypeVar("Result")
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment; processes that are started meanwhile never get it.
-
-    The signal mask goes on to a new process, which otherwise would print a traceback if it were interrupted before it
-    can say that it wants to ignore that.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Workers:
@@ -51,12 +34,14 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._later: list[tuple[Any, Callable[[], Any]]] = []
+        self._futures: dict[Future[Any], Any] = {}
         if count > 1:
             # Spawned, not forked: the caller may have threads (Arrow's, a progress bar's), and a fork inherits
             # their locks.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start)
-            with _interrupts_held():
+            with _interrupted_afterwards():
                 for _ in range(count):
                     self._pool.submit(_warm)
 
@@ -77,33 +62,66 @@ class Workers:
         for process in processes:
             process.join(timeout=5)
 
-    def run(
-        self, function: Callable[..., Result], calls: Sequence[Call], arguments: Callable[[Call], Any]
-    ) -> Iterator[tuple[Call, Result]]:
-        """Call a function for each of ``calls`` and yield each with its result, as they get finished.
+    def submit(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401 - theirs
+        """Have a function called: at once by the next free process, or, without any, when results are asked for.
+
+        Args:
+            call: What `results` names this call by.
+            function: A function of a module.
+            arguments: Sent to the process by pickle.
 
         Raises:
             BuildError: A process died.
         """
         if self._pool is None:
-            for call in calls:
-                yield call, function(*arguments(call))
+            self._later.append((call, partial(function, *arguments)))
             return
-        try:
-            futures = {self._pool.submit(function, *arguments(call)): call for call in calls}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise BuildError(
-                "a worker process died (killed, or out of memory)",
-                remedy="Start the same command again: finished shards are kept. Use fewer --workers if memory is "
-                "short.",
-            ) from error
+        with _death_told(), _interrupted_afterwards():
+            self._futures[self._pool.submit(function, *arguments)] = call
+
+    def results(self) -> Iterator[tuple[Any, Any]]:
+        """Yield each call with its result, as they get finished.
+
+        Raises:
+            BuildError: A process died.
+        """
+        for call, function in self._later:
+            yield call, function()
+        with _death_told():
+            for future in as_completed(self._futures):
+                yield self._futures[future], future.result()
+
+
+@contextlib.contextmanager
+def _death_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise BuildError(
+            "a worker process died (killed, or out of memory)",
+            remedy="Start the same command again: finished shards are kept. Use fewer --workers if memory is short.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Hold Ctrl-C back while processes are started: they inherit that until `_start`, and die without a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # started within, it would let Ctrl-C in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start() -> None:
     # Ctrl-C goes to the whole group; the caller decides, and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

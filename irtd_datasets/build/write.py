@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from irtd_datasets.build.columns import to_array
 from irtd_datasets.build.image_column import ImageColumn, check_columns
 from irtd_datasets.errors import BuildError
 
@@ -589,7 +590,7 @@ def _to_record_batch(
 
 def _to_array(values: list[Any], entry: pa.Field, where: str) -> pa.Array:
     try:
-        return pa.array(values, type=entry.type)
+        return to_array(values, entry.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise BuildError(
             f"column {entry.name!r} cannot be written as {entry.type}: {error}",

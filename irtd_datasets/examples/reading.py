@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.conversations import RecordError
 from irtd_datasets.annotations.json_records import read_records
-from irtd_datasets.errors import AnnotationError, DefectError, UnknownNameError, UnsafePathError
+from irtd_datasets.errors import (
+    AnnotationError,
+    DefectError,
+    ReleaseNotFoundError,
+    UnknownNameError,
+    UnsafePathError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +35,7 @@ __all__ = [
     "apply_policy",
     "check_counts",
     "count_rounds",
+    "no_rows_error",
     "parse",
     "scan_file",
     "split_rounds",
@@ -244,6 +251,25 @@ def with_suffix(draft: Draft, suffix: str) -> Draft:
         return draft
     issues = (*draft.issues, "duplicate-id") if suffix.startswith("#") else draft.issues
     return replace(draft, id=draft.id + suffix, issues=issues)
+
+
+def no_rows_error(release: Release, tally: Tally) -> ReleaseNotFoundError:
+    """The error for annotation files of which no record gives a row; ``tally`` tells why."""
+    name, root = release.spec.name, release.options.root
+    if tally.image_missing and not tally.dropped:
+        return ReleaseNotFoundError(
+            f"the annotation files are there, but none of the pictures of their {tally.image_missing:,} records",
+            where=root,
+            remedy="Give their places, as images={NAME: PATH} or --images NAME=PATH; "
+            f"`irtd doctor {name} --release {root}` lists the names.",
+        )
+    reasons = {**tally.dropped, **({"image missing": tally.image_missing} if tally.image_missing else {})}
+    told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+    return ReleaseNotFoundError(
+        f"none of the {tally.found:,} records gives a row" + (f"; left out: {told}" if told else ""),
+        where=root,
+        remedy="\n".join(tally.messages[:3]) or f"`irtd doctor {name} --release {root}` tells what is there.",
+    )
 
 
 def check_counts(spec: DatasetSpec, file: AnnotationFile, tally: Tally, flagged: Counter[str]) -> None:

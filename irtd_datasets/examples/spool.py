@@ -1,66 +1,139 @@
-"""Records set aside in a file, so that memory holds their places and not the records."""
+"""Records and drafts set aside in a file, so that memory holds their places and not their texts."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+import mmap
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from irtd_datasets.examples.reading import Scanned, parse, with_suffix
+from irtd_datasets.boxes import Frame
+from irtd_datasets.examples.draft import Correction, Draft, Places
+from irtd_datasets.examples.reading import Scanned, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from irtd_datasets.examples.draft import Draft
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
 
-__all__ = ["Place", "RecordSpool"]
+__all__ = ["DraftSpool", "Place", "RecordSpool", "draft_from_json", "json_line"]
 
 Place: TypeAlias = "tuple[int, int]"
-"""Offset and length of a record in the file."""
+"""Offset and length of a line in the file."""
+
+json_line = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class _Lines:
+    """Lines of a file, appended one by one and then read in any order.
+
+    Args:
+        file: Open for what is done with it: writing, reading, or both. It stays the caller's.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = 0
+        self._mapped: mmap.mmap | None = None
+
+    def append(self, line: bytes) -> Place:
+        self._file.write(line)
+        self._file.write(b"\n")
+        place = (self._size, len(line))
+        self._size += len(line) + 1
+        return place
+
+    def __getitem__(self, place: Place) -> bytes:
+        if self._mapped is None:
+            # A seek in a buffered file throws its buffer away and reads another one, ten times what is asked for.
+            self._file.flush()
+            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        offset, length = place
+        return self._mapped[offset : offset + length]
 
 
 class RecordSpool:
     """Records of one part in the order in which they were read.
 
     Args:
-        file: Open for what is done with it: writing, reading, or both. It stays the caller's.
-
-    Attributes:
-        size: Bytes written so far.
+        file: Open for writing and reading. It stays the caller's.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = 0
+        self._lines = _Lines(file)
 
     def add(self, number: int, scanned: Scanned) -> Place:
         """Append a record of the part's annotation file ``number``; returns where it stands."""
         entry = [number, scanned.index, scanned.image, scanned.suffix, scanned.record]
-        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-        self._file.write(line)
-        place = (self.size, len(line))
-        self.size += len(line)
-        return place
-
-    def draft(self, release: Release, files: Sequence[AnnotationFile], place: Place) -> Draft:
-        """The draft of a record that was added before.
-
-        Raises:
-            RecordError: As `Release.draft`.
-        """
-        number, scanned = self._read(place)
-        return with_suffix(release.draft(files[number], scanned.record, scanned.index), scanned.suffix)
+        return self._lines.append(json_line(entry).encode())
 
     def parse(
         self, release: Release, files: Sequence[AnnotationFile], place: Place, tally: Tally
     ) -> Draft | None:
-        """The same; None when the record cannot be used, which is counted in ``tally``."""
-        number, scanned = self._read(place)
-        return parse(release, files[number], scanned, tally)
+        """The draft of a record that was added before; None when it cannot be used, which is counted in ``tally``."""
+        number, index, image, suffix, record = json.loads(self._lines[place])
+        return parse(release, files[number], Scanned(index, record, image, suffix), tally)
 
-    def _read(self, place: Place) -> tuple[int, Scanned]:
-        offset, length = place
-        self._file.seek(offset)
-        number, index, image, suffix, record = json.loads(self._file.read(length))
-        return number, Scanned(index, record, image, suffix)
+
+class DraftSpool:
+    """Drafts of one part: what a build takes from its records, so that none is parsed twice.
+
+    Args:
+        file: Open for what is done with it: writing, reading, or both. It stays the caller's.
+
+    Example:
+        >>> import tempfile
+        >>> draft = Draft("irtd/x/1", "a.jpg", "captioning", "infrared", None, ({"role": "user", "content": "?"},))
+        >>> with tempfile.TemporaryFile() as file:
+        ...     spool = DraftSpool(file)
+        ...     spool.draft(spool.add(draft)) == draft
+        True
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._lines = _Lines(file)
+
+    def add(self, draft: Draft) -> Place:
+        """Append a draft; returns where it stands."""
+        values = [getattr(draft, name) for name in _NAMES]
+        values[_PLACES] = [[getattr(places, name) for name in _PLACES_NAMES] for places in draft.places]
+        values[_CORRECTIONS] = [(c.issue, c.field, c.value) for c in draft.corrections]
+        return self._lines.append(json_line(values).encode())
+
+    def line(self, place: Place) -> bytes:
+        """A draft as it stands in the file: JSON for `draft_from_json`."""
+        return self._lines[place]
+
+    def draft(self, place: Place) -> Draft:
+        """A draft that was added before."""
+        return draft_from_json(json.loads(self._lines[place]))
+
+
+_NAMES = tuple(field.name for field in fields(Draft))
+_TUPLES = tuple(index for index, field in enumerate(fields(Draft)) if str(field.type).startswith("tuple"))
+_PLACES = _NAMES.index("places")
+_CORRECTIONS = _NAMES.index("corrections")
+_PLACES_NAMES = tuple(field.name for field in fields(Places))
+
+
+def draft_from_json(values: list[Any]) -> Draft:
+    """A draft from the parsed JSON of a `DraftSpool`."""
+    values[_PLACES] = [_places(*places) for places in values[_PLACES]]
+    values[_CORRECTIONS] = [Correction(*correction) for correction in values[_CORRECTIONS]]
+    for index in _TUPLES:
+        if values[index] is not None:
+            values[index] = tuple(values[index])
+    return Draft(*values)
+
+
+def _places(kind: str, labels: list[str], numbers: list[list[float]], frame: str, *rest: Any) -> Places:  # noqa: ANN401
+    size, *others = rest
+    return Places(
+        kind,  # type: ignore[arg-type]  # as it was put in
+        tuple(labels),
+        tuple(map(tuple, numbers)),
+        Frame(frame),
+        None if size is None else tuple(size),
+        *others,
+    )

@@ -44,8 +44,9 @@ KINDS = {
 MAX_DISTANCE = 6
 """Bits of 64 by which two pictures may differ and count as similar.
 
-Tried on 400 pictures of 12 sets: re-encoding, halving and brightening by 15 % change at most 6 bits, two pictures of
-different sets differ in 8 or more, neighbouring video frames in 2 to 10.
+Tried on real pictures: re-encoding, halving and brightening by 15 % change at most 6 bits, except where faint small
+targets are all there is (up to 22); neighbouring video frames differ in 2 to 8, two pictures of different sets in
+10 or more. See ``docs/overlap.md``.
 """
 
 _REENCODED = (

@@ -253,8 +253,10 @@ class IrtdRelease:
         """The cut archive of the captions, unless its unpacked folder is there."""
         if subset.name != "pretrain" or self._caption_folder is not None or not self.root.is_dir():
             return None
-        parts = find_parts(self.root, ARCHIVE_PATTERN)
-        return CutArchive(tuple(parts)) if parts else None
+        try:
+            return CutArchive(find_parts(self.root, ARCHIVE_PATTERN))
+        except ReleaseNotFoundError:
+            return None  # no part at all; a missing one among others is an ArchiveError
 
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
         """Paths, sizes and times of annotation files, archives and picture folders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -260,6 +261,7 @@ def _write(
     name: str,
 ) -> ExportReport:
     report = ExportReport(out)
+    _clear(staging, keep=options.images == "files")
     pictures = PictureFiles(staging) if options.images == "files" else None
     entries: dict[str, Any] = {}
     try:
@@ -274,7 +276,9 @@ def _write(
     finally:
         if pictures is not None:
             pictures.close()
-    report.pictures = pictures.count if pictures else 0
+    if pictures is not None:
+        pictures.prune()
+        report.pictures = pictures.count
     if options.layout == "llama-factory":
         _json(staging / "dataset_info.json", entries)
     settings = {key: value for key, value in asdict(options).items() if key != "without"}
@@ -284,6 +288,15 @@ def _write(
         {"options": settings, "report": {**report.as_dict(), "out": "."}, "reasons": reasons},
     )
     return report
+
+
+def _clear(staging: Path, *, keep: bool) -> None:
+    """Remove what an unfinished run left, except complete pictures where they can be used again."""
+    for path in staging.iterdir():
+        if path.is_dir() and not (keep and path.name == "images"):
+            shutil.rmtree(path)
+        elif not path.is_dir():
+            path.unlink()
 
 
 def _sink(staging: Path, split: str, options: ExportOptions) -> tuple[str, RowSink]:

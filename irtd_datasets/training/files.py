@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -63,19 +64,22 @@ class PictureFiles:
         self._table = (folder / "images.csv").open("w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._table, lineterminator="\n")
         self._writer.writerow(("file", "sha256", "released_name"))
-        self._listed: set[bytes] = set()
-        self.count = 0
+        self._names: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """Distinct pictures added."""
+        return len(self._names)
 
     def add(self, data: bytes, released: str | None) -> str:
         """Write a picture unless it is there, and return its path inside the folder."""
-        digest = hashlib.sha256(data)
-        name = digest.hexdigest()
-        relative = f"images/{name[:2]}/{name[:32]}{picture_suffix(data)}"
-        if digest.digest() not in self._listed:
-            self._listed.add(digest.digest())
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{digest[:32]}{picture_suffix(data)}"
+        relative = f"images/{digest[:2]}/{name}"
+        if name not in self._names:
+            self._names.add(name)
             self._write(self._folder / relative, data)
-            self._writer.writerow((relative, name, released or ""))
-            self.count += 1
+            self._writer.writerow((relative, digest, released or ""))
         return relative
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -89,6 +93,14 @@ class PictureFiles:
     def close(self) -> None:
         """Complete ``images.csv``."""
         self._table.close()
+
+    def prune(self) -> None:
+        """Remove pictures that an earlier, unfinished run left here and this one did not need."""
+        for path in self._folder.glob("images/*/*"):
+            if path.name not in self._names:
+                path.unlink()
+                with contextlib.suppress(OSError):  # others stand in the same folder
+                    path.parent.rmdir()
 
 
 class RowSink(Protocol):

@@ -432,3 +432,15 @@ def test_real_pictures_are_found_in_other_encodings():
     found = find_overlap(copies, rows)
     assert found.rows["similar"] == len(rows)
     assert all(match["id"] == f"copy/{match['other_id']}" for match in found.table.to_pylist())
+
+
+def test_real_sets_that_share_pictures():
+    """SIRST-V2 holds NUAA-SIRST's frames in another encoding; a copy resized to 256x256 is similar, not certain."""
+    sirst = pictures("sirst/images/*.png")
+    found = find_overlap(sirst, pictures("open-sirst-v2/images/targets/*.png"))
+    same = [match for match in found.table.to_pylist() if match["kind"] == "pixels"]
+    assert len(same) == 12
+    assert all(Path(match["id"]).name == Path(match["other_id"]).name for match in same)
+    found = find_overlap(sirst, pictures("nudt-sirst/dataset/NUDT-SIRST/images/*.png"))
+    assert found.rows["similar"] == 7
+    assert all(Path(m["id"]).name == Path(m["other_id"]).name for m in found.table.to_pylist())

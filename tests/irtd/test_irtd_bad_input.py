@@ -10,7 +10,7 @@ import shutil
 import datasets
 import pytest
 from facts import facts
-from processes import irtd, told
+from processes import irtd_here, told
 
 from irtd_datasets.build.engine import build
 from irtd_datasets.errors import (
@@ -144,8 +144,8 @@ def test_the_command_line_tells_a_users_mistake_in_a_message(kind, release, tmp_
     folder = release()
     damage(folder, kind)
     arguments = ("build", "irtd", config, "--release", folder, "--out", tmp_path / "irtd")
-    told(irtd(*arguments), 1, *words)
-    doctor = irtd("doctor", "irtd", "--release", folder, "--json")
+    told(irtd_here(*arguments), 1, *words)
+    doctor = irtd_here("doctor", "irtd", "--release", folder, "--json")
     assert doctor.returncode == 0, doctor.stderr
     assert doctor.stderr == ""
     configs = json.loads(doctor.stdout)["configs"]
@@ -543,7 +543,7 @@ def test_a_wrong_place_for_pictures_is_told(case, release, tmp_path, monkeypatch
         with pytest.raises(expected, match=words):
             way()
     arguments = ("build", "irtd", "instruct", "--release", folder, "--images", f"{name}={path}")
-    told(irtd(*arguments, cwd=tmp_path), 2 if expected is UnknownNameError else 1, words)
+    told(irtd_here(*arguments), 2 if expected is UnknownNameError else 1, words)
     assert not (tmp_path / "irtd").exists()
 
 

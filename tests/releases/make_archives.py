@@ -67,8 +67,10 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 
 def central_record(data: bytes, name: str) -> int:
     """Return the place of a member's record in the directory of a zip."""
-    at = data.rindex(name.encode()) - 46
-    assert data[at : at + 4] == b"PK\x01\x02"
+    # Looked for from record to record: the name alone may also stand in a time or a checksum.
+    at = data.index(b"PK\x01\x02")
+    while data[at + 46 : at + 46 + int.from_bytes(data[at + 28 : at + 30], "little")] != name.encode():
+        at = data.index(b"PK\x01\x02", at + 4)
     return at
 
 

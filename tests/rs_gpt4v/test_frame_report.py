@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +19,12 @@ from PIL import Image
 
 from irtd_datasets import cli
 from irtd_datasets.annotations.glance import glance
-from irtd_datasets.boxes import Frame, convert
+from irtd_datasets.boxes import Frame, convert, rounding_bound
+from irtd_datasets.build.engine import build
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError
 from irtd_datasets.examples.frame_report import BoxSample, picture_size, report_frames
+from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.schema import BOX_FRAMES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("IRTD_REAL") or CHECKOUT.parent / "shared" / "real")
@@ -387,3 +391,46 @@ def test_real_coco_files(file, images):
     need(file.partition("/")[0])
     found = report_frames(REAL / file, None if images is None else REAL / images)
     assert (found.form, found.verdict) == ("coco", "pixel")
+
+
+@pytest.mark.parametrize("frame", [Frame.SQUARE_UNIT, Frame.UNIT])
+@pytest.mark.parametrize("name", SETS)
+def test_real_boxes_come_back_through_the_build(tmp_path, name, frame):
+    """Real boxes written with two decimals come back as pixels within the rounding, in the frame the check found."""
+    need(name)
+    boxes, images = SETS[name]
+    rows = list(boxes())
+    (tmp_path / "release").mkdir()
+    write(tmp_path / "release/train.json", rows, frame, 2)
+    options = absolute_options(tmp_path / "release", {"": REAL / images})
+    build("rs_gpt4v", ["grounding"], options, tmp_path / "out")
+    found = {}
+    for path in (tmp_path / "out").glob("*/*/*.parquet"):
+        for row in pq.read_table(path, columns=["id", "objects", "box_frame", "issues"]).to_pylist():
+            found[int(row["id"].rpartition("/")[2])] = row
+    assert len(found) == len(rows)
+    for number, (_, box, size) in enumerate(rows):
+        row = found[number]
+        assert BOX_FRAMES[row["box_frame"]] == frame.value
+        bound = rounding_bound(frame, 2, *size) + 1e-2
+        assert (
+            max(abs(one - other) for one, other in zip(row["objects"]["box"][0], box, strict=True)) <= bound
+        )
+        assert set(row["issues"]) <= {"box-degenerate"}  # two decimals can leave a small box without area
+
+
+@pytest.mark.parametrize("frame", [Frame.SQUARE_UNIT, Frame.UNIT])
+def test_real_dior_rsvg(tmp_path, frame):
+    """The real picture of DIOR-RSVG is square: its box comes back right from either unit, with no frame given."""
+    need("dior-rsvg")
+    root = ET.parse(next((REAL / "dior-rsvg").rglob("Annotations/00001.xml"))).getroot()
+    picture = next((REAL / "dior-rsvg").rglob("00001.jpg"))
+    one = next(root.iter("object"))
+    box = [float(one.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
+    write(tmp_path / "train.json", [(f"DIOR-RSVG/{picture.name}", box, (800, 800))], frame, 2)
+    options = absolute_options(tmp_path, {"DIOR-RSVG": picture.parent})
+    build("rs_gpt4v", ["default"], options, tmp_path / "out")
+    (row,) = pq.read_table(next((tmp_path / "out").glob("*/*/*.parquet"))).to_pylist()
+    assert (row["source"], row["width"], row["height"]) == ("DIOR-RSVG", 800, 800)
+    assert max(abs(a - b) for a, b in zip(row["objects"]["box"][0], box, strict=True)) <= 4.01
+    assert row["issues"] == []

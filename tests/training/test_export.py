@@ -509,6 +509,26 @@ def test_an_export_appears_complete_or_not_at_all(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
+def test_nothing_of_an_unfinished_run_gets_into_the_next(tmp_path):
+    """Files of another layout and pictures of other rows are gone when the next run is complete."""
+
+    def dying():
+        yield row(image={"bytes": png(8, 8), "path": None})
+        raise RuntimeError("killed")
+
+    out = tmp_path / "out"
+    for options in (ExportOptions("llava", "json"), ExportOptions("internvl", "llama-factory", "parquet")):
+        with pytest.raises(RuntimeError):
+            export_rows(dying(), out, options)
+    with pytest.raises(RuntimeError):
+        export_rows(dying(), out, ExportOptions())
+    export_rows([row()], out, ExportOptions())
+    assert {path.name for path in out.iterdir()} == {"train.jsonl", "images", "images.csv", "export.json"}
+    (line,) = csv.DictReader((out / "images.csv").read_text().splitlines())
+    assert [path for path in out.glob("images/**/*") if path.is_file()] == [out / line["file"]]
+    assert len(list((out / "images").iterdir())) == 1
+
+
 def test_two_exports_are_equal(built, tmp_path):
     """The same folder and options give the same bytes."""
     for name in ("a", "b"):

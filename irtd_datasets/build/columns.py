@@ -1,0 +1,177 @@
+"""Arrow arrays from lists of Python values, without the detour that `pyarrow.array` takes.
+
+The first call of ``pyarrow.array`` in a process imports pandas where it is installed, to be able to recognise a
+Series: 0.4 s and 45 MB for each worker of a build, which has no use for it. Here the few types of a schema are put
+together from their buffers. Whatever is unusual about the values is left to ``pyarrow.array``, so that what is
+accepted, and every error, are Arrow's.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["boolean_array", "int32_array", "to_array"]
+
+_NONE = type(None)
+_NUMBERS: dict[pa.DataType, tuple[type[int | float], Any]] = {
+    pa.int32(): (int, np.int32),
+    pa.int64(): (int, np.int64),
+    pa.float32(): (float, np.float32),
+}
+
+
+def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Convert values to an array, as ``pyarrow.array(values, type=kind)`` does.
+
+    Args:
+        values: Python values of the type, None for null.
+        kind: Type of the array.
+
+    Returns:
+        Shape (len(values),). No array in it has a validity bitmap unless it has nulls.
+
+    Raises:
+        ArrowException: The values are not of this type; see ``pyarrow.array`` for what else it raises.
+
+    Example:
+        >>> to_array([["a", None], []], pa.list_(pa.string())).to_pylist()
+        [['a', None], []]
+    """
+    array = _fast(values, kind)
+    return pa.array(values, type=kind) if array is None else array
+
+
+def boolean_array(values: NDArray[np.bool_]) -> pa.Array:
+    """Convert a NumPy array of booleans.
+
+    Example:
+        >>> boolean_array(np.array([True, False])).to_pylist()
+        [True, False]
+    """
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bits(values)])
+
+
+def int32_array(values: NDArray[np.int32], missing: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Convert a NumPy array of numbers, with null where ``missing`` says so.
+
+    Example:
+        >>> int32_array(np.array([4, 5], np.int32), np.array([False, True])).to_pylist()
+        [4, None]
+    """
+    bitmap = None if missing is None else _bits(~missing)
+    return pa.Array.from_buffers(
+        pa.int32(), len(values), [bitmap, pa.py_buffer(np.ascontiguousarray(values))]
+    )
+
+
+def _fast(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
+    """The array, or None where ``pyarrow.array`` has to look."""
+    if pa.types.is_string(kind):
+        return _strings(values)
+    if kind in _NUMBERS:
+        return _numbers(values, kind, *_NUMBERS[kind])
+    if pa.types.is_list(kind):
+        return _lists(values, kind)
+    if pa.types.is_struct(kind):
+        return _structs(values, kind)
+    return None
+
+
+def _strings(values: Sequence[Any]) -> pa.Array | None:
+    kinds = set(map(type, values))
+    bitmap = None
+    if not kinds <= {str}:
+        if not kinds <= {str, _NONE}:
+            return None
+        bitmap = _validity(values)
+        values = [value or "" for value in values]
+    text = "".join(values)
+    if text.isascii():
+        data, sizes = text.encode("ascii"), map(len, values)
+    else:
+        try:
+            pieces = [value.encode() for value in values]
+        except UnicodeEncodeError:
+            return None
+        data, sizes = b"".join(pieces), map(len, pieces)
+    offsets = _offsets(sizes, len(values))
+    if offsets is None:
+        return None
+    return pa.Array.from_buffers(
+        pa.string(), len(values), [bitmap, pa.py_buffer(offsets), pa.py_buffer(data)]
+    )
+
+
+def _numbers(
+    values: Sequence[Any],
+    kind: pa.DataType,
+    python: type[int | float],
+    dtype: Any,  # noqa: ANN401 - NumPy's
+) -> pa.Array | None:
+    kinds = set(map(type, values))
+    bitmap = None
+    if not kinds <= {python}:
+        if not kinds <= {python, _NONE}:
+            return None
+        bitmap = _validity(values)
+        values = [python() if value is None else value for value in values]
+    try:
+        wide = np.array(values, dtype=np.int64 if python is int else np.float64)
+    except OverflowError:
+        return None
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, as in Arrow
+        data = wide.astype(dtype)
+    if python is int and not np.array_equal(data, wide):
+        return None
+    return pa.Array.from_buffers(kind, len(values), [bitmap, pa.py_buffer(data)])
+
+
+def _lists(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
+    kinds = set(map(type, values))
+    bitmap = None
+    if not kinds <= {list, tuple}:
+        if not kinds <= {list, tuple, _NONE}:
+            return None
+        bitmap = _validity(values)
+        values = [() if value is None else value for value in values]
+    offsets = _offsets(map(len, values), len(values))
+    items = _fast(list(chain.from_iterable(values)), kind.value_type)
+    if offsets is None or items is None:
+        return None
+    return pa.Array.from_buffers(kind, len(values), [bitmap, pa.py_buffer(offsets)], children=[items])
+
+
+def _structs(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
+    if not set(map(type, values)) <= {dict}:
+        return None
+    columns = []
+    for field in kind:
+        name = field.name
+        column = _fast([value.get(name) for value in values], field.type)
+        if column is None:
+            return None
+        columns.append(column)
+    return pa.Array.from_buffers(kind, len(values), [None], children=columns)
+
+
+def _validity(values: Sequence[Any]) -> pa.Buffer:
+    return _bits(np.fromiter((value is not None for value in values), dtype=np.bool_, count=len(values)))
+
+
+def _bits(values: NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(values, bitorder="little"))
+
+
+def _offsets(sizes: Any, count: int) -> NDArray[np.int32] | None:  # noqa: ANN401 - an iterator of sizes
+    ends = np.zeros(count + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(sizes, dtype=np.int64, count=count), out=ends[1:])
+    return ends.astype(np.int32) if ends[-1] <= np.iinfo(np.int32).max else None

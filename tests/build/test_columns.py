@@ -1,0 +1,160 @@
+"""Arrow arrays from Python values without `pyarrow.array`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from irtd_datasets.build.columns import boolean_array, int32_array, to_array
+from irtd_datasets.schema import arrow_schema
+
+_TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
+_VALUES = {
+    pa.string(): _TEXTS,
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float32(): st.floats(),
+}
+
+
+def _values(kind):
+    if pa.types.is_list(kind):
+        return st.lists(st.none() | _values(kind.value_type), max_size=3)
+    if pa.types.is_struct(kind):
+        return st.fixed_dictionaries({field.name: st.none() | _values(field.type) for field in kind})
+    return _VALUES[kind]
+
+
+_TYPES = [
+    *_VALUES,
+    pa.list_(pa.string()),
+    pa.list_(pa.list_(pa.float32())),
+    pa.struct([("label", pa.list_(pa.string())), ("number", pa.int32())]),
+    pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
+]
+
+
+def _bitmaps(array):
+    """Whether each array in an array has a bitmap of nulls."""
+    inner = []
+    if pa.types.is_list(array.type):
+        inner = [array.values]
+    elif pa.types.is_struct(array.type):
+        inner = [array.field(index) for index in range(array.type.num_fields)]
+    return [array.buffers()[0] is not None, *(flag for child in inner for flag in _bitmaps(child))]
+
+
+@pytest.mark.parametrize("kind", _TYPES, ids=str)
+def test_arrays_equal_those_of_pyarrow(kind):
+    """Values, null counts and bytes in memory are those of `pyarrow.array`, whatever the values."""
+
+    @settings(deadline=None)
+    @given(st.lists(st.none() | _values(kind), max_size=5))
+    def check(values):
+        ours, theirs = to_array(values, kind), pa.array(values, type=kind)
+        ours.validate(full=True)
+        assert repr(ours.to_pylist()) == repr(theirs.to_pylist())  # NaN equals NaN in text
+        assert ours.null_count == theirs.null_count
+        if values:
+            assert _bitmaps(ours) == _bitmaps(theirs)
+            assert ours.nbytes == theirs.nbytes
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1], pa.string()),
+        (["1"], pa.int32()),
+        ([2**31], pa.int32()),
+        ([2**63], pa.int64()),
+        (["x"], pa.float32()),
+        ([1], pa.list_(pa.string())),
+        ([["x"]], pa.list_(pa.int32())),
+        ([{"a": "x"}], pa.struct([("a", pa.int32())])),
+        (["\ud800"], pa.string()),
+    ],
+)
+def test_wrong_values_fail_as_in_pyarrow(values, kind):
+    """What `pyarrow.array` refuses is refused with the same error."""
+    with pytest.raises(Exception) as theirs:  # noqa: PT011 - whatever it is
+        pa.array(values, type=kind)
+    with pytest.raises(type(theirs.value)) as ours:
+        to_array(values, kind)
+    assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([True, 1], pa.int32()),
+        ([np.int32(3)], pa.int64()),
+        ([1, 2.5], pa.float32()),
+        ([1.5], pa.int32()),
+        (["x"], pa.list_(pa.string())),
+        ([np.str_("x")], pa.string()),
+        ([{"b": 1}], pa.struct([("a", pa.int32())])),
+        ([None, {"a": 1}], pa.struct([("a", pa.int32())])),
+        ([1], pa.uint8()),
+        ([np.array([1, 2])], pa.list_(pa.int32())),
+    ],
+)
+def test_unusual_values_are_left_to_pyarrow(values, kind):
+    """What the fast way does not know has the outcome that `pyarrow.array` gives it."""
+    try:
+        theirs = pa.array(values, type=kind)
+    except (pa.ArrowException, TypeError) as error:
+        with pytest.raises(type(error)):
+            to_array(values, kind)
+    else:
+        assert to_array(values, kind).equals(theirs)
+
+
+def test_numpy_arrays():
+    """Booleans and numbers with nulls come back as they went in, over byte boundaries."""
+    flags = np.arange(19) % 3 == 0
+    assert boolean_array(flags).to_pylist() == flags.tolist()
+    numbers = int32_array(np.arange(19, dtype=np.int32), flags)
+    assert numbers.to_pylist() == [None if flag else index for index, flag in enumerate(flags)]
+    assert numbers.null_count == 7
+
+
+def test_a_shard_is_written_without_pandas(tmp_path):
+    """Writing rows of the schema imports neither pandas nor datasets, which would cost each worker its start."""
+    program = f"""
+import sys
+from irtd_datasets.build.shards import write_groups
+from irtd_datasets.examples.rows import RowGroup
+from pathlib import Path
+row = {{
+    "id": "irtd/x", "modality": 0, "task": 1, "source": None, "messages": [{{"role": "user", "content": "ä"}}],
+    "question": None, "choices": ["a"], "answer": None,
+    "objects": {{"label": ["car"], "box": [[1.0, 2.0, 3.0, 4.0]], "polygon": [], "point": []}},
+    "box_frame": None, "width": 1, "height": 1, "bit_depth": 8, "image_note": "", "issues": [], "corrections": [],
+}}
+summary = write_groups([RowGroup([row, row], [b"picture"], ["p.jpg"], [0, 0])], Path({str(tmp_path / "a.parquet")!r}))
+print(summary.rows, [name for name in ("pandas", "datasets") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 []\n"
+
+
+def test_every_type_of_the_schema_takes_the_fast_way(monkeypatch):
+    """No column of the schema needs `pyarrow.array`: nulls stand in for the values of every type in it."""
+
+    def refuse(*_, **__):
+        raise AssertionError("pyarrow.array was called")
+
+    monkeypatch.setattr("irtd_datasets.build.columns.pa.array", refuse)
+    for field in arrow_schema(metadata=False):
+        if field.name not in ("image", "visible", "objects"):
+            assert to_array([None], field.type).to_pylist() == [None]
+    objects = {"label": ["car"], "box": [], "polygon": [], "point": [[1.0, 2.0]]}
+    assert to_array([objects], arrow_schema().field("objects").type).to_pylist() == [objects]

@@ -1,0 +1,185 @@
+"""The command line: what it prints, its exit codes, and that a user's mistake is a message."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from processes import DEADLINE, environment, irtd, irtd_here, told
+
+from irtd_datasets.catalog import DATASETS
+from irtd_datasets.irtd.spec import SPEC
+from irtd_datasets.schema import FIELDS
+
+
+def test_list_shows_what_a_newcomer_needs():
+    """`irtd list` names each dataset with configs, counts, what was not released, terms, and the way to get it."""
+    shown = irtd_here("list").stdout
+    for name in DATASETS:
+        assert name in shown
+    text = irtd_here("list", "irtd").stdout
+    for words in ("instruct-grounding", "40,200", "84,284", "not released", "academic research use only"):
+        assert words in text
+    for step in SPEC.obtain:
+        assert step.split(":")[0] in text
+
+
+def test_list_as_json_is_the_declaration():
+    """--json prints one object for each dataset with its configs and counts, and nothing else."""
+    (found,) = json.loads(irtd_here("list", "irtd", "--json").stdout)
+    assert found["configs"]["instruct"]["released"] == 40_200
+    assert found["configs"]["benchmark"]["released"] is None
+    assert found["configs"]["benchmark"]["splits"] == ["test"]
+    assert [issue["code"] for issue in found["issues"]] == [issue.code for issue in SPEC.issues]
+
+
+def test_list_fields_shows_every_column():
+    """--fields shows name, type and meaning of each column, as text and as JSON."""
+    text = irtd_here("list", "irtd", "--fields").stdout
+    fields = json.loads(irtd_here("list", "irtd", "--fields", "--json").stdout)
+    assert [field["name"] for field in fields] == list(FIELDS)
+    for field in fields:
+        assert field["name"] in text
+        assert field["meaning"] == FIELDS[field["name"]].doc
+
+
+def test_build_and_doctor_from_end_to_end(sample, tmp_path):
+    """The commands of the README in a process of their own: doctor, build in two processes, built folder."""
+    doctor = irtd("doctor", "irtd", "--release", sample.folder)
+    assert doctor.returncode == 0, doctor.stderr
+    assert "63-FLIR_ADAS/training/PreviewData" in doctor.stdout
+    assert "IR-TD-version250724.tar.gz00 (5 parts)" in doctor.stdout
+    arguments = ("build", "irtd", "instruct", "pretrain", "--release", sample.folder, "--workers", 2)
+    process = irtd(*arguments, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    assert "98 rows in 9 shards" in process.stdout
+    for file in ("Location.json", "new_relative.json", "sum"):
+        assert file in process.stdout
+    assert (tmp_path / "irtd" / "README.md").is_file()
+
+
+def test_build_as_json_is_one_document(sample, tmp_path):
+    """--json prints rows, shards and ledger as one document on standard output; a second run reuses all shards."""
+    arguments = (
+        "build",
+        "irtd",
+        "instruct-location",
+        "--release",
+        sample.folder,
+        "--out",
+        tmp_path / "o",
+        "--json",
+    )
+    first, second = (json.loads(irtd_here(*arguments).stdout) for _ in range(2))
+    rows = len(sample.records["json_sft/Location.json"])
+    assert first["rows"] == {"instruct/location": rows}
+    assert (first["shards_written"], first["shards_reused"]) == (1, 0)
+    assert (second["shards_written"], second["shards_reused"]) == (0, 1)
+    assert first["ledger"] == second["ledger"] == json.loads((tmp_path / "o" / "ledger.json").read_text())
+
+
+def test_the_release_may_come_from_the_environment(sample, tmp_path, monkeypatch):
+    """IRTD_DATA_DIR stands for --release, and without either the message names both."""
+    monkeypatch.setenv("IRTD_DATA_DIR", str(sample.folder))
+    assert irtd_here("doctor", "irtd", "--json").returncode == 0
+    monkeypatch.delenv("IRTD_DATA_DIR")
+    for command in (("doctor", "irtd"), ("build", "irtd", "instruct", "--out", tmp_path / "irtd")):
+        told(irtd_here(*command), 2, "no release given", "--release FOLDER", "IRTD_DATA_DIR", "irtd demo")
+    assert not (tmp_path / "irtd").exists()
+
+
+MISTAKES = {
+    "no such dataset": (("list", "irdt"), 2, "there is no dataset 'irdt'"),
+    "no such config": (("build", "irtd", "instruct-detection"), 2, "no config 'instruct-detection'"),
+    "no such defect": (
+        ("build", "irtd", "instruct", "--on-defect", "label=drop"),
+        2,
+        "no row defect 'label'",
+    ),
+    "no such action": (("build", "irtd", "instruct", "--on-defect", "clip"), 2, "no action 'clip'"),
+    "images twice": (
+        ("build", "irtd", "instruct", "--images", "A=b", "--images", "A=c"),
+        2,
+        "given twice for 'A'",
+    ),
+    "no config": (("build", "irtd"), 2, "Missing argument"),
+    "no such option": (("build", "irtd", "instruct", "--relase", "x"), 2, "--relase"),
+    "no workers": (("build", "irtd", "instruct", "--workers", "0"), 2, "--workers"),
+    "no such command": (("biuld",), 2, "biuld"),
+    "release nowhere": (
+        ("doctor", "irtd", "--release", "nowhere"),
+        1,
+        "there is no folder or file at this path",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_a_message(mistake, sample, tmp_path, monkeypatch):
+    """Wrong names and options end with 2, wrong places with 1; a message each, no traceback, nothing made."""
+    arguments, code, words = MISTAKES[mistake]
+    monkeypatch.chdir(tmp_path)
+    if "--release" not in arguments and arguments[0] in {"build", "doctor"}:
+        arguments = (*arguments, "--release", sample.folder)
+    told(irtd_here(*arguments), code, words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_defect_reaches_the_build(sample, tmp_path):
+    """--on-defect for all and for one code, repeated: dropped rows are counted under their code."""
+    arguments = (
+        "build",
+        "irtd",
+        "instruct-grounding",
+        "--release",
+        sample.folder,
+        "--out",
+        tmp_path / "o",
+        "--json",
+    )
+    result = irtd_here(*arguments, "--on-defect", "drop", "--on-defect", "box-outside-image=flag")
+    (line,) = json.loads(result.stdout)["ledger"]["files"]
+    assert set(line["dropped"]) == {"label-reference-object"}
+    assert line["flagged"] == {"box-outside-image": 1}
+    told(irtd_here(*arguments, "--on-defect", "error"), 1, "it has the defect", "--on-defect")
+
+
+def test_output_may_end_early(sample):
+    """`irtd list | head` ends without a traceback when nobody reads on."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "irtd_datasets", "list"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    process.wait(timeout=DEADLINE)
+    assert "Traceback" not in errors
+
+
+def test_the_demo_does_the_main_job(tmp_path):
+    """`irtd demo` makes, builds, loads, streams and draws a sample with no data at hand, and can be run again."""
+    process = irtd("demo", tmp_path / "demo", "--rows", 30, "--quiet", env={"HF_HOME": str(tmp_path / "hf")})
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "demo" / "contact-sheet.png").stat().st_size > 10_000
+    assert "load_dataset:" in process.stdout
+    assert "streaming: first row irtd/instruct/" in process.stdout
+    assert "Next:" in process.stdout
+    assert irtd_here("demo", tmp_path / "demo", "--rows", 30, "--quiet").returncode == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    told(irtd_here("demo", tmp_path / "mine"), 1, "the folder is not empty")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(release, tmp_path):
+    """Square brackets in a folder's name reach the user unharmed."""
+    folder = release(name="[red]release[/red]")
+    (folder / "json_sft.zip").write_bytes(b"<html></html>")
+    process = irtd_here("doctor", "irtd", "--release", folder)
+    assert process.returncode == 0
+    assert f"release at {os.fspath(folder)}" in process.stdout.replace("\n", "")
