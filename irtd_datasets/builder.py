@@ -211,3 +211,23 @@ def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
             f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
         ),
     )
+
+
+def _without_script_lock() -> None:
+    """Keep `datasets` 3.x from taking our builders for loading scripts.
+
+    For each instance it locks a file beside the package's folder, which fails where that cannot be written, and then
+    patches the script's imports so that they read remote files, of which ours have none.
+    """
+    if not hasattr(datasets.utils.py_utils, "lock_importable_file"):
+        return
+    extend = datasets.builder.extend_dataset_builder_for_streaming
+
+    def extend_others(builder: datasets.DatasetBuilder) -> None:
+        if not isinstance(builder, ReleaseBuilder):
+            extend(builder)
+
+    datasets.builder.extend_dataset_builder_for_streaming = extend_others
+
+
+_without_script_lock()

@@ -97,6 +97,19 @@ def test_a_version_that_cannot_be_extended_is_a_warning(monkeypatch):
     assert "irtd_datasets.IrtdInstruct" in succeeds(code)
 
 
+def test_using_a_builder_writes_nothing_beside_the_package(sample):
+    """`datasets` 3.x would lock a file beside the package, which often lies where users may not write."""
+    code = (
+        "import datasets, irtd_datasets, pathlib, pickle\n"
+        "data = {'data_dir': " + repr(str(sample.folder)) + "}\n"
+        "stream = datasets.load_dataset('irtd', 'instruct', split='train', streaming=True, **data)\n"
+        "next(iter(pickle.loads(pickle.dumps(stream))))\n"
+        "irtd_datasets.IrtdInstruct(**data)\n"
+        "print(*pathlib.Path(irtd_datasets.__file__).parents[1].glob('irtd_datasets*.lock'))\n"
+    )
+    assert succeeds(code).strip() == ""
+
+
 def test_public_names_are_complete():
     """`__all__` is sorted, every name in it exists, and `dir` shows nothing else."""
     assert irtd_datasets.__all__ == sorted(irtd_datasets.__all__)
