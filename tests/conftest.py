@@ -13,7 +13,6 @@ _HOME = tempfile.mkdtemp(prefix="irtd-tests-")
 os.environ["HF_HOME"] = _HOME
 os.environ["HF_DATASETS_CACHE"] = f"{_HOME}/datasets"
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ.pop("IRTD_DATA_DIR", None)
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -134,6 +134,7 @@ class Repair:
 _REMEMBERED = 1000
 _LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 _skip_blanks = re.compile(r"[ \t\n\r]*").match
+_comma_and_object = re.compile(r"[ \t\n\r]*,[ \t\n\r]*(?={)").match
 # What can stand at the end of a file that was cut inside a literal, a number or an escape.
 _cut_token = re.compile(
     r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|N|Na|-?(?:I|In|Inf|Infi|Infin|Infini|Infinit)?|\.|[eE][+-]?"
@@ -509,6 +510,14 @@ class RecordReader:
             if not following:
                 parser.truncated(index)
             record = self._accept(index, parser.value(index))
+            comma = _comma_and_object(text.window, text.at)
+            if comma is not None and not isinstance(record, JsonRecordsError):
+                # All but the last record of each chunk, at half the cost of what is below.
+                text.at = comma.end()
+                parser.complete += 1
+                yield index, record
+                index += 1
+                continue
             following = parser.next_character(index + 1)
             if following not in ("", ",", "]"):
                 parser.fail(
@@ -601,8 +610,9 @@ class RecordReader:
     def _accept(self, index: int, value: object) -> Record | JsonRecordsError:
         """Note what is odd inside a value just parsed; return it, or the error where it is no object."""
         parser = self._parser
-        for code in sorted(parser.flags):
-            self._note(code, index)
+        if parser.flags:
+            for code in sorted(parser.flags):
+                self._note(code, index)
         if isinstance(value, dict):
             return value
         return JsonRecordsError(
