@@ -125,8 +125,11 @@ def doctor(
 def build(
     dataset: Dataset,
     configs: Annotated[
-        list[str], typer.Argument(help="Configs to build, such as instruct or instruct-grounding.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Configs to build, such as instruct or instruct-grounding. Default: the dataset's default config."
+        ),
+    ] = None,
     release: Release = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Dataset folder to write. Default: ./DATASET.")
@@ -146,7 +149,8 @@ def build(
     options = _options(dataset, release, images, on_defect, _settings(settings, frame), rounds)
     try:
         with report.progress(silent=quiet or as_json) as progress:
-            result = run(dataset, configs, options, out or Path(dataset), workers=workers, progress=progress)
+            wanted = configs or [spec(dataset).default_config]
+            result = run(dataset, wanted, options, out or Path(dataset), workers=workers, progress=progress)
     except KeyboardInterrupt:
         typer.echo("irtd: interrupted; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
