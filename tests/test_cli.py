@@ -183,3 +183,11 @@ def test_names_that_look_like_markup_are_shown_as_they_are(release, tmp_path):
     process = irtd_here("doctor", "irtd", "--release", folder)
     assert process.returncode == 0
     assert f"release at {os.fspath(folder)}" in process.stdout.replace("\n", "")
+
+
+def test_build_without_a_config_builds_the_default_one(sample, tmp_path):
+    """`irtd build irtd --release R` builds what the dataset declares as its default."""
+    out = tmp_path / "irtd"
+    found = irtd_here("build", "irtd", "--release", str(sample.folder), "--out", str(out), "--json")
+    rows = json.loads(found.stdout)["rows"]
+    assert set(rows) == {"/".join(member.key) for member in SPEC.config(SPEC.default_config).members}
