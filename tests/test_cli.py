@@ -105,7 +105,6 @@ MISTAKES = {
         "given twice for 'A'",
     ),
     "no dataset": (("build",), 2, "Missing argument"),
-    "no release": (("build", "irtd"), 2, "no release given"),
     "no such option": (("build", "irtd", "instruct", "--relase", "x"), 2, "--relase"),
     "no workers": (("build", "irtd", "instruct", "--workers", "0"), 2, "--workers"),
     "no such command": (("biuld",), 2, "biuld"),
