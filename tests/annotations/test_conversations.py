@@ -15,6 +15,8 @@ from irtd_datasets.annotations.conversations import (
     ConversationRules,
     RecordError,
     Turn,
+    _any_conversation,
+    _plain_round,
     detect_form,
     parse_caption,
     parse_conversation,
@@ -69,6 +71,67 @@ def test_a_record_of_the_release_keeps_its_text():
     assert (conversation.id, conversation.images, conversation.index) == ("0", ("a.jpg",), 4)
     assert conversation.image_token == "start"
     assert conversation.extra == {}
+
+
+_odd = st.sampled_from(
+    [
+        None,
+        0,
+        1.5,
+        True,
+        "",
+        " ",
+        "<image>",
+        "<image>\n",
+        "a<image>",
+        "ä",
+        "\ud800",
+        "x",
+        [],
+        ["a.jpg", "b.jpg"],
+        {},
+    ]
+)
+_almost = {
+    "id": st.just("0") | _odd,
+    "image": st.just(["a.jpg"]) | st.lists(_odd, max_size=2) | _odd,
+    "conversations": st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "from": st.sampled_from(["human", "gpt", "user", "system", 1]),
+                "value": st.sampled_from(["<image>\nHow?", "<image>\n<image>\nHow?", "2", "<image>How?"])
+                | _odd,
+                "other": st.just(1),
+            },
+        )
+        | st.just(human())
+        | st.just(gpt())
+        | _odd,
+        max_size=3,
+    )
+    | st.just([human(), gpt()])
+    | _odd,
+}
+
+
+@settings(thorough, max_examples=1000)
+@given(
+    st.fixed_dictionaries({}, optional={**_almost, "extra": st.just(1)}),
+    st.sampled_from(
+        [ConversationRules(), MANY_ROUNDS, ConversationRules(images=(0, 0)), ConversationRules(turns=(4, 4))]
+    ),
+)
+def test_the_short_way_gives_the_same_conversation(given, rules):
+    """A record of the most common form is read in a shorter way, never with another outcome than in the long one."""
+    short = _plain_round(given, 4, rules)
+    if short is not None:
+        assert short == _any_conversation(given, 4, "ReID.json", rules)
+
+
+def test_a_released_record_takes_the_short_way():
+    """The short way knows the form that the releases have."""
+    assert _plain_round(record(), 4, ConversationRules()) == parsed(record())
 
 
 @pytest.mark.parametrize(
