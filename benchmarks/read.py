@@ -3,8 +3,9 @@
     python benchmarks/read.py --corpus /tmp/irtd-benchmark
     python benchmarks/read.py --corpus /tmp/irtd-benchmark --json-sft path/to/json_sft.zip   # the released texts
 
-Without ``--json-sft`` the texts are those of a sample release with the released counts. The folder of the FLIR frames is
-filled up to 100,000 files. Needs the library's ``dev`` extra (psutil), and ``tar`` and ``gzip`` for the last comparison.
+Without ``--json-sft`` the texts are those of a sample release with the released counts. The folder of the FLIR frames
+is filled up to 100,000 files. Needs the library's ``dev`` extra (psutil), and ``tar`` and ``gzip`` for the last
+comparison.
 
 Each way runs in a process of its own, in turn with the others of its table.
 """
