@@ -220,7 +220,7 @@ def commands() -> str:
     """The commands and their options, as the command line itself tells them."""
     import typer
 
-    from irtd_datasets.cli import app
+    from irtd_datasets.cli.app import app
 
     group: Any = typer.main.get_command(app)
     rows = []

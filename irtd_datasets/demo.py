@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from irtd_datasets import report
 from irtd_datasets.build.engine import build
 from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.hub.contact_sheet import contact_sheet, sample_rows
+from irtd_datasets.report import building
+from irtd_datasets.report.console import progress as show_progress
 from irtd_datasets.testing import write_sample_release
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def run_demo(folder: Path, *, rows: int = 200, quiet: bool = False) -> Path:
     typer.echo(f"1. A sample release with the layout and the known defects of the real one: {release}")
     write_sample_release("irtd", release, rows=rows, overwrite=True)
     typer.echo(f"2. irtd build irtd instruct pretrain --release {release} --out {out}")
-    with report.progress(silent=quiet) as progress:
+    with show_progress(silent=quiet) as progress:
         result = build("irtd", ["instruct", "pretrain"], absolute_options(release), out, progress=progress)
-    report.show_build(result)
+    building.show_build(result)
     typer.echo("3. Loaded and streamed from the folder with plain `datasets`")
     _load(out)
     typer.echo(f"4. Boxes and points drawn on the pictures: {sheet}")

@@ -222,7 +222,7 @@ def test_documentation_names_options_that_exist():
     """Each option that a page writes for `irtd` is one that the command line knows."""
     from typer.main import get_command
 
-    from irtd_datasets.cli import app
+    from irtd_datasets.cli.app import app
 
     known = {
         option

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from irtd_datasets import not_in
 from irtd_datasets.build.engine import build
-from irtd_datasets.cli import app
+from irtd_datasets.cli.app import app
 from irtd_datasets.errors import AnnotationError, ImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.hub.overlap import KINDS, MAX_DISTANCE, NotIn, find_overlap

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from irtd_datasets import cli
+from irtd_datasets.cli.app import app
 from irtd_datasets.annotations.glance import glance
 from irtd_datasets.boxes import Frame, convert, rounding_bound
 from irtd_datasets.build.engine import build
@@ -307,7 +307,7 @@ def test_command_options_of_a_dataset(tmp_path, capsys):
     """`--frame` and `--set` reach the release, and are refused for a dataset that has no such setting."""
     Image.new("L", (80, 60)).save(tmp_path / "a.png")
     write(tmp_path / "train.json", [("a.png", [20, 24, 40, 36], (80, 60))], Frame.UNIT, 2)
-    cli.app(["doctor", "rs_gpt4v", "--release", str(tmp_path), "--frame", "unit"], standalone_mode=False)
+    app(["doctor", "rs_gpt4v", "--release", str(tmp_path), "--frame", "unit"], standalone_mode=False)
     assert "unit as given" in " ".join(capsys.readouterr().out.split())
     for arguments, text in (
         (("doctor", "irtd", "--release", tmp_path, "--frame", "unit"), "irtd has no setting 'frame'"),

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from irtd_datasets.boxes import rewrite_boxes
 from irtd_datasets.build.engine import build
-from irtd_datasets.cli import app
+from irtd_datasets.cli.app import app
 from irtd_datasets.errors import (
     AnnotationError,
     BoxError,

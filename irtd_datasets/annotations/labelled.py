@@ -1,0 +1,76 @@
+"""What a source dataset says about one picture, whatever format it is written in.
+
+Readers of annotation formats yield `LabelledImage`; the rules that make questions of it know nothing of formats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["LabelledImage", "LabelledObject"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledObject:
+    """One labelled object. All places are pixels of the upright picture, x to the right, y down, half-open.
+
+    Attributes:
+        label: Class as the source writes it.
+        box: (x_min, y_min, x_max, y_max); that of the polygon where only one is given; None for a point.
+        polygon: Four corners in order, 8 numbers, for an oriented box.
+        point: (x, y) where the source marks points.
+        identity: Person or vehicle that it shows, in sets for re-identification; track in sets for tracking.
+        attributes: What else the source says of it: ``difficult``, ``occluded``, ``truncated``, ``crowd``.
+    """
+
+    label: str
+    box: tuple[float, float, float, float] | None = None
+    polygon: tuple[float, ...] | None = None
+    point: tuple[float, float] | None = None
+    identity: str | None = None
+    attributes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One picture of a source with everything that its labels say.
+
+    Attributes:
+        source: Name of the source in the table of sources, such as ``FLIR_ADAS``.
+        image: Name of the picture below the folder of the source, relative, with ``/``.
+        objects: Labelled objects in the order of the file.
+        width: Pixels, as the label file says; None when it does not.
+        height: Pixels, as the label file says; None when it does not.
+        visible: Name of the paired visible picture below the folder of the source.
+        visible_objects: Objects labelled in the visible picture, where it has labels of its own, in its pixels.
+        split: ``train``, ``validation`` or ``test`` as the source divides itself; None when it does not.
+        modality: ``infrared``, ``optical`` or ``sar``.
+        sequence: Video that it is a frame of; frames of one sequence never stand in two splits.
+        frame: Position in its sequence.
+        identity: Who a picture of a re-identification set shows.
+        camera: Which camera took it, in sets of several.
+        scene: Class of the whole picture.
+        captions: Sentences about it.
+        questions: Pairs of question and answer about it.
+        exhaustive: Classes of which every visible object is labelled, so that a class without an object is absent.
+        label_file: Name of the file that the labels come from, below the folder of the source.
+    """
+
+    source: str
+    image: str
+    objects: tuple[LabelledObject, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    visible: str | None = None
+    visible_objects: tuple[LabelledObject, ...] = ()
+    split: str | None = None
+    modality: str = "infrared"
+    sequence: str | None = None
+    frame: int | None = None
+    identity: str | None = None
+    camera: str | None = None
+    scene: str | None = None
+    captions: tuple[str, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
+    exhaustive: frozenset[str] = field(default=frozenset())
+    label_file: str | None = None

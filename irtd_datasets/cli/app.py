@@ -1,0 +1,47 @@
+"""The application that commands register with, and how its errors are shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError
+from irtd_datasets.version import __version__
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="irtd",
+    help="IR-TD, MMRS-1M and RS-GPT4V as Hugging Face datasets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def run() -> None:
+    """Entry point: a user's mistake is a message, not a traceback.
+
+    Exit codes: 0 done, 1 the input or the output has a problem, 2 wrong usage, 130 interrupted.
+    """
+    try:
+        app(standalone_mode=True)
+    except IrtdDatasetsError as error:
+        typer.echo(f"irtd: {error}", err=True)
+        sys.exit(2 if isinstance(error, UnknownNameError) else 1)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `irtd list | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,148 @@
+"""Arguments and options that several commands take, and their parsing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.examples.release import ReleaseOptions, absolute_options
+
+__all__ = [
+    "BoxFrame",
+    "Dataset",
+    "Images",
+    "Json",
+    "OnDefect",
+    "Quiet",
+    "Release",
+    "Rounds",
+    "Settings",
+    "named_pairs",
+    "parse_settings",
+    "print_json",
+    "release_options",
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
+Dataset = Annotated[
+    str, typer.Argument(help=f"Name of the dataset: {', '.join(DATASETS)}.", metavar="DATASET")
+]
+Release = Annotated[
+    Path | None,
+    typer.Option(
+        "--release", help="Folder of the release. Default: the folder that <DATASET>_DATA_DIR names."
+    ),
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--images",
+        metavar="NAME=PATH",
+        help="Where pictures lie: a released folder and a folder, zip or tar. Repeatable.",
+    ),
+]
+OnDefect = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on-defect",
+        metavar="[CODE=]flag|drop|error",
+        help="What to do with rows that have a wrong label, or with one issue code. Default: flag. Repeatable.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option that only some datasets have, such as frame=square_unit of rs_gpt4v. Repeatable.",
+    ),
+]
+BoxFrame = Annotated[
+    str | None, typer.Option("--frame", metavar="FRAME", help="Short for --set frame=FRAME.")
+]
+Rounds = Annotated[
+    str,
+    typer.Option(
+        "--rounds",
+        metavar="keep|split",
+        help="Records of many questions: keep each as one row, or split it into a row for each question.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def release_options(
+    dataset: str,
+    release: Path | None,
+    images: list[str] | None,
+    on_defect: list[str] | None,
+    settings: dict[str, str],
+    rounds: str = "keep",
+) -> ReleaseOptions:
+    """Options of a release from what a command was given; its folder may come from the environment.
+
+    Raises:
+        UnknownNameError: Neither the command nor the environment names a release.
+    """
+    root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
+    declared = spec(dataset)
+    if not root:
+        raise UnknownNameError(
+            "no release given",
+            remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
+            "get it; `irtd demo` needs none.",
+        )
+    pairs, actions = named_pairs(images or [], "--images"), _actions(on_defect or [])
+    return absolute_options(root, pairs, actions, settings, rounds=rounds)
+
+
+def named_pairs(items: list[str], option: str) -> dict[str, str]:
+    """Split ``NAME=VALUE`` items; one without ``=`` has the empty name.
+
+    Raises:
+        UnknownNameError: A name is given twice.
+    """
+    pairs: dict[str, str] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not equals:
+            name, path = "", item
+        if name in pairs:
+            raise UnknownNameError(f"{option} is given twice for {name!r}", remedy="Give each name once.")
+        pairs[name] = path
+    return pairs
+
+
+def _actions(items: list[str]) -> dict[str, str]:
+    return {
+        (code if equals else "*"): (action if equals else item)
+        for item in items
+        for code, equals, action in [item.partition("=")]
+    }
+
+
+def parse_settings(items: list[str] | None, frame: str | None) -> dict[str, str]:
+    """Settings of a dataset from ``--set`` and ``--frame``.
+
+    Raises:
+        UnknownNameError: An item has no name, or a name is given twice.
+    """
+    settings = named_pairs(items or [], "--set")
+    if "" in settings:
+        raise UnknownNameError(
+            f"--set {settings['']!r} names no setting", remedy="Write it as NAME=VALUE, such as frame=unit."
+        )
+    if frame is not None:
+        settings["frame"] = frame
+    return settings
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    """Print a value as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))

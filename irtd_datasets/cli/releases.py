@@ -1,0 +1,130 @@
+"""Commands on releases: what there is, what is here, and the build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irtd_datasets.catalog import DATASETS, open_release, spec
+from irtd_datasets.cli.app import app
+from irtd_datasets.cli.options import (
+    BoxFrame,
+    Dataset,
+    Images,
+    Json,
+    OnDefect,
+    Quiet,
+    Release,
+    Rounds,
+    Settings,
+    parse_settings,
+    print_json,
+    release_options,
+)
+from irtd_datasets.report import building
+from irtd_datasets.report import releases as report
+from irtd_datasets.report.console import progress as show_progress
+
+__all__ = ["build", "doctor", "frames", "list_"]
+
+
+@app.command("list")
+def list_(
+    dataset: Annotated[str | None, typer.Argument(help="Show one dataset only.")] = None,
+    fields: Annotated[bool, typer.Option("--fields", help="Show the columns instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show datasets, configs, tasks, released counts, what is not released, terms, and how to get the data."""
+    names = [dataset] if dataset else list(DATASETS)
+    specs = [spec(name) for name in names]
+    if as_json:
+        print_json(report.fields_as_list() if fields else [report.spec_as_dict(one) for one in specs])
+    elif fields:
+        report.show_fields()
+    else:
+        for one in specs:
+            report.show_spec(one)
+
+
+@app.command()
+def doctor(
+    dataset: Dataset,
+    release: Release = None,
+    images: Images = None,
+    settings: Settings = None,
+    frame: BoxFrame = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a release has, what it lacks, and how many rows of each config can be built."""
+    from irtd_datasets.examples.doctor import examine
+
+    options = release_options(dataset, release, images, None, parse_settings(settings, frame))
+    diagnosis = examine(open_release(dataset, options))
+    if as_json:
+        print_json(diagnosis.as_dict())
+    else:
+        report.show_diagnosis(diagnosis)
+
+
+@app.command()
+def build(
+    dataset: Dataset,
+    configs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Configs to build, such as instruct or instruct-grounding. Default: the dataset's default config."
+        ),
+    ] = None,
+    release: Release = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Dataset folder to write. Default: ./DATASET.")
+    ] = None,
+    images: Images = None,
+    on_defect: OnDefect = None,
+    settings: Settings = None,
+    frame: BoxFrame = None,
+    rounds: Rounds = "keep",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
+    from irtd_datasets.build.engine import build as run
+
+    options = release_options(dataset, release, images, on_defect, parse_settings(settings, frame), rounds)
+    try:
+        with show_progress(silent=quiet or as_json) as progress:
+            wanted = configs or [spec(dataset).default_config]
+            result = run(dataset, wanted, options, out or Path(dataset), workers=workers, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo("irtd: interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(building.build_as_dict(result))
+    else:
+        building.show_build(result)
+
+
+@app.command()
+def frames(
+    file: Annotated[
+        Path, typer.Argument(help="A file of conversations, questions or captions, or a COCO file.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Folder, zip or tar with its pictures. Default: its folder."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell which frames are possible for the numbers in a file, with evidence."""
+    from irtd_datasets.examples.frame_report import report_frames
+
+    found = report_frames(file, images)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        report.show_frames(found)

@@ -1,0 +1,75 @@
+"""Commands for training programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irtd_datasets.cli.app import app
+from irtd_datasets.cli.options import Json, print_json
+from irtd_datasets.report import training as report
+
+__all__ = ["export"]
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
+    config: Annotated[str, typer.Argument(help="Config to export, such as instruct-grounding.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="Model: llava, qwen2-vl, qwen2.5-vl, qwen3-vl, internvl or paligemma."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    layout: Annotated[
+        str, typer.Option("--layout", help="jsonl, json, ms-swift or llama-factory.")
+    ] = "jsonl",
+    images: Annotated[str, typer.Option("--images", help="Pictures as files, or inside parquet.")] = "files",
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Split to export. Default: all. Repeatable.")
+    ] = None,
+    markup: Annotated[
+        str, typer.Option("--markup", help="Boxes in the markup of the model, or as released.")
+    ] = "model",
+    decimals: Annotated[
+        int | None, typer.Option("--decimals", help="Digits of llava's boxes. Default: 3.")
+    ] = None,
+    min_pixels: Annotated[
+        int, typer.Option("--min-pixels", help="Least pixels of the resize of qwen2.5-vl.")
+    ] = 4 * 28 * 28,
+    max_pixels: Annotated[
+        int,
+        typer.Option("--max-pixels", help="Most pixels of the resize of qwen2.5-vl; as in the training run."),
+    ] = 16384 * 28 * 28,
+    absolute_paths: Annotated[
+        bool, typer.Option("--absolute-paths", help="Write picture paths from the root of the file system.")
+    ] = False,
+    without: Annotated[
+        Path | None, typer.Option("--without", help="Leave out the rows of this filter of `irtd overlap`.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a config for a training program, with the boxes in its text as the model expects them."""
+    from irtd_datasets.hub.overlap import not_in
+    from irtd_datasets.training.export import ExportOptions
+    from irtd_datasets.training.export import export as run
+
+    keep = not_in(without) if without else None
+    options = ExportOptions(
+        to,
+        layout,
+        images,
+        markup,
+        decimals,
+        min_pixels,
+        max_pixels,
+        absolute_paths=absolute_paths,
+        without=keep,
+    )
+    result = run(folder, config, out, options, splits=split or None)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        report.show_export(result)

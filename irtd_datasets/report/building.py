@@ -1,0 +1,109 @@
+"""What `irtd build` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.report.console import make_console, make_table, show_count
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from irtd_datasets.build.engine import BuildReport
+    from irtd_datasets.build.ledger import Ledger, LedgerLine
+
+__all__ = ["build_as_dict", "show_build", "show_ledger"]
+
+
+def _released(line: LedgerLine) -> str:
+    return "not known" if line.released is None and line.rounds is not None else show_count(line.released)
+
+
+def build_as_dict(report: BuildReport) -> dict[str, Any]:
+    """What a build did, as plain values."""
+    return {
+        "folder": str(report.folder),
+        "rows": report.rows,
+        "shards_written": report.written,
+        "shards_reused": report.reused,
+        "ledger": report.ledger.as_dict(),
+    }
+
+
+def show_build(report: BuildReport) -> None:
+    """Print the ledger of a build and where its result lies."""
+    show_ledger(report.ledger)
+    reused = f", {report.reused} taken over from an earlier run" if report.reused else ""
+    make_console().print(
+        f"{sum(report.rows.values()):,} rows in {report.written + report.reused} shards{reused}: {report.folder}",
+        markup=False,
+    )
+
+
+def show_ledger(ledger: Ledger) -> None:
+    """Print what became of every record."""
+    console = make_console()
+    head = (
+        "file",
+        "released",
+        "found",
+        "kept",
+        "picture missing",
+        "dropped",
+        "not here",
+        "rows with an issue",
+    )
+    table = make_table(*head, title="Ledger")
+    for line in ledger.lines:
+        tally = line.tally
+        if tally is None:
+            table.add_row(line.file, _released(line), "", "", "", "", f"{line.absent:,}", "")
+            continue
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
+        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
+        numbers = (f"{tally.found:,}", f"{tally.kept:,}", f"{tally.image_missing:,}")
+        table.add_row(line.file, _released(line), *numbers, dropped, "", flagged)
+    totals = ledger.totals()
+    table.add_section()
+    names = ("released", "found", "kept", "image_missing", "dropped", "absent")
+    table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
+    console.print(table)
+    # One file can feed several parts.
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
+        console.print(note, markup=False)
+    if ledger.counts_rounds:
+        console.print(_rounds_table(ledger))
+    for line in ledger.lines:
+        if line.tally is not None and line.tally.messages:
+            lost = sum(line.tally.dropped.values())
+            console.print(f"Left out of {line.file}:")
+            for message in line.tally.messages:
+                console.print(f"  {message}", markup=False)
+            if lost > len(line.tally.messages):
+                console.print(f"  and others, {lost:,} records in all")
+    if ledger.unknown_files:
+        console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}", markup=False)
+
+
+def _rounds_table(ledger: Ledger) -> Table:
+    table = make_table("file", "in the paper", "found", "difference", "kept", title="Rounds")
+    for line in ledger.lines:
+        if line.tally is None:
+            table.add_row(line.file, show_count(line.rounds), "not here", "", "")
+        else:
+            found = line.tally.rounds_found
+            difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
+            table.add_row(
+                line.file, show_count(line.rounds), f"{found:,}", difference, f"{line.tally.rounds_kept:,}"
+            )
+    totals = ledger.totals()
+    here = totals["rounds_released"] - totals["rounds_absent"]
+    table.add_section()
+    table.add_row(
+        "sum of what is here",
+        f"{here:,}",
+        f"{totals['rounds_found']:,}",
+        f"{totals['rounds_found'] - here:+,}",
+        f"{totals['rounds_kept']:,}",
+    )
+    return table

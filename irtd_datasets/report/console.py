@@ -1,0 +1,96 @@
+"""The console, tables and bars that all reports share."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from irtd_datasets.build.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+__all__ = ["make_console", "make_table", "progress", "show_count"]
+
+
+def make_console() -> Console:
+    """A console on standard output; without a terminal nothing is cut to 80 columns.
+
+    Made at each use, since tests and notebooks swap standard output.
+    """
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def make_table(*head: str, title: str = "", numbers: Collection[str] = ()) -> Table:
+    """A table with a column for each name; those in ``numbers``, or known as counts, stand to the right."""
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for name in head:
+        numeric = name in numbers or name in {
+            "records",
+            "released",
+            "found",
+            "needed",
+            "kept",
+            "picture missing",
+            "not here",
+            "rows",
+            "rounds",
+            "in the paper",
+            "difference",
+            "bits",
+            "pictures",
+            "rows of A",
+            "rows of B",
+            "of A in B",
+        }
+        table.add_column(name, overflow="fold", justify="right" if numeric else "left")
+    return table
+
+
+def show_count(value: int | None) -> str:
+    """A number with separators, or that nothing was released."""
+    return "not released" if value is None else f"{value:,}"
+
+
+class _BarProgress(Progress):
+    """Shows a build's stages and bytes on standard error."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=None)
+
+    def stage(self, text: str) -> None:
+        self._bars.update(self._task, description=text)
+
+    def total(self, bytes_: int) -> None:
+        self._bars.update(self._task, total=bytes_ or None)
+
+    def advance(self, bytes_: int) -> None:
+        self._bars.advance(self._task, bytes_)
+
+
+@contextlib.contextmanager
+def progress(*, silent: bool) -> Iterator[Progress]:
+    """Progress on standard error, or none; quiet by itself where standard error is no terminal."""
+    console = Console(stderr=True)
+    if silent or not console.is_terminal:
+        yield Progress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        yield _BarProgress(bars)

@@ -1,0 +1,58 @@
+"""What commands on dataset folders show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from irtd_datasets.report.console import make_console, make_table
+
+if TYPE_CHECKING:
+    from irtd_datasets.hub.overlap import Overlap
+
+__all__ = ["show_overlap"]
+
+
+def show_overlap(overlap: Overlap, limit: int = 20) -> None:
+    """Print what one dataset shares with another."""
+    from irtd_datasets.hub.overlap import KINDS
+
+    console = make_console()
+    for letter, side in (("A", overlap.a), ("B", overlap.b)):
+        notes = "".join(
+            f", {count:,} {what}"
+            for count, what in (
+                (side.without_picture, "rows without a picture"),
+                (side.undecodable, "not decodable"),
+                (side.featureless, "of one colour"),
+            )
+            if count
+        )
+        console.print(
+            f"{letter}: {side.name}: {side.rows:,} rows, {side.pictures:,} pictures{notes}", markup=False
+        )
+    table = make_table("pictures of A in B", "pictures", "rows", title="Found")
+    for kind, meaning in KINDS.items():
+        table.add_row(f"{kind}: {meaning}", f"{overlap.pictures[kind]:,}", f"{overlap.rows[kind]:,}")
+    console.print(table)
+    if overlap.distances:
+        bits = ", ".join(f"{bits} bits {count:,}" for bits, count in sorted(overlap.distances.items()))
+        console.print(f"Similar pictures by distance: {bits}")
+    if overlap.sources:
+        table = make_table(
+            "source in A", "source in B", "rows of A", "rows of B", "of A in B", title="Sources"
+        )
+        for source in overlap.sources:
+            counts = (source.rows, source.other_rows, source.matched)
+            table.add_row(source.source, source.other_source, *(f"{count:,}" for count in counts))
+        console.print(table)
+    if overlap.table.num_rows:
+        table = make_table("row of A", "kind", "bits", "row of B")
+        for match in overlap.table.slice(0, limit).to_pylist():
+            table.add_row(
+                escape(match["id"]), match["kind"], str(match["distance"]), escape(match["other_id"])
+            )
+        console.print(table)
+        if overlap.table.num_rows > limit:
+            console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
