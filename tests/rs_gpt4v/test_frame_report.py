@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from irtd_datasets.cli.app import app
 from irtd_datasets.annotations.glance import glance
 from irtd_datasets.boxes import Frame, convert, rounding_bound
 from irtd_datasets.build.engine import build
+from irtd_datasets.cli.app import app
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError
 from irtd_datasets.examples.frame_report import BoxSample, picture_size, report_frames
 from irtd_datasets.examples.release import absolute_options
