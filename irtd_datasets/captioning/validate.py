@@ -28,7 +28,8 @@ _BEFORE_NOUN = re.compile(
 )
 _VISIBLE = re.compile(
     r"\b(?P<article>an? )?"
-    r"(?P<kind>(?:colou?r(?:ed)? )?(?:photograph|photo|rgb image|rgb picture|visible(?:-light)? image|colou?r image))\b",
+    r"(?P<kind>(?:colou?r(?:ed)? )?"
+    r"(?:photograph|photo|rgb image|rgb picture|visible(?:-light)? image|colou?r image))\b",
     re.IGNORECASE,
 )
 _LIGHT = re.compile(
