@@ -3,13 +3,14 @@
     python benchmarks/peers.py --corpus /tmp/irtd-benchmark            # 10,000 pictures, three rounds
     python benchmarks/peers.py --corpus /tmp/irtd-benchmark --quick    # 1,000 pictures, one round: does it run?
 
-Needs torch, torchdata, litdata, mosaicml-streaming, webdataset, pylance and simplejpeg; a library that is missing is left
-out and named. Every library reads the same pictures with the same text, written by its own writer with its defaults.
+Needs torch, torchdata, litdata, mosaicml-streaming, webdataset, pylance and simplejpeg; a library that is missing is
+left out and named. Every library reads the same pictures with the same text, written by its own writer with its
+defaults.
 
 Each way runs in a process of its own, in turn with the others. *Raw* is an epoch of picture bytes and text, in one
-process. *Decoded* is an epoch of RGB arrays of 640 x 512, as a training loop gets them: the peers at their default, with
-Pillow and two DataLoader workers; ours so, too, and with two threads and the extra ``fast``. Seconds are those of the
-epoch; the first row counts from the call that opens the data. Memory is that of the process tree.
+process. *Decoded* is an epoch of RGB arrays of 640 x 512, as a training loop gets them: the peers at their default,
+with Pillow and two DataLoader workers; ours so, too, and with two threads and the extra ``fast``. Seconds are those of
+the epoch; the first row counts from the call that opens the data. Memory is that of the process tree.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 BATCH = 64
 TEXT = ("id", "messages", "task")
@@ -219,7 +220,9 @@ def open_webdataset(root: Path) -> Any:
     import webdataset
 
     shards = sorted(str(file) for file in root.glob("*.tar"))
-    rows = webdataset.WebDataset(shards, shardshuffle=len(shards), seed=0, workersplitter=webdataset.split_by_worker)
+    rows = webdataset.WebDataset(
+        shards, shardshuffle=len(shards), seed=0, workersplitter=webdataset.split_by_worker
+    )
     return rows.shuffle(1000)
 
 
@@ -244,32 +247,41 @@ def shuffled(count: int) -> list[int]:
     return np.random.default_rng(0).permutation(count).tolist()
 
 
+def in_batches(rows: Any, order: list[int]) -> Iterator[Any]:
+    """The rows of an order, a batch at a time."""
+    for start in range(0, len(order), BATCH):
+        yield from rows.__getitems__(order[start : start + BATCH])
+
+
+def raw_table(root: Path) -> Iterator[Any]:
+    rows = open_table(root)
+    return in_batches(rows, list(rows.sampler(seed=0)))
+
+
+def raw_folder(root: Path) -> Iterator[Any]:
+    files = Folder(root)
+    return (files[number] for number in shuffled(len(files)))
+
+
+def raw_lance(root: Path) -> Iterator[Any]:
+    rows = Lance(root)
+    return in_batches(rows, shuffled(len(rows)))
+
+
 def raw(way: str, places: dict[str, Path]) -> Iterator[Any]:
     """An epoch of picture bytes and text, shuffled as the library does it."""
-    if way == "table":
-        rows = open_table(places["irtd"])
-        order = list(rows.sampler(seed=0))
-        for start in range(0, len(order), BATCH):
-            yield from rows.__getitems__(order[start : start + BATCH])
-    elif way == "stream":
-        yield from open_stream(places["irtd"])
-    elif way == "datasets":
-        yield from open_datasets(places["irtd"], decode=False)
-    elif way == "folder":
-        files = Folder(places["folder"])
-        for number in shuffled(len(files)):
-            yield files[number]
-    elif way == "lance":
-        lance = Lance(places["lance"])
-        order = shuffled(len(lance))
-        for start in range(0, len(order), BATCH):
-            yield from lance.__getitems__(order[start : start + BATCH])
-    elif way == "litdata":
-        yield from open_litdata(places["litdata"])
-    elif way == "mds":
-        yield from open_mds(places["mds"])
-    else:
-        yield from open_webdataset(places["webdataset"])
+    readers: dict[str, Callable[[Path], Any]] = {
+        "table": raw_table,
+        "stream": open_stream,
+        "datasets": partial(open_datasets, decode=False),
+        "folder": raw_folder,
+        "lance": raw_lance,
+        "litdata": open_litdata,
+        "mds": open_mds,
+        "webdataset": open_webdataset,
+    }
+    root = places["irtd" if way in {"table", "stream", "datasets"} else way]
+    yield from readers[way](root)
 
 
 def to_rgb(row: Any) -> Any:
@@ -417,11 +429,15 @@ def report(kind: str, results: dict[str, Any], pictures: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True, help="folder for the pictures and all formats")
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--kind", choices=("raw", "decoded"), action="append", help="only this part; repeatable")
+    parser.add_argument(
+        "--kind", choices=("raw", "decoded"), action="append", help="only this part; repeatable"
+    )
     parser.add_argument("--way", action="append", help="only these ways; repeatable")
     parser.add_argument("--quick", action="store_true", help="1,000 pictures, one round")
     parser.add_argument("--json", type=Path, help="write everything measured here")
@@ -439,7 +455,9 @@ def main() -> None:
     everything: dict[str, Any] = {"machine": machine(), "pictures": arguments.pictures}
     medians: dict[tuple[str, str], float] = {}
     for kind in arguments.kind or ("raw", "decoded"):
-        chosen = [way for way in (RAW if kind == "raw" else (*DECODED, "only decoding")) if available(library(way))]
+        chosen = [
+            way for way in (RAW if kind == "raw" else (*DECODED, "only decoding")) if available(library(way))
+        ]
         chosen = [way for way in chosen if not arguments.way or library(way) in arguments.way]
         missing = sorted(set(NEEDS) - {library(way) for way in chosen})
         shared = [__file__, "--corpus", str(arguments.corpus), "--pictures", str(arguments.pictures)]
@@ -456,11 +474,18 @@ def main() -> None:
         ("raw: table, times litdata", ("raw", "litdata"), ("raw", "table"), 1.5),
         ("raw: table, times datasets with shuffle(1000)", ("raw", "datasets"), ("raw", "table"), 8),
         ("raw: stream, times datasets with shuffle(1000)", ("raw", "datasets"), ("raw", "stream"), 2),
-        ("decoded: table in one way of two workers, of only decoding", ("decoded", "only decoding"), ("decoded", "table, Pillow"), 0.95),
+        (
+            "decoded: table in one way of two workers, of only decoding",
+            ("decoded", "only decoding"),
+            ("decoded", "table, Pillow"),
+            0.95,
+        ),
     ):
         if one in medians and other in medians:
             print(verdict(text, medians[one] / medians[other], limit, at_least=True))
-    peers = {way: seconds for (kind, way), seconds in medians.items() if kind == "decoded" and way in DECODED[3:]}
+    peers = {
+        way: seconds for (kind, way), seconds in medians.items() if kind == "decoded" and way in DECODED[3:]
+    }
     fast = medians.get(("decoded", DECODED[0]))
     if peers and fast:
         best = min(peers, key=peers.__getitem__)
