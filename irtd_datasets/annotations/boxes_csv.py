@@ -22,7 +22,7 @@ _PLACES = (("x_min", "y_min", "x_max", "y_max"), ("xmin", "ymin", "xmax", "ymax"
 
 
 def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
-    """Read a table of boxes.
+    r"""Read a table of boxes.
 
     Args:
         data: The whole file, with commas, semicolons or tabs.
@@ -30,15 +30,16 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
 
     Returns:
         One label file for each picture, in the order of its first row. Columns, in any case: the picture is
-        ``image``, ``file_name``, ``frame`` ...; the class ``label``, ``class`` ...; the box ``x_min y_min x_max y_max``,
-        ``xmin ymin xmax ymax`` or ``x y w h``, in pixels; optionally ``width`` and ``height`` of the picture, and
+        ``image``, ``file_name``, ``frame`` ...; the class ``label``, ``class`` ...; the box ``x_min y_min x_max
+        y_max``, ``xmin ymin xmax ymax`` or ``x y w h``, in pixels; optionally ``width`` and ``height`` of the picture, and
         ``identity``. Others are left out.
 
     Raises:
         AnnotationError: The header lacks a column, or the file is empty.
 
     Example:
-        >>> parse_boxes_csv(b"frame,class,x,y,w,h\\nFLIR_00018,car,10,206,178,123\\n", "boxes.csv")[0].objects[0].box
+        >>> table = b"frame,class,x,y,w,h\nFLIR_00018,car,10,206,178,123\n"
+        >>> parse_boxes_csv(table, "boxes.csv")[0].objects[0].box
         (10.0, 206.0, 188.0, 329.0)
     """
     text = decode_text(data, name)

@@ -97,7 +97,7 @@ def _add(found: LabelFile, texts: list[str]) -> None:
 
 
 def parse_caption_lists(names: str, captions: str, name: str) -> list[LabelFile]:
-    """Join a list of picture names and a list of captions (``train_filename.txt`` and ``train_caps.txt`` of RSITMD).
+    r"""Join a list of picture names and a list of captions (``train_filename.txt`` and ``train_caps.txt`` of RSITMD).
 
     Either each caption has its own line of the names, or each name stands for the same number of captions, five in
     the train lists.
@@ -106,7 +106,7 @@ def parse_caption_lists(names: str, captions: str, name: str) -> list[LabelFile]
         AnnotationError: The number of captions is no multiple of the number of names.
 
     Example:
-        >>> parse_caption_lists("1.tif\\n1.tif\\n", "A pond.\\nWater.\\n", "train_caps.txt")[0].captions
+        >>> parse_caption_lists("1.tif\n1.tif\n", "A pond.\nWater.\n", "train_caps.txt")[0].captions
         ('A pond.', 'Water.')
     """
     pictures, texts = names.split("\n"), captions.split("\n")

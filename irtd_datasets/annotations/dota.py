@@ -11,7 +11,7 @@ _HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
 
 
 def parse_dota(data: bytes, name: str) -> LabelFile:
-    """Read one DOTA label file.
+    r"""Read one DOTA label file.
 
     Args:
         data: The whole file; an empty one says that the picture has no object.
@@ -25,7 +25,8 @@ def parse_dota(data: bytes, name: str) -> LabelFile:
         AnnotationError: The file is no text.
 
     Example:
-        >>> found = parse_dota(b"imagesource:GoogleEarth\\ngsd:0.27\\n674 375 683 375 684 394 675 395 small-vehicle 1", "P1888.txt")
+        >>> line = b"674 375 683 375 684 394 675 395 small-vehicle 1"
+        >>> found = parse_dota(b"imagesource:GoogleEarth\ngsd:0.27\n" + line, "P1888.txt")
         >>> found.objects[0].label, found.objects[0].box, set(found.objects[0].attributes)
         ('small-vehicle', (674.0, 375.0, 684.0, 395.0), {'difficult'})
     """

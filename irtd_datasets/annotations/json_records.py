@@ -767,6 +767,11 @@ def _member(parser: _Parser, keys: Collection[str]) -> Iterator[tuple[str, Recor
             yield key, value
         return
     text.at += 1
+    yield from _member_list(parser, key, wanted=wanted)
+
+
+def _member_list(parser: _Parser, key: str, *, wanted: bool) -> Iterator[tuple[str, Record]]:
+    text = parser.text
     index = 0
     following = parser.next_character(index)
     while following != "]":

@@ -15,7 +15,7 @@ __all__ = ["parse_bbgt"]
 
 
 def parse_bbgt(data: bytes, name: str) -> LabelFile:
-    """Read one text label file of KAIST.
+    r"""Read one text label file of KAIST.
 
     Args:
         data: The whole file.
@@ -29,7 +29,7 @@ def parse_bbgt(data: bytes, name: str) -> LabelFile:
         AnnotationError: The file does not begin with ``% bbGt``.
 
     Example:
-        >>> parse_bbgt(b"% bbGt version=3\\nperson 306 207 36 74 1 0 0 0 0 0 0", "I00019.txt").objects[0].box
+        >>> parse_bbgt(b"% bbGt version=3\nperson 306 207 36 74 1 0 0 0 0 0 0", "I00019.txt").objects[0].box
         (306.0, 207.0, 342.0, 281.0)
     """
     lines = decode_text(data, name).splitlines()

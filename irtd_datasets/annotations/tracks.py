@@ -22,7 +22,7 @@ _number = re.compile(r"(\d+)(?!.*\d)").search
 def parse_track(
     data: bytes, name: str, *, corners: bool = False
 ) -> tuple[list[TrackLine], list[LabelProblem]]:
-    """Read one track file.
+    r"""Read one track file.
 
     Args:
         data: The whole file, numbers separated by commas, tabs or blanks (LSOTB-TIR, RGBT234, LasHeR, PTB-TIR,
@@ -40,7 +40,7 @@ def parse_track(
         AnnotationError: The file is no text.
 
     Example:
-        >>> lines, problems = parse_track(b"190,134,24,35\\n0 0 0 0\\n", "infrared.txt")
+        >>> lines, problems = parse_track(b"190,134,24,35\n0 0 0 0\n", "infrared.txt")
         >>> lines
         [((190.0, 134.0, 214.0, 169.0), None), (None, None)]
     """

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree as ET
 
 from irtd_datasets.annotations.label_file import (
@@ -33,7 +33,7 @@ from irtd_datasets.annotations.label_file import (
 from irtd_datasets.annotations.labelled import LabelledObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from xml.etree.ElementTree import Element
 
 __all__ = ["XML_LIMIT", "parse_voc", "parse_xml"]
@@ -42,7 +42,7 @@ XML_LIMIT = 16 << 20
 """Most bytes of one XML file; the largest label file of the sources has well below 1 MB."""
 
 _NO_FLAGS: frozenset[str] = frozenset()
-_FLAGS = frozenset({"difficult", "truncated", "occluded", "occlusion", "crowd"})
+_FLAGS = ("difficult", "truncated", "occluded", "occlusion", "crowd")
 _UNSET = frozenset({"", "0", "no", "false", "none", "unspecified"})
 _CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
 _DIOR_CORNERS = (
@@ -177,44 +177,43 @@ def _size(element: Element) -> tuple[int | None, int | None]:
 
 
 def _read_object(element: Element, found: LabelFile) -> None:
-    label = description = ""
-    box: tuple[float, float, float, float] | None = None
-    polygon: tuple[float, ...] | None = None
-    point: tuple[float, float] | None = None
-    flags = _NO_FLAGS
+    texts: dict[str, str] = {}
+    places: dict[str, tuple[float, ...]] = {}
     broken = ""
     for child in element:
-        tag = child.tag
+        read = _PLACES.get(child.tag)
+        if read is None:
+            texts[child.tag] = (child.text or "").strip()
+            continue
         try:
-            if tag == "name":
-                label = (child.text or "").strip()
-            elif tag == "bndbox":
-                box = _box(child)
-            elif tag in _FLAGS:
-                text = (child.text or "").strip().lower()
-                if text not in _UNSET:
-                    flags |= {"occluded" if tag == "occlusion" else tag}
-            elif tag in {"polygon", "robndbox", "rbndbox"}:
-                polygon = _polygon(child)
-            elif tag in {"point", "centroid"}:
-                point = _point(child)
-            elif tag == "description":
-                description = (child.text or "").strip()
+            kind, places_read = read
+            places[kind] = places_read(child)
         except (ValueError, TypeError, KeyError):
-            broken = f"<{tag}> of {label or 'an object'}"
+            broken = f"<{child.tag}> of {texts.get('name') or 'an object'}"
+    label = texts.get("name", "")
+    polygon, point = places.get("polygon"), places.get("point")
+    box: Any = places.get("box")
     if box is None and polygon is not None:
         box = min(polygon[0::2]), min(polygon[1::2]), max(polygon[0::2]), max(polygon[1::2])
-    if box is None and point is None:
+    if broken or (box is None and point is None):
         code = "box-malformed" if broken else "object-without-box"
         found.problems.append(LabelProblem(code, broken or f"object {label!r} has no place"))
-        return
-    if broken:
-        found.problems.append(LabelProblem("box-malformed", broken))
+        if box is None and point is None:
+            return
     found.objects.append(
-        LabelledObject(label, box, polygon, point, attributes=flags, description=description)
-        if description
-        else LabelledObject(label, box, polygon, point, None, flags)
+        LabelledObject(
+            label, box, polygon, cast("Any", point), None, _flags(texts), texts.get("description", "")
+        )
     )
+
+
+def _flags(texts: dict[str, str]) -> frozenset[str]:
+    flags = [
+        "occluded" if tag == "occlusion" else tag
+        for tag in _FLAGS
+        if tag in texts and texts[tag].lower() not in _UNSET
+    ]
+    return frozenset(flags) if flags else _NO_FLAGS
 
 
 def _box(element: Element) -> tuple[float, float, float, float]:
@@ -253,6 +252,16 @@ def _point(element: Element) -> tuple[float, float]:
     if not math.isfinite(sum(point)):
         raise ValueError
     return point
+
+
+_PLACES: dict[str, tuple[str, Callable[[Element], tuple[float, ...]]]] = {
+    "bndbox": ("box", _box),
+    "polygon": ("polygon", _polygon),
+    "robndbox": ("polygon", _polygon),
+    "rbndbox": ("polygon", _polygon),
+    "point": ("point", _point),
+    "centroid": ("point", _point),
+}
 
 
 def _read_hrsc(root: Element, found: LabelFile) -> None:

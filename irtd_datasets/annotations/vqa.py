@@ -20,13 +20,13 @@ _line = re.compile(r"([^:]+):\s*(.+?\?)\s*(.*)$").match
 
 
 def unwrap_javascript(data: bytes, name: str) -> bytes:
-    """JSON out of ``var x = JSON.parse('...')``, as the sample of RSVQA has it; other bytes as they are.
+    r"""JSON out of ``var x = JSON.parse('...')``, as the sample of RSVQA has it; other bytes as they are.
 
     Raises:
         AnnotationError: The string is not closed.
 
     Example:
-        >>> unwrap_javascript(b"var q = JSON.parse('{\\"a\\": 1}');", "q.js")
+        >>> unwrap_javascript(b"var q = JSON.parse('{\"a\": 1}');", "q.js")
         b'{"a": 1}'
     """
     found = _wrapper.match(data)
@@ -123,8 +123,8 @@ def parse_question_lines(data: bytes, name: str) -> list[LabelFile]:
         picture before them.
 
     Example:
-        >>> parse_question_lines(b"P0003: how many small vehicles are there in this picture?15", "dota.txt")[0].questions
-        (('how many small vehicles are there in this picture?', '15'),)
+        >>> parse_question_lines(b"P0003: how many small vehicles are there?15", "dota.txt")[0].questions
+        (('how many small vehicles are there?', '15'),)
     """
     files: dict[str, LabelFile] = {}
     asked: dict[str, list[tuple[str, str]]] = {}

@@ -12,7 +12,7 @@ from irtd_datasets.sources.table import TABLE, Layout, SourceRow, plain
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from irtd_datasets.releases.containers import Container
 
@@ -29,13 +29,11 @@ class FoundSource(NamedTuple):
         row: What the table of sources says of it.
         path: Its folder or archive.
         readable: Whether its pictures were found there in a layout that the table has.
-        how: How it was recognised: ``name`` of its folder, or ``contents``.
     """
 
     row: SourceRow
     path: Path
     readable: bool
-    how: str
 
 
 def place_of(row: SourceRow, container: Container, only: str = "") -> tuple[Container, str, Layout] | None:
@@ -107,20 +105,26 @@ def find_sources(folder: str | os.PathLike[str], table: Iterable[SourceRow] = TA
         for known in {plain(name) for name in (row.name, row.project_dir, *row.also_called)}:
             by_name.setdefault(known, []).append(row)
     found: dict[str, FoundSource] = {}
-    entries = [(root / name, name) for name in container.folders()]
-    entries += [
-        (root / name, name.rsplit(".", 1)[0])
-        for name in container.folder()
-        if name.lower().endswith(_ARCHIVES)
-    ]
-    entries.append((root, root.resolve().name))
-    for path, name in entries:
+    for path, name in _entries(container, root, by_name):
         for row in by_name.get(plain(name), []):
-            here = FoundSource(row, path, _is_readable(row, path), "name")
-            known = found.get(row.name)
-            if known is None or (here.readable and not known.readable):
+            here = FoundSource(row, path, _is_readable(row, path))
+            before = found.get(row.name)
+            if before is None or (here.readable and not before.readable):
                 found[row.name] = here
     return [found[row.name] for row in rows if row.name in found]
+
+
+def _entries(container: Container, root: Path, by_name: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
+    """Folders and archives that may be sources, with their names; those in folders of other names, too."""
+    for name in container.folders():
+        yield root / name, name
+        if plain(name) not in by_name and not name.startswith("."):
+            for inner in container.folders(name):
+                yield root / name / inner, inner
+    for name in container.folder():
+        if name.lower().endswith(_ARCHIVES):
+            yield root / name, name.rsplit(".", 1)[0]
+    yield root, root.resolve().name
 
 
 def _is_readable(row: SourceRow, path: Path) -> bool:

@@ -208,7 +208,4 @@ def _fits(part: str, compiled: re.Pattern[str] | str, fields: dict[str, str]) ->
     match = compiled.fullmatch(part)
     if match is None:
         return False
-    for key, value in match.groupdict().items():
-        if fields.setdefault(key, value) != value:
-            return False
-    return True
+    return all(fields.setdefault(key, value) == value for key, value in match.groupdict().items())

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.boxes_csv import parse_boxes_csv
@@ -18,7 +17,6 @@ from irtd_datasets.annotations.kaist import parse_bbgt
 from irtd_datasets.annotations.label_file import LabelFile, decode_text
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
 from irtd_datasets.annotations.points import parse_points
-from irtd_datasets.annotations.tracks import frames_of_lines, parse_track
 from irtd_datasets.annotations.voc import parse_voc
 from irtd_datasets.annotations.vqa import (
     parse_question_lines,
@@ -28,6 +26,7 @@ from irtd_datasets.annotations.vqa import (
 )
 from irtd_datasets.annotations.yolo import parse_yolo
 from irtd_datasets.errors import AnnotationError, ImageError
+from irtd_datasets.sources.videos import read_videos
 
 if TYPE_CHECKING:
     from irtd_datasets.sources.source import Picture, Source
@@ -258,80 +257,6 @@ def _question_lines(source: Source, label: str) -> Iterator[LabelFile]:
 # Videos, folders, and what is odd.
 
 
-def _tracks(source: Source) -> Iterator[LabelledImage]:
-    layout, options = source.layout, source.layout.options
-    assert layout.labels is not None
-    every = int(options.get("every", "1"))
-    parse = partial(parse_track, corners=options.get("corners") == "yes")
-    used: set[str] = set()
-
-    def lines_of(label: str | None) -> list[tuple[LabelledObject, ...]]:
-        if label is None:
-            return []
-        used.add(label)
-        try:
-            lines, problems = parse(source.read(label), label)
-        except AnnotationError as error:
-            source.problems.add("label-unreadable", label, error.problem)
-            return []
-        if not lines:
-            source.problems.add("label-empty", label)
-        for problem in problems:
-            source.problems.add(problem.code, label, problem.detail)
-        return [
-            () if box is None else (LabelledObject("", box, polygon, identity=sequence),)
-            for box, polygon in lines
-        ]
-
-    for sequence, group in groupby(source.pictures(), lambda picture: layout.sequence_of(picture.fields)):
-        pictures = list(group)
-        label = source.partner(layout.labels, pictures[0].fields)
-        lines = lines_of(label)
-        visible_lines = lines_of(source.partner(layout.visible_labels, pictures[0].fields))
-        stems = [picture.fields.get("stem", picture.name) for picture in pictures]
-        partners = _by_place(source, pictures) if options.get("pair") == "place" else []
-        lined = {place: line for place, _, line in frames_of_lines(stems, len(lines), every)} if lines else {}
-        for place, picture in enumerate(pictures):
-            line = lined.get(place)
-            if line is None:
-                # Between two lines of a file that labels every tenth frame nothing is missing.
-                if every == 1 or not lines:
-                    source.problems.add(
-                        "frame-without-label" if lines else "picture-without-label", picture.name
-                    )
-                if source.options.unlabelled:
-                    yield from source.build(picture, None, None, frame=place)
-                continue
-            more: dict[str, object] = {"visible": partners[place]} if partners else {}
-            seen = visible_lines[line] if line < len(visible_lines) else ()
-            visible_found = LabelFile(list(seen)) if visible_lines else None
-            yield from source.build(picture, LabelFile(list(lines[line])), label, visible_found, frame=place)
-        if lines and len(lined) < len(lines):
-            source.problems.add(
-                "label-without-picture", str(label), "lines without a frame", len(lines) - len(lined)
-            )
-    for name, _ in source.walk(layout.labels):
-        if name not in used:
-            source.problems.add("label-without-picture", name)
-
-
-def _by_place(source: Source, pictures: list[Picture]) -> list[str | None]:
-    """Visible partners of the frames of a video where the names differ: the first with the first, and so on."""
-    pattern = source.layout.visible
-    if pattern is None:
-        return []
-    found: list[str | None] = list(source.beside(pattern, pictures[0].fields))
-    if len(found) != len(pictures):
-        source.problems.add(
-            "picture-without-pair",
-            pictures[0].name,
-            f"{len(found)} visible frames for {len(pictures)} infrared ones",
-            len(pictures),
-        )
-        return [None] * len(pictures)
-    return found
-
-
 def _pictures(source: Source) -> Iterator[LabelledImage]:
     """Pictures whose names say all that is known of them."""
     for picture in source.pictures():
@@ -351,20 +276,12 @@ def _reid(source: Source) -> Iterator[LabelledImage]:
 
 
 def _rsvg(source: Source) -> Iterator[LabelledImage]:
-    """DIOR-RSVG: its split lists number the objects over all label files, so a picture may stand in several splits."""
+    """DIOR-RSVG: its split lists number objects over all label files; a picture may stand in several splits."""
     from irtd_datasets.sources.source import Picture
 
     layout = source.layout
     assert layout.labels is not None
-    splits: dict[int, str] = {}
-    for file, split in layout.splits.lists:
-        listed = source.find(file)
-        if listed is None:
-            source.problems.add("split-list-missing", file)
-            continue
-        for word in decode_text(source.read(listed), listed).split():
-            if word.isdecimal():
-                splits[int(word)] = split
+    splits = _numbered_splits(source)
     number = 0
     for label, fields in source.walk(layout.labels):
         found = source.read_labels(label, parse_voc)
@@ -386,6 +303,18 @@ def _rsvg(source: Source) -> Iterator[LabelledImage]:
             yield from source.unlabelled(Picture(name, fields, (None,)))
 
 
+def _numbered_splits(source: Source) -> dict[int, str]:
+    splits: dict[int, str] = {}
+    for file, split in source.layout.splits.lists:
+        name = source.find(file)
+        if name is None:
+            source.problems.add("split-list-missing", file)
+            continue
+        words = decode_text(source.read(name), name).split()
+        splits.update((int(word), split) for word in words if word.isdecimal())
+    return splits
+
+
 READERS: dict[str, Reader] = {
     "voc": partial(_per_picture, parse=_voc),
     "yolo": partial(_per_picture, parse=_yolo),
@@ -402,7 +331,7 @@ READERS: dict[str, Reader] = {
     "rsvqa": partial(_collection, parse=_rsvqa),
     "question-records": partial(_collection, parse=_question_records),
     "question-lines": partial(_collection, parse=_question_lines),
-    "tracks": _tracks,
+    "tracks": read_videos,
     "rsvg": _rsvg,
     "reid-folders": _reid,
     "class-folders": _pictures,
@@ -429,7 +358,7 @@ READER_DOCS: dict[str, str] = {
     "question-records": "A list of records with image, question, answer.",
     "question-lines": "Lines `picture:question?answer` (RSIVQA).",
     "tracks": "A line with a box for each frame; `every=10` where a line stands for ten frames, `corners=yes` for "
-    "corners instead of sizes, `pair=place` where frames of a pair have names of their own.",
+    "corners, `pair=place` where frames of a pair have names of their own.",
     "rsvg": "DIOR-RSVG: VOC XML with descriptions, split by object.",
     "reid-folders": "Persons by folder or name; infrared and visible pictures are no pairs.",
     "class-folders": "Pictures whose folder is their class.",

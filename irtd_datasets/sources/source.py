@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.releases.containers import Container
 
-__all__ = ["Picture", "Source", "SourceOptions", "open_source"]
+__all__ = ["Picture", "Source", "SourceOptions", "open_found", "open_source"]
 
 _HEAD = 64 << 10
 
@@ -332,51 +332,33 @@ class Source:
         Yields:
             One image for each split that the picture stands in; none where the picture cannot be used.
         """
-        size: tuple[int, int] | None = None
-        if found is not None and found.width and found.height:
-            size = found.width, found.height
-        objects: Sequence[LabelledObject] = ()
-        if found is not None:
-            for problem in found.problems:
-                self.problems.add(problem.code, label_file or picture.name, problem.detail)
-            objects = self.classified(found.objects, label_file or picture.name, picture.fields)
-        if self.row.transform == "crop-border-100" and size == (840, 712):
-            objects = [_moved(item, -100, -100) for item in objects]
-            size = 640, 512
-        if self.options.check_pictures:
-            actual = self.size(picture.name)
-            if actual is None:
-                return
-            joined = self._fitted(objects, size, actual, label_file or picture.name)
-            if joined is None:
-                return
-            objects, size = joined, actual[:2]
-        if size is not None:
-            objects = self.inside(objects, size, label_file or picture.name)
-        visible = None
-        if "visible" not in more:
-            visible = self.partner(self.layout.visible, picture.fields)
-            if visible is None and self.layout.visible is not None:
-                self.problems.add("picture-without-pair", picture.name)
-        visible_objects: Sequence[LabelledObject] = ()
-        if visible_found is not None:
-            visible_objects = self.classified(visible_found.objects, visible or picture.name, picture.fields)
-            if self.row.transform == "crop-border-100" and visible_found.width == 840:
-                visible_objects = [_moved(item, -100, -100) for item in visible_objects]
+        where = label_file or picture.name
+        placed = self._placed(picture, found, where)
+        if placed is None:
+            return
+        objects, size = placed
         values: dict[str, Any] = {
             "sequence": self.layout.sequence_of(picture.fields),
             "identity": picture.fields.get("identity"),
             "camera": picture.fields.get("camera"),
             "scene": self._scene(picture),
-            "visible": visible,
             "modality": self.row.modality,
         }
         if found is not None:
-            values["captions"] = found.captions
-            values["questions"] = found.questions
+            values.update(captions=found.captions, questions=found.questions, exhaustive=self.row.exhaustive)
             if found.scene:
                 values["scene"] = found.scene
+        if "visible" not in more:
+            visible = self.partner(self.layout.visible, picture.fields)
+            if visible is None and self.layout.visible is not None:
+                self.problems.add("picture-without-pair", picture.name)
+            values["visible"] = visible
         values.update(more)
+        if visible_found is not None:
+            moved = self._cropped(visible_found.objects, (visible_found.width, visible_found.height))[0]
+            values["visible_objects"] = tuple(
+                self.classified(moved, values["visible"] or picture.name, picture.fields)
+            )
         for split in picture.splits:
             yield LabelledImage(
                 source=self.row.name,
@@ -384,12 +366,44 @@ class Source:
                 objects=tuple(objects),
                 width=size[0] if size else None,
                 height=size[1] if size else None,
-                visible_objects=tuple(visible_objects),
                 split=split,
-                exhaustive=self.row.exhaustive if found is not None else frozenset(),
                 label_file=label_file,
                 **values,
             )
+
+    def _placed(
+        self, picture: Picture, found: LabelFile | None, where: str
+    ) -> tuple[Sequence[LabelledObject], tuple[int, int] | None] | None:
+        """Objects in pixels of the picture, and its size; None, and counted, where the picture cannot be used."""
+        objects: Sequence[LabelledObject] = ()
+        size: tuple[int, int] | None = None
+        if found is not None:
+            for problem in found.problems:
+                self.problems.add(problem.code, where, problem.detail)
+            objects = self.classified(found.objects, where, picture.fields)
+            objects, size = self._cropped(objects, (found.width, found.height))
+        if self.options.check_pictures:
+            actual = self.size(picture.name)
+            if actual is None:
+                return None
+            fitted = self._fitted(objects, size, actual, where)
+            if fitted is None:
+                return None
+            objects, size = fitted, actual[:2]
+        if size is not None:
+            objects = self.inside(objects, size, where)
+        return objects, size
+
+    def _cropped(
+        self, objects: Sequence[LabelledObject], size: tuple[int | None, int | None]
+    ) -> tuple[Sequence[LabelledObject], tuple[int, int] | None]:
+        """Objects and size without the border that the row's transform cuts off."""
+        width, height = size
+        if not width or not height:
+            return objects, None
+        if self.row.transform == "crop-border-100" and size == (840, 712):
+            return [_moved(item, -100, -100) for item in objects], (640, 512)
+        return objects, (width, height)
 
     def _scene(self, picture: Picture) -> str | None:
         scene = picture.fields.get("scene")
@@ -424,32 +438,13 @@ class Source:
         self, objects: Iterable[LabelledObject], size: tuple[int, int], where: str
     ) -> list[LabelledObject]:
         """Objects with their boxes cut at the edge of the picture; those without area or outside are left out."""
-        width, height = size
         kept = []
         for item in objects:
-            if item.box is None:
-                if item.point is not None and not (
-                    0 <= item.point[0] <= width and 0 <= item.point[1] <= height
-                ):
-                    self.problems.add("box-outside", where, f"{item.label} {item.point}")
-                    continue
-                kept.append(item)
-                continue
-            x_min, y_min, x_max, y_max = item.box
-            if not (x_max > x_min and y_max > y_min):
-                self.problems.add("box-empty", where, f"{item.label} {item.box}")
-            elif x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height:
-                kept.append(item)
-            elif x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
-                self.problems.add("box-outside", where, f"{item.label} {item.box}")
-            else:
-                box = max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(width)), min(y_max, float(height))
-                if (
-                    max(abs(a - b) for a, b in zip(box, item.box, strict=True)) > 0.01
-                ):  # not by rounding alone
-                    self.problems.add("box-clipped", where, f"{item.label} {item.box}")
-                    item = replace(item, attributes=item.attributes | {"clipped"})
-                kept.append(replace(item, box=box))
+            code, inner = _cut(item, *size)
+            if code:
+                self.problems.add(code, where, f"{item.label} {item.box or item.point}")
+            if inner is not None:
+                kept.append(inner)
         return kept
 
     def classified(
@@ -527,9 +522,15 @@ def open_source(
         ReleaseNotFoundError: There is no such folder, or nothing of the source in it; the message shows what was
             looked for and what there is.
     """
+    path = Path(folder)
+    row = get(name, table)
+    return open_found(row, open_container(path), options or SourceOptions())
+
+
+def open_found(row: SourceRow, container: Container, options: SourceOptions) -> Source:
+    """Open a source by its row; see `open_source`."""
     from irtd_datasets.sources.finding import place_of
 
-    row = get(name, table)
     if not row.readable:
         raise UnknownNameError(
             f"no reader for source {row.name!r}: {row.note or 'its format is not known'}",
@@ -540,22 +541,40 @@ def open_source(
             f"source {row.name!r} names a reader that does not exist: {row.reader!r}",
             remedy=f"There are {', '.join(sorted(READERS))}.",
         )
-    path = Path(folder)
-    place = place_of(row, open_container(path))
+    path = container.path
+    place = place_of(row, container)
     if place is None and path.is_dir() and path.resolve().parent != path.resolve():
         # One level too shallow: the folder of its pictures instead of the one above.
         place = place_of(row, open_container(path.resolve().parent), only=path.resolve().name)
     if place is None:
-        wanted = " or ".join(layout.infrared.text for layout in row.layouts)
-        container = open_container(path)
+        wanted = " or ".join(dict.fromkeys(layout.infrared.text for layout in row.layouts))
         there = [*(f"{inner}/" for inner in container.folders()), *container.folder()][:8]
         raise ReleaseNotFoundError(
             f"nothing of source {row.name!r}: no picture fits {wanted}; there is {', '.join(there) or 'nothing'}",
             where=str(path),
             remedy="Pass the folder that these names start in, or write a row for your layout.",
         )
-    container, base, layout = place
-    return Source(row, container, base, layout, options or SourceOptions())
+    found, base, layout = place
+    return Source(row, found, base, layout, options)
+
+
+def _cut(item: LabelledObject, width: int, height: int) -> tuple[str, LabelledObject | None]:
+    """What is wrong with an object's place, and the object as it can be kept."""
+    if item.box is None:
+        point = item.point
+        inside = point is None or (0 <= point[0] <= width and 0 <= point[1] <= height)
+        return ("", item) if inside else ("box-outside", None)
+    x_min, y_min, x_max, y_max = item.box
+    if not (x_max > x_min and y_max > y_min):
+        return "box-empty", None
+    if x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height:
+        return "", item
+    if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
+        return "box-outside", None
+    box = max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(width)), min(y_max, float(height))
+    if max(abs(a - b) for a, b in zip(box, item.box, strict=True)) <= 0.01:  # by rounding alone
+        return "", replace(item, box=box)
+    return "box-clipped", replace(item, box=box, attributes=item.attributes | {"clipped"})
 
 
 def _moved(item: LabelledObject, dx: float, dy: float) -> LabelledObject:

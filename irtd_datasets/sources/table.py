@@ -229,6 +229,14 @@ class SourceRow:
                 pairs[name.strip()] = label.strip() if equals else name.strip()
         return pairs
 
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON, by column; and whether it can be read."""
+        values: dict[str, object] = {column: getattr(self, column) for column in COLUMNS}
+        for column in ("also_called", "tasks"):
+            values[column] = list(getattr(self, column))
+        values["exhaustive"] = sorted(self.exhaustive)
+        return {**values, "readable": self.readable}
+
     @property
     def class_file(self) -> str:
         """File whose lines name the classes by number; empty where there is none."""
