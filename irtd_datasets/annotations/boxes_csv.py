@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import NamedTuple
 
 from irtd_datasets.annotations.label_file import (
     LabelFile,
@@ -31,8 +32,8 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
     Returns:
         One label file for each picture, in the order of its first row. Columns, in any case: the picture is
         ``image``, ``file_name``, ``frame`` ...; the class ``label``, ``class`` ...; the box ``x_min y_min x_max
-        y_max``, ``xmin ymin xmax ymax`` or ``x y w h``, in pixels; optionally ``width`` and ``height`` of the picture, and
-        ``identity``. Others are left out.
+        y_max``, ``xmin ymin xmax ymax`` or ``x y w h``, in pixels; optionally ``width`` and ``height`` of the
+        picture, and ``identity``. Others are left out.
 
     Raises:
         AnnotationError: The header lacks a column, or the file is empty.
@@ -45,39 +46,58 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
     text = decode_text(data, name)
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
-    columns = {column.strip().lower(): place for place, column in reversed(list(enumerate(next(rows, []))))}
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        columns = {
+            column.strip().lower(): place for place, column in reversed(list(enumerate(next(rows, []))))
+        }
+        read = _columns(columns, name)
+        found: dict[str, LabelFile] = {}
+        for row in rows:
+            if any(row):
+                _add_row(found, row, read, f"line {rows.line_num}")
+    except csv.Error as error:
+        raise unreadable(name, f"no table: {error}") from error
+    return list(found.values())
+
+
+class _Columns(NamedTuple):
+    image: int
+    label: int
+    place: list[int]
+    corners: bool
+    size: tuple[int, int] | None
+    identity: int | None
+
+
+def _columns(columns: dict[str, int], name: str) -> _Columns:
     image = next((columns[key] for key in _IMAGE if key in columns), None)
     label = next((columns[key] for key in _LABEL if key in columns), None)
-    place = next(([columns[key] for key in keys] for keys in _PLACES if set(keys) <= set(columns)), None)
-    if image is None or label is None or place is None:
+    keys = next((keys for keys in _PLACES if set(keys) <= set(columns)), None)
+    if image is None or label is None or keys is None:
         raise unreadable(
             name,
-            f"its header has {', '.join(columns) or 'no columns'}; expected a picture, a class and a box",
+            f"its header has {', '.join(columns)[:200] or 'no columns'}; expected a picture, a class and a box",
             "Name the columns image, label, x_min, y_min, x_max, y_max.",
         )
-    is_corners = "x" not in columns or not set(_PLACES[2]) <= set(columns) or "x_min" in columns
-    found: dict[str, LabelFile] = {}
-    for number, row in enumerate(rows, 2):
-        if not any(row):
-            continue
-        try:
-            key = row[image].strip()
-            values = numbers_of([row[index] for index in place])
-        except IndexError:
-            key, values = (row[image].strip() if len(row) > image else ""), None
-        file = found.setdefault(key, LabelFile(image=key))
-        if values is None:
-            file.problems.append(
-                LabelProblem("box-malformed", f"line {number}: {delimiter.join(row)[:60]!r}")
-            )
-            continue
-        x, y, x2, y2 = values
-        box = (x, y, x2, y2) if is_corners else (x, y, x + x2, y + y2)
-        identity = row[columns["identity"]].strip() if "identity" in columns else None
-        file.objects.append(LabelledObject(row[label].strip(), box, identity=identity or None))
-        if "width" in columns and "height" in columns and file.width is None:
-            size = numbers_of([row[columns["width"]], row[columns["height"]]])
-            if size and min(size) >= 1:
-                file.width, file.height = int(size[0]), int(size[1])
-    return list(found.values())
+    size = (columns["width"], columns["height"]) if {"width", "height"} <= set(columns) else None
+    place = [columns[key] for key in keys]
+    return _Columns(image, label, place, keys is not _PLACES[2], size, columns.get("identity"))
+
+
+def _add_row(found: dict[str, LabelFile], row: list[str], columns: _Columns, where: str) -> None:
+    cells = [*row, *[""] * 32]
+    image = cells[columns.image].strip()
+    values = numbers_of([cells[place] for place in columns.place])
+    file = found.setdefault(image, LabelFile(image=image))
+    if values is None:
+        file.problems.append(LabelProblem("box-malformed", f"{where}: {','.join(row)[:60]!r}"))
+        return
+    x, y, x2, y2 = values
+    box = (x, y, x2, y2) if columns.corners else (x, y, x + x2, y + y2)
+    identity = None if columns.identity is None else cells[columns.identity].strip() or None
+    file.objects.append(LabelledObject(cells[columns.label].strip(), box, identity=identity))
+    if columns.size and file.width is None:
+        size = numbers_of([cells[place] for place in columns.size])
+        if size and min(size) >= 1:
+            file.width, file.height = int(size[0]), int(size[1])

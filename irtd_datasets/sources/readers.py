@@ -340,7 +340,7 @@ READERS: dict[str, Reader] = {
 """Readers by the name that the table of sources uses."""
 
 READER_DOCS: dict[str, str] = {
-    "voc": "Pascal VOC XML and its dialects, a file for each picture: corners, `x y w h`, `robndbox`, polygons, points. "
+    "voc": "Pascal VOC XML and its dialects, for each picture: corners, `x y w h`, `robndbox`, polygons, points. "
     "`one-based=yes` for files that count pixels from 1 and include the last.",
     "yolo": "YOLO text, a file for each picture.",
     "dota": "DOTA `labelTxt`.",

@@ -60,6 +60,7 @@ _SPLIT_NAMES = {
     "testing": "test",
 }
 _ROLES = frozenset({"train", "validation", "test"})
+_WITHOUT_LABELS = frozenset({"unknown", "reid-folders", "class-folders", "pictures"})
 _MODALITIES = frozenset({"infrared", "optical", "sar"})
 TRANSFORMS = frozenset({"", "crop-border-100", "grey", "fourth-channel"})
 
@@ -329,12 +330,21 @@ def _row(values: dict[str, str | None], where: str) -> SourceRow:
                 remedy=f"There are {', '.join(sorted(_MODALITIES))}; {', '.join(sorted(TRANSFORMS - {''}))}.",
             )
         if row.infrared:
-            _ = row.layouts
+            _check_layouts(row)
     except (ValueError, IrtdDatasetsError) as error:
         problem = error.problem if isinstance(error, IrtdDatasetsError) else str(error)
         remedy = error.remedy if isinstance(error, IrtdDatasetsError) else "Write the index as a number."
         raise AnnotationError(problem, where=where, remedy=remedy) from error
     return row
+
+
+def _check_layouts(row: SourceRow) -> None:
+    for layout in row.layouts:
+        if layout.labels is None and layout.reader not in _WITHOUT_LABELS:
+            raise UnknownNameError(
+                f"reader {layout.reader!r} of source {row.name!r} needs a pattern in column 'labels'",
+                remedy="Give the pattern of its label files, or use the reader pictures.",
+            )
 
 
 def _list(text: str) -> tuple[str, ...]:

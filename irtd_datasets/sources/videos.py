@@ -28,8 +28,9 @@ def read_videos(source: Source) -> Iterator[LabelledImage]:
     layout = source.layout
     assert layout.labels is not None  # checked when the table is read
     used: set[str] = set()
-    for sequence, group in groupby(source.pictures(), lambda picture: layout.sequence_of(picture.fields)):
+    for _, group in groupby(source.pictures(), lambda picture: picture.name.rpartition("/")[0]):
         pictures = list(group)
+        sequence = layout.sequence_of(pictures[0].fields)
         label = source.partner(layout.labels, pictures[0].fields)
         visible_label = source.partner(layout.visible_labels, pictures[0].fields)
         lines = _lines(source, label, sequence)
