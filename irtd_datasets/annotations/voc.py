@@ -208,17 +208,17 @@ def _read_object(element: Element, found: LabelFile) -> None:
 
 
 def _flags(texts: dict[str, str]) -> frozenset[str]:
-    flags = [
-        "occluded" if tag == "occlusion" else tag
-        for tag in _FLAGS
-        if tag in texts and texts[tag].lower() not in _UNSET
-    ]
-    return frozenset(flags) if flags else _NO_FLAGS
+    found = _NO_FLAGS
+    for tag in _FLAGS:
+        text = texts.get(tag)
+        if text and text.lower() not in _UNSET:
+            found |= {"occluded" if tag == "occlusion" else tag}
+    return found
 
 
 def _box(element: Element) -> tuple[float, float, float, float]:
     # Files list the four in any order: xmin, xmax, ymin, ymax occurs.
-    values = {child.tag: float(child.text or "") for child in element}
+    values = {child.tag: float(child.text) for child in element}  # type: ignore[arg-type]
     if "xmin" in values:
         box = values["xmin"], values["ymin"], values["xmax"], values["ymax"]
     elif "w" in values:

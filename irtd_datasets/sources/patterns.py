@@ -114,6 +114,8 @@ class Pattern:
         self.text = safe_name(re.sub(r"\{[^{}]*\}", lambda part: part[0].replace("/", "?"), text))
         self.parts = self.text.split("/")
         self._compiled = [self._compile(part) for part in self.parts]
+        self._template = re.sub(r"\{([a-z_]+)(?::[^{}]+)?\}", r"%(\1)s", self.text.replace("%", "%%"))
+        self._folder_template = self._template.rpartition("/")[0]
         self.fields = frozenset(
             match[1] for part in self.parts for match in _part(part) if match[1] is not None
         )
@@ -194,10 +196,7 @@ class Pattern:
             folder: Whether only the folder is wanted.
         """
         try:
-            return "/".join(
-                re.sub(r"\{([a-z_]+)(?::[^{}]+)?\}", lambda match: fields[match[1]], part)
-                for part in (self.parts[:-1] if folder else self.parts)
-            )
+            return (self._folder_template if folder else self._template) % fields
         except KeyError:
             return None
 

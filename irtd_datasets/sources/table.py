@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,7 +126,12 @@ class Splits:
         value = fields.get(self.field)
         if value is None:
             return None
-        return next((role for key, role in self.values if re.fullmatch(key, value, re.IGNORECASE)), None)
+        return _role(self.values, value)
+
+
+@lru_cache(maxsize=4096)
+def _role(values: tuple[tuple[str, str], ...], value: str) -> str | None:
+    return next((role for key, role in values if re.fullmatch(key, value, re.IGNORECASE)), None)
 
 
 @dataclass(frozen=True)
