@@ -106,9 +106,9 @@ def find_sources(folder: str | os.PathLike[str], table: Iterable[SourceRow] = TA
             by_name.setdefault(known, []).append(row)
     found: dict[str, FoundSource] = {}
     for path, name in _entries(container, root, by_name):
-        known = by_name.get(plain(name), [])
-        exact = [row for row in known if name in (row.name, row.project_dir)]
-        for row in exact or known[:1]:  # SIRST-AUG and sirst_aug are two entries of the list
+        same = by_name.get(plain(name), [])
+        exact = [row for row in same if name in (row.name, row.project_dir)]
+        for row in exact or same[:1]:  # SIRST-AUG and sirst_aug are two entries of the list
             here = FoundSource(row, path, _is_readable(row, path))
             before = found.get(row.name)
             if before is None or (here.readable and not before.readable):
