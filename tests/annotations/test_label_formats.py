@@ -44,15 +44,17 @@ DIALECTS = {
         (10, 20, 30, 40),
     ),
     "dior-r": (
-        "<robndbox><x_left_top>10</x_left_top><y_left_top>20</y_left_top><x_right_top>30</x_right_top>"
-        "<y_right_top>20</y_right_top><x_right_bottom>30</x_right_bottom><y_right_bottom>40</y_right_bottom>"
-        "<x_left_bottom>10</x_left_bottom><y_left_bottom>40</y_left_bottom></robndbox>",
+        (
+            "<robndbox><x_left_top>10</x_left_top><y_left_top>20</y_left_top><x_right_top>30</x_right_top>"
+            "<y_right_top>20</y_right_top><x_right_bottom>30</x_right_bottom><y_right_bottom>40</y_right_bottom>"
+            "<x_left_bottom>10</x_left_bottom><y_left_bottom>40</y_left_bottom></robndbox>"
+        ),
         (10, 20, 30, 40),
     ),
 }
 
 
-@pytest.mark.parametrize("place, box", DIALECTS.values(), ids=DIALECTS)
+@pytest.mark.parametrize(("place", "box"), DIALECTS.values(), ids=DIALECTS)
 def test_voc_dialects_give_the_same_kind_of_box(place, box):
     """Every way of writing a place in VOC XML gives the enclosing box in pixels; oriented ones keep their polygon."""
     found = parse_voc(voc(f"<object><name>car</name>{place}<difficult>1</difficult></object>"), "1.xml")
@@ -60,7 +62,8 @@ def test_voc_dialects_give_the_same_kind_of_box(place, box):
     assert item.box == pytest.approx(box)
     assert (item.polygon is None) == ("bndbox>" in place and "rob" not in place)
     assert (found.image, found.width, found.height) == ("1.png", 640, 512)
-    assert item.attributes == {"difficult"} and not found.problems
+    assert item.attributes == {"difficult"}
+    assert not found.problems
 
 
 def test_a_turned_box_has_its_corners():
@@ -90,7 +93,8 @@ def test_voc_points_descriptions_and_hrsc():
         b"<mbox_w>30</mbox_w><mbox_h>8</mbox_h><mbox_ang>-1.1</mbox_ang></HRSC_Object></HRSC_Objects></HRSC_Image>",
         "1.xml",
     )
-    assert point.objects[0].point == (5, 6) and point.objects[0].box is None
+    assert point.objects[0].point == (5, 6)
+    assert point.objects[0].box is None
     assert centroid.objects[0].point == (8, 7.5)
     assert described.objects[0].description == "A green golf field"
     assert (ship.image, ship.objects[0].label, len(ship.objects[0].polygon)) == ("1.bmp", "13", 8)
@@ -110,18 +114,20 @@ def test_voc_object_without_a_readable_place_is_counted(place):
     """An object whose box cannot be read is left out and listed; the others of the file stay."""
     good = "<object><name>car</name><bndbox><x>1</x><y>1</y><w>1</w><h>1</h></bndbox></object>"
     found = parse_voc(voc(f"<object><name>car</name>{place}</object>{good}"), "1.xml")
-    assert len(found.objects) == 1 and len(found.problems) == 1
+    assert len(found.objects) == 1
+    assert len(found.problems) == 1
     assert found.problems[0].code in {"box-malformed", "object-without-box"}
 
 
 def test_size_of_zero_is_no_size():
     """Labelling tools write a size of 0 where they could not open the picture; it is not taken for a size."""
     found = parse_voc(voc("", head="<size><width>0</width><height>0</height></size>"), "1.xml")
-    assert found.width is None and found.height is None
+    assert found.width is None
+    assert found.height is None
 
 
 @pytest.mark.parametrize(
-    "data, says",
+    ("data", "says"),
     [
         (b"", "empty"),
         (b"<html><body>404</body></html>", "no label file"),
@@ -150,7 +156,8 @@ def test_xml_in_the_encodings_that_labelling_tools_write():
     body = "<annotation><path>D:\\红外\\1.jpg</path><object><name>人</name><bndbox><x>1</x><y>2</y><w>3</w><h>4</h></bndbox></object></annotation>"
     for encoding in ("gb2312", "gbk", "utf-16", "utf-8"):
         found = parse_voc(f'<?xml version="1.0" encoding="{encoding}"?>{body}'.encode(encoding), "1.xml")
-        assert found.objects[0].label == "人" and found.image == "D:\\红外\\1.jpg"
+        assert found.objects[0].label == "人"
+        assert found.image == "D:\\红外\\1.jpg"
     with pytest.raises(AnnotationError):
         parse_xml(b"<a>" + b" " * (17 << 20) + b"</a>", "large.xml")
 
@@ -168,7 +175,7 @@ def test_any_bytes_are_labels_or_an_error_of_ours(data):
         parse_boxes_csv,
         parse_question_lines,
         lambda data, name: parse_yolo(data, name, 640, 512),
-        lambda data, name: parse_track(data, name),
+        parse_track,
         lambda data, name: list(parse_coco(data, name)),
         lambda data, name: list(parse_captions(data, name)),
     )
@@ -186,7 +193,8 @@ def test_yolo_lines():
     boxes = [(240, 128, 400, 384), (240, 128, 400, 384), (64, 51.2, 192, 102.4)]
     assert np.array([item.box for item in found.objects]) == pytest.approx(np.array(boxes))
     assert [item.label for item in found.objects] == ["0", "3", "1"]
-    assert len(found.objects[2].polygon) == 8 and len(found.problems) == 2
+    assert len(found.objects[2].polygon) == 8
+    assert len(found.problems) == 2
     assert parse_yolo(b"", "1.txt", 640, 512).objects == []
 
 
@@ -208,7 +216,8 @@ def test_both_layouts_of_vedai_give_the_same():
     """The class stands before or behind the corners, depending on the version; the centre tells which."""
     new = parse_vedai(b"20 15 0.1 11 1 0 10 30 30 10 10 10 20 20", "1.txt")
     old = parse_vedai(b"20 15 0.1 10 30 30 10 10 10 20 20 11 1 0", "1.txt")
-    assert new.objects == old.objects and new.objects[0].label == "11"
+    assert new.objects == old.objects
+    assert new.objects[0].label == "11"
     assert parse_vedai(b"20 15 0.1 1 1 0 900 900 900 900 1 1 1 1", "1.txt").problems
 
 
@@ -216,7 +225,8 @@ def test_bbgt_of_kaist():
     """Occlusion and ignore flags become attributes; a file without its first line is refused."""
     found = parse_bbgt(b"% bbGt version=3\nperson? 1 2 3 4 2 0 0 0 0 1 0\n\npeople 5 6 7 8\n", "I1.txt")
     assert [item.label for item in found.objects] == ["person?", "people"]
-    assert found.objects[0].attributes == {"occluded", "ignored"} and found.objects[1].box == (5, 6, 12, 14)
+    assert found.objects[0].attributes == {"occluded", "ignored"}
+    assert found.objects[1].box == (5, 6, 12, 14)
     with pytest.raises(AnnotationError, match="bbGt"):
         parse_bbgt(b"person 1 2 3 4", "I1.txt")
 
@@ -285,7 +295,8 @@ def test_small_regions_can_be_left_out():
     mask = np.zeros((5, 5), bool)
     mask[0, 0] = mask[3, 2] = mask[3, 3] = True
     assert [region.area for region in regions(mask, smallest=2)] == [2]
-    assert regions(np.zeros((3, 0))) == [] and regions(np.zeros((3, 3))) == []
+    assert regions(np.zeros((3, 0))) == []
+    assert regions(np.zeros((3, 3))) == []
 
 
 def coco(images, objects, order=("images", "annotations", "categories"), **keys):
@@ -320,7 +331,8 @@ def test_coco_in_any_order(order):
     *files, last = parse_coco(coco(images, objects, order), "train.json")
     assert [file.image for file in files] == ["30.jpg", "10.jpg", "20.jpg"]
     assert [[item.label for item in file.objects] for file in files] == [["car"], [], ["person", "9"]]
-    assert files[2].objects[0].attributes == {"crowd"} and files[2].problems[0].code == "box-malformed"
+    assert files[2].objects[0].attributes == {"crowd"}
+    assert files[2].problems[0].code == "box-malformed"
     assert [problem.code for problem in last.problems] == ["label-without-picture"]
 
 
@@ -334,8 +346,10 @@ def test_coco_relatives():
         "val.json",
     )
     (file,) = hit
-    assert file.objects[0].box == (8, 19, 12, 21) and len(file.objects[0].polygon) == 8
-    assert file.objects[1].polygon == (2, 0, 4, 2, 2, 4, 0, 2) and file.objects[2].polygon is None
+    assert file.objects[0].box == (8, 19, 12, 21)
+    assert len(file.objects[0].polygon) == 8
+    assert file.objects[1].polygon == (2, 0, 4, 2, 2, 4, 0, 2)
+    assert file.objects[2].polygon is None
     flir = b'{"annotation": [{"category_id": "3", "bbox": [1, 2, 3, 4]}], "image": {"file_name": "FLIR_00001", "id": 7}}'
     turned = b'{"image": {"file_name": "FLIR_00001", "id": 7}, "annotation": [{"category_id": "3", "bbox": [1, 2, 3, 4]}]}'
     for data in (flir, turned):
@@ -381,7 +395,7 @@ class _Small:
 
 
 @pytest.mark.parametrize(
-    "data, code",
+    ("data", "code"),
     [
         (b"", "json-empty"),
         (b"[]", "json-not-an-object"),
@@ -413,7 +427,8 @@ def test_caption_forms():
     (first,) = parse_captions(karpathy.encode(), "dataset.json")
     assert (first.captions, first.split, first.problems[0].code) == (("A .",), "test", "caption-empty")
     second, lost = parse_captions(coco_form.encode(), "captions.json")
-    assert second.captions == ("A .",) and lost.problems[0].code == "label-without-picture"
+    assert second.captions == ("A .",)
+    assert lost.problems[0].code == "label-without-picture"
     (third,) = parse_captions(b'{"filename": "images/1.tif", "captions": ["A ."]}\n', "a.jsonl")
     assert (third.image, third.captions) == ("images/1.tif", ("A .",))
     assert [f.captions for f in parse_caption_lists("1.tif\n2.tif\n", "a\nb\nc\nd\n", "train_caps.txt")] == [
@@ -462,13 +477,15 @@ def test_question_lines():
 def test_points_and_tables():
     """Points of RGBT-CC and labelme, and boxes in tables with commas or semicolons."""
     labelme = parse_points(b'{"shapes": [{"points": [[1, 2]]}, {"points": []}]}', "a.json")
-    assert [item.point for item in labelme.objects] == [(1, 2)] and len(labelme.problems) == 1
+    assert [item.point for item in labelme.objects] == [(1, 2)]
+    assert len(labelme.problems) == 1
     with pytest.raises(AnnotationError, match="no list of points"):
         parse_points(b'{"count": 3}', "a.json")
     table = parse_boxes_csv(
         b"Image;Label;xmin;ymin;xmax;ymax;width;height\na;car;1;2;3;4;64;48\na;bus;1;2;x;4;64;48\n", "b.csv"
     )
-    assert table[0].objects[0].box == (1, 2, 3, 4) and (table[0].width, table[0].height) == (64, 48)
+    assert table[0].objects[0].box == (1, 2, 3, 4)
+    assert (table[0].width, table[0].height) == (64, 48)
     assert table[0].problems[0].code == "box-malformed"
     with pytest.raises(AnnotationError, match="expected a picture"):
         parse_boxes_csv(b"a,b\n1,2\n", "b.csv")

@@ -16,7 +16,8 @@ def test_all_entries_are_listed():
     assert sum(value["status"] == "unnamed" for value in values) == 19
     assert not [value["name"] for value in values if value["status"] == "missing" and value["name"]]
     one = irtd_here("sources", "51").stdout
-    assert "RGBNIR" in one and "oldbuilding" in one
+    assert "RGBNIR" in one
+    assert "oldbuilding" in one
 
 
 def test_sources_that_lie_here_are_marked_and_checked(tmp_path):
@@ -25,13 +26,17 @@ def test_sources_that_lie_here_are_marked_and_checked(tmp_path):
     (root / "Annotations/010001.xml").unlink()
     (tmp_path / "KAIST").mkdir()
     shown = irtd_here("sources", "--have", tmp_path, "--check").stdout
-    assert "folder only" in shown and "LLVIP: 3 pictures (3 in pairs), 3 objects" in shown
-    assert "picture-without-label" in shown and "test 2, train 1" in shown
+    assert "folder only" in shown
+    assert "LLVIP: 3 pictures (3 in pairs), 3 objects" in shown
+    assert "picture-without-label" in shown
+    assert "test 2, train 1" in shown
     values = {
         v["name"]: v for v in json.loads(irtd_here("sources", "--have", tmp_path, "--check", "--json").stdout)
     }
-    assert values["LLVIP"]["check"]["problems"][0]["count"] == 1 and values["LLVIP"]["recognised"]
-    assert values["KAIST"]["recognised"] is False and values["M3FD"]["here"] is None
+    assert values["LLVIP"]["check"]["problems"][0]["count"] == 1
+    assert values["LLVIP"]["recognised"]
+    assert values["KAIST"]["recognised"] is False
+    assert values["M3FD"]["here"] is None
     assert "None of them lies here" in irtd_here("sources", "M3FD", "--have", tmp_path).stdout
 
 
@@ -40,12 +45,13 @@ def test_a_table_of_ones_own_is_listed(tmp_path):
     table = tmp_path / "mine.csv"
     table.write_text("name,what,reader,infrared,labels\nMine,[my] set,yolo,{stem}.*,{stem}.txt\n")
     shown = irtd_here("sources", "--source-table", table).stdout
-    assert "Mine" in shown and "[my] set" in shown
+    assert "Mine" in shown
+    assert "[my] set" in shown
     assert "infrared: {stem}.*" in irtd_here("sources", "Mine", "--source-table", table).stdout
 
 
 @pytest.mark.parametrize(
-    "arguments, code, says",
+    ("arguments", "code", "says"),
     [
         (("NoSuch",), 2, "no sources called"),
         (("--check",), 2, "--check needs --have"),
@@ -57,4 +63,6 @@ def test_mistakes_are_messages(arguments, code, says, tmp_path, monkeypatch):
     """A wrong name, a missing folder or table is a message with the right exit code."""
     monkeypatch.chdir(tmp_path)
     done = irtd_here("sources", *arguments)
-    assert done.returncode == code and says in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
