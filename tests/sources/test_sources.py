@@ -130,7 +130,7 @@ def test_the_fourth_channel_of_mfnet_is_infrared(tmp_path):
     assert image.objects[0].label == "person"
     assert "region" in image.objects[0].attributes
     Image.open(tmp_path / image.image).convert("RGB").save(tmp_path / image.image)
-    with pytest.raises(ValueError, match="fourth|four channels"):
+    with pytest.raises(ValueError, match=r"fourth|four channels"):
         source.picture(image)
 
 
@@ -355,7 +355,7 @@ def test_an_unknown_folder_says_what_was_looked_for(tmp_path):
     (tmp_path / "holiday").mkdir()
     with pytest.raises(ReleaseNotFoundError, match=r"infrared/\{split.*holiday/"):
         open_source("LLVIP", tmp_path)
-    with pytest.raises(ReleaseNotFoundError, match="no such folder|holds no|no such file"):
+    with pytest.raises(ReleaseNotFoundError, match=r"no such"):
         open_source("LLVIP", tmp_path / "absent")
     with pytest.raises(UnknownNameError, match="CDFAG"):
         open_source("CDFAG", tmp_path)
@@ -453,7 +453,7 @@ def test_mistakes_in_a_table_are_messages(text, says, tmp_path):
     """A malformed table names file, line and what was expected."""
     path = tmp_path / "mine.csv"
     path.write_text(text)
-    with pytest.raises(AnnotationError, match="mine.csv") as caught:
+    with pytest.raises(AnnotationError, match=r"mine\.csv") as caught:
         read_table(path)
     assert says in str(caught.value)
     with pytest.raises(ReleaseNotFoundError):
