@@ -47,6 +47,7 @@ class Folders:
         self.container = container
         self._kept = kept
         self._listings: OrderedDict[str, tuple[tuple[str, ...], tuple[str, ...]]] = OrderedDict()
+        self._spelled: OrderedDict[str, str] = OrderedDict()
         self._lookups: OrderedDict[str, dict[str, str]] = OrderedDict()
 
     def listing(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -68,6 +69,7 @@ class Folders:
     def find(self, name: str) -> str | None:
         """The file of this name in whatever case; ``.*`` at its end stands for any extension of a picture."""
         folder, _, last = name.rpartition("/")
+        folder = self.spelled(folder)
         lookup = self._lookup(folder)
         if not last.endswith(".*"):
             found = lookup.get(last.lower())
@@ -79,6 +81,20 @@ class Folders:
         if found is None:
             return None
         return f"{folder}/{found}" if folder else found
+
+    def spelled(self, folder: str) -> str:
+        """A folder as it is spelled on disk, where it is there in another case; else as it is."""
+        if not folder or self.listing(folder) != ((), ()):
+            return folder
+        known = self._spelled.get(folder)
+        if known is None:
+            above, _, last = folder.rpartition("/")
+            above = self.spelled(above)
+            inner = next((one for one in self.listing(above)[1] if one.lower() == last.lower()), last)
+            known = self._spelled[folder] = f"{above}/{inner}" if above else inner
+            if len(self._spelled) > 8 * self._kept:
+                self._spelled.popitem(last=False)
+        return known
 
     def _lookup(self, folder: str) -> dict[str, str]:
         known = self._lookups.get(folder)
@@ -207,4 +223,6 @@ def _fits(part: str, compiled: re.Pattern[str] | str, fields: dict[str, str]) ->
     match = compiled.fullmatch(part)
     if match is None:
         return False
-    return all(fields.setdefault(key, value) == value for key, value in match.groupdict().items())
+    return all(
+        fields.setdefault(key, value).lower() == value.lower() for key, value in match.groupdict().items()
+    )

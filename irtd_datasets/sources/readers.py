@@ -198,7 +198,9 @@ class _Index:
         candidates = [
             (name, own)
             for name, own in candidates
-            if all(own.get(key, value) == value for key, value in fields.items() if key != "stem")
+            if all(
+                own.get(key, value).lower() == value.lower() for key, value in fields.items() if key != "stem"
+            )
         ]
         if len(candidates) > 1:  # the folders that the label file writes may tell them apart
             for depth in range(2, len(parts) + 1):

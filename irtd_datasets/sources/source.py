@@ -194,11 +194,12 @@ class Source:
 
     def beside(self, pattern: Pattern, fields: Mapping[str, str]) -> list[str]:
         """Files of one folder that fit a pattern whose folders are known, in the order of their names."""
-        folder = pattern.fill(fields, folder=True)
-        if folder is None:
+        filled = pattern.fill(fields, folder=True)
+        if filled is None:
             return []
-        prefix = f"{folder}/" if folder else ""
-        files = self.folders.listing(self._full(folder) if folder else self.base)[0]
+        full = self.folders.spelled(self._full(filled) if filled else self.base)
+        prefix = f"{self._below(full)}/" if filled else ""
+        files = self.folders.listing(full)[0]
         return [prefix + file for file in files if pattern.match(prefix + file) is not None]
 
     def pictures(self) -> Iterator[Picture]:

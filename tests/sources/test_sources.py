@@ -317,6 +317,27 @@ def test_windows_paths_and_missing_extensions_in_label_files(tmp_path):
     assert source.problems.counts == {"picture-without-pair": 6}
 
 
+def test_folders_in_another_case_are_the_same_folders(tmp_path):
+    """A copy whose folders and extensions are spelled in other letters is read like the original."""
+    expected = read("LLVIP", samples.llvip(tmp_path / "a"))[1]
+    root = samples.llvip(tmp_path / "b")
+    for old, new in (
+        ("infrared", "Infrared"),
+        ("visible/train", "visible/TRAIN"),
+        ("visible", "VISIBLE"),
+        ("Annotations", "annotations"),
+    ):
+        (root / old).rename(root / new)
+    (root / "Infrared/test/190001.jpg").rename(root / "Infrared/test/190001.JPG")
+    source, images = read("LLVIP", root)
+    assert not source.problems.counts
+    assert [image.image.lower() for image in images] == [image.image for image in expected]
+    assert [image.objects for image in images] == [image.objects for image in expected]
+    flir = samples.flir(tmp_path / "c")
+    (flir / "val/thermal_8_bit").rename(flir / "val/Thermal_8_bit")
+    assert len(read("FLIR_ADAS", flir)[1]) == 6
+
+
 def test_turned_pictures_turn_their_labels(tmp_path):
     """Labels made on the stored pixels of a picture that EXIF turns are turned with it."""
     root = samples.llvip(tmp_path)
