@@ -115,7 +115,8 @@ def _show_check(console: Console, result: SourceCheck) -> None:
     )
     splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in result.splits.items())
     labels = ", ".join(f"{label} {count:,}" for label, count in list(result.labels.items())[:12])
-    for line in (splits, labels):
+    scenes = ", ".join(f"{scene} {count:,}" for scene, count in list(result.scenes.items())[:30])
+    for line in (splits, labels, scenes):
         if line:
             console.print(f"  {line}", markup=False)
     if not result.problems:

@@ -29,6 +29,7 @@ class SourceCheck:
         questions: Questions with answers.
         splits: Pictures by split.
         labels: Objects by label, the most frequent first.
+        scenes: Pictures by class of the whole picture.
         problems: What was not as it should be.
     """
 
@@ -40,6 +41,7 @@ class SourceCheck:
     questions: int = 0
     splits: dict[str | None, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    scenes: dict[str, int] = field(default_factory=dict)
     problems: tuple[SourceProblem, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,7 +57,7 @@ class SourceCheck:
 
 
 def check_source(found: FoundSource | Source) -> SourceCheck:
-    """Read a source from end to end.
+    """Read a source from end to end, and compare the bytes of its pictures between splits.
 
     Raises:
         UnknownNameError: Nobody knows how its files lie.
@@ -64,10 +66,11 @@ def check_source(found: FoundSource | Source) -> SourceCheck:
     source = (
         found
         if isinstance(found, Source)
-        else open_found(found.row, open_container(found.path), SourceOptions())
+        else open_found(found.row, open_container(found.path), SourceOptions(check_contents=True))
     )
     check = SourceCheck(source.name)
     labels: Counter[str] = Counter()
+    scenes: Counter[str] = Counter()
     splits: Counter[str | None] = Counter()
     for image in source.images():
         check.pictures += 1
@@ -76,7 +79,9 @@ def check_source(found: FoundSource | Source) -> SourceCheck:
         check.captions += len(image.captions)
         check.questions += len(image.questions)
         splits[image.split] += 1
+        scenes.update(filter(None, (image.scene,)))
         labels.update(item.label for item in image.objects)
     check.splits, check.labels = dict(splits.most_common()), dict(labels.most_common())
+    check.scenes = dict(scenes.most_common())
     check.problems = tuple(source.problems)
     return check

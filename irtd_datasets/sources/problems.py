@@ -34,6 +34,7 @@ CODES: dict[str, str] = {
     "picture-without-label": "A picture that has no label; left out unless unlabelled pictures are asked for.",
     "picture-without-pair": "An infrared picture whose visible partner is not there.",
     "question-without-answer": "A question without an answer, or a line that is none; left out.",
+    "same-picture-in-two-splits": "A picture whose bytes are those of another one in another split.",
     "sequence-in-two-splits": "A video that stands in two splits.",
     "size-differs": "A label file that says another size than the picture has, whose boxes fit the picture.",
     "size-contradicts": "The same, whose boxes do not fit; the picture was left out.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,10 +59,13 @@ class SourceOptions:
         check_pictures: Whether the header of every picture is read: pictures that cannot be opened are left out,
             sizes compared, and boxes cut at the edge. Without it, pictures whose format does not need their size
             are never opened.
+        check_contents: Whether the bytes of every picture are compared, to find the same picture in two splits
+            under different names; reads every file in full.
     """
 
     unlabelled: bool = False
     check_pictures: bool = True
+    check_contents: bool = False
 
 
 class Source:
@@ -112,6 +116,7 @@ class Source:
         self.problems.clear()
         self._classes = self._class_names()
         self._lists = None
+        contents: dict[bytes, tuple[str, str]] = {}
         apart: dict[str, dict[str, str]] = {"sequence": {}, "identity": {}}
         for image in READERS[self.layout.reader](self):
             for kind, value in (("sequence", image.sequence), ("identity", image.identity)):
@@ -122,7 +127,18 @@ class Source:
                     self.problems.add(
                         f"{kind}-in-two-splits", image.image, f"{value} in {first} and {image.split}"
                     )
+            if self.options.check_contents and image.split is not None:
+                self._compare(image, contents)
             yield image
+
+    def _compare(self, image: LabelledImage, contents: dict[bytes, tuple[str, str]]) -> None:
+        """Count a picture whose very bytes were met in another split."""
+        digest = hashlib.blake2b(self.read(image.image), digest_size=16).digest()
+        split, first = contents.setdefault(digest, (str(image.split), image.image))
+        if split != image.split and first != image.image:
+            self.problems.add(
+                "same-picture-in-two-splits", image.image, f"as {first} in {split} and {image.split}"
+            )
 
     def path(self, name: str) -> Path:
         """Path of a file of the source.

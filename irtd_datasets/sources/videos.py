@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from irtd_datasets.annotations.labelled import LabelledImage
+    from irtd_datasets.annotations.tracks import TrackLine
     from irtd_datasets.sources.source import Picture, Source
 
 __all__ = ["read_videos"]
@@ -30,11 +31,9 @@ def read_videos(source: Source) -> Iterator[LabelledImage]:
     used: set[str] = set()
     for _, group in groupby(source.pictures(), lambda picture: picture.name.rpartition("/")[0]):
         pictures = list(group)
-        sequence = layout.sequence_of(pictures[0].fields)
         label = source.partner(layout.labels, pictures[0].fields)
         visible_label = source.partner(layout.visible_labels, pictures[0].fields)
-        lines = _lines(source, label, sequence)
-        visible_lines = _lines(source, visible_label, sequence)
+        lines, visible_lines = _lines(source, label), _lines(source, visible_label)
         used.update(filter(None, (label, visible_label)))
         yield from _video(source, pictures, label, lines, visible_lines)
     for name, _ in source.walk(layout.labels):
@@ -42,7 +41,7 @@ def read_videos(source: Source) -> Iterator[LabelledImage]:
             source.problems.add("label-without-picture", name)
 
 
-def _lines(source: Source, label: str | None, sequence: str | None) -> list[LabelFile]:
+def _lines(source: Source, label: str | None) -> list[TrackLine]:
     """What each line of a track file says; none where there is no file or it cannot be read."""
     if label is None:
         return []
@@ -57,26 +56,29 @@ def _lines(source: Source, label: str | None, sequence: str | None) -> list[Labe
         source.problems.add("label-empty", label)
     for problem in problems:
         source.problems.add(problem.code, label, problem.detail)
-    return [
-        LabelFile([] if box is None else [LabelledObject("", box, polygon, identity=sequence)])
-        for box, polygon in lines
-    ]
+    return lines
+
+
+def _label_file(line: TrackLine, sequence: str | None) -> LabelFile:
+    box, polygon = line
+    return LabelFile([] if box is None else [LabelledObject("", box, polygon, identity=sequence)])
 
 
 def _video(
     source: Source,
     pictures: list[Picture],
     label: str | None,
-    lines: list[LabelFile],
-    visible_lines: list[LabelFile],
+    lines: list[TrackLine],
+    visible_lines: list[TrackLine],
 ) -> Iterator[LabelledImage]:
+    sequence = source.layout.sequence_of(pictures[0].fields)
     every = int(source.layout.options.get("every", "1"))
     partners = _by_place(source, pictures) if source.layout.options.get("pair") == "place" else None
     stems = [picture.fields.get("stem", picture.name) for picture in pictures]
     line_of = {place: line for place, _, line in frames_of_lines(stems, len(lines), every)} if lines else {}
     for place, picture in enumerate(pictures):
         line = line_of.get(place)
-        found = None if line is None else lines[line]
+        found = None if line is None else _label_file(lines[line], sequence)
         if line is None and (
             every == 1 or not lines
         ):  # between two lines of a sparse file nothing is missing
@@ -85,7 +87,8 @@ def _video(
             continue
         visible_found = None
         if line is not None and visible_lines:
-            visible_found = visible_lines[line] if line < len(visible_lines) else LabelFile()
+            seen = visible_lines[line] if line < len(visible_lines) else (None, None)
+            visible_found = _label_file(seen, sequence)
         more = {} if partners is None else {"visible": partners[place]}
         yield from source.build(picture, found, label if found else None, visible_found, frame=place, **more)
     if len(line_of) < len(lines):
