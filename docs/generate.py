@@ -34,6 +34,7 @@ import irtd_datasets  # noqa: E402 - needs the path
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: E402
+from irtd_datasets.sources import CODES, COLUMNS, READER_DOCS, TABLE  # noqa: E402
 from irtd_datasets.spec import read_table  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -193,6 +194,46 @@ def settings(name: str) -> str:
     return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).settings.items())
 
 
+def sources(which: str) -> str:
+    """The table of sources: those of IR-TD's list (``irtd``), or the others."""
+    rows = []
+    for row in TABLE:
+        if (row.index is None) == (which == "irtd") or row.status in {"unnamed", "missing"}:
+            continue
+        readers = ", ".join(f"`{reader}`" for reader in dict.fromkeys(row.readers))
+        cells = [
+            row.name,
+            row.what,
+            row.band or row.modality,
+            readers if row.readable else "not known",
+            ", ".join(row.tasks),
+            row.confidence,
+            row.note,
+        ]
+        rows.append(cells if row.index is None else [str(row.index), *cells])
+    head = ["source", "what it is", "band", "reader", "tasks", "sure", "remark"]
+    return table(head if which != "irtd" else ["number", *head], rows)
+
+
+def source_columns() -> str:
+    """The columns of the table of sources."""
+    return table(["column", "meaning"], [[f"`{name}`", meaning] for name, meaning in COLUMNS.items()])
+
+
+def source_readers() -> str:
+    """The readers that a row of the table of sources can name."""
+    return table(
+        ["reader", "what it reads"], [[f"`{name}`", meaning] for name, meaning in READER_DOCS.items()]
+    )
+
+
+def source_problems() -> str:
+    """What is reported of a source."""
+    return table(
+        ["code", "what it is, and what is done"], [[f"`{code}`", text] for code, text in CODES.items()]
+    )
+
+
 def public_modules() -> list[ModuleType]:
     """Modules with public names, the package itself first."""
     packages = [found.name for found in pkgutil.iter_modules(irtd_datasets.__path__) if found.ispkg]
@@ -321,6 +362,10 @@ BLOCKS: dict[str, Callable[..., str]] = {
         reference,
         rules,
         settings,
+        source_columns,
+        source_problems,
+        source_readers,
+        sources,
         subsets,
         terms,
         vocabularies,

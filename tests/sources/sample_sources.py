@@ -1,0 +1,201 @@
+"""Small sources in the layouts and dialects of the real ones, from a seed; pictures are marked where objects are."""
+
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+BRIGHT = 230
+
+
+def picture(width, height, boxes=(), *, seed=0, mode="L", form="PNG"):
+    """Bytes of a dark noisy picture that is bright inside the boxes."""
+    pixels = np.random.default_rng(seed).integers(0, 60, (height, width), np.uint8)
+    for x_min, y_min, x_max, y_max in boxes:
+        pixels[round(y_min) : round(y_max), round(x_min) : round(x_max)] = BRIGHT
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, form, quality=95)
+    return file.getvalue()
+
+
+def put(root, name, content):
+    """Write a file below a folder."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def voc(name, size, objects, place="bndbox"):
+    """A VOC file; objects are (class, box)."""
+    width, height = size
+    parts = [
+        f"<annotation><filename>{name}</filename><size><width>{width}</width><height>{height}</height></size>"
+    ]
+    for label, (x_min, y_min, x_max, y_max) in objects:
+        if place == "bndbox":
+            inner = f"<bndbox><xmin>{x_min}</xmin><ymin>{y_min}</ymin><xmax>{x_max}</xmax><ymax>{y_max}</ymax></bndbox>"
+        else:
+            corners = (x_min, y_min, x_max, y_min, x_max, y_max, x_min, y_max)
+            keys = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
+            inner = (
+                f"<polygon>{''.join(f'<{k}>{v}</{k}>' for k, v in zip(keys, corners, strict=True))}</polygon>"
+            )
+        parts.append(f"<object><name>{label}</name>{inner}</object>")
+    return "".join(parts) + "</annotation>"
+
+
+def llvip(root):
+    """Four pairs of LLVIP, two in each split."""
+    for number, split in ((10001, "train"), (10002, "train"), (190001, "test"), (190002, "test")):
+        box = (10 + number % 7, 12, 30, 40)
+        put(root, f"infrared/{split}/{number:06d}.jpg", picture(80, 64, [box], seed=number, form="JPEG"))
+        put(root, f"visible/{split}/{number:06d}.jpg", picture(80, 64, seed=number, mode="RGB", form="JPEG"))
+        put(root, f"Annotations/{number:06d}.xml", voc(f"{number:06d}.jpg", (80, 64), [("person", box)]))
+    return root
+
+
+def drone_vehicle(root):
+    """Two pairs of DroneVehicle with their white border; boxes count from its corner."""
+    for number in (1, 2):
+        box = (200, 150, 260, 190)
+        pixels = np.full((712, 840), 255, np.uint8)
+        pixels[100:-100, 100:-100] = 30
+        pixels[150:190, 200:260] = BRIGHT - 40
+        file = io.BytesIO()
+        Image.fromarray(pixels).convert("RGB").save(file, "JPEG", quality=95)
+        for kind in ("img", "imgr"):
+            put(root, f"train/train{kind}/{number:05d}.jpg", file.getvalue())
+        label = voc(f"{number:05d}.jpg", (840, 712), [("feright car", box), ("*", box)], "polygon")
+        for kind in ("label", "labelr"):
+            put(root, f"train/train{kind}/{number:05d}.xml", label)
+    return root
+
+
+def vedai(root):
+    """Two pairs of VEDAI with labels by number of the class."""
+    for number in (0, 57):
+        box = (20, 30, 40, 50)
+        put(root, f"Vehicules512/{number:08d}_ir.png", picture(128, 128, [box], seed=number))
+        put(root, f"Vehicules512/{number:08d}_co.png", picture(128, 128, seed=number, mode="RGB"))
+        put(root, f"Annotations512/{number:08d}.txt", "30 40 0.0 11 1 0 20 40 40 20 30 30 50 50\n")
+    put(root, "Annotations512/fold01.txt", "00000000\n")
+    put(root, "Annotations512/fold01test.txt", "00000057\n")
+    return root
+
+
+def flir(root):
+    """FLIR ADAS v1: COCO for each part, with the classes numbered as in COCO."""
+    for split in ("train", "val"):
+        images, objects = [], []
+        for number in range(3):
+            box = (10, 20, 30, 40)
+            name = f"thermal_8_bit/FLIR_{number:05d}.jpeg"
+            put(root, f"{split}/{name}", picture(64, 51, [box], seed=number, form="JPEG"))
+            images.append({"id": number, "file_name": name, "width": 64, "height": 51})
+            objects.append({"image_id": number, "category_id": 3, "bbox": [10, 20, 20, 20]})
+        content = {"images": images, "annotations": objects, "categories": [{"id": 3, "name": "car"}]}
+        put(root, f"{split}/thermal_annotations.json", json.dumps(content))
+    return root
+
+
+def small_targets(root):
+    """IRSTD-1k: masks with two targets, one of a single pixel."""
+    boxes = [(5, 5, 8, 7), (30, 20, 31, 21)]
+    for number in range(2):
+        put(root, f"IRSTD1k_Img/XDU{number}.png", picture(64, 48, boxes, seed=number))
+        mask = np.zeros((48, 64), np.uint8)
+        for x_min, y_min, x_max, y_max in boxes:
+            mask[y_min:y_max, x_min:x_max] = 255
+        file = io.BytesIO()
+        Image.fromarray(mask).save(file, "PNG")
+        put(root, f"IRSTD1k_Label/XDU{number}.png", file.getvalue())
+    return root
+
+
+def mfnet(root):
+    """MFNet: one four-channel PNG and its class mask."""
+    pixels = np.zeros((48, 64, 4), np.uint8)
+    pixels[..., :3] = (10, 20, 30)
+    pixels[..., 3] = 40
+    pixels[10:20, 10:30, 3] = BRIGHT
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:20, 10:30] = 2
+    for name, array in (("images/00001D.png", pixels), ("labels/00001D.png", mask)):
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, "PNG")
+        put(root, name, file.getvalue())
+    put(root, "train.txt", "00001D\n")
+    return root
+
+
+def rgbt_cc(root):
+    """RGBT-CC: pairs with points in JSON."""
+    for split, number in (("train", 1162), ("test", 1)):
+        put(root, f"{split}/{number}_T.jpg", picture(64, 48, seed=number, mode="RGB", form="JPEG"))
+        put(root, f"{split}/{number}_RGB.jpg", picture(64, 48, seed=number, mode="RGB", form="JPEG"))
+        put(root, f"{split}/{number}_GT.json", json.dumps({"points": [[3, 4], [50.5, 40]], "count": 2}))
+    return root
+
+
+def drone_rgbt(root):
+    """DroneRGBT: pairs with points in XML."""
+    for number in (1, 2):
+        put(root, f"Train/Infrared/{number}R.jpg", picture(64, 51, seed=number, form="JPEG"))
+        put(root, f"Train/RGB/{number}.jpg", picture(64, 51, seed=number, mode="RGB", form="JPEG"))
+        point = "<object><name>person</name><point><x>5</x><y>6</y></point></object>"
+        put(root, f"Train/GT_/{number}R.xml", f"<annotation>{point * number}</annotation>")
+    return root
+
+
+def lasher(root):
+    """LasHeR: two videos whose frames have names of their own in each modality."""
+    for split, sequence in (("trainingset", "boycome"), ("testingset", "10phone_boy")):
+        base = f"{split}/{sequence}"
+        for number in range(3):
+            put(root, f"{base}/infrared/i{number:03d}.jpg", picture(64, 48, seed=number, form="JPEG"))
+            put(root, f"{base}/visible/v{number:03d}.jpg", picture(64, 48, seed=number, form="JPEG"))
+        put(root, f"{base}/infrared.txt", "1,2,10,10\n0,0,0,0\n3,4,10,10\n")
+        put(root, f"{base}/visible.txt", "2,3,10,10\n2,3,10,10\n3,4,10,10\n")
+    return root
+
+
+def lsotb(root):
+    """LSOTB-TIR: a training video with a file for each frame, as its folder of classes."""
+    for number in range(2):
+        name = f"TIR_training_001/airplane_006/{number:08d}"
+        put(root, f"TrainingData/{name}.jpg", picture(64, 48, seed=number, form="JPEG"))
+        put(root, f"Annotations/{name}.xml", voc(f"{number:08d}", (64, 48), [("", (1, 2, 20, 30))]))
+    return root
+
+
+def sysu(root):
+    """SYSU-MM01: two persons, two infrared and one visible camera, splits by number of the person."""
+    for identity in ("0001", "0002"):
+        for camera in (1, 3, 6):
+            for number in (1, 2):
+                crop = picture(20, 40, seed=camera, mode="RGB", form="JPEG")
+                put(root, f"cam{camera}/{identity}/{number:04d}.jpg", crop)
+    put(root, "exp/train_id.txt", "1\n")
+    put(root, "exp/test_id.txt", "2,3\n")
+    return root
+
+
+def llcm(root):
+    """LLCM: the camera stands in the name."""
+    for band, split in (("nir", "train"), ("vis", "test")):
+        person = "0001" if split == "train" else "0002"
+        name = f"{band}/{person}/{person}_c03_s1_f1_{band}.jpg"
+        put(root, name, picture(20, 40, form="JPEG"))
+        put(root, f"idx/{split}_{band}.txt", f"{name} 1\n")
+    return root
+
+
+def scenes(root):
+    """EPFL RGB-NIR: the folder is the class."""
+    for scene in ("country", "water"):
+        for number in range(2):
+            put(root, f"{scene}/{number:04d}_nir.tiff", picture(32, 24, seed=number, form="TIFF"))
+            put(root, f"{scene}/{number:04d}_rgb.tiff", picture(32, 24, seed=number, mode="RGB", form="TIFF"))
+    return root

@@ -1,0 +1,68 @@
+"""`irtd sources`: the table, what lies here, what is wrong with it."""
+
+import json
+
+import pytest
+import sample_sources as samples
+from processes import irtd_here
+
+
+def test_all_entries_are_listed():
+    """All 63 entries are shown, those without a name included, with the counts of the list beneath."""
+    shown = irtd_here("sources").stdout
+    assert "63 entries of IR-TD's list: 40 named, 19 not named, 4 numbers left out" in shown
+    values = json.loads(irtd_here("sources", "--json").stdout)
+    assert [value["index"] for value in values if value["index"]] == list(range(1, 64))
+    assert sum(value["status"] == "unnamed" for value in values) == 19
+    assert not [value["name"] for value in values if value["status"] == "missing" and value["name"]]
+    one = irtd_here("sources", "51").stdout
+    assert "RGBNIR" in one
+    assert "oldbuilding" in one
+
+
+def test_sources_that_lie_here_are_marked_and_checked(tmp_path):
+    """--have marks what is found; --check reads it and tells pictures, objects, splits and every problem."""
+    root = samples.llvip(tmp_path / "1-LLVIP")
+    (root / "Annotations/010001.xml").unlink()
+    (tmp_path / "KAIST").mkdir()
+    shown = irtd_here("sources", "--have", tmp_path, "--check").stdout
+    assert "folder only" in shown
+    assert "LLVIP: 3 pictures (3 in pairs), 3 objects" in shown
+    assert "picture-without-label" in shown
+    assert "test 2, train 1" in shown
+    values = {
+        v["name"]: v for v in json.loads(irtd_here("sources", "--have", tmp_path, "--check", "--json").stdout)
+    }
+    assert values["LLVIP"]["check"]["problems"][0]["count"] == 1
+    assert values["LLVIP"]["recognised"]
+    assert values["KAIST"]["recognised"] is False
+    assert values["M3FD"]["here"] is None
+    assert "None of them lies here" in irtd_here("sources", "M3FD", "--have", tmp_path).stdout
+
+
+def test_a_table_of_ones_own_is_listed(tmp_path):
+    """--source-table adds rows and replaces those of the same name."""
+    table = tmp_path / "mine.csv"
+    table.write_text("name,what,reader,infrared,labels\nMine,[my] set,yolo,{stem}.*,{stem}.txt\n")
+    shown = irtd_here("sources", "--source-table", table).stdout
+    assert "Mine" in shown
+    assert "[my] set" in shown
+    assert "infrared: {stem}.*" in irtd_here("sources", "Mine", "--source-table", table).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("NoSuch",), 2, "no sources called"),
+        (("--check",), 2, "--check needs --have"),
+        (("--have", "absent"), 1, "no such file"),
+        (("--source-table", "absent.csv"), 1, "no such file"),
+    ],
+)
+def test_mistakes_are_messages(arguments, code, says, tmp_path, monkeypatch):
+    """A wrong name, a missing folder or table is a message with the right exit code."""
+    monkeypatch.chdir(tmp_path)
+    done = irtd_here("sources", *arguments)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
