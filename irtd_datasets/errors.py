@@ -13,6 +13,7 @@ that it refines, so that code that knows nothing of this library still catches i
     ├── AmbiguousImageError (LookupError)       two candidates for one image name
     ├── ImageError (ValueError)                 a file that is no usable image
     ├── BoxError (ValueError)                   coordinates that are malformed or in the wrong frame
+    ├── ArrayError (ValueError)                 numbers given by the caller that do not fit
     ├── DefectError (ValueError)                a defect that the caller asked to stop at, or a wrong defect count
     └── BuildError (OSError)                    the output cannot be written
 """
@@ -28,6 +29,7 @@ __all__ = [
     "AmbiguousImageError",
     "AnnotationError",
     "ArchiveError",
+    "ArrayError",
     "BoxError",
     "BuildError",
     "DefectError",
@@ -126,6 +128,10 @@ class ImageError(IrtdDatasetsError, ValueError):
 
 class BoxError(IrtdDatasetsError, ValueError):
     """Coordinates that are malformed, degenerate or in another frame than declared."""
+
+
+class ArrayError(IrtdDatasetsError, ValueError):
+    """Numbers given by the caller whose shape or values do not fit what they are for."""
 
 
 class DefectError(IrtdDatasetsError, ValueError):

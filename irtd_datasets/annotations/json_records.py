@@ -37,7 +37,7 @@ from irtd_datasets.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator
 
 __all__ = [
     "Form",
@@ -48,6 +48,7 @@ __all__ = [
     "RecordReader",
     "Repair",
     "Source",
+    "read_member_lists",
     "read_records",
 ]
 
@@ -696,6 +697,104 @@ def read_records(
     return RecordReader(
         source, name=name, encoding=encoding, on_bad=on_bad, on_truncated=on_truncated, limits=limits
     )
+
+
+def read_member_lists(
+    source: Source, *, name: str, keys: Collection[str], limits: ReadLimits = DEFAULT_LIMITS
+) -> Iterator[tuple[str, Record]]:
+    """Read the records of lists that are members of one outer object, as COCO has them, in bounded memory.
+
+    Args:
+        source: The bytes of the file, its path, or a binary file object.
+        name: Name used in messages.
+        keys: Members whose records are wanted. Others are parsed and left out, lists among them record by record.
+        limits: Bounds of memory.
+
+    Yields:
+        Name of the member and record, in the order of the file. A wanted member that is one object, not a list,
+        counts as a list of one.
+
+    Raises:
+        JsonRecordsError: The file is empty, cut, no object of lists, or no text; a wanted list holds something else
+            than objects.
+        ArchiveError: A compressed file object is damaged.
+        ReleaseNotFoundError: There is no such path.
+
+    Example:
+        >>> coco = b'{"info": {"year": 2020}, "images": [{"id": 7}], "annotations": []}'
+        >>> list(read_member_lists(coco, name="train.json", keys={"images", "annotations"}))
+        [('images', {'id': 7})]
+    """
+    pieces = _decoded(_chunks(source, name, limits.chunk), None, lambda _code: None)
+    parser = _Parser(_Text(pieces, limits.record), name, limits)
+    with closing(pieces):
+        first = parser.next_character(0)
+        if first == "[":
+            parser.fail(
+                "json-not-an-object",
+                "the file is a list, expected an object with the members " + ", ".join(sorted(keys)),
+                remedy="It may be of another format: see what its records hold.",
+            )
+        if first != "{":
+            _refuse_start(parser, first)
+        parser.text.at += 1
+        following = parser.next_character(0)
+        while following != "}":
+            yield from _member(parser, keys)
+            following = parser.next_character(0)
+            if following == ",":
+                parser.text.at += 1
+                following = parser.next_character(0)
+            elif not following:
+                parser.truncated(parser.complete)
+            elif following != "}":
+                parser.fail("json-syntax", f"expecting ',' or '}}' after a member, found {parser.excerpt()}")
+
+
+def _member(parser: _Parser, keys: Collection[str]) -> Iterator[tuple[str, Record]]:
+    text = parser.text
+    if not parser.next_character(0):
+        parser.truncated(parser.complete)
+    key = parser.value(0)
+    if not isinstance(key, str) or parser.next_character(0) != ":":
+        parser.fail("json-syntax", f"expecting a member's name and ':', found {parser.excerpt()}")
+    text.at += 1
+    wanted = key in keys
+    if parser.next_character(0) != "[":
+        value = parser.value(0)
+        if wanted and isinstance(value, dict):
+            parser.complete += 1
+            yield key, value
+        return
+    text.at += 1
+    index = 0
+    following = parser.next_character(index)
+    while following != "]":
+        if not following:
+            parser.truncated(index)
+        value = parser.value(index)
+        if wanted:
+            if not isinstance(value, dict):
+                parser.fail(
+                    "json-record-type",
+                    f"the record of {key!r} is {_KINDS[type(value)]}, expected an object",
+                    index=index,
+                    position=parser.start,
+                )
+            parser.complete += 1
+            yield key, value
+        index += 1
+        comma = _comma_and_object(text.window, text.at)
+        if comma is not None:
+            text.at = comma.end()
+            continue
+        following = parser.next_character(index)
+        if following == ",":
+            text.at += 1
+            following = parser.next_character(index)
+        elif following not in ("", "]"):
+            parser.fail("json-syntax", f"expecting ',' or ']' after a record, found {parser.excerpt()}")
+    text.at += 1
 
 
 def _check_encoding(encoding: str) -> None:

@@ -20,7 +20,9 @@ class LabelledObject:
         polygon: Four corners in order, 8 numbers, for an oriented box.
         point: (x, y) where the source marks points.
         identity: Person or vehicle that it shows, in sets for re-identification; track in sets for tracking.
-        attributes: What else the source says of it: ``difficult``, ``occluded``, ``truncated``, ``crowd``.
+        attributes: What else the source says of it: ``difficult``, ``occluded``, ``truncated``, ``crowd``; and
+            ``clipped`` where its box was cut at the picture's edge on reading.
+        description: Sentence or phrase about it, in sets for visual grounding.
     """
 
     label: str
@@ -29,6 +31,7 @@ class LabelledObject:
     point: tuple[float, float] | None = None
     identity: str | None = None
     attributes: frozenset[str] = frozenset()
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

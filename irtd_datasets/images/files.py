@@ -41,6 +41,7 @@ __all__ = [
     "inspect_image",
     "orientation_matrix",
     "prepare_image",
+    "read_size",
     "turn_boxes",
     "turn_points",
 ]
@@ -204,6 +205,37 @@ def inspect_image(
     if verify == "decode":
         answer = replace(answer, decode=True)
     return _ask_pillow(view, name, answer, max_pixels)
+
+
+def read_size(head: bytes) -> tuple[int, int, int] | None:
+    """Size of a picture from the beginning of its file, where that is certain.
+
+    Args:
+        head: The first 64 KiB or so.
+
+    Returns:
+        Width and height of the upright picture in pixels, and its EXIF orientation; None where only
+        `inspect_image` of the whole file can tell.
+
+    Example:
+        >>> read_size(b"BM6") is None
+        True
+    """
+    if head[:8] == _PNG_START:
+        if head[12:16] != b"IHDR" or len(head) < 33 or b"eXIf" in head:
+            return None
+        width, height = struct.unpack_from(">II", head, 16)
+        return (width, height, 1) if width and height else None
+    if head[:3] != _JPEG_START:
+        return None
+    try:
+        found = _walk_jpeg_header(head)
+    except (IndexError, struct.error):
+        return None
+    if isinstance(found, _Doubt) or found.ask:
+        return None
+    width, height, _, orientation = found[:4]
+    return (height, width, orientation) if orientation >= 5 else (width, height, orientation)
 
 
 def prepare_image(

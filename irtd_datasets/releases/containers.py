@@ -133,6 +133,12 @@ class FolderContainer:
         """Return the sorted names of the folders directly in a folder; listed once."""
         return self._listing(safe_name(name) if name else "")[1]
 
+    def scan(self, name: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the sorted names of the files and of the folders directly in a folder, listed anew each time."""
+        name = safe_name(name) if name else ""
+        real = self._folder(name)
+        return ((), ()) if real is None else self._scan(name, real)
+
     def names(self) -> Iterator[str]:
         """Yield the names of all files, sorted; one folder is listed at a time and nothing is kept.
 

@@ -1,0 +1,103 @@
+"""What was not as it should be in a source: counted by code, with the first examples of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["CODES", "Problems", "SourceProblem"]
+
+CODES: dict[str, str] = {
+    "box-clipped": "A box reaches over the edge of the picture and was cut there.",
+    "box-empty": "A box without area; the object was left out.",
+    "box-malformed": "A box that cannot be read; the object was left out.",
+    "box-outside": "A box, or a point, that lies outside the picture; the object was left out.",
+    "class-left-out": "An object of a class that the table of sources leaves out.",
+    "class-other-case": "A class in other letters, such as `Person` for `person`; read as the latter.",
+    "class-unknown": "A class that the table of sources does not have; kept as it is written.",
+    "frame-without-label": "A frame of a video that its label file has no line for; left out unless unlabelled pictures are asked for.",
+    "identity-in-two-splits": "A person that stands in two splits.",
+    "label-ambiguous": "Two pictures fit the name in a label file; it was left out.",
+    "label-empty": "A label file without content. In formats of lines it says that the picture has no object.",
+    "label-unreadable": "A label file that cannot be read; its picture counts as unlabelled.",
+    "label-without-picture": "Labels of a picture that is not there.",
+    "mask-size-differs": "A mask of another size than its picture; the picture counts as unlabelled.",
+    "object-without-box": "An object without any place; left out.",
+    "picture-in-two-splits": "A picture that stands in two splits.",
+    "picture-listed-twice": "A picture that a label file lists twice.",
+    "picture-turned": "A picture that its EXIF data turn; labels made on the stored pixels were turned with it.",
+    "picture-unreadable": "A file that is no picture, such as a Git LFS pointer; left out.",
+    "picture-without-label": "A picture that has no label; left out unless unlabelled pictures are asked for.",
+    "picture-without-pair": "An infrared picture whose visible partner is not there.",
+    "sequence-in-two-splits": "A video that stands in two splits.",
+    "size-differs": "A label file that says another size than the picture has, whose boxes fit the picture.",
+    "size-contradicts": "The same, whose boxes do not fit; the picture was left out.",
+    "split-list-missing": "A file that lists a split is not there.",
+    "split-unknown": "A picture that no split lists, or in a folder of an unknown split.",
+}
+"""Codes of problems of a source, with their meaning."""
+
+_EXAMPLES = 20
+
+
+@dataclass
+class SourceProblem:
+    """All problems of one kind.
+
+    Attributes:
+        code: One of `CODES`.
+        count: How often it was met.
+        examples: The first of them: file, and what was found.
+    """
+
+    code: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def meaning(self) -> str:
+        """What it is, and what was done."""
+        return CODES[self.code]
+
+
+class Problems:
+    """Problems of a source by code, as an iterable of `SourceProblem` in the order of their codes."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, SourceProblem] = {}
+
+    def add(self, code: str, where: str, detail: str = "", count: int = 1) -> None:
+        """Count a problem.
+
+        Args:
+            code: One of `CODES`.
+            where: Name of the file below the folder of the source.
+            detail: What was found.
+            count: How many of them at once.
+        """
+        problem = self._found.get(code)
+        if problem is None:
+            if code not in CODES:
+                raise KeyError(code)
+            problem = self._found[code] = SourceProblem(code)
+        problem.count += count
+        if len(problem.examples) < _EXAMPLES:
+            problem.examples.append(f"{where}: {detail}" if detail else where)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._found.clear()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each code was met."""
+        return {problem.code: problem.count for problem in self}
+
+    def __iter__(self) -> Iterator[SourceProblem]:
+        return iter([self._found[code] for code in sorted(self._found)])
+
+    def __len__(self) -> int:
+        return len(self._found)

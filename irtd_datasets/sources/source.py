@@ -1,0 +1,560 @@
+"""A source dataset on disk, read picture by picture."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.annotations.label_file import LabelFile, decode_text
+from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
+from irtd_datasets.errors import (
+    AnnotationError,
+    ImageError,
+    ReleaseNotFoundError,
+    UnknownNameError,
+)
+from irtd_datasets.images.files import inspect_image, read_size, prepare_image, turn_boxes, turn_points
+from irtd_datasets.releases.containers import open_container
+from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.sources.patterns import Folders, Pattern
+from irtd_datasets.sources.problems import Problems
+from irtd_datasets.sources.readers import READERS
+from irtd_datasets.sources.table import TABLE, Layout, SourceRow, get
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from irtd_datasets.releases.containers import Container
+
+__all__ = ["Picture", "Source", "SourceOptions", "open_source"]
+
+_HEAD = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a source as its name says it, before labels.
+
+    Attributes:
+        name: Its name below the folder of the source.
+        fields: What the named parts of the pattern stand for.
+        splits: Splits that it stands in; more than one is a problem of the source.
+    """
+
+    name: str
+    fields: Mapping[str, str]
+    splits: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a source is read.
+
+    Attributes:
+        unlabelled: Whether pictures without labels are handed out, with ``label_file`` None and nothing exhaustive.
+        check_pictures: Whether the header of every picture is read: pictures that cannot be opened are left out,
+            sizes compared, and boxes cut at the edge. Without it, pictures whose format does not need their size
+            are never opened.
+    """
+
+    unlabelled: bool = False
+    check_pictures: bool = True
+
+
+class Source:
+    """A source dataset that lies on disk.
+
+    Args:
+        row: What the table of sources says of it.
+        container: The folder, zip or tar that it lies in.
+        base: Folder of the container that the patterns of `layout` start at.
+        layout: The way in which its files lie.
+        options: How it is read.
+
+    Attributes:
+        row: What the table of sources says of it.
+        problems: What was not as it should be, counted; of the last call of `images`, complete at its end.
+    """
+
+    def __init__(
+        self, row: SourceRow, container: Container, base: str, layout: Layout, options: SourceOptions
+    ) -> None:
+        self.row = row
+        self.container = container
+        self.base = base
+        self.layout = layout
+        self.options = options
+        self.folders = Folders(container)
+        self.problems = Problems()
+        self._classes: dict[str, str | None] = {}
+        self._lists: dict[str, dict[str, tuple[str, ...]]] | None = None
+
+    def __repr__(self) -> str:
+        return f"Source({self.row.name!r}, {str(self.container.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """Its name in the table of sources."""
+        return self.row.name
+
+    # --------------------------------------------------------------------------------------------------------
+    # Pictures.
+
+    def images(self) -> Iterator[LabelledImage]:
+        """Pictures with their labels, in an order that is the same on every machine.
+
+        Raises:
+            ArchiveError: A folder or a file cannot be read.
+        """
+        self.problems.clear()
+        self._classes = self._class_names()
+        self._lists = None
+        apart: dict[str, dict[str, str]] = {"sequence": {}, "identity": {}}
+        for image in READERS[self.row.reader](self):
+            for kind, value in (("sequence", image.sequence), ("identity", image.identity)):
+                if value is None or image.split is None:
+                    continue
+                first = apart[kind].setdefault(value, image.split)
+                if first != image.split:
+                    self.problems.add(
+                        f"{kind}-in-two-splits", image.image, f"{value} in {first} and {image.split}"
+                    )
+            yield image
+
+    def path(self, name: str) -> Path:
+        """Path of a file of the source.
+
+        Raises:
+            UnsafePathError: The name leads out of the folder.
+            UnknownNameError: The source lies in an archive, whose files have no path.
+        """
+        if not self.container.path.is_dir():
+            raise UnknownNameError(
+                f"{name!r} lies in an archive and has no path", remedy="Use `read`, or unpack the archive."
+            )
+        return self.container.path / self._full(safe_name(name))
+
+    def read(self, name: str) -> bytes:
+        """Content of a file of the source, as it is."""
+        return self.container.read(self._full(safe_name(name)))
+
+    def picture(self, image: LabelledImage) -> bytes:
+        """A picture as `image` describes it: the file's bytes, but for sources whose row names a transform."""
+        data = self.read(image.image)
+        transform = self.row.transform
+        if not transform:
+            return data
+        if transform == "fourth-channel":
+            return _channels(data, image.image, "infrared")
+        return bytes(prepare_image(data, image.image, transform=transform).data)
+
+    def visible_picture(self, image: LabelledImage) -> bytes | None:
+        """The visible partner of a picture; None without one."""
+        if image.visible is None:
+            return None
+        data = self.read(image.visible)
+        if self.row.transform == "fourth-channel":
+            return _channels(data, image.visible, "visible")
+        if self.row.transform == "crop-border-100":
+            return bytes(prepare_image(data, image.visible, transform="crop-border-100").data)
+        return data
+
+    # --------------------------------------------------------------------------------------------------------
+    # What readers are made of.
+
+    def _full(self, name: str) -> str:
+        return f"{self.base}/{name}" if self.base else name
+
+    def _below(self, name: str) -> str:
+        return name[len(self.base) + 1 :] if self.base else name
+
+    def walk(self, pattern: Pattern) -> Iterator[tuple[str, dict[str, str]]]:
+        """Files that fit a pattern, below the folder of the source, in the order of their names."""
+        for found in pattern.walk(self.folders, self.base):
+            yield self._below(found.name), found.fields
+
+    def find(self, name: str) -> str | None:
+        """The file of this name in whatever case and, for ``.*``, of whatever extension."""
+        found = self.folders.find(self._full(name))
+        return None if found is None else self._below(found)
+
+    def partner(self, pattern: Pattern | None, fields: Mapping[str, str]) -> str | None:
+        """The file that belongs to a picture by another pattern; None where there is none."""
+        if pattern is None:
+            return None
+        name = pattern.fill(fields)
+        if name is not None:
+            return self.find(name)
+        # The pattern has parts that the picture's name lacks: the first file that agrees in the others.
+        return next(
+            (
+                name
+                for name, found in self.walk(pattern)
+                if all(fields.get(k, v) == v for k, v in found.items())
+            ),
+            None,
+        )
+
+    def pictures(self) -> Iterator[Picture]:
+        """Pictures of the source with their splits."""
+        for name, fields in self.walk(self.layout.infrared):
+            yield Picture(name, fields, self.splits_of(name, fields))
+
+    def splits_of(self, name: str, fields: Mapping[str, str]) -> tuple[str | None, ...]:
+        """Splits that a picture stands in, by its name or by the files that list it."""
+        splits = self.layout.splits
+        if not splits.lists:
+            split = splits.of(fields)
+            if split is None and splits.field in fields:
+                self.problems.add("split-unknown", name, f"{splits.field} {fields[splits.field]!r}")
+            return (split,)
+        stem = fields.get("stem", name)
+        listed = self._listed()
+        found = listed.get(stem.lower())
+        if found is None:
+            plain = name.rsplit(".", 1)[0].lower()
+            sequence = (self.layout.sequence_of(fields) or "").lower()
+            found = listed.get(plain) or (listed.get(sequence) if sequence else None)
+        if found is None:
+            if splits.values:
+                return (splits.of(fields),)
+            self.problems.add("split-unknown", name, "no split lists it")
+            return (None,)
+        if len(found) > 1:
+            self.problems.add("picture-in-two-splits", name, " and ".join(found))
+        return found
+
+    def _listed(self) -> dict[str, tuple[str, ...]]:
+        """Splits by stem and by name without extension, of the files that list them."""
+        if self._lists is None:
+            listed: dict[str, tuple[str, ...]] = {}
+            for file, split in self.layout.splits.lists:
+                name = self.find(file)
+                if name is None:
+                    self.problems.add("split-list-missing", file)
+                    continue
+                for line in decode_text(self.read(name), name).splitlines():
+                    words = line.split()
+                    if not words:
+                        continue
+                    entry = words[0].replace("\\", "/").lower()
+                    whole = re.sub(r"\.(?:jpe?g|png|bmp|tiff?|xml|txt)$", "", entry)
+                    for key in {whole, whole.rsplit("/", 1)[-1]}:
+                        known = listed.get(key, ())
+                        if split not in known:
+                            listed[key] = (*known, split)
+            self._lists = {"": listed}
+        return self._lists[""]
+
+    def size(self, name: str) -> tuple[int, int, int] | None:
+        """Width and height of the upright picture, and its EXIF orientation; None, and counted, where it is none."""
+        full = self._full(name)
+        try:
+            with self.container.open(full) as file:
+                known = read_size(file.read(_HEAD))
+            if known is None:
+                info = inspect_image(self.container.read(full), name)
+                known = info.width, info.height, info.orientation
+        except ImageError as error:
+            self.problems.add("picture-unreadable", name, f"{error.code}: {error.problem}")
+            return None
+        if self.row.transform == "crop-border-100" and known[:2] == (840, 712):
+            known = 640, 512, known[2]
+        return known
+
+    def read_labels(self, name: str, parse: Any) -> LabelFile | None:  # noqa: ANN401 - a parser of any format
+        """A label file parsed; None, and counted, where it cannot be read."""
+        try:
+            data = self.container.read(self._full(name))
+            if not data.strip():
+                self.problems.add("label-empty", name)
+            found: LabelFile = parse(data, name)
+        except AnnotationError as error:
+            if data.strip():
+                self.problems.add("label-unreadable", name, error.problem)
+            return None
+        return found
+
+    def unlabelled(self, picture: Picture) -> Iterator[LabelledImage]:
+        """Count a picture that has no label, and hand it out where that is asked for."""
+        self.problems.add("picture-without-label", picture.name)
+        if self.options.unlabelled:
+            yield from self.build(picture, None, None)
+
+    def build(
+        self,
+        picture: Picture,
+        found: LabelFile | None,
+        label_file: str | None,
+        visible_found: LabelFile | None = None,
+        **more: Any,  # noqa: ANN401 - fields of LabelledImage
+    ) -> Iterator[LabelledImage]:
+        """Join a picture and its labels: sizes, classes, edges, partner, splits.
+
+        Args:
+            picture: The picture.
+            found: Its labels; None without.
+            label_file: Where they come from.
+            visible_found: Labels of the visible partner.
+            **more: Further fields of `LabelledImage`, such as ``frame``.
+
+        Yields:
+            One image for each split that the picture stands in; none where the picture cannot be used.
+        """
+        size: tuple[int, int] | None = None
+        if found is not None and found.width and found.height:
+            size = found.width, found.height
+        objects: Sequence[LabelledObject] = ()
+        if found is not None:
+            for problem in found.problems:
+                self.problems.add(problem.code, label_file or picture.name, problem.detail)
+            objects = self.classified(found.objects, label_file or picture.name)
+        if self.row.transform == "crop-border-100" and size == (840, 712):
+            objects = [_moved(item, -100, -100) for item in objects]
+            size = 640, 512
+        if self.options.check_pictures:
+            actual = self.size(picture.name)
+            if actual is None:
+                return
+            joined = self._fitted(objects, size, actual, label_file or picture.name)
+            if joined is None:
+                return
+            objects, size = joined, actual[:2]
+        if size is not None:
+            objects = self.inside(objects, size, label_file or picture.name)
+        visible = self.partner(self.layout.visible, picture.fields)
+        if visible is None and self.layout.visible is not None:
+            self.problems.add("picture-without-pair", picture.name)
+        visible_objects: Sequence[LabelledObject] = ()
+        if visible_found is not None:
+            visible_objects = self.classified(visible_found.objects, visible or picture.name)
+            if self.row.transform == "crop-border-100" and visible_found.width == 840:
+                visible_objects = [_moved(item, -100, -100) for item in visible_objects]
+        values: dict[str, Any] = {
+            "sequence": self.layout.sequence_of(picture.fields),
+            "identity": picture.fields.get("identity"),
+            "camera": picture.fields.get("camera"),
+            "scene": picture.fields.get("scene"),
+        }
+        if found is not None:
+            values["captions"] = found.captions
+            values["questions"] = found.questions
+            if found.scene:
+                values["scene"] = found.scene
+        values.update(more)
+        for split in picture.splits:
+            yield LabelledImage(
+                source=self.row.name,
+                image=picture.name,
+                objects=tuple(objects),
+                width=size[0] if size else None,
+                height=size[1] if size else None,
+                visible=visible,
+                visible_objects=tuple(visible_objects),
+                split=split,
+                modality=self.row.modality,
+                exhaustive=self.row.exhaustive if found is not None else frozenset(),
+                label_file=label_file,
+                **values,
+            )
+
+    def _fitted(
+        self,
+        objects: Sequence[LabelledObject],
+        said: tuple[int, int] | None,
+        actual: tuple[int, int, int],
+        where: str,
+    ) -> Sequence[LabelledObject] | None:
+        """Objects in pixels of the upright picture; None where the sizes contradict each other."""
+        width, height, orientation = actual
+        if orientation != 1:
+            self.problems.add("picture-turned", where, f"orientation {orientation}")
+            stored = (height, width) if orientation >= 5 else (width, height)
+            if said == stored and (orientation < 5 or said != (width, height)):
+                return [_turned(item, orientation, *stored) for item in objects]
+        if said is None or said == (width, height):
+            return objects
+        detail = f"{said[0]}x{said[1]} said, {width}x{height} found"
+        if all(
+            item.box is None or (item.box[2] <= width + 1 and item.box[3] <= height + 1) for item in objects
+        ):
+            self.problems.add("size-differs", where, detail)
+            return objects
+        self.problems.add("size-contradicts", where, detail)
+        return None
+
+    def inside(
+        self, objects: Iterable[LabelledObject], size: tuple[int, int], where: str
+    ) -> list[LabelledObject]:
+        """Objects with their boxes cut at the edge of the picture; those without area or outside are left out."""
+        width, height = size
+        kept = []
+        for item in objects:
+            if item.box is None:
+                if item.point is not None and not (
+                    0 <= item.point[0] <= width and 0 <= item.point[1] <= height
+                ):
+                    self.problems.add("box-outside", where, f"{item.label} {item.point}")
+                    continue
+                kept.append(item)
+                continue
+            x_min, y_min, x_max, y_max = item.box
+            if not (x_max > x_min and y_max > y_min):
+                self.problems.add("box-empty", where, f"{item.label} {item.box}")
+            elif x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height:
+                kept.append(item)
+            elif x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
+                self.problems.add("box-outside", where, f"{item.label} {item.box}")
+            else:
+                box = max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(width)), min(y_max, float(height))
+                if (
+                    max(abs(a - b) for a, b in zip(box, item.box, strict=True)) > 0.01
+                ):  # not by rounding alone
+                    self.problems.add("box-clipped", where, f"{item.label} {item.box}")
+                    item = replace(item, attributes=item.attributes | {"clipped"})
+                kept.append(replace(item, box=box))
+        return kept
+
+    def classified(self, objects: Iterable[LabelledObject], where: str) -> list[LabelledObject]:
+        """Objects with the labels that the table of sources gives their classes."""
+        kept = []
+        for item in objects:
+            label = self._label(item.label, where)
+            if label == item.label:
+                kept.append(item)
+            elif label is not None:
+                kept.append(replace(item, label=label))
+        return kept
+
+    def _class_names(self) -> dict[str, str | None]:
+        names: dict[str, str | None] = {}
+        if self.row.class_file:
+            file = self.find(self.row.class_file)
+            if file is None:
+                raise ReleaseNotFoundError(
+                    f"no file {self.row.class_file!r}, which names the classes",
+                    where=str(self.container.path),
+                    remedy="Get it from where the source is from, or write its row with classes of its own.",
+                )
+            lines = decode_text(self.read(file), file).split("\n")
+            names = {str(number): line.strip() for number, line in enumerate(lines) if line.strip()}
+        for name, label in self.row.class_map.items():
+            names[name] = None if label == "-" else label
+        return names
+
+    def _label(self, name: str, where: str) -> str | None:
+        classes = self._classes
+        if not classes:
+            return name
+        try:
+            label = classes[name]
+        except KeyError:
+            lower = name.lower()
+            known = next((key for key in classes if key.lower() == lower), None)
+            if known is not None:
+                self.problems.add("class-other-case", where, f"{name!r} for {known!r}")
+                label = classes[known]
+            elif name in classes.values():
+                label = name
+            else:
+                if "*" not in classes:
+                    self.problems.add("class-unknown", where, repr(name))
+                return name
+        if label is None:
+            self.problems.add("class-left-out", where, name)
+        return label
+
+
+def open_source(
+    name: str,
+    folder: str | os.PathLike[str],
+    *,
+    table: Iterable[SourceRow] = TABLE,
+    options: SourceOptions | None = None,
+) -> Source:
+    """Open a source dataset that lies in a folder, a zip or a tar.
+
+    Args:
+        name: Name of the source in the table.
+        folder: Where it lies. It may be unpacked one level too deep or too shallow.
+        table: The table of sources.
+        options: How it is read.
+
+    Raises:
+        UnknownNameError: There is no such source, or nobody knows how its files lie.
+        ReleaseNotFoundError: There is no such folder, or nothing of the source in it; the message shows what was
+            looked for and what there is.
+    """
+    from irtd_datasets.sources.finding import place_of
+
+    row = get(name, table)
+    if not row.readable:
+        raise UnknownNameError(
+            f"no reader for source {row.name!r}: {row.note or 'its format is not known'}",
+            remedy="If you have it, write a row for it in a table of your own; docs/sources.md shows how.",
+        )
+    if row.reader not in READERS:
+        raise UnknownNameError(
+            f"source {row.name!r} names a reader {row.reader!r} that does not exist",
+            remedy=f"There are {', '.join(sorted(READERS))}.",
+        )
+    path = Path(folder)
+    place = place_of(row, open_container(path))
+    if place is None and path.is_dir() and path.resolve().parent != path.resolve():
+        # One level too shallow: the folder of its pictures instead of the one above.
+        place = place_of(row, open_container(path.resolve().parent), only=path.resolve().name)
+    if place is None:
+        wanted = " or ".join(layout.infrared.text for layout in row.layouts)
+        container = open_container(path)
+        there = [*(f"{inner}/" for inner in container.folders()), *container.folder()][:8]
+        raise ReleaseNotFoundError(
+            f"nothing of source {row.name!r}: no picture fits {wanted}; there is {', '.join(there) or 'nothing'}",
+            where=str(path),
+            remedy="Pass the folder that these names start in, or write a row for your layout.",
+        )
+    container, base, layout = place
+    return Source(row, container, base, layout, options or SourceOptions())
+
+
+def _moved(item: LabelledObject, dx: float, dy: float) -> LabelledObject:
+    box = item.box and (item.box[0] + dx, item.box[1] + dy, item.box[2] + dx, item.box[3] + dy)
+    polygon = item.polygon and tuple(
+        value + (dy if place % 2 else dx) for place, value in enumerate(item.polygon)
+    )
+    point = item.point and (item.point[0] + dx, item.point[1] + dy)
+    return replace(item, box=box, polygon=polygon, point=point)
+
+
+def _turned(item: LabelledObject, orientation: int, width: int, height: int) -> LabelledObject:
+    box: Any = item.box and tuple(turn_boxes(item.box, orientation, width, height).tolist())
+    point: Any = item.point and tuple(turn_points(item.point, orientation, width, height).tolist())
+    polygon: Any = item.polygon
+    if polygon:
+        pairs = [polygon[place : place + 2] for place in range(0, len(polygon), 2)]
+        polygon = tuple(turn_points(pairs, orientation, width, height).ravel().tolist())
+    return replace(item, box=box, polygon=polygon, point=point)
+
+
+def _channels(data: bytes, name: str, which: str) -> bytes:
+    """One half of a four-channel PNG (MFNet): colour and, in place of alpha, infrared."""
+    import io
+
+    from PIL import Image
+
+    info = inspect_image(data, name)
+    if info.mode != "RGBA":
+        raise ImageError(
+            f"it has mode {info.mode}, expected four channels (RGBA)",
+            code="image-unexpected-layout",
+            where=name,
+            remedy="It is not the original: a conversion to RGB has thrown its infrared channel away.",
+        )
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        bands = image.split()
+        half = bands[3] if which == "infrared" else Image.merge("RGB", bands[:3])
+        half.save(file, "PNG")
+    return file.getvalue()
