@@ -2,8 +2,8 @@
 
 Rules (measured on 2,789 released records): one box a record, integers, one phrase of three families: ``nearest <c>
 located at the <pos>`` (1,308), ``<c> located at the <pos> of the image`` (1,067), ``<c> located to the left|right of
-the <c2>`` (414; one object of each class, or two of one). ``<pos>`` is the cell of the box centre in thirds of width and
-height. The nearest of several is the one with the largest box.
+the <c2>`` (414; one object of each class, or two of one). ``<pos>`` is the cell of the box centre in thirds of width
+and height. The nearest of several is the one with the largest box.
 
 Chosen here: by the choice ``uniqueness`` a phrase fits one object; the nearest is asked for in pictures from the ground
 only, and where its box is larger than the next by a factor of `CLEAR`; an object to the left of another ends before the
