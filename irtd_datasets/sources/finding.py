@@ -53,19 +53,29 @@ def place_of(row: SourceRow, container: Container, only: str = "") -> tuple[Cont
         The container, the folder in it that the patterns start at, and the layout; None where nothing fits.
     """
     folders = Folders(container)
-    for base in _bases(folders, "", 0):
-        for layout in row.layouts:
-            for found in layout.infrared.walk(folders, base):
-                if only and not found.name.startswith(f"{only}/"):
-                    continue
-                return container, base, layout
+    for base in _bases(folders):
+        fitting = [
+            layout
+            for layout in row.layouts
+            if any(
+                not only or found.name.startswith(f"{only}/") for found in layout.infrared.walk(folders, base)
+            )
+        ]
+        if fitting:
+            # Layouts may share the pictures and differ in the labels: the first that has both.
+            with_labels = (
+                layout
+                for layout in fitting
+                if layout.labels is None or any(True for _ in layout.labels.walk(folders, base))
+            )
+            return container, base, next(with_labels, fitting[0])
         if only:
             break
     return None
 
 
-def _bases(folders: Folders, base: str, depth: int) -> Iterator[str]:
-    level = [base]
+def _bases(folders: Folders) -> Iterator[str]:
+    level = [""]
     for _ in range(_DEPTH + 1):
         yield from level
         level = [

@@ -15,6 +15,7 @@ CODES: dict[str, str] = {
     "box-empty": "A box without area; the object was left out.",
     "box-malformed": "A box that cannot be read; the object was left out.",
     "box-outside": "A box, or a point, that lies outside the picture; the object was left out.",
+    "caption-empty": "A caption without text; left out.",
     "class-left-out": "An object of a class that the table of sources leaves out.",
     "class-other-case": "A class in other letters, such as `Person` for `person`; read as the latter.",
     "class-unknown": "A class that the table of sources does not have; kept as it is written.",
@@ -32,11 +33,12 @@ CODES: dict[str, str] = {
     "picture-unreadable": "A file that is no picture, such as a Git LFS pointer; left out.",
     "picture-without-label": "A picture that has no label; left out unless unlabelled pictures are asked for.",
     "picture-without-pair": "An infrared picture whose visible partner is not there.",
+    "question-without-answer": "A question without an answer, or a line that is none; left out.",
     "sequence-in-two-splits": "A video that stands in two splits.",
     "size-differs": "A label file that says another size than the picture has, whose boxes fit the picture.",
     "size-contradicts": "The same, whose boxes do not fit; the picture was left out.",
     "split-list-missing": "A file that lists a split is not there.",
-    "split-unknown": "A picture that no split lists, or in a folder of an unknown split.",
+    "split-unknown": "A picture that no split lists, or whose split has an unknown name; its split is None.",
 }
 """Codes of problems of a source, with their meaning."""
 

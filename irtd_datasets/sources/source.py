@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from irtd_datasets.annotations.label_file import LabelFile, decode_text
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
@@ -21,7 +21,7 @@ from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.sources.patterns import Folders, Pattern
 from irtd_datasets.sources.problems import Problems
 from irtd_datasets.sources.readers import READERS
-from irtd_datasets.sources.table import TABLE, Layout, SourceRow, get
+from irtd_datasets.sources.table import TABLE, Layout, SourceRow, Splits, get
 
 if TYPE_CHECKING:
     import os
@@ -113,7 +113,7 @@ class Source:
         self._classes = self._class_names()
         self._lists = None
         apart: dict[str, dict[str, str]] = {"sequence": {}, "identity": {}}
-        for image in READERS[self.row.reader](self):
+        for image in READERS[self.layout.reader](self):
             for kind, value in (("sequence", image.sequence), ("identity", image.identity)):
                 if value is None or image.split is None:
                     continue
@@ -140,6 +140,10 @@ class Source:
     def read(self, name: str) -> bytes:
         """Content of a file of the source, as it is."""
         return self.container.read(self._full(safe_name(name)))
+
+    def open(self, name: str) -> BinaryIO:
+        """A file of the source to read forwards from."""
+        return self.container.open(self._full(safe_name(name)))
 
     def picture(self, image: LabelledImage) -> bytes:
         """A picture as `image` describes it: the file's bytes, but for sources whose row names a transform."""
@@ -206,6 +210,8 @@ class Source:
     def splits_of(self, name: str, fields: Mapping[str, str]) -> tuple[str | None, ...]:
         """Splits that a picture stands in, by its name or by the files that list it."""
         splits = self.layout.splits
+        if splits.lists and splits.field != "split":
+            return self._listed_by(name, fields.get(splits.field, ""))
         if not splits.lists:
             split = splits.of(fields)
             if split is None and splits.field in fields:
@@ -216,8 +222,9 @@ class Source:
         found = listed.get(stem.lower())
         if found is None:
             plain = name.rsplit(".", 1)[0].lower()
+            whole = f"{self.row.name}/{plain}".lower()
             sequence = (self.layout.sequence_of(fields) or "").lower()
-            found = listed.get(plain) or (listed.get(sequence) if sequence else None)
+            found = listed.get(plain) or listed.get(whole) or (listed.get(sequence) if sequence else None)
         if found is None:
             if splits.values:
                 return (splits.of(fields),)
@@ -225,6 +232,24 @@ class Source:
             return (None,)
         if len(found) > 1:
             self.problems.add("picture-in-two-splits", name, " and ".join(found))
+        return found
+
+    def split_named(self, written: str, name: str) -> str | None:
+        """The split that a label file puts a picture in; None, and counted, where the name is unknown."""
+        split = Splits.parse("").of({"split": written})
+        if split is None:
+            self.problems.add("split-unknown", name, repr(written))
+        return split
+
+    def _listed_by(self, name: str, value: str) -> tuple[str | None, ...]:
+        """Splits whose lists have the value of a part of the name, such as an identity, with or without zeros."""
+        listed = self._listed()
+        found = listed.get(value.lower()) or listed.get(value.lstrip("0") or "0")
+        if found is None:
+            self.problems.add("split-unknown", name, f"no split lists {value!r}")
+            return (None,)
+        if len(found) > 1:
+            self.problems.add("picture-in-two-splits", name, f"{value} in " + " and ".join(found))
         return found
 
     def _listed(self) -> dict[str, tuple[str, ...]]:
@@ -236,18 +261,22 @@ class Source:
                 if name is None:
                     self.problems.add("split-list-missing", file)
                     continue
-                for line in decode_text(self.read(name), name).splitlines():
-                    words = line.split()
-                    if not words:
-                        continue
-                    entry = words[0].replace("\\", "/").lower()
-                    whole = re.sub(r"\.(?:jpe?g|png|bmp|tiff?|xml|txt)$", "", entry)
-                    for key in {whole, whole.rsplit("/", 1)[-1]}:
+                for entry in self._entries(decode_text(self.read(name), name)):
+                    for key in {entry, entry.rsplit("/", 1)[-1]}:
                         known = listed.get(key, ())
                         if split not in known:
                             listed[key] = (*known, split)
             self._lists = {"": listed}
         return self._lists[""]
+
+    def _entries(self, text: str) -> Iterator[str]:
+        """What a list names: one picture a line, or values separated by commas."""
+        values = self.layout.splits.field != "split"
+        for line in text.lower().splitlines():
+            words = line.split(",") if values else line.split()[:1]
+            for word in filter(None, map(str.strip, words)):
+                entry = word.replace("\\", "/").removeprefix("./")
+                yield re.sub(r"\.(?:jpe?g|png|bmp|tiff?|xml|txt)$", "", entry)
 
     def size(self, name: str) -> tuple[int, int, int] | None:
         """Width and height of the upright picture, and its EXIF orientation; None, and counted, where it is none."""
@@ -311,7 +340,7 @@ class Source:
         if found is not None:
             for problem in found.problems:
                 self.problems.add(problem.code, label_file or picture.name, problem.detail)
-            objects = self.classified(found.objects, label_file or picture.name)
+            objects = self.classified(found.objects, label_file or picture.name, picture.fields)
         if self.row.transform == "crop-border-100" and size == (840, 712):
             objects = [_moved(item, -100, -100) for item in objects]
             size = 640, 512
@@ -325,19 +354,23 @@ class Source:
             objects, size = joined, actual[:2]
         if size is not None:
             objects = self.inside(objects, size, label_file or picture.name)
-        visible = self.partner(self.layout.visible, picture.fields)
-        if visible is None and self.layout.visible is not None:
-            self.problems.add("picture-without-pair", picture.name)
+        visible = None
+        if "visible" not in more:
+            visible = self.partner(self.layout.visible, picture.fields)
+            if visible is None and self.layout.visible is not None:
+                self.problems.add("picture-without-pair", picture.name)
         visible_objects: Sequence[LabelledObject] = ()
         if visible_found is not None:
-            visible_objects = self.classified(visible_found.objects, visible or picture.name)
+            visible_objects = self.classified(visible_found.objects, visible or picture.name, picture.fields)
             if self.row.transform == "crop-border-100" and visible_found.width == 840:
                 visible_objects = [_moved(item, -100, -100) for item in visible_objects]
         values: dict[str, Any] = {
             "sequence": self.layout.sequence_of(picture.fields),
             "identity": picture.fields.get("identity"),
             "camera": picture.fields.get("camera"),
-            "scene": picture.fields.get("scene"),
+            "scene": self._scene(picture),
+            "visible": visible,
+            "modality": self.row.modality,
         }
         if found is not None:
             values["captions"] = found.captions
@@ -352,14 +385,16 @@ class Source:
                 objects=tuple(objects),
                 width=size[0] if size else None,
                 height=size[1] if size else None,
-                visible=visible,
                 visible_objects=tuple(visible_objects),
                 split=split,
-                modality=self.row.modality,
                 exhaustive=self.row.exhaustive if found is not None else frozenset(),
                 label_file=label_file,
                 **values,
             )
+
+    def _scene(self, picture: Picture) -> str | None:
+        scene = picture.fields.get("scene")
+        return scene if scene is None else self._label(scene, picture.name)
 
     def _fitted(
         self,
@@ -418,11 +453,16 @@ class Source:
                 kept.append(replace(item, box=box))
         return kept
 
-    def classified(self, objects: Iterable[LabelledObject], where: str) -> list[LabelledObject]:
+    def classified(
+        self, objects: Iterable[LabelledObject], where: str, fields: Mapping[str, str]
+    ) -> list[LabelledObject]:
         """Objects with the labels that the table of sources gives their classes."""
         kept = []
         for item in objects:
-            label = self._label(item.label, where)
+            name = item.label or re.sub(
+                r"\{([a-z_]+)\}", lambda part: fields.get(part[1], ""), self.row.label
+            )
+            label = self._label(name, where)
             if label == item.label:
                 kept.append(item)
             elif label is not None:
@@ -496,9 +536,9 @@ def open_source(
             f"no reader for source {row.name!r}: {row.note or 'its format is not known'}",
             remedy="If you have it, write a row for it in a table of your own; docs/sources.md shows how.",
         )
-    if row.reader not in READERS:
+    if not set(row.readers) <= set(READERS):
         raise UnknownNameError(
-            f"source {row.name!r} names a reader {row.reader!r} that does not exist",
+            f"source {row.name!r} names a reader that does not exist: {row.reader!r}",
             remedy=f"There are {', '.join(sorted(READERS))}.",
         )
     path = Path(folder)

@@ -49,6 +49,7 @@ COLUMNS: dict[str, str] = {
 """Columns of the table of sources, with their meaning."""
 
 _SPLIT_NAMES = {
+    "restval": "train",
     "train": "train",
     "training": "train",
     "trainval": "train",
@@ -137,6 +138,8 @@ class Layout:
     visible_labels: Pattern | None
     splits: Splits
     sequence: str
+    reader: str
+    options: Mapping[str, str]
 
     def sequence_of(self, fields: Mapping[str, str]) -> str | None:
         """Name of the video that a picture is a frame of."""
@@ -158,7 +161,6 @@ class SourceRow:
     band: str
     modality: str
     reader: str
-    options: tuple[tuple[str, str], ...]
     infrared: str
     visible: str
     labels: str
@@ -178,7 +180,12 @@ class SourceRow:
     @property
     def readable(self) -> bool:
         """Whether a reader is named, and where its pictures are."""
-        return self.reader not in {"", "unknown"} and bool(self.infrared)
+        return self.reader != "unknown" and bool(self.infrared)
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Names of its readers, one for each layout or one for all."""
+        return tuple(_reader(part)[0] for part in self.reader.split(";"))
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
@@ -192,6 +199,7 @@ class SourceRow:
                 ("visible_labels", self.visible_labels),
                 ("splits", self.splits),
                 ("sequence", self.sequence),
+                ("reader", self.reader),
             )
         ]
         return tuple(
@@ -202,8 +210,9 @@ class SourceRow:
                 Pattern(visible_labels) if visible_labels else None,
                 Splits.parse(splits),
                 sequence,
+                *_reader(reader),
             )
-            for picture, visible, labels, visible_labels, splits, sequence in zip(
+            for picture, visible, labels, visible_labels, splits, sequence, reader in zip(
                 infrared, *columns, strict=True
             )
         )
@@ -223,9 +232,10 @@ class SourceRow:
         """File whose lines name the classes by number; empty where there is none."""
         return self.classes.strip()[1:] if self.classes.strip().startswith("@") else ""
 
-    def option(self, name: str, default: str = "") -> str:
-        """An option of the reader."""
-        return dict(self.options).get(name, default)
+
+def _reader(text: str) -> tuple[str, dict[str, str]]:
+    name, *words = text.split() or ["unknown"]
+    return name, {key: value for key, _, value in (word.partition("=") for word in words)}
 
 
 def _alternatives(text: str) -> list[str]:
@@ -290,8 +300,6 @@ def _rows(text: str, where: str) -> tuple[SourceRow, ...]:
 
 def _row(values: dict[str, str | None], where: str) -> SourceRow:
     cells = {column: (values.get(column) or "").strip() for column in COLUMNS}
-    reader, *words = cells["reader"].split() or ["unknown"]
-    options = tuple((name, value) for name, _, value in (word.partition("=") for word in words))
     try:
         row = SourceRow(
             **{
@@ -300,8 +308,7 @@ def _row(values: dict[str, str | None], where: str) -> SourceRow:
                 "status": cells["status"] or "other",
                 "also_called": _list(cells["also_called"]),
                 "modality": cells["modality"] or "infrared",
-                "reader": reader,
-                "options": options,
+                "reader": cells["reader"] or "unknown",
                 "exhaustive": frozenset(_list(cells["exhaustive"])),
                 "tasks": _list(cells["tasks"]),
             }  # type: ignore[arg-type]

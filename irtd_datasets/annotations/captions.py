@@ -1,0 +1,129 @@
+"""Caption files of remote sensing: Karpathy's JSON (RSICD, UCM, Sydney), COCO captions, JSON lines, pairs of lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from irtd_datasets.annotations.json_records import read_member_lists, read_records
+from irtd_datasets.annotations.label_file import LabelFile, LabelProblem, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from irtd_datasets.annotations.json_records import Record, Source
+
+__all__ = ["parse_caption_lists", "parse_captions"]
+
+_NAMES = ("filename", "file_name", "image", "image_path", "im_name")
+
+
+def parse_captions(source: Source, name: str) -> Iterator[LabelFile]:
+    """Read a file of captions.
+
+    Args:
+        source: The bytes of the file, its path, or a binary file object. ``dataset_rsicd.json`` and its like have
+            ``images`` with ``sentences`` and their ``raw`` text; COCO captions have ``annotations`` with ``caption``;
+            in JSON lines each object has ``captions``.
+        name: Its name, for messages; ``.jsonl`` names JSON lines.
+
+    Yields:
+        One label file for each picture, with its captions stripped of blanks and the split as written. A caption
+        that is empty is left out and listed.
+
+    Raises:
+        JsonRecordsError: The file is of none of these forms, or cut.
+
+    Example:
+        >>> file = b'{"images": [{"filename": "1.tif", "split": "val", "sentences": [{"raw": "A pond ."}]}]}'
+        >>> [(found.image, found.split, found.captions) for found in parse_captions(file, "dataset.json")]
+        [('1.tif', 'val', ('A pond .',))]
+    """
+    if name.lower().endswith((".jsonl", ".ndjson")):
+        for _, record in read_records(source, name=name):
+            yield _file(record, _texts(record))
+        return
+    images: dict[object, LabelFile] = {}
+    texts: dict[object, list[str]] = {}
+    for key, record in read_member_lists(source, name=name, keys={"images", "annotations"}):
+        if key == "annotations":
+            texts.setdefault(_key(record.get("image_id")), []).append(str(record.get("caption", "")))
+        elif "sentences" in record or "captions" in record:
+            yield _file(record, _texts(record))
+        else:
+            images[_key(record.get("id"))] = _file(record, [])
+    for identifier, found in images.items():
+        _add(found, texts.pop(identifier, []))
+        yield found
+    lost = sum(map(len, texts.values()))
+    if lost:
+        yield LabelFile(
+            problems=[LabelProblem("label-without-picture", "caption of a picture not listed")] * lost
+        )
+
+
+def _key(value: object) -> object:
+    return value if isinstance(value, (int, str)) else str(value)
+
+
+def _texts(record: Record) -> list[str]:
+    sentences = record.get("sentences", record.get("captions", record.get("caption", ())))
+    if isinstance(sentences, str):
+        return [sentences]
+    if not isinstance(sentences, list):
+        return []
+    return [
+        str(sentence.get("raw", "")) if isinstance(sentence, dict) else str(sentence)
+        for sentence in sentences
+    ]
+
+
+def _file(record: Record, texts: list[str]) -> LabelFile:
+    image = next((str(record[key]) for key in _NAMES if isinstance(record.get(key), str)), "")
+    split = record.get("split")
+    found = LabelFile(image=image, split=split if isinstance(split, str) else None)
+    for key in ("width", "height"):
+        value = record.get(key)
+        if isinstance(value, int) and value > 0:
+            setattr(found, key, value)
+    _add(found, texts)
+    return found
+
+
+def _add(found: LabelFile, texts: list[str]) -> None:
+    kept = tuple(text.strip() for text in texts if text.strip())
+    if len(kept) < len(texts):
+        found.problems += [LabelProblem("caption-empty", found.image)] * (len(texts) - len(kept))
+    found.captions = kept
+
+
+def parse_caption_lists(names: str, captions: str, name: str) -> list[LabelFile]:
+    """Join a list of picture names and a list of captions (``train_filename.txt`` and ``train_caps.txt`` of RSITMD).
+
+    Either each caption has its own line of the names, or each name stands for the same number of captions, five in
+    the train lists.
+
+    Raises:
+        AnnotationError: The number of captions is no multiple of the number of names.
+
+    Example:
+        >>> parse_caption_lists("1.tif\\n1.tif\\n", "A pond.\\nWater.\\n", "train_caps.txt")[0].captions
+        ('A pond.', 'Water.')
+    """
+    pictures, texts = names.split("\n"), captions.split("\n")
+    pictures = [line.strip() for line in pictures]
+    while pictures and not pictures[-1]:
+        pictures.pop()
+    while len(texts) > len(pictures) and not texts[-1].strip():
+        texts.pop()
+    if not pictures or len(texts) % len(pictures):
+        raise unreadable(name, f"{len(texts)} captions for {len(pictures)} names of pictures")
+    each = len(texts) // len(pictures)
+    joined: dict[str, list[str]] = {}
+    for number, text in enumerate(texts):
+        joined.setdefault(pictures[number // each], []).append(text)
+    files = []
+    for picture, lines in joined.items():
+        found = LabelFile(image=picture)
+        _add(found, lines)
+        files.append(found)
+    return files

@@ -1,0 +1,97 @@
+"""Oriented boxes in lines of text: DOTA ``labelTxt`` and VEDAI."""
+
+from __future__ import annotations
+
+from irtd_datasets.annotations.label_file import LabelFile, LabelProblem, decode_text, numbers_of
+from irtd_datasets.annotations.labelled import LabelledObject
+
+__all__ = ["parse_dota", "parse_vedai"]
+
+_HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
+
+
+def parse_dota(data: bytes, name: str) -> LabelFile:
+    """Read one DOTA label file.
+
+    Args:
+        data: The whole file; an empty one says that the picture has no object.
+        name: Its name, for messages.
+
+    Returns:
+        Objects with their polygon and its enclosing box, in pixels. Lines are ``x1 y1 .. x4 y4 class difficult``; a
+        missing last word counts as 0. The header (``imagesource:``, ``gsd:``) is passed over.
+
+    Raises:
+        AnnotationError: The file is no text.
+
+    Example:
+        >>> found = parse_dota(b"imagesource:GoogleEarth\\ngsd:0.27\\n674 375 683 375 684 394 675 395 small-vehicle 1", "P1888.txt")
+        >>> found.objects[0].label, found.objects[0].box, set(found.objects[0].attributes)
+        ('small-vehicle', (674.0, 375.0, 684.0, 395.0), {'difficult'})
+    """
+    found = LabelFile()
+    for number, line in enumerate(decode_text(data, name).splitlines(), 1):
+        words = line.split()
+        if not words or line.lower().startswith(_HEADERS):
+            continue
+        values = numbers_of(words[:8])
+        if values is None or len(words) < 9:
+            found.problems.append(LabelProblem("box-malformed", f"line {number}: {line.strip()[:60]!r}"))
+            continue
+        # Classes of one word; a difficulty of 2 occurs in patches that cut an object.
+        difficult = len(words) > 9 and words[9] not in {"0", "0.0"}
+        found.objects.append(_oriented(words[8], values, frozenset({"difficult"} if difficult else ())))
+    return found
+
+
+def _oriented(label: str, values: list[float], attributes: frozenset[str]) -> LabelledObject:
+    xs, ys = values[0::2], values[1::2]
+    return LabelledObject(label, (min(xs), min(ys), max(xs), max(ys)), tuple(values), attributes=attributes)
+
+
+def parse_vedai(data: bytes, name: str) -> LabelFile:
+    """Read one VEDAI label file.
+
+    Args:
+        data: The whole file.
+        name: Its name, for messages.
+
+    Returns:
+        Objects whose label is the class number as written. A line has centre, orientation, class, two flags
+        (contained, occluded), four x and four y; in the older layout the four x and four y come before the class.
+        Which one it is shows in the centre, which is the mean of the corners.
+
+    Raises:
+        AnnotationError: The file is no text.
+
+    Example:
+        >>> parse_vedai(b"20 15 0.1 1 1 0 10 30 30 10 10 10 20 20", "00000000.txt").objects[0].box
+        (10.0, 10.0, 30.0, 20.0)
+    """
+    found = LabelFile()
+    for number, line in enumerate(decode_text(data, name).splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        values = numbers_of(words)
+        read = None if values is None or len(values) != 14 else _vedai_line(values)
+        if read is None:
+            found.problems.append(LabelProblem("box-malformed", f"line {number}: {line.strip()[:60]!r}"))
+            continue
+        label, xs, ys, contained, occluded = read
+        flags = {"truncated"} if not contained else set()
+        if occluded:
+            flags.add("occluded")
+        corners = [value for pair in zip(xs, ys, strict=True) for value in pair]
+        found.objects.append(_oriented(f"{label:g}", corners, frozenset(flags)))
+    return found
+
+
+def _vedai_line(
+    values: list[float],
+) -> tuple[float, list[float], list[float], float, float] | None:
+    for corners, rest in ((values[6:14], values[3:6]), (values[3:11], values[11:14])):
+        xs, ys = corners[:4], corners[4:]
+        if abs(sum(xs) / 4 - values[0]) <= 3 and abs(sum(ys) / 4 - values[1]) <= 3:
+            return rest[0], xs, ys, rest[1], rest[2]
+    return None

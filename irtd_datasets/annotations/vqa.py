@@ -1,0 +1,147 @@
+"""Questions and answers: RSVQA's three files, its question lists, and RSIVQA's lines."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from irtd_datasets.annotations.json_records import read_member_lists, read_records
+from irtd_datasets.annotations.label_file import LabelFile, LabelProblem, decode_text, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from irtd_datasets.annotations.json_records import Source
+
+__all__ = ["parse_question_lines", "parse_question_records", "parse_rsvqa", "unwrap_javascript"]
+
+_wrapper = re.compile(rb"\s*(?:var|let|const)\s+\w+\s*=\s*JSON\.parse\(\s*(['\"`])")
+_line = re.compile(r"([^:]+):\s*(.+?\?)\s*(.*)$").match
+
+
+def unwrap_javascript(data: bytes, name: str) -> bytes:
+    """JSON out of ``var x = JSON.parse('...')``, as the sample of RSVQA has it; other bytes as they are.
+
+    Raises:
+        AnnotationError: The string is not closed.
+
+    Example:
+        >>> unwrap_javascript(b"var q = JSON.parse('{\\"a\\": 1}');", "q.js")
+        b'{"a": 1}'
+    """
+    found = _wrapper.match(data)
+    if found is None:
+        return data
+    quote = found[1]
+    end = data.rfind(quote)
+    if end < found.end():
+        raise unreadable(name, "its string of JSON is not closed", "Fetch the file again.")
+    inner = data[found.end() : end]
+    # In a JavaScript string \' is ' and \\ is \; what else JSON escapes stands there with two backslashes.
+    return re.sub(rb"\\(['\"`\\])", rb"\1", inner) if b"\\" in inner else inner
+
+
+def parse_rsvqa(images: Source, questions: Source, answers: Source, name: str) -> Iterator[LabelFile]:
+    """Join the three files of RSVQA.
+
+    Records of questions and answers that are not ``active``, and those that were emptied for other splits (RSVQA keeps
+    them as ``{"id": .., "active": false}``), are passed over.
+
+    Args:
+        images: ``LR_split_train_images.json`` or its like: an object with ``images``.
+        questions: An object with ``questions``.
+        answers: An object with ``answers``.
+        name: Name of the first, for messages.
+
+    Yields:
+        One label file for each active picture, in the order of the file, its questions in theirs. The picture's name
+        is its number, which is how the files are called. A question without an answer is left out and listed.
+
+    Raises:
+        JsonRecordsError: A file is no object of lists, or cut.
+    """
+    replies: dict[object, str] = {}
+    for _, record in read_member_lists(answers, name=name, keys={"answers"}):
+        if record.get("active", True) and "question_id" in record:
+            replies.setdefault(record["question_id"], str(record.get("answer", "")))
+    asked: dict[object, list[tuple[str, str]]] = {}
+    unanswered: dict[object, int] = {}
+    for _, record in read_member_lists(questions, name=name, keys={"questions"}):
+        if not record.get("active", True) or "question" not in record:
+            continue
+        owner = record.get("img_id")
+        reply = replies.get(record.get("id"))
+        if reply is None:
+            unanswered[owner] = unanswered.get(owner, 0) + 1
+        else:
+            asked.setdefault(owner, []).append((str(record["question"]), reply))
+    for _, record in read_member_lists(images, name=name, keys={"images"}):
+        if not record.get("active", True):
+            continue
+        identifier = record.get("id")
+        found = LabelFile(image=str(identifier), questions=tuple(asked.pop(identifier, ())))
+        found.problems += [LabelProblem("question-without-answer", f"picture {identifier}")] * unanswered.pop(
+            identifier, 0
+        )
+        yield found
+    lost = sum(map(len, asked.values())) + sum(unanswered.values())
+    if lost:
+        yield LabelFile(
+            problems=[LabelProblem("label-without-picture", "question about a picture not listed")] * lost
+        )
+
+
+def parse_question_records(source: Source, name: str) -> Iterator[LabelFile]:
+    """Read a list of records with ``image``, ``question`` and ``answer``; those of one picture are joined.
+
+    Raises:
+        JsonRecordsError: The file is no list of objects, or cut.
+
+    Example:
+        >>> file = b'[{"image": "232.tif", "question": "Is there a road?", "answer": "yes"}]'
+        >>> next(parse_question_records(file, "test_qa.json")).questions
+        (('Is there a road?', 'yes'),)
+    """
+    asked: dict[str, list[tuple[str, str]]] = {}
+    broken: dict[str, int] = {}
+    for _, record in read_records(source, name=name):
+        image = str(record.get("image", record.get("filename", "")))
+        if "question" in record and record.get("answer") is not None:
+            asked.setdefault(image, []).append((str(record["question"]), str(record["answer"])))
+        else:
+            broken[image] = broken.get(image, 0) + 1
+    for image in dict.fromkeys((*asked, *broken)):
+        problems = [LabelProblem("question-without-answer", image)] * broken.get(image, 0)
+        yield LabelFile(image=image, questions=tuple(asked.get(image, ())), problems=problems)
+
+
+def parse_question_lines(data: bytes, name: str) -> list[LabelFile]:
+    """Read lines of RSIVQA, ``picture:question?answer``.
+
+    Returns:
+        One label file for each picture, in the order of its first line. Lines of another form are listed with the
+        picture before them.
+
+    Example:
+        >>> parse_question_lines(b"P0003: how many small vehicles are there in this picture?15", "dota.txt")[0].questions
+        (('how many small vehicles are there in this picture?', '15'),)
+    """
+    files: dict[str, LabelFile] = {}
+    asked: dict[str, list[tuple[str, str]]] = {}
+    last = ""
+    for number, line in enumerate(decode_text(data, name).splitlines(), 1):
+        if not line.strip():
+            continue
+        match = _line(line.strip())
+        if match is None or not match[3].strip():
+            file = files.setdefault(last, LabelFile(image=last))
+            file.problems.append(
+                LabelProblem("question-without-answer", f"line {number}: {line.strip()[:60]!r}")
+            )
+            continue
+        last = match[1].strip()
+        files.setdefault(last, LabelFile(image=last))
+        asked.setdefault(last, []).append((match[2].strip(), match[3].strip()))
+    for image, pairs in asked.items():
+        files[image].questions = tuple(pairs)
+    return list(files.values())
