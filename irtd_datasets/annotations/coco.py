@@ -70,6 +70,7 @@ _FLAG_KEYS = {
     "truncated": _TRUNCATED,
 }
 _IN_MEMORY = 65_536
+_ONLY = "the only picture"
 
 
 class _Rows:
@@ -149,11 +150,11 @@ def parse_coco(source: Source, name: str) -> Iterator[LabelFile]:
     malformed: dict[int, list[LabelProblem]] = {}
     rows = _Rows()
     try:
-        single = None
+        single: Hashable = _ONLY
         for key, record in read_member_lists(source, name=name, keys=_KEYS):
             if key in _OBJECTS:
-                owner = record.get("image_id", single)
-                number = numbers.setdefault(_hashable(owner), len(numbers))
+                owner = _hashable(record["image_id"]) if "image_id" in record else single
+                number = numbers.setdefault(owner, len(numbers))
                 row = _row(record, number, class_numbers)
                 if isinstance(row, LabelProblem):
                     malformed.setdefault(number, []).append(row)
@@ -161,6 +162,9 @@ def parse_coco(source: Source, name: str) -> Iterator[LabelFile]:
                     rows.append(row)
             elif key in _IMAGES:
                 identifier = _hashable(record.get("id"))
+                if key == "image":  # one picture for each file, whose objects need not name it
+                    number = numbers[identifier] = numbers.setdefault(_ONLY, len(numbers))
+                    single = identifier
                 number = numbers.setdefault(identifier, len(numbers))
                 listed.append((number, _image_name(record), _size(record, "width"), _size(record, "height")))
             else:
@@ -257,9 +261,9 @@ def _row(record: Record, number: int, class_numbers: dict[Hashable, int]) -> tup
         if record.get(key) not in (None, 0, False, "0", ""):
             flags |= bit
     values = record.get("bbox")
-    polygon = (0.0,) * 8
+    polygon: tuple[float, ...] = (0.0,) * 8
     try:
-        box = [float(value) for value in values]  # type: ignore[union-attr]
+        box = [float(value) for value in values]  # type: ignore[attr-defined]
         if len(box) == 5:
             polygon = oriented_corners(*box)
             flags |= _POLYGON

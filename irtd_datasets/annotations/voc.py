@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import re
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET  # noqa: S405 - document type declarations are refused first
+from xml.etree import ElementTree as ET
 
 from irtd_datasets.annotations.label_file import (
     LabelFile,

@@ -41,7 +41,7 @@ def unwrap_javascript(data: bytes, name: str) -> bytes:
     return re.sub(rb"\\(['\"`\\])", rb"\1", inner) if b"\\" in inner else inner
 
 
-def parse_rsvqa(images: Source, questions: Source, answers: Source, name: str) -> Iterator[LabelFile]:
+def parse_rsvqa(images: Source, questions: Source, answers: Source, *, name: str) -> Iterator[LabelFile]:
     """Join the three files of RSVQA.
 
     Records of questions and answers that are not ``active``, and those that were emptied for other splits (RSVQA keeps

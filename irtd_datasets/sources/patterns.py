@@ -186,13 +186,20 @@ class Pattern:
                 else:
                     yield from self._walk(folders, prefix + name, depth + 1, inner)
 
-    def fill(self, fields: Mapping[str, str]) -> str | None:
-        """The name with its parts filled in; None where one is not known."""
-        if not self.fields <= set(fields):
+    def fill(self, fields: Mapping[str, str], *, folder: bool = False) -> str | None:
+        """The name with its parts filled in; None where one is not known.
+
+        Args:
+            fields: What the parts stand for.
+            folder: Whether only the folder is wanted.
+        """
+        try:
+            return "/".join(
+                re.sub(r"\{([a-z_]+)(?::[^{}]+)?\}", lambda match: fields[match[1]], part)
+                for part in (self.parts[:-1] if folder else self.parts)
+            )
+        except KeyError:
             return None
-        return "/".join(
-            re.sub(r"\{([a-z_]+)(?::[^{}]+)?\}", lambda match: fields[match[1]], part) for part in self.parts
-        )
 
 
 def _fits(part: str, compiled: re.Pattern[str] | str, fields: dict[str, str]) -> bool:

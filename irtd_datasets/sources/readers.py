@@ -242,7 +242,7 @@ def _rsvqa(source: Source, label: str) -> Iterator[LabelFile]:
             source.problems.add("label-unreadable", label, f"no file of {kind} beside it")
             return
         files.append(unwrap_javascript(source.read(name), name))
-    yield from parse_rsvqa(*files, label)
+    yield from parse_rsvqa(*files, name=label)
 
 
 def _question_records(source: Source, label: str) -> Iterator[LabelFile]:
@@ -289,6 +289,7 @@ def _tracks(source: Source) -> Iterator[LabelledImage]:
         lines = lines_of(label)
         visible_lines = lines_of(source.partner(layout.visible_labels, pictures[0].fields))
         stems = [picture.fields.get("stem", picture.name) for picture in pictures]
+        partners = _by_place(source, pictures) if options.get("pair") == "place" else []
         lined = {place: line for place, _, line in frames_of_lines(stems, len(lines), every)} if lines else {}
         for place, picture in enumerate(pictures):
             line = lined.get(place)
@@ -301,6 +302,7 @@ def _tracks(source: Source) -> Iterator[LabelledImage]:
                 if source.options.unlabelled:
                     yield from source.build(picture, None, None, frame=place)
                 continue
+            more: dict[str, object] = {"visible": partners[place]} if partners else {}
             seen = visible_lines[line] if line < len(visible_lines) else ()
             visible_found = LabelFile(list(seen)) if visible_lines else None
             yield from source.build(picture, LabelFile(list(lines[line])), label, visible_found, frame=place)
@@ -311,6 +313,23 @@ def _tracks(source: Source) -> Iterator[LabelledImage]:
     for name, _ in source.walk(layout.labels):
         if name not in used:
             source.problems.add("label-without-picture", name)
+
+
+def _by_place(source: Source, pictures: list[Picture]) -> list[str | None]:
+    """Visible partners of the frames of a video where the names differ: the first with the first, and so on."""
+    pattern = source.layout.visible
+    if pattern is None:
+        return []
+    found: list[str | None] = list(source.beside(pattern, pictures[0].fields))
+    if len(found) != len(pictures):
+        source.problems.add(
+            "picture-without-pair",
+            pictures[0].name,
+            f"{len(found)} visible frames for {len(pictures)} infrared ones",
+            len(pictures),
+        )
+        return [None] * len(pictures)
+    return found
 
 
 def _pictures(source: Source) -> Iterator[LabelledImage]:
@@ -339,11 +358,11 @@ def _rsvg(source: Source) -> Iterator[LabelledImage]:
     assert layout.labels is not None
     splits: dict[int, str] = {}
     for file, split in layout.splits.lists:
-        name = source.find(file)
-        if name is None:
+        listed = source.find(file)
+        if listed is None:
             source.problems.add("split-list-missing", file)
             continue
-        for word in decode_text(source.read(name), name).split():
+        for word in decode_text(source.read(listed), listed).split():
             if word.isdecimal():
                 splits[int(word)] = split
     number = 0
@@ -362,9 +381,9 @@ def _rsvg(source: Source) -> Iterator[LabelledImage]:
         for share, objects in shares.items():
             part = LabelFile(objects, found.image, found.width, found.height, found.problems)
             yield from source.build(Picture(picture, fields, (share,)), part, label)
-    for picture_of in source.pictures():
-        if source.partner(layout.labels, picture_of.fields) is None:
-            yield from source.unlabelled(picture_of)
+    for name, fields in source.walk(layout.infrared):
+        if source.partner(layout.labels, fields) is None:
+            yield from source.unlabelled(Picture(name, fields, (None,)))
 
 
 READERS: dict[str, Reader] = {
@@ -410,7 +429,7 @@ READER_DOCS: dict[str, str] = {
     "question-records": "A list of records with image, question, answer.",
     "question-lines": "Lines `picture:question?answer` (RSIVQA).",
     "tracks": "A line with a box for each frame; `every=10` where a line stands for ten frames, `corners=yes` for "
-    "corners instead of sizes.",
+    "corners instead of sizes, `pair=place` where frames of a pair have names of their own.",
     "rsvg": "DIOR-RSVG: VOC XML with descriptions, split by object.",
     "reid-folders": "Persons by folder or name; infrared and visible pictures are no pairs.",
     "class-folders": "Pictures whose folder is their class.",

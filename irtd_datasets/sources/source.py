@@ -15,7 +15,7 @@ from irtd_datasets.errors import (
     ReleaseNotFoundError,
     UnknownNameError,
 )
-from irtd_datasets.images.files import inspect_image, read_size, prepare_image, turn_boxes, turn_points
+from irtd_datasets.images.files import inspect_image, prepare_image, read_size, turn_boxes, turn_points
 from irtd_datasets.releases.containers import open_container
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.sources.patterns import Folders, Pattern
@@ -190,17 +190,16 @@ class Source:
         if pattern is None:
             return None
         name = pattern.fill(fields)
-        if name is not None:
-            return self.find(name)
-        # The pattern has parts that the picture's name lacks: the first file that agrees in the others.
-        return next(
-            (
-                name
-                for name, found in self.walk(pattern)
-                if all(fields.get(k, v) == v for k, v in found.items())
-            ),
-            None,
-        )
+        return None if name is None else self.find(name)
+
+    def beside(self, pattern: Pattern, fields: Mapping[str, str]) -> list[str]:
+        """Files of one folder that fit a pattern whose folders are known, in the order of their names."""
+        folder = pattern.fill(fields, folder=True)
+        if folder is None:
+            return []
+        prefix = f"{folder}/" if folder else ""
+        files = self.folders.listing(self._full(folder) if folder else self.base)[0]
+        return [prefix + file for file in files if pattern.match(prefix + file) is not None]
 
     def pictures(self) -> Iterator[Picture]:
         """Pictures of the source with their splits."""
@@ -500,7 +499,7 @@ class Source:
             elif name in classes.values():
                 label = name
             else:
-                if "*" not in classes:
+                if classes.get("*") != "*":
                     self.problems.add("class-unknown", where, repr(name))
                 return name
         if label is None:

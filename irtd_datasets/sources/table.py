@@ -190,10 +190,10 @@ class SourceRow:
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
         """The ways in which its files may lie, the most usual first."""
-        infrared = _alternatives(self.infrared)
-        columns = [
-            _broadcast(_alternatives(value), len(infrared), self.name, column)
+        alternatives = {
+            column: _alternatives(value)
             for column, value in (
+                ("infrared", self.infrared),
                 ("visible", self.visible),
                 ("labels", self.labels),
                 ("visible_labels", self.visible_labels),
@@ -201,7 +201,9 @@ class SourceRow:
                 ("sequence", self.sequence),
                 ("reader", self.reader),
             )
-        ]
+        }
+        count = max(map(len, alternatives.values()))
+        columns = [_broadcast(values, count, self.name, column) for column, values in alternatives.items()]
         return tuple(
             Layout(
                 Pattern(picture),
@@ -213,7 +215,7 @@ class SourceRow:
                 *_reader(reader),
             )
             for picture, visible, labels, visible_labels, splits, sequence, reader in zip(
-                infrared, *columns, strict=True
+                *columns, strict=True
             )
         )
 
@@ -247,7 +249,7 @@ def _broadcast(values: list[str], count: int, name: str, column: str) -> list[st
         return (values or [""]) * count
     if len(values) != count:
         raise UnknownNameError(
-            f"source {name!r}: column {column!r} has {len(values)} alternatives, column 'infrared' {count}",
+            f"source {name!r}: column {column!r} has {len(values)} alternatives, another has {count}",
             remedy="Give each layout its own, separated by semicolons, or one for all.",
         )
     return values
