@@ -17,15 +17,15 @@ __all__ = ["construct"]
 
 @app.command()
 def construct(
-    dataset: Annotated[
-        str, typer.Argument(help="irtd, mmrs_1m or rs_gpt4v.", metavar="DATASET")
-    ],
+    dataset: Annotated[str, typer.Argument(help="irtd, mmrs_1m or rs_gpt4v.", metavar="DATASET")],
     subset: Annotated[
         str | None, typer.Argument(help="For irtd: benchmark or pretrain.", metavar="[SUBSET]")
     ] = None,
     sources: Annotated[
         Path | None,
-        typer.Option("--sources", metavar="DIR", help="Folder that holds source sets, each in its own folder."),
+        typer.Option(
+            "--sources", metavar="DIR", help="Folder that holds source sets, each in its own folder."
+        ),
     ] = None,
     out: Annotated[
         Path | None,

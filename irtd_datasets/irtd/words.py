@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from irtd_datasets.examples.wording import plural as regular_plural
 from irtd_datasets.spec import read_table
 
 __all__ = ["SCENES", "groups", "plural", "word"]
@@ -49,13 +50,7 @@ def plural(name: str) -> str:
         ['people', 'cars', 'buses', 'sheep', 'lorries', 'other vehicles']
     """
     known = _by_word().get(name, (frozenset(), ""))[1]
-    if known:
-        return known
-    if name.endswith(("s", "x", "z", "ch", "sh")):
-        return name + "es"
-    if name.endswith("y") and name[-2:-1] not in set("aeiou"):
-        return name[:-1] + "ies"
-    return name + "s"
+    return known or regular_plural(name)
 
 
 @lru_cache(maxsize=4096)
