@@ -31,7 +31,7 @@ def construct(
         Path | None,
         typer.Option(
             "--out",
-            help="Dataset folder to make or add to; for mmrs_1m and rs_gpt4v the folder of records. Default: ./DATASET.",
+            help="Dataset folder to make or add to; for mmrs_1m and rs_gpt4v a folder of records. Default: ./DATASET.",
         ),
     ] = None,
     task: Annotated[

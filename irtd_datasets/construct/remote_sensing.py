@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from irtd_datasets.annotations.labelled import LabelledImage
-    from irtd_datasets.sources import Source
+    from irtd_datasets.sources import Source, SourceRow
 
 __all__ = ["Extension", "ExtensionPart", "extend"]
 
-_OURS = "constructed.json"
+_OURS = ".constructed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,9 @@ def extend(
         source = open_source(
             place.row.name, place.path, table=rows, options=SourceOptions(check_pictures=False)
         )
-        writer.write(source, tasks or known, limit, seed)
+        given = tuple(task for task in tasks or known if _can_give(place.row, task))
+        if given:
+            writer.write(source, given, limit, seed)
     if not result.parts:
         told = "; ".join(f"{name}: {why}" for name, why in result.problems.items())
         raise ReleaseNotFoundError(
@@ -148,6 +150,13 @@ def extend(
     if not dry_run:
         (out / _OURS).write_text(json.dumps(result.as_dict() | {"folder": ""}, indent=1), encoding="utf-8")
     return result
+
+
+def _can_give(row: SourceRow, task: str) -> bool:
+    """Whether a source has what a task needs; "all objects" takes a set from above that labels all of its classes."""
+    if task == "detection":
+        return task in row.tasks or ("aerial_counting" in row.tasks and bool(row.exhaustive))
+    return task in row.tasks
 
 
 def _prepare(out: Path) -> None:

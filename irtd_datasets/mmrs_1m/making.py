@@ -86,14 +86,23 @@ def make_rounds(
         return []
     if task == "detection":
         boxed = [one for one in image.objects if one.box is not None]
-        turned = [one for one in image.objects if one.polygon is not None]
-        return [*_detection(boxed, size, oriented=False), *_detection(turned, size, oriented=True)]
+        # Four corners of an upright rectangle are a horizontal box that was written as a polygon.
+        turned = all(one.polygon is not None for one in boxed) and any(map(_is_turned, boxed))
+        return [
+            *_detection(boxed, size, oriented=False),
+            *(_detection(boxed, size, oriented=True) if turned else ()),
+        ]
     described = [one for one in image.objects if one.description and one.box is not None]
     if task == "grounding":
         rounds = [Round(_GROUND.format(one.description), f"[{write_box(one, size)}]") for one in described]
     else:
         rounds = [Round(_REGION.format(f"[{write_box(one, size)}]"), one.description) for one in described]
     return _one(rounds)
+
+
+def _is_turned(one: LabelledObject) -> bool:
+    corners = one.polygon or ()
+    return len(set(corners[::2])) > 2 or len(set(corners[1::2])) > 2
 
 
 def _one(rounds: list[Round]) -> list[list[Round]]:
