@@ -27,7 +27,7 @@ def draw_key(seed: int, *names: str) -> bytes:
 
     Example:
         >>> draw_key(0, "LLVIP", "infrared/test/190001.jpg").hex()
-        '5ef0c5b2b0e77d52'
+        '1b254055c516723c'
     """
     return _digest(seed, names, 8)
 
@@ -42,7 +42,7 @@ class Draw:
     Example:
         >>> draw = Draw(0, "LLVIP", "190001.jpg", "security")
         >>> draw.shuffled("ABCD")
-        ['B', 'C', 'D', 'A']
+        ['C', 'B', 'A', 'D']
     """
 
     __slots__ = ("_names", "_rounds", "_seed", "_state")

@@ -39,7 +39,7 @@ def make_rounds(task: str, image: LabelledImage, size: tuple[int, int] | None) -
         >>> from irtd_datasets.annotations.labelled import LabelledImage
         >>> labelled = LabelledImage("RSVQA-LR", "0.tif", questions=(("Is a road present?", "yes"),))
         >>> make_rounds("vqa", labelled, None)
-        [('Is a road present?\\nAnswer the question using a single word or phrase.', 'yes')]
+        [('Is a road present?\nAnswer the question using a single word or phrase.', 'yes')]
     """
     if task == "captioning":
         return [(_CAPTION, sentence) for sentence in dict.fromkeys(image.captions)]

@@ -10,7 +10,9 @@ from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
 
 __all__ = ["format_answer", "make_count", "parse_answer", "read", "read_aerial"]
 
-_COUNT = re.compile(r"(?:<num>)?(\d{1,9})(?:</num>)?")
+_COUNT = re.compile(r"<num>(\d{1,9})</num>")
+_PAPER_COUNT = re.compile(r"\d{1,9}")
+_PAPER_QUESTION = re.compile(r"Count the number of .+ in the picture\.")
 _TEMPLATES = {
     "released": ("Calculate the number of {} in the picture.", "<num>{}</num>"),
     "mended": ("Calculate the number of {} in the picture.", "<num>{}</num>"),
@@ -25,6 +27,8 @@ def read(question: str, answer: str) -> TaskReading:
         >>> read("Calculate the number of pedestrians in the picture.", "<num>77</num>").answer
         '77'
     """
+    if "<num>" not in answer and not _PAPER_QUESTION.fullmatch(question.strip()):
+        raise unexpected("answer", answer, "<num>N</num>")
     return TaskReading(question=question.strip(), answer=str(parse_answer(answer)))
 
 
@@ -44,9 +48,11 @@ def parse_answer(text: str) -> int:
         (77, 13)
     """
     match = _COUNT.fullmatch(text.strip())
-    if match is None or ("<num>" in text) != ("</num>" in text):
+    if match is not None:
+        return int(match[1])
+    if _PAPER_COUNT.fullmatch(text.strip()) is None:
         raise unexpected("answer", text, "<num>N</num>")
-    return int(match[1])
+    return int(text)
 
 
 def format_answer(count: int, wording: str = "released") -> str:
