@@ -1,4 +1,4 @@
-"""The rules of the nine tasks: what they make is true of the labels, seeded, and the released strings where it can be."""
+"""The rules of the nine tasks: true of the labels, seeded, and the released strings where that is possible."""
 
 import csv
 import json
