@@ -32,6 +32,9 @@ sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 
 import irtd_datasets  # noqa: E402 - needs the path
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
+from irtd_datasets.construct.targets import targets  # noqa: E402
+from irtd_datasets.irtd.tasks import MODULES as MODULES_OF_TASKS  # noqa: E402
+from irtd_datasets.irtd.tasks.making import CHOICES  # noqa: E402
 from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: E402
 from irtd_datasets.sources import CODES, COLUMNS, READER_DOCS, TABLE  # noqa: E402
@@ -234,6 +237,62 @@ def source_problems() -> str:
     )
 
 
+def choices() -> str:
+    """What can be switched about the rules that make records."""
+    rows = [
+        [
+            f"`{choice.name}`",
+            choice.task or "all",
+            ", ".join(f"`{value}`" for value in choice.values),
+            f"`{choice.released}`",
+            choice.meaning,
+            choice.source,
+        ]
+        for choice in CHOICES
+    ]
+    return table(
+        ["choice", "task", "values, default first", "nearest to the release", "meaning", "known from"], rows
+    )
+
+
+def made_tasks() -> str:
+    """The rule of each task that can be made, from the words of its module."""
+    rows = []
+    for task, module in MODULES_OF_TASKS.items():
+        parts = [" ".join(part.split()).replace("``", "`") for part in inspect.getdoc(module).split("\n\n")]
+        rule, chosen = " ".join(part for part in parts[1:] if not part.startswith("Chosen")), parts[-1]
+        parts = [re.sub(r" ?Metric: .*?\)\.", "", part) for part in parts]
+        first = parts[0]
+        rows.append(
+            [
+                f"`{task}`",
+                first.partition(": ")[2] or first,
+                rule,
+                chosen.partition(": ")[2] if chosen.startswith("Chosen") else "",
+                getattr(module, "METRIC", "none"),
+            ]
+        )
+    return table(["task", "asks", "rule", "chosen here", "metric"], rows)
+
+
+def construct_targets() -> str:
+    """How many records of each task come from which source."""
+    per_task: dict[str, list[Any]] = {}
+    for target in targets():
+        per_task.setdefault(target.task, []).append(target)
+    rows = [
+        [
+            f"`{task}`",
+            f"{sum(one.rows for one in given):,}",
+            ", ".join(f"{one.source} {one.rows:,}" for one in given),
+            "; ".join(dict.fromkeys(f"{one.source}: {one.reason}" for one in given if one.reason)),
+        ]
+        for task, given in per_task.items()
+    ]
+    rows.append(["**sum**", f"{sum(target.rows for target in targets()):,}", "", ""])
+    return table(["task", "rows", "from", "why"], rows)
+
+
 def public_modules() -> list[ModuleType]:
     """Modules with public names, the package itself first."""
     packages = [found.name for found in pkgutil.iter_modules(irtd_datasets.__path__) if found.ispkg]
@@ -348,14 +407,17 @@ def _first_sentence(text: str) -> str:
 BLOCKS: dict[str, Callable[..., str]] = {
     block.__name__: block
     for block in (
+        choices,
         commands,
         configs,
+        construct_targets,
         contents,
         datasets,
         fields,
         files,
         issues,
         layouts,
+        made_tasks,
         missing,
         obtain,
         pdoc,

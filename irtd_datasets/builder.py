@@ -75,6 +75,11 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         super().__init__(*args, **kwargs)
 
     @classmethod
+    def open_release(cls, options: ReleaseOptions) -> Release:
+        """Open the release that the options name."""
+        return cls.OPEN(options)
+
+    @classmethod
     def data_dir_variable(cls) -> str:
         """Name of the environment variable that gives the release's folder."""
         return f"{cls.SPEC.name.upper()}_DATA_DIR"
@@ -152,7 +157,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         if "://" not in cache:
             # Other processes that read the same release find there what one has sorted out.
             options = replace(options, scratch=str(Path(cache).absolute() / "irtd_datasets" / self.SPEC.name))
-        return type(self).OPEN(replace(options, rounds=self.config.rounds))
+        return self.open_release(replace(options, rounds=self.config.rounds))
 
     def _options(
         self,
@@ -173,7 +178,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         try:
             settings = {name: kwargs.get(name) for name in self.SPEC.settings}
             options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings)
-            release = type(self).OPEN(options)
+            release = self.open_release(options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):
                 facts += release.identity(subset)

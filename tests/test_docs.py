@@ -228,7 +228,7 @@ def test_documentation_names_options_that_exist():
         option
         for command in get_command(app).commands.values()
         for parameter in command.params
-        for option in parameter.opts
+        for option in [*parameter.opts, *parameter.secondary_opts]
     } | {"--help", "--version"}
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
         written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))

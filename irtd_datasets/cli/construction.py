@@ -1,4 +1,4 @@
-"""Commands on source datasets: what there is, what is here, and what is built from them."""
+"""Commands that make data: what was never released, from source sets."""
 
 from __future__ import annotations
 
@@ -8,48 +8,108 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, print_json
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.cli.options import Json, Quiet, SourceTable, named_pairs, print_json
 from irtd_datasets.report import construction as report
+from irtd_datasets.report.console import progress as show_progress
 
-__all__ = ["sources"]
-
-SourceTable = Annotated[
-    Path | None,
-    typer.Option(
-        "--source-table",
-        metavar="FILE",
-        help="CSV with rows of sources of your own, in the columns of the table; they replace rows of their name.",
-    ),
-]
+__all__ = ["construct"]
 
 
 @app.command()
-def sources(
-    name: Annotated[
-        str | None, typer.Argument(help="Show one source only: its name, number or folder in IR-TD.")
+def construct(
+    dataset: Annotated[str, typer.Argument(help="irtd, mmrs_1m or rs_gpt4v.", metavar="DATASET")],
+    subset: Annotated[
+        str | None, typer.Argument(help="For irtd: benchmark or pretrain.", metavar="[SUBSET]")
     ] = None,
-    have: Annotated[
+    sources: Annotated[
         Path | None,
-        typer.Option("--have", metavar="DIR", help="Mark the sources that lie in this folder."),
+        typer.Option(
+            "--sources", metavar="DIR", help="Folder that holds source sets, each in its own folder."
+        ),
     ] = None,
-    check: Annotated[
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Dataset folder to make or add to; for mmrs_1m and rs_gpt4v a folder of records. Default: ./DATASET.",
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="Only this task of the benchmark. Repeatable.")
+    ] = None,
+    captions: Annotated[
+        str | None, typer.Option("--captions", metavar="rule", help="How the captions of pretrain are made.")
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule",
+            metavar="NAME=VALUE|released",
+            help="Switch a choice of the rules, or all to what comes nearest to the release. Repeatable.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Most records of each task, about.")
+    ] = None,
+    other_sources: Annotated[
         bool,
-        typer.Option("--check", help="Read those that --have finds, and show what is wrong with them."),
-    ] = False,
+        typer.Option(
+            "--other-sources/--no-other-sources",
+            help="Take from sources, too, that the table of targets does not name.",
+        ),
+    ] = True,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--exclude",
+            metavar="FOLDER",
+            help="Another dataset folder whose pictures must not be taken. Repeatable.",
+        ),
+    ] = None,
     source_table: SourceTable = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Tell what the sources can give; open no picture, write nothing."),
+    ] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Show the source datasets: what each is, its format, the tasks it can feed, terms, and how to get it."""
-    from irtd_datasets.sources import TABLE, check_source, find_sources, get, merge_tables, read_table
+    """Make by rule, from source sets, what was never released: benchmark, rule captions, further records."""
+    from irtd_datasets.construct.request import Request, run
 
-    if check and have is None:
-        raise UnknownNameError("--check needs --have", remedy="Use --have DIR to say where the sources lie.")
-    table = merge_tables(read_table(source_table)) if source_table else TABLE
-    rows = (get(name, table),) if name else table
-    found = find_sources(have, rows) if have else None
-    checked = [check_source(one) for one in found or () if one.readable] if check else []
+    base, switched = _rules(rule or [])
+    request = Request(
+        dataset=dataset,
+        subset=subset,
+        sources=sources,
+        out=out,
+        tasks=tuple(task or ()),
+        captions=captions,
+        rules=switched,
+        released=base,
+        seed=seed,
+        limit=limit,
+        other_sources=other_sources,
+        exclude=tuple(exclude or ()),
+        table=source_table,
+        workers=workers,
+        dry_run=dry_run,
+    )
+    try:
+        with show_progress(silent=quiet or as_json) as progress:
+            result = run(request, progress)
+    except KeyboardInterrupt:
+        typer.echo("irtd: interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     if as_json:
-        print_json(report.sources_as_list(rows, found, checked))
+        print_json(result.as_dict())
     else:
-        report.show_sources(rows, found, checked, one=name is not None)
+        report.show_construction(result)
+
+
+def _rules(items: list[str]) -> tuple[bool, dict[str, str]]:
+    """Whether the released choices are the base, and those that are switched."""
+    pairs = named_pairs([item for item in items if item != "released"], "--rule")
+    return "released" in items, pairs

@@ -23,6 +23,7 @@ __all__ = [
     "Release",
     "Rounds",
     "Settings",
+    "SourceTable",
     "named_pairs",
     "parse_settings",
     "print_json",
@@ -72,6 +73,14 @@ Rounds = Annotated[
         "--rounds",
         metavar="keep|split",
         help="Records of many questions: keep each as one row, or split it into a row for each question.",
+    ),
+]
+SourceTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--source-table",
+        metavar="FILE",
+        help="CSV with rows of sources of your own, in the columns of the table; they replace rows of their name.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

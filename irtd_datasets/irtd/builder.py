@@ -7,9 +7,14 @@ record is read depends on its task, and that is a table.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from irtd_datasets.builder import ReleaseBuilder, builder_configs
-from irtd_datasets.irtd.release import IrtdRelease
+from irtd_datasets.irtd.release import IrtdRelease, open_release
 from irtd_datasets.irtd.spec import SPEC
+
+if TYPE_CHECKING:
+    from irtd_datasets.examples.release import Release, ReleaseOptions
 
 __all__ = ["Irtd", "IrtdBenchmark", "IrtdInstruct", "IrtdPretrain"]
 
@@ -21,6 +26,11 @@ class Irtd(ReleaseBuilder):
     OPEN = IrtdRelease
     BUILDER_CONFIGS = builder_configs(SPEC)
     DEFAULT_CONFIG_NAME = SPEC.default_config
+
+    @classmethod
+    def open_release(cls, options: ReleaseOptions) -> Release:
+        """Open a release, or records that were constructed in its form."""
+        return open_release(options)
 
 
 class IrtdPretrain(Irtd):

@@ -21,7 +21,7 @@ from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
 from irtd_datasets.examples.draft import Draft, Message
 from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.irtd.corrections import ISSUE, target_centre
-from irtd_datasets.irtd.spec import SPEC
+from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import PARSERS, captioning
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.parts import find_parts
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
+    from irtd_datasets.examples.release import Release
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["CutArchive", "IrtdRelease", "known_image_dirs", "open_release"]
@@ -321,8 +322,12 @@ class IrtdRelease:
         return None
 
 
-def open_release(options: ReleaseOptions) -> IrtdRelease:
-    """Open an IR-TD release; see `IrtdRelease`."""
+def open_release(options: ReleaseOptions) -> Release:
+    """Open an IR-TD release, see `IrtdRelease`, or records that were constructed in its form."""
+    if (Path(options.root) / CONSTRUCTED).is_file():
+        from irtd_datasets.irtd.constructed import ConstructedRelease
+
+        return ConstructedRelease(options)
     return IrtdRelease(options)
 
 

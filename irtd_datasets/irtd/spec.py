@@ -14,13 +14,16 @@ from irtd_datasets.spec import (
     issues_from_table,
 )
 
-__all__ = ["AUTHORS_PREFIX", "FRAME_SIZE", "SPEC"]
+__all__ = ["AUTHORS_PREFIX", "CONSTRUCTED", "FRAME_SIZE", "SPEC"]
 
 AUTHORS_PREFIX = "/mnt/jixie16t/zhe/Dataset/Datasets/Data4MLLM/"
 """Constant absolute prefix of every path in json_sft; cut off on reading."""
 
 FRAME_SIZE = (640, 512)
 """Width and height that Grounding pixels refer to: the thermal frames of FLIR ADAS v1."""
+
+CONSTRUCTED = "constructed.json"
+"""The file that tells a folder of constructed records from a release."""
 
 _FLIR = ("63-FLIR_ADAS/training/PreviewData",)
 
@@ -65,10 +68,16 @@ _SUBSETS = (
     SubsetSpec(
         "pretrain",
         "train",
-        (_part("captioning", "new_relative.json", 84284, (), "Captioning"),),
+        (
+            _part("captioning", "new_relative.json", 84284, (), "Captioning"),
+            PartSpec(
+                "rule_captions", "captioning", "RuleCaptions.json", None, (), "Captions by rule", "infrared"
+            ),
+        ),
         "as-released",
         "Infrared pictures with a caption that a language model wrote for their visible partner.",
-        "84,284 captions with their pictures; about 106K rule-made captions were never released.",
+        "84,284 captions with their pictures; about 106K rule-made captions were never released: `irtd construct irtd "
+        "pretrain` makes such from source sets.",
     ),
     SubsetSpec(
         "instruct",
@@ -84,7 +93,8 @@ _SUBSETS = (
         _BENCHMARK,
         "as-released",
         "The nine-task test set.",
-        "Not released; read from a folder `benchmark` in the form of json_sft where somebody has one.",
+        "Not released: `irtd construct irtd benchmark` makes one from source sets; read from a folder `benchmark` in "
+        "the form of json_sft where somebody has it.",
     ),
 )
 

@@ -1,129 +1,83 @@
-"""What `irtd sources` shows."""
+"""What `irtd construct` shows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from rich.console import Console
+    from irtd_datasets.construct.benchmark import Construction
+    from irtd_datasets.construct.remote_sensing import Extension
 
-    from irtd_datasets.sources import FoundSource, SourceCheck, SourceRow
-
-__all__ = ["show_sources", "sources_as_list"]
-
-_UNNAMED = {"missing": "(no such number)", "unnamed": "(not named)"}
+__all__ = ["show_construction"]
 
 
-def sources_as_list(
-    rows: Iterable[SourceRow], found: Sequence[FoundSource] | None, checked: Sequence[SourceCheck]
-) -> list[dict[str, Any]]:
-    """The table of sources as plain values, with what lies here."""
-    here = {one.row.name: one for one in found or ()}
-    results = {one.name: one for one in checked}
-    values = []
-    for row in rows:
-        value = row.as_dict()
-        if found is not None:
-            one = here.get(row.name) if row.name else None
-            value["here"] = str(one.path) if one else None
-            value["recognised"] = one.readable if one else None
-        if row.name in results:
-            value["check"] = results[row.name].as_dict()
-        values.append(value)
-    return values
+def show_construction(result: Construction | Extension) -> None:
+    """Print what was constructed: a line for each task and source, what is missing, and where the result lies."""
+    from irtd_datasets.construct.benchmark import Construction
 
-
-def show_sources(
-    rows: Sequence[SourceRow],
-    found: Sequence[FoundSource] | None,
-    checked: Sequence[SourceCheck],
-    *,
-    one: bool,
-) -> None:
-    """Print the table of sources, or all that is known of one."""
-    console = make_console()
-    here = {item.row.name: item for item in found or ()}
-    if one:
-        for name, value in rows[0].as_dict().items():
-            shown = ", ".join(value) if isinstance(value, list) else value
-            if shown not in (None, ""):
-                console.print(f"[bold]{name}[/bold]: ", end="")
-                console.print(str(shown), markup=False)
+    if isinstance(result, Construction):
+        _show_subset(result)
     else:
-        head = ["nr", "source", "what it is", "band", "reader", "tasks it can feed", "terms", "how to get it"]
-        table = make_table(*(["here"] if found is not None else []), *head)
-        for row in rows:
-            cells = [
-                "" if row.index is None else str(row.index),
-                row.name or _UNNAMED[row.status],
-                row.what,
-                row.band or row.modality,
-                ", ".join(dict.fromkeys(row.readers))
-                if row.readable
-                else "format not known"
-                if row.name
-                else "",
-                ", ".join(row.tasks),
-                row.terms,
-                row.access,
-            ]
-            table.add_row(*([_mark(here.get(row.name))] if found is not None else []), *map(_plain, cells))
-        console.print(table)
-        named = sum(row.status == "named" for row in rows)
-        listed = sum(row.index is not None for row in rows)
-        console.print(
-            f"{listed} entries of IR-TD's list: {named} named, "
-            f"{sum(row.status == 'unnamed' for row in rows)} not named, "
-            f"{sum(row.status == 'missing' for row in rows)} numbers left out; "
-            f"{sum(row.readable for row in rows if row.status == 'named')} of the named ones can be read. "
-            f"{len(rows) - listed} further sources."
-        )
-    _show_found(console, found)
-    for result in checked:
-        _show_check(console, result)
+        _show_extension(result)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-def _mark(found: FoundSource | None) -> str:
-    if found is None:
-        return ""
-    return "yes" if found.readable else "folder only"
-
-
-def _show_found(console: Console, found: Sequence[FoundSource] | None) -> None:
-    if found is None:
-        return
-    if not found:
-        console.print("None of them lies here under a name that the table has.")
-    for one in found:
-        remark = "" if one.readable else ": no picture in a layout that the table has"
-        console.print(f"{one.row.name}: {one.path}{remark}", markup=False)
-
-
-def _show_check(console: Console, result: SourceCheck) -> None:
-    console.print(
-        f"{result.name}: {result.pictures:,} pictures ({result.pairs:,} in pairs), {result.objects:,} objects, "
-        f"{result.captions:,} captions, {result.questions:,} questions",
-        markup=False,
-    )
-    splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in result.splits.items())
-    labels = ", ".join(f"{label} {count:,}" for label, count in list(result.labels.items())[:12])
-    scenes = ", ".join(f"{scene} {count:,}" for scene, count in list(result.scenes.items())[:30])
-    for line in (splits, labels, scenes):
-        if line:
-            console.print(f"  {line}", markup=False)
-    if not result.problems:
-        return
-    table = make_table("problem", "found", "what it is", "first of them", numbers={"found"})
-    for problem in result.problems:
-        table.add_row(
-            problem.code, f"{problem.count:,}", problem.meaning, _plain("\n".join(problem.examples[:2]))
-        )
+def _show_subset(result: Construction) -> None:
+    console = make_console()
+    table = make_table(
+        "task", "state", "rows", "wanted", "source", "from it", "of at most", "candidates", "not taken",
+        title=f"Constructed: {result.subset}",
+        numbers={"wanted", "from it", "of at most", "candidates"},
+    )  # fmt: skip
+    for task, results in result.results.items():
+        rows = sum(one.chosen for one in results)
+        cells = [task, result.state(task), f"{rows:,}", f"{result.target(task):,}"]
+        for one in results:
+            name = one.target.source if one.target.listed else f"{one.target.source} (not listed)"
+            numbers = (f"{one.chosen:,}", f"{one.target.rows:,}", f"{one.candidates:,}")
+            table.add_row(*cells, name, *numbers, _told(one.rejected))
+            cells = ["", "", "", ""]
+    for task in dict.fromkeys(target.task for target in result.absent):
+        if task not in result.results:
+            table.add_row(task, "absent", "0", f"{result.target(task):,}", "", "", "", "", "")
     console.print(table)
+    for line in _remarks(result):
+        console.print(line, markup=False)
+
+
+def _remarks(result: Construction) -> Iterator[str]:
+    """What is to be said below the table."""
+    missing: dict[str, list[str]] = {}
+    for target in result.absent:
+        missing.setdefault(target.source, []).append(f"{target.task} {target.rows:,}")
+    if missing:
+        yield "Sources that are not here: " + "; ".join(
+            f"{name} ({', '.join(tasks)})" for name, tasks in missing.items()
+        )
+    yield from (f"{name} cannot be read: {why}" for name, why in result.problems.items())
+    yield from (
+        f"Not asked about of {name}: {_told(counts)}" for name, counts in result.left_out.items() if counts
+    )
+    yield from (f"Labels of {name}: {_told(counts)}" for name, counts in result.label_problems.items())
+    if result.excluded:
+        yield f"Kept out: the pictures of {', '.join(result.excluded)}"
+    where = f": {result.build.folder}" if result.build else "; nothing was written"
+    yield f"{result.rows:,} records{where}"
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+
+
+def _show_extension(result: Extension) -> None:
+    console = make_console()
+    table = make_table("source", "task", "records", "rounds", "file", title=f"Records for {result.dataset}")
+    for part in result.parts:
+        table.add_row(part.source, part.task, f"{part.records:,}", f"{part.rounds:,}", part.file)
+    console.print(table)
+    for name, why in result.problems.items():
+        console.print(f"{name}: {why}", markup=False)
+    console.print(f"{result.records:,} records: {result.folder}", markup=False)

@@ -128,6 +128,7 @@ def test_other_configs_are_added_to_a_folder(small, tmp_path):
     card = yaml.safe_load(after["README.md"].decode().split("---")[1])
     assert [config["config_name"] for config in card["configs"]] == [
         "pretrain",
+        "pretrain-captioning",
         "instruct",
         "instruct-location",
     ]

@@ -1,0 +1,299 @@
+"""Records in the style of MMRS-1M and RS-GPT4V from source sets, in a folder that our readers read like a release."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.build.progress import Progress
+from irtd_datasets.errors import BuildError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.examples.draw import draw_key
+from irtd_datasets.mmrs_1m import making as mmrs_1m
+from irtd_datasets.mmrs_1m.names import read_picture_name
+from irtd_datasets.rs_gpt4v import making as rs_gpt4v
+from irtd_datasets.sources import TABLE, SourceOptions, find_sources, merge_tables, open_source, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from irtd_datasets.annotations.labelled import LabelledImage
+    from irtd_datasets.sources import Source, SourceRow
+
+__all__ = ["Extension", "ExtensionPart", "extend"]
+
+_OURS = ".constructed"
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionPart:
+    """One file of records.
+
+    Attributes:
+        source: The source.
+        task: The task.
+        file: Its name below the folder.
+        records: Records in it.
+        rounds: Questions with an answer in it.
+        note: What a user must know to build it; empty mostly.
+    """
+
+    source: str
+    task: str
+    file: str
+    records: int
+    rounds: int
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Extension:
+    """What was made.
+
+    Attributes:
+        dataset: Whose style it has.
+        folder: Where it lies.
+        parts: Its files.
+        problems: Sources that gave nothing, with the reason; and parts that a build does not take by itself.
+        pictures: Pictures that were put there.
+    """
+
+    dataset: str
+    folder: Path
+    parts: list[ExtensionPart] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    pictures: int = 0
+
+    @property
+    def records(self) -> int:
+        """Records of all parts."""
+        return sum(part.records for part in self.parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "dataset": self.dataset,
+            "folder": str(self.folder),
+            "records": self.records,
+            "pictures": self.pictures,
+            "parts": [asdict(part) for part in self.parts],
+            "problems": self.problems,
+        }
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of the sources is taken.
+
+    Attributes:
+        tasks: Tasks of the dataset; all that the sources can give by default.
+        limit: Most pictures of each source and task, the best by a keyed hash.
+        seed: Of that hash.
+    """
+
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
+    seed: int = 0
+
+
+def extend(
+    dataset: str,
+    sources: Path,
+    out: Path,
+    selection: Selection = Selection(),
+    *,
+    table: Path | None = None,
+    progress: Progress | None = None,
+    dry_run: bool = False,
+) -> Extension:
+    """Write records in the style of a remote sensing dataset, with their pictures, as a folder that a build reads.
+
+    Pictures that a source keeps for testing are left out. They are linked where the file system can do that, and copied
+    where not; those that need a transform are written anew.
+
+    Args:
+        dataset: ``mmrs_1m`` or ``rs_gpt4v``.
+        sources: Folder that holds the source sets.
+        out: The folder to make, or one made by this before.
+        selection: Which tasks, and how much of each.
+        table: A table of further sources.
+        progress: Told what goes on.
+        dry_run: Count, and write nothing.
+
+    Raises:
+        UnknownNameError: The dataset has no such task.
+        ReleaseNotFoundError: No source is there that can give anything.
+        BuildError: The folder holds something else.
+    """
+    progress = progress or Progress()
+    known = tuple(mmrs_1m.FOLDERS) if dataset == "mmrs_1m" else rs_gpt4v.TASKS
+    for task in selection.tasks:
+        if task not in known:
+            raise UnknownNameError(
+                f"{dataset} has no task {task!r} that labels can give", remedy=f"Use {', '.join(known)}."
+            )
+    if not dry_run:
+        _prepare(out)
+    result = Extension(dataset, out)
+    writer = _Writer(dataset, out, result, dry_run=dry_run)
+    rows = merge_tables(read_table(table)) if table else TABLE
+    for place in find_sources(sources, rows):
+        if not place.readable:
+            if place.row.readable:
+                result.problems[place.row.name] = "no layout of its row in the table of sources fits"
+            continue
+        progress.stage(f"reading {place.row.name}")
+        source = open_source(
+            place.row.name, place.path, table=rows, options=SourceOptions(check_pictures=False)
+        )
+        given = tuple(task for task in selection.tasks or known if _can_give(place.row, task))
+        if given:
+            writer.write(source, given, selection)
+    if not result.parts:
+        told = "; ".join(f"{name}: {why}" for name, why in result.problems.items())
+        raise ReleaseNotFoundError(
+            "no source here can give anything" + (f" ({told})" if told else ""),
+            where=str(sources),
+            remedy="`irtd sources --have DIR` tells what is recognised.",
+        )
+    if not dry_run:
+        (out / _OURS).write_text(json.dumps(result.as_dict() | {"folder": ""}, indent=1), encoding="utf-8")
+    return result
+
+
+def _can_give(row: SourceRow, task: str) -> bool:
+    """Whether a source has what a task needs; "all objects" takes a set from above that labels all of its classes."""
+    if task == "detection":
+        return task in row.tasks or ("aerial_counting" in row.tasks and bool(row.exhaustive))
+    return task in row.tasks
+
+
+def _prepare(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise BuildError("this is a file", where=str(out), remedy="Give --out a new or empty folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / _OURS).is_file():
+        raise BuildError(
+            "the folder is not empty and was not made by this",
+            where=str(out),
+            remedy="Give --out a new folder.",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _OURS).write_text("{}", encoding="utf-8")
+
+
+class _Writer:
+    """Writes the records and pictures of one source after another."""
+
+    def __init__(self, dataset: str, out: Path, result: Extension, *, dry_run: bool) -> None:
+        self._dataset = dataset
+        self._out = out
+        self._result = result
+        self._dry_run = dry_run
+
+    def write(self, source: Source, tasks: tuple[str, ...], selection: Selection) -> None:
+        """Write all tasks of a source."""
+        given = {task: [] for task in tasks}  # type: dict[str, list[tuple[bytes, str, LabelledImage, Any]]]
+        categories = (
+            sorted({image.scene for image in source.images() if image.scene})
+            if ("classification" in tasks)
+            else []
+        )
+        for image in source.images():
+            if image.split == "test" and self._dataset == "mmrs_1m":
+                continue
+            size = _size(source, image)
+            for task in tasks:
+                for number, rounds in enumerate(self._rounds(task, image, size, categories)):
+                    key = draw_key(selection.seed, source.name, image.image)
+                    given[task].append((key, f"{image.image}#{number}", image, rounds))
+        for task, entries in given.items():
+            if selection.limit is not None:
+                entries = sorted(entries, key=lambda entry: entry[:2])[: selection.limit]  # noqa: PLW2901 - narrowed
+                entries.sort(key=lambda entry: entry[1])
+            by_file: dict[tuple[str, str], list[dict[str, Any]]] = {}
+            for _, _, image, rounds in entries:
+                file, record = self._record(source, task, image, rounds)
+                by_file.setdefault(file, []).append(record)
+            for (name, folder), records in sorted(by_file.items()):
+                self._save(source, task, name, folder, records)
+
+    def _rounds(
+        self, task: str, image: LabelledImage, size: tuple[int, int] | None, categories: list[str]
+    ) -> Iterator[list[tuple[str, str]]]:
+        if self._dataset == "mmrs_1m":
+            for rounds in mmrs_1m.make_rounds(task, image, size, categories):
+                yield [(one.question, one.answer) for one in rounds]
+        else:
+            found = rs_gpt4v.make_rounds(task, image, size)
+            if found:
+                yield found
+
+    def _record(
+        self, source: Source, task: str, image: LabelledImage, rounds: list[tuple[str, str]]
+    ) -> tuple[tuple[str, str], dict[str, Any]]:
+        """The file that a record goes into, with the folder of its pictures, and the record."""
+        if self._dataset == "mmrs_1m":
+            oriented = "oriented bounding boxes" in rounds[0][0]
+            folder = mmrs_1m.directory_for(source.name, task, oriented=oriented)
+            name = f"data/json/{mmrs_1m.FOLDERS[task]}/{source.name}_{task}{'_OBB' if oriented else ''}.json"
+            turns = _turns(rounds, "")
+            picture = f"data/{folder}/{image.image}"
+            self._picture(source, image, picture)
+            return (name, folder), {"image": picture, "conversations": turns}
+        split = "test" if image.split == "test" else "train"
+        picture = f"images/{source.name}/{image.image}"
+        self._picture(source, image, picture)
+        record = {
+            "id": f"{source.name}/{task}/{image.image}",
+            "image": picture,
+            "conversations": _turns(rounds, "<image>\n"),
+        }
+        return (f"{split}/{source.name}_{task}.json", ""), record
+
+    def _save(self, source: Source, task: str, name: str, folder: str, records: list[dict[str, Any]]) -> None:
+        rounds = sum(len(record["conversations"]) // 2 for record in records)
+        note = ""
+        if folder and not read_picture_name(records[0]["image"]).components:
+            note = f"{source.name} is none of the 35 rows of MMRS-1M: a build of mmrs_1m does not take {name}"
+            self._result.problems[f"{source.name} {task}"] = note
+        if not self._dry_run:
+            path = self._out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(records, indent=1, ensure_ascii=False), encoding="utf-8")
+        self._result.parts.append(ExtensionPart(source.name, task, name, len(records), rounds, note))
+
+    def _picture(self, source: Source, image: LabelledImage, name: str) -> None:
+        target = self._out / name
+        if self._dry_run or target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._result.pictures += 1
+        if not source.row.transform and source.container.path.is_dir():
+            try:
+                os.link(os.path.realpath(source.path(image.image)), target)
+            except OSError:
+                pass  # another file system, or one without links
+            else:
+                return
+        temporary = target.with_name(f".{target.name}.tmp")
+        temporary.write_bytes(source.picture(image))
+        temporary.replace(target)
+
+
+def _turns(rounds: list[tuple[str, str]], first: str) -> list[dict[str, str]]:
+    turns = []
+    for number, (question, answer) in enumerate(rounds):
+        turns.append({"from": "human", "value": (first if number == 0 else "") + question})
+        turns.append({"from": "gpt", "value": answer})
+    return turns
+
+
+def _size(source: Source, image: LabelledImage) -> tuple[int, int] | None:
+    if image.width and image.height:
+        return image.width, image.height
+    if not any(one.box or one.polygon for one in image.objects):
+        return None
+    known = source.size(image.image)
+    return None if known is None else known[:2]

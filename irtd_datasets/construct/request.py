@@ -1,0 +1,147 @@
+"""What `irtd construct` is asked, and who does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from irtd_datasets.catalog import spec
+from irtd_datasets.construct.benchmark import SUBSETS, Construction, Options, construct
+from irtd_datasets.construct.remote_sensing import Extension, Selection, extend
+from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.irtd.tasks import BENCHMARK_TASKS
+from irtd_datasets.irtd.tasks.making import RELEASED, Rules, read_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from irtd_datasets.build.progress import Progress
+
+__all__ = ["CAPTIONS", "Request", "run"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that a user can say.
+
+    Attributes:
+        dataset: ``irtd``, ``mmrs_1m`` or ``rs_gpt4v``.
+        subset: Of irtd: ``benchmark`` or ``pretrain``.
+        sources: Folder that holds the source sets.
+        out: The dataset folder, or the folder of records.
+        tasks: Tasks; all by default.
+        captions: How the captions of pretrain are made, a name of `CAPTIONS`.
+        rules: Choices that are switched.
+        released: Whether those that are not switched are the released ones.
+        seed: Of everything drawn.
+        limit: Most records of each task.
+        other_sources: Whether sources that the table of targets does not name give records, too.
+        exclude: Further dataset folders whose pictures must not be taken.
+        table: A table of further sources.
+        workers: Processes that write.
+        dry_run: Whether nothing is to be written.
+    """
+
+    dataset: str
+    subset: str | None = None
+    sources: Path | None = None
+    out: Path | None = None
+    tasks: tuple[str, ...] = ()
+    captions: str | None = None
+    rules: Mapping[str, str] = field(default_factory=dict)
+    released: bool = False
+    seed: int = 0
+    limit: int | None = None
+    other_sources: bool = True
+    exclude: tuple[Path, ...] = ()
+    table: Path | None = None
+    workers: int = 1
+    dry_run: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the sources are.
+
+        Raises:
+            UnknownNameError: The request does not say.
+        """
+        if self.sources is None:
+            raise UnknownNameError(
+                "no sources given",
+                remedy="Use --sources DIR, a folder that holds source sets, each in a folder of its own. "
+                "`irtd sources` says what there is and how to get it.",
+            )
+        return self.sources
+
+    def options(self) -> Options:
+        """The options of a construction of IR-TD.
+
+        Raises:
+            UnknownNameError: A task or a choice does not exist.
+        """
+        return Options(
+            tasks=self.tasks or BENCHMARK_TASKS,
+            rules=read_rules(self.rules, RELEASED if self.released else Rules()),
+            seed=self.seed,
+            limit=self.limit,
+            other_sources=self.other_sources,
+            exclude=self.exclude,
+            table=self.table,
+        )
+
+
+def run(request: Request, progress: Progress | None = None) -> Construction | Extension:
+    """Do what is asked.
+
+    Raises:
+        UnknownNameError: A name of the request does not exist, or it lacks one.
+        ReleaseNotFoundError: No source is there that can give anything.
+        BuildError: The folder cannot be written, or holds something else.
+    """
+    spec(request.dataset)
+    if request.dataset != "irtd":
+        if request.subset is not None:
+            raise UnknownNameError(
+                f"{request.dataset} has no subset {request.subset!r} that can be constructed",
+                remedy=f"Leave it out: irtd construct {request.dataset} --sources DIR --out FOLDER.",
+            )
+        return extend(
+            request.dataset,
+            request.folder,
+            request.out or Path(f"{request.dataset}_more"),
+            Selection(request.tasks, request.limit, request.seed),
+            table=request.table,
+            progress=progress,
+            dry_run=request.dry_run,
+        )
+    if request.subset not in SUBSETS:
+        given = "no subset given" if request.subset is None else f"{request.subset!r} cannot be constructed"
+        raise UnknownNameError(given, remedy=f"Use irtd construct irtd {' or '.join(SUBSETS)}.")
+    if request.subset == "pretrain":
+        writer = CAPTIONS.get(request.captions or "rule")
+        if writer is None:
+            raise UnknownNameError(
+                f"captions cannot be made by {request.captions!r}",
+                remedy=f"Use --captions {' or '.join(CAPTIONS)}.",
+            )
+        return writer(request, progress)
+    if request.captions is not None:
+        raise UnknownNameError("the benchmark has no captions", remedy="Leave --captions out.")
+    return _construct(request, progress)
+
+
+def _construct(request: Request, progress: Progress | None) -> Construction:
+    return construct(
+        str(request.subset),
+        request.folder,
+        request.out or Path(request.dataset),
+        request.options(),
+        workers=request.workers,
+        progress=progress,
+        dry_run=request.dry_run,
+    )
+
+
+CAPTIONS: dict[str, Callable[[Request, Progress | None], Construction]] = {"rule": _construct}
+"""Ways to caption: by rule; a way that asks a language model is entered here under its own name."""

@@ -1,0 +1,236 @@
+"""Constructed subsets of IR-TD: a folder in the form of a release, made by rule from source sets, and how it is read.
+
+::
+
+    constructed.json            which sources lie where, the rules, the seed, a note for each part
+    benchmark/Detection.json    records in the form of json_sft, each with what a source set knows beyond it
+    pretrain/RuleCaptions.json
+
+Records carry a key ``constructed`` beside those of the release: the source, the size of the picture, for a mosaic its
+crops, for Security the classes that are labelled exhaustively. Pictures stay where they are; mosaics are drawn when
+they are read.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.annotations.conversations import RecordError, parse_conversation
+from irtd_datasets.annotations.labelled import LabelledImage
+from irtd_datasets.errors import ReleaseError
+from irtd_datasets.examples.draft import Draft, Message
+from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.images.files import PIXEL_TRANSFORMS
+from irtd_datasets.images.mosaic import draw_mosaic
+from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
+from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, relationship, security
+from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.resolve import ImageResolver, Located
+from irtd_datasets.sources import TABLE, Source, SourceOptions, get, merge_tables, open_source, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from irtd_datasets.annotations.json_records import Record
+    from irtd_datasets.examples.release import PictureStream
+    from irtd_datasets.irtd.tasks.reading import Parser
+    from irtd_datasets.spec import Member, SubsetSpec
+
+__all__ = ["KEY", "ConstructedRelease", "SourceImages", "project_of"]
+
+KEY = "constructed"
+"""Key of a record with what the release does not have."""
+
+
+def project_of(source: str, project_dir: str) -> str:
+    """Folder that pictures of a source are named by: as the release names them where it does."""
+    return project_dir or source
+
+
+class ConstructedRelease:
+    """Constructed records, read like a release of IR-TD.
+
+    Raises:
+        ReleaseError: Its description cannot be read.
+    """
+
+    spec = SPEC
+
+    def __init__(self, options: ReleaseOptions) -> None:
+        self.options = options
+        self.root = Path(options.root)
+        path = self.root / CONSTRUCTED
+        try:
+            self.description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            self.description["sources"].items()
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise ReleaseError(
+                f"it cannot be read: {error}", where=str(path), remedy="Construct it again."
+            ) from error
+
+    def files(self, member: Member) -> list[AnnotationFile]:
+        """The records of a part; none when they were not constructed."""
+        path = self.root / member.subset.name / member.part.file
+        if not path.is_file():
+            return []
+        status = path.stat()
+        note = self.description.get("notes", {}).get("/".join(member.key), "")
+        return [
+            AnnotationFile(
+                member, f"constructed/{member.part.file}", status.st_size, status.st_mtime_ns, note=note
+            )
+        ]
+
+    def source(self, file: AnnotationFile) -> Path:
+        """Path of the records of a part."""
+        return self.root / file.member.subset.name / file.member.part.file
+
+    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:
+        """Parse one constructed record.
+
+        Raises:
+            RecordError: The record does not follow its task's form.
+            UnsafePathError: Its image name leaves the release.
+        """
+        member = file.member
+        conversation = parse_conversation(record, index, name=file.where)
+        facts = record.get(KEY)
+        if not isinstance(facts, dict) or len(conversation.images) != 1 or len(conversation.turns) != 2:
+            raise RecordError(
+                f"it is no constructed record: it lacks {KEY!r}, one image or two turns",
+                code="not-constructed",
+            )
+        question, answer = (turn.text for turn in conversation.turns)
+        reading = _parser(member.part.task, facts)(question, answer)
+        unsure = ("identity-unverified",) if member.part.task == "reid" else ()
+        return Draft(
+            id="/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
+            image=safe_name(conversation.images[0]),
+            task=member.part.task,
+            modality=str(facts.get("modality", SPEC.modality)),
+            source=str(facts["source"]),
+            messages=(Message(role="user", content=question), Message(role="assistant", content=answer)),
+            question=reading.question,
+            choices=reading.choices,
+            answer=reading.answer,
+            places=reading.places,
+            issues=(*reading.issues, *unsure),
+            corrections=reading.corrections,
+            quirks=reading.quirks,
+        )
+
+    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
+        """Picture name and id of a record."""
+        conversation = parse_conversation(record, index, name=file.where)
+        if not conversation.images:
+            raise RecordError("it names no image", code="not-constructed")
+        return safe_name(conversation.images[0]), str(conversation.id)
+
+    def resolver(self, subset: SubsetSpec) -> SourceImages:
+        """Finds pictures in the source sets that they were taken from."""
+        return SourceImages.of(self._open_sources, self._mosaics(subset))
+
+    def stream(self, subset: SubsetSpec) -> PictureStream | None:  # noqa: ARG002 - the protocol's signature
+        """None: pictures are looked up by name."""
+        return None
+
+    def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - the protocol's signature
+        """None: the folder holds what was constructed."""
+        return []
+
+    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
+        """Sizes and times of the records and the description, and where the sources lie."""
+        facts: list[tuple[Any, ...]] = [("sources", *sorted(self.description["sources"].items()))]
+        for member in subset.members:
+            facts += [(file.where, file.size, file.stamp) for file in self.files(member)]
+        return facts
+
+    @cached_property
+    def _open_sources(self) -> dict[str, Source]:
+        table = self.description.get("table")
+        rows = merge_tables(read_table(table)) if table else TABLE
+        opened = {}
+        for name, folder in self.description["sources"].items():
+            row = get(name, rows)
+            opened[project_of(row.name, row.project_dir)] = open_source(
+                name, folder, table=rows, options=SourceOptions(check_pictures=False)
+            )
+        return opened
+
+    def _mosaics(self, subset: SubsetSpec) -> dict[str, tuple[str, ...]]:
+        path = self.root / subset.name / "ReID.json"
+        if not path.is_file():
+            return {}
+        records = json.loads(path.read_text(encoding="utf-8"))
+        return {record["image"][0]: tuple(record[KEY]["members"]) for record in records}
+
+
+def _parser(task: str, facts: Mapping[str, Any]) -> Parser:
+    """The task's parser, told what the source set knows."""
+    size = tuple(facts.get("size") or ())
+    if task == "grounding":
+        return partial(grounding.read, size=size, released=facts.get("left_of") == "reference")
+    if task == "location":
+        return partial(location.read, size=size)
+    if task == "relationship":
+        return partial(relationship.read, released=facts.get("relationship") == "pair")
+    if task == "security":
+        return partial(security.read, labelled=frozenset(facts.get("exhaustive", ())))
+    return counting.read if task == "aerial_counting" else PARSERS[task]
+
+
+class SourceImages(ImageResolver):
+    """Finds pictures in opened source sets; mosaics are drawn from theirs."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self._sources: dict[str, Source] = {}
+        self._order: list[str] = []
+        self._members: dict[str, tuple[str, ...]] = {}
+
+    @classmethod
+    def of(cls, sources: Mapping[str, Source], mosaics: Mapping[str, tuple[str, ...]]) -> SourceImages:
+        """Make one.
+
+        Args:
+            sources: Opened sources by the folder that pictures are named by.
+            mosaics: For each mosaic the pictures that it is put together from, below the folder of their source.
+        """
+        made = cls()
+        made._sources = dict(sources)
+        made._order = sorted(sources)
+        made._members = dict(mosaics)
+        return made
+
+    def resolve(self, name: str) -> Located | None:
+        """Find a picture, or the crops of a mosaic; None when one is gone."""
+        project, _, inner = name.partition("/")
+        source = self._sources.get(project)
+        if source is None:
+            return None
+        members = self._members.get(name, (inner,))
+        entries = [source.container.find(f"{source.base}/{one}" if source.base else one) for one in members]
+        if any(entry is None for entry in entries):
+            return None
+        size = sum(entry.size for entry in entries if entry is not None)
+        stamp = max(entry.stamp for entry in entries if entry is not None)
+        position = self._order.index(project)
+        if name in self._members:
+            return Located(position, name, size, stamp, f"mosaic of {', '.join(members)}")
+        transform = source.row.transform
+        if transform in PIXEL_TRANSFORMS:
+            return Located(position, inner, size, stamp, "", transform)
+        return Located(position, inner, size, stamp, f"{transform} of the file" if transform else "")
+
+    def read(self, located: Located) -> bytes:
+        """Bytes of a picture, or of a mosaic drawn anew."""
+        source = self._sources[self._order[located.mount]]
+        members = self._members.get(located.member)
+        if members is not None:
+            return draw_mosaic([source.read(one) for one in members], members)
+        if source.row.transform and not located.transform:
+            return source.picture(LabelledImage(source.name, located.member))
+        return source.read(located.member)

@@ -1,0 +1,85 @@
+"""Small source sets on disk, with labels in VOC, and a table for them."""
+
+import hashlib
+import io
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 160, 128
+TABLE = """\
+name,reader,infrared,labels,splits,sequence,classes,exhaustive,tasks,modality
+street,voc,{split:train|val|test}/{stem}.*,labels/{split}/{stem}.xml,,,,"person,car,bike,bus,truck",\
+"recognition,grounding,location,relationship,security,pedestrian_counting",infrared
+above,voc,{split:train|test}/{stem}.*,labels/{split}/{stem}.xml,,,,"car,person","aerial_counting,location",infrared
+video,voc,{split:train|test}/{seq}/{stem}.*,labels/{split}/{seq}/{stem}.xml,,{seq},,"person,car",location,infrared
+whole,voc,{stem}.*,labels/{stem}.xml,,,,"person,car","location,security",infrared
+scenes,class-folders,{scene}/{stem}.*,,,,,,scene,infrared
+"""
+
+
+def picture(name, *, size=(WIDTH, HEIGHT), suffix="png"):
+    """A picture that no other name gives: blocks of grey drawn from the name."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    blocks = np.random.default_rng(seed).integers(0, 256, (8, 8), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(blocks).resize(size, Image.Resampling.BICUBIC).save(
+        file, {"jpg": "JPEG"}.get(suffix, suffix)
+    )
+    return file.getvalue()
+
+
+def voc(objects, size=(WIDTH, HEIGHT)):
+    """A VOC label file."""
+    listed = "".join(
+        f"<object><name>{label}</name><bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin>"
+        f"<xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"
+        for label, box in objects
+    )
+    return (
+        f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height><depth>1</depth></size>"
+        f"{listed}</annotation>"
+    )
+
+
+def scenery(number):
+    """Objects of a picture, different for each number."""
+    x = 5 + number * 7 % 60
+    objects = [("person", (x, 20, x + 18, 70)), ("car", (x + 40, 60, x + 80, 100))]
+    if number % 2:
+        objects.append(("car", (2, 90, 40, 120)))
+    if number % 3 == 0:
+        objects.append(("bike", (120, 10, 150, 40)))
+    return objects
+
+
+class Sources:
+    """A folder of source sets that a test writes into."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.table = folder.parent / "table.csv"
+        self.table.write_text(TABLE)
+
+    def add(self, source, image, label=None, objects=(), data=None):
+        """One picture with its labels."""
+        path = self.folder / source / image
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(f"{source}/{image}") if data is None else data)
+        if label is not None:
+            labels = self.folder / source / label
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            labels.write_text(voc(objects))
+
+    def street(self, split, numbers, source="street"):
+        """Pictures with objects in a split."""
+        for number in numbers:
+            name = f"{split}/{number:04d}"
+            self.add(source, f"{name}.png", f"labels/{name}.xml", scenery(number))
+
+    def scenes(self, count=3):
+        """Class folders."""
+        for scene in ("field", "forest", "indoor", "street", "water"):
+            for number in range(count):
+                self.add("scenes", f"{scene}/{number}.png")
