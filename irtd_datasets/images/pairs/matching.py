@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Match", "Objects", "match_objects"]
 
 _EDGE_NOISE = 0.05  # of a box's side: how far the edges of one object's labels in two pictures differ
-_MOST_PROPOSALS = 4000
+_MOST_PAIRS = 20_000  # of candidates, the farthest apart first: they tell a scale best
+_MOST_PROPOSALS = 400  # of those that are plausible
 _SIZES_AGREE = 0.35  # spread of the logarithm of the ratio of two boxes' sides
 _SCALES = (0.2, 5.0)  # least and greatest width of the visible view relative to the infrared one
 
@@ -97,7 +98,9 @@ def match_objects(
     if not len(candidates):
         return None
     whole = PairTransform.between_sizes(visible_size, infrared_size)
-    proposals = _proposals(infrared, visible, candidates, whole, infrared_size == visible_size)
+    proposals = _proposals(
+        infrared, visible, candidates, whole, tolerance, same_size=infrared_size == visible_size
+    )
     limits = np.array(_SCALES)
     relative = proposals[:, :2] / [whole.scale_x, whole.scale_y]
     proposals = proposals[((relative > limits[0]) & (relative < limits[1])).all(1)]
@@ -112,12 +115,10 @@ def match_objects(
     here = best.transform.apply(places)
     apart = 4 * tolerance
     rival, settled = 0.0, 0
-    for index in order[1:200]:
-        if scores[index] <= 0.5 * best.score:
-            break
-        there = PairTransform(*proposals[index]).apply(places)
-        if np.hypot(*(there - here).T).max() <= apart:
-            continue
+    others = order[1:200][scores[order[1:200]] > 0.5 * best.score]
+    moved = places[None] * proposals[others, None, :2] + proposals[others, None, 2:]
+    far = ((moved - here) ** 2).sum(2).max(1) > apart**2
+    for index in others[far]:
         other = setting.settle(proposals[index])
         settled += 1
         if other is not None and np.hypot(*(other.transform.apply(places) - here).T).max() > apart:
@@ -131,7 +132,7 @@ def match_objects(
 
 
 def _proposals(
-    infrared: Objects, visible: Objects, candidates: Integers, whole: PairTransform, same_size: bool
+    infrared: Objects, visible: Objects, candidates: Integers, whole: PairTransform, tolerance: float, *, same_size: bool
 ) -> Floats:
     """Rows of scale_x, scale_y, shift_x, shift_y."""
     first = infrared.boxes[candidates[:, 0]]
@@ -148,16 +149,25 @@ def _proposals(
     legal = (candidates[one] != candidates[two]).all(1)
     one, two = one[legal], two[legal]
     span = np.abs(_centres(second[two]) - _centres(second[one])).max(1)
-    if len(one) > _MOST_PROPOSALS:
-        keep = np.sort(np.argsort(-span, kind="stable")[:_MOST_PROPOSALS])
+    if len(one) > _MOST_PAIRS:
+        keep = np.argsort(-span, kind="stable")[:_MOST_PAIRS]
         one, two, span = one[keep], two[keep], span[keep]
     wide = span > 0
     one, two = one[wide], two[wide]
     if len(one):
-        rows.extend(
-            _from_edges(np.stack([first[one], first[two]], 1), np.stack([second[one], second[two]], 1))
-        )
+        targets, sources = np.stack([first[one], first[two]], 1), np.stack([second[one], second[two]], 1)
+        for proposals in _from_edges(targets, sources):
+            rows.append(proposals[_plausible(proposals, targets, sources, tolerance)][:_MOST_PROPOSALS])
     return np.concatenate(rows)
+
+
+def _plausible(proposals: Floats, targets: Floats, sources: Floats, tolerance: float) -> NDArray[np.bool_]:
+    """Whether a transform brings the two objects together that it was made of; most wrong ones do not."""
+    scale, shift = np.tile(proposals[:, None, :2], 2), np.tile(proposals[:, None, 2:], 2)
+    left = np.abs(sources * scale + shift - targets)
+    sides = np.tile(targets[..., 2:] - targets[..., :2], 2)
+    fits: NDArray[np.bool_] = (left <= tolerance + 0.25 * sides).all((1, 2))
+    return fits & (proposals[:, :2] > 0).all(1)
 
 
 def _centres(boxes: Floats) -> Floats:
@@ -268,107 +278,123 @@ class _Setting(NamedTuple):
             target, source = _centres(target), _centres(source)
             side = side[:, :2]
         noise = np.hypot(1.0, _EDGE_NOISE * side) if sized else np.full_like(side, max(1.0, self.tolerance / 4))
-        x, y = slice(0, None, 2), slice(1, None, 2)
-        axes = [(source[:, part].ravel(), target[:, part].ravel(), noise[:, part].ravel()) for part in (x, y)]
-        weights = [1 / one[2] ** 2 for one in axes]
-        fits = self._models(axes, weights)
+        axes = [
+            _Axis(source[:, axis::2].ravel(), target[:, axis::2].ravel(), noise[:, axis::2].ravel())
+            for axis in (0, 1)
+        ]
         # A wrong match that slipped in pulls at the fit: Huber's weights hold it back.
+        moments = [axis.moments(1 / axis.noise**2) for axis in axes]
+        chosen = self._chosen(moments)
         for _ in range(3):
-            chosen = _choose(fits)
-            for axis, (s, t, n) in enumerate(axes):
-                left = np.abs(t - s * chosen.scales[axis] - chosen.shifts[axis]) / n
-                weights[axis] = np.minimum(1, 2 / np.maximum(left, 1e-9)) / n**2
-            fits = self._models(axes, weights)
-        chosen = _choose(fits)
+            weights, same = [], True
+            for axis, scale, shift in zip(axes, chosen.scales, chosen.shifts, strict=True):
+                far = np.abs(axis.target - axis.source * scale - shift) / axis.noise
+                same = same and bool(far.max() <= _HUBER)
+                weights.append(np.minimum(1, _HUBER / np.maximum(far, 1e-9)) / axis.noise**2)
+            if same:
+                break
+            chosen = self._chosen([axis.moments(weight) for axis, weight in zip(axes, weights, strict=True)])
         squares = sum(
-            float(((t - s * chosen.scales[i] - chosen.shifts[i]) ** 2).mean()) for i, (s, t, _) in enumerate(axes)
+            float(np.mean((axis.target - axis.source * scale - shift) ** 2))
+            for axis, scale, shift in zip(axes, chosen.scales, chosen.shifts, strict=True)
         )
         transform = PairTransform(*chosen.scales, *chosen.shifts)
         return _Settled(transform, chosen.name, tuple(pairs), float(np.sqrt(squares)), 0.0, chosen.covariance)
 
-    def _models(self, axes: _Axes, weights: list[Floats]) -> list[_Model]:
+    def _chosen(self, moments: list[_Moments]) -> _Model:
+        """The model with the least Bayesian information criterion; noise is at least what labels have."""
         base = self.whole.scale_x, self.whole.scale_y
-        models = [_fixed("same view", axes, weights, base, (0.0, 0.0)), _shifted(axes, weights, base)]
+        models = [_model("same view", moments, base, (0.0, 0.0)), _shifted(moments, base)]
         if self.infrared_size != self.visible_size:
-            models.append(_shifted(axes, weights, (1.0, 1.0)))
-        models.append(_scaled(axes, weights, common=True))
-        models.append(_scaled(axes, weights, common=False))
-        return [model for model in models if model is not None]
+            models.append(_shifted(moments, (1.0, 1.0)))
+        squares = [axis.ss for axis in moments]
+        if sum(squares) > 1e-9:
+            scale = sum(axis.st for axis in moments) / sum(squares)
+            models.append(_scaled("scale", moments, (scale, scale), sum(squares)))
+        if min(squares) > 1e-9:
+            scales = moments[0].st / moments[0].ss, moments[1].st / moments[1].ss
+            models.append(_scaled("scale per axis", moments, scales, None))
+        models = [model for model in models if min(model.scales) > 0]
+        full, count = models[-1], sum(axis.count for axis in moments)
+        freedom = count - _FREE[full.name]
+        spread = max(1.0, full.loss / freedom) if freedom > 0 else 1.0
+        best = min(models, key=lambda model: model.loss / spread + _FREE[model.name] * np.log(count))
+        return best._replace(covariance=(best.covariance[0] * spread, best.covariance[1] * spread))
 
 
-_Axes: TypeAlias = "list[tuple[Floats, Floats, Floats]]"
+_HUBER = 2.0  # noise widths beyond which an edge counts less
+
+
+class _Axis(NamedTuple):
+    """Edges along one axis in both pictures, and the noise of their labels."""
+
+    source: Floats
+    target: Floats
+    noise: Floats
+
+    def moments(self, weights: Floats) -> _Moments:
+        total = float(weights.sum())
+        middle_s, middle_t = float(weights @ self.source) / total, float(weights @ self.target) / total
+        s, t = self.source - middle_s, self.target - middle_t
+        weighted = weights * s
+        return _Moments(
+            len(s), total, middle_s, middle_t, float(weighted @ s), float(weighted @ t), float((weights * t) @ t)
+        )
+
+
+class _Moments(NamedTuple):
+    """Weighted sums over the edges of one axis, about their means: all that the models need."""
+
+    count: int
+    weight: float
+    middle_s: float
+    middle_t: float
+    ss: float
+    st: float
+    tt: float
+
+    def loss(self, scale: float, shift: float) -> float:
+        off = self.middle_t - self.middle_s * scale - shift
+        return max(0.0, self.tt - 2 * scale * self.st + scale * scale * self.ss) + self.weight * off * off
 
 
 class _Model(NamedTuple):
     name: str
-    free: int
     scales: tuple[float, float]
     shifts: tuple[float, float]
     loss: float
-    count: int
     covariance: tuple[Floats, Floats]
 
 
-def _choose(models: list[_Model]) -> _Model:
-    """The model with the least Bayesian information criterion; noise is at least what labels have."""
-    full = models[-1]
-    spread = max(1.0, full.loss / (full.count - full.free)) if full.count > full.free else 1.0
-    best = min(models, key=lambda model: model.loss / spread + model.free * np.log(model.count))
-    return best._replace(covariance=(best.covariance[0] * spread, best.covariance[1] * spread))
+_NO_SPREAD = np.zeros((2, 2))
 
 
-def _loss(axes: _Axes, weights: list[Floats], scales: Sequence[float], shifts: Sequence[float]) -> float:
-    return sum(
-        float((w * (t - s * scales[i] - shifts[i]) ** 2).sum()) for i, ((s, t, _), w) in enumerate(zip(axes, weights, strict=True))
-    )
-
-
-def _fixed(
-    name: str, axes: _Axes, weights: list[Floats], scales: tuple[float, float], shifts: tuple[float, float]
+def _model(
+    name: str, moments: list[_Moments], scales: tuple[float, float], shifts: tuple[float, float]
 ) -> _Model:
-    count = sum(len(axis[0]) for axis in axes)
-    zero = np.zeros((2, 2))
-    return _Model(name, 0, scales, shifts, _loss(axes, weights, scales, shifts), count, (zero, zero))
+    loss = moments[0].loss(scales[0], shifts[0]) + moments[1].loss(scales[1], shifts[1])
+    return _Model(name, scales, shifts, loss, (_NO_SPREAD, _NO_SPREAD))
 
 
-def _shifted(axes: _Axes, weights: list[Floats], scales: tuple[float, float]) -> _Model:
-    shifts, covariances = [], []
-    for axis, (s, t, _) in enumerate(axes):
-        shifts.append(float(np.average(t - s * scales[axis], weights=weights[axis])))
-        covariances.append(np.diag([0.0, 1 / weights[axis].sum()]))
-    pair = (shifts[0], shifts[1])
-    model = _fixed("shift", axes, weights, scales, pair)
-    return model._replace(free=2, covariance=(covariances[0], covariances[1]))
+def _best_shifts(moments: list[_Moments], scales: tuple[float, float]) -> tuple[float, float]:
+    x, y = moments
+    return x.middle_t - x.middle_s * scales[0], y.middle_t - y.middle_s * scales[1]
 
 
-def _scaled(axes: _Axes, weights: list[Floats], *, common: bool) -> _Model | None:
-    middles, products, squares = [], [], []
-    for (s, t, _), w in zip(axes, weights, strict=True):
-        middle_s, middle_t = float(np.average(s, weights=w)), float(np.average(t, weights=w))
-        middles.append((middle_s, middle_t))
-        products.append(float((w * (s - middle_s) * (t - middle_t)).sum()))
-        squares.append(float((w * (s - middle_s) ** 2).sum()))
-    if (min(squares) if not common else sum(squares)) <= 1e-9:
-        return None
-    if common:
-        scale = sum(products) / sum(squares)
-        scales, variances = (scale, scale), (1 / sum(squares),) * 2
-    else:
-        scales = products[0] / squares[0], products[1] / squares[1]
-        variances = 1 / squares[0], 1 / squares[1]
-    if min(scales) <= 0:
-        return None
-    shifts = [middles[axis][1] - middles[axis][0] * scales[axis] for axis in (0, 1)]
-    covariances = []
-    for axis in (0, 1):
-        middle, variance = middles[axis][0], variances[axis]
-        covariances.append(
+def _shifted(moments: list[_Moments], scales: tuple[float, float]) -> _Model:
+    model = _model("shift", moments, scales, _best_shifts(moments, scales))
+    spreads = [np.array([[0.0, 0.0], [0.0, 1 / axis.weight]]) for axis in moments]
+    return model._replace(covariance=(spreads[0], spreads[1]))
+
+
+def _scaled(name: str, moments: list[_Moments], scales: tuple[float, float], common: float | None) -> _Model:
+    model = _model(name, moments, scales, _best_shifts(moments, scales))
+    spreads = []
+    for axis in moments:
+        variance, middle = 1 / (axis.ss if common is None else common), axis.middle_s
+        spreads.append(
             np.array(
-                [
-                    [variance, -middle * variance],
-                    [-middle * variance, 1 / weights[axis].sum() + middle**2 * variance],
-                ]
+                [[variance, -middle * variance], [-middle * variance, 1 / axis.weight + middle**2 * variance]]
             )
         )
-    model = _fixed("scale" if common else "scale per axis", axes, weights, scales, (shifts[0], shifts[1]))
-    return model._replace(free=3 if common else 4, covariance=(covariances[0], covariances[1]))
+    return model._replace(covariance=(spreads[0], spreads[1]))
