@@ -168,7 +168,7 @@ def crop_pair(
     margin: float = 0.0,
     min_size: int = 32,
     min_visible: float = 0.5,
-    same_view: float = 0.02,
+    same_view: float = 0.03,
     max_error: float = 0.04,
     tolerance: float = 0.012,
 ) -> PairCrop:

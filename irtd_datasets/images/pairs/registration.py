@@ -41,7 +41,8 @@ _REACHES = (14, 8, 5)  # pixels by which a block may move in each round
 _AGREE = 2.0  # pixels at the fine size within which a block agrees with the fit
 _MIN_BLOCKS = 6
 _CHANCE = 0.2  # share of blocks that agree with the best fit to two different scenes
-_SURE = 1.7  # evidence; two different scenes reached 1.30 at most, right results have 1.8 to 9
+_FREE = 4  # blocks that the fit's four numbers can always satisfy
+_SURE = 1.4  # evidence; two different scenes reached 1.13 at most, right results have 1.6 to 9
 _CLEAR = 1.3  # clarity; two different scenes reached 1.10 at most, aligned pairs have 1.5 to 4.6
 
 
@@ -76,7 +77,7 @@ def register(
     *,
     views: tuple[float, float] = (0.45, 2.2),
     min_overlap: float = 0.25,
-    same_view: float = 0.02,
+    same_view: float = 0.03,
 ) -> Registration:
     """Find scale and shift between two grey pictures.
 
@@ -106,7 +107,7 @@ def register(
     found = [near, *(_refine(infrared, visible, start) for start in starts)]
     best = max(found, key=lambda one: one.evidence)
     if best.evidence < _SURE:
-        clarity = _clarity(infrared, visible, same_view)
+        clarity = _clarity(infrared, visible)
         if clarity >= _CLEAR:
             confidence = _logistic(6 * (clarity - _CLEAR))
             error = min(near.error, same_view * diagonal)
@@ -306,7 +307,7 @@ class _Refined:
     @property
     def evidence(self) -> float:
         """By how much more blocks agree than the best fit to chance makes them, in units of its spread."""
-        return float((self.agreeing - _CHANCE * self.blocks) / np.sqrt(max(self.blocks, 1)))
+        return float((self.agreeing - _FREE - _CHANCE * self.blocks) / np.sqrt(max(self.blocks, 1)))
 
     def as_registration(self) -> Registration:
         return Registration(
@@ -324,7 +325,7 @@ def _logistic(value: float) -> float:
     return float(1 / (1 + np.exp(-value)))
 
 
-def _clarity(infrared: Grey, visible: Grey, same_view: float) -> float:
+def _clarity(infrared: Grey, visible: Grey) -> float:
     """How much better two views correlate as they are than at any shift far away; below 1.11 for other scenes."""
     height, width = infrared.shape
     small = 256 / max(height, width)
@@ -337,7 +338,7 @@ def _clarity(infrared: Grey, visible: Grey, same_view: float) -> float:
     product = product[np.ix_(rows % shape[0], columns % shape[1])]
     product /= np.sqrt(np.outer(height - np.abs(rows), width - np.abs(columns)))
     away = np.hypot(rows[:, None], columns[None])
-    radius = same_view * np.hypot(height, width)
+    radius = 0.02 * np.hypot(height, width)
     return float(product[away <= radius].max() / max(product[away > 2.5 * radius].max(), 1e-9))
 
 
@@ -360,8 +361,8 @@ def _refine(infrared: Grey, visible: Grey, start: PairTransform) -> _Refined:
         transform = PairTransform(
             transform.scale_x * coefficients[0][0],
             transform.scale_y * coefficients[1][0],
-            (transform.shift_x * ratio[0] * coefficients[0][0] + coefficients[0][1]) / ratio[0],
-            (transform.shift_y * ratio[1] * coefficients[1][0] + coefficients[1][1]) / ratio[1],
+            float((transform.shift_x * ratio[0] * coefficients[0][0] + coefficients[0][1]) / ratio[0]),
+            float((transform.shift_y * ratio[1] * coefficients[1][0] + coefficients[1][1]) / ratio[1]),
         )
         result = (places, shifts, coefficients, good)
     if result is None:
