@@ -194,7 +194,8 @@ def crop_pair(
             ``region="view"``, share of the view's sides cut off where it ends at a border of the other picture.
         min_size: Least width and height in pixels of both crops.
         min_visible: Least share of an object's area that has to be inside the crop for it to be kept.
-        same_view: Distance, as a share of the infrared diagonal, up to which pictures count as one view.
+        same_view: Distance, as a share of the infrared diagonal, up to which pictures count as one view. With labels,
+            half of the matched boxes must also overlap by 0.6 as the pictures are.
         max_error: Greatest expected error of a crop from labels as a share of its diagonal.
         tolerance: Distance between the labels of one object beyond what its size allows, as a share of the infrared
             diagonal.
@@ -442,7 +443,7 @@ class _Pair:
         first = self.infrared.rectangles()[index[:, 0]]
         if not (first[:, 2:] > first[:, :2]).all():
             return True
-        return bool(np.median(_ious(first, whole.apply(self.visible.rectangles()[index[:, 1]]))) >= 0.3)
+        return bool(np.median(_ious(first, whole.apply(self.visible.rectangles()[index[:, 1]]))) >= 0.6)
 
     def cut(self, found: _Found) -> PairCrop:
         """Cut both pictures and move the objects."""
