@@ -19,17 +19,21 @@ __all__ = ["pairs"]
 def pairs(
     folder: Annotated[Path, typer.Argument(help="Folder with the pictures of both modalities.")],
     visible: Annotated[
-        str, typer.Option("--visible", help="Subfolder of the visible pictures, or a pattern such as '*_co.png'.")
+        str,
+        typer.Option("--visible", help="Subfolder of the visible pictures, or a pattern such as '*_co.png'."),
     ],
     infrared: Annotated[str, typer.Option("--infrared", help="The same for the infrared pictures.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="JSON lines with image, boxes (or points or polygons), labels and frame."),
+        typer.Option(
+            "--labels", help="JSON lines with image, boxes (or points or polygons), labels and frame."
+        ),
     ] = None,
     method: Annotated[str, typer.Option("--method", help="auto, labels or images.")] = "auto",
     region: Annotated[
-        str, typer.Option("--region", help="Cut to the common view, or further to the objects: view or objects.")
+        str,
+        typer.Option("--region", help="Cut to the common view, or further to the objects: view or objects."),
     ] = "view",
     margin: Annotated[
         float, typer.Option("--margin", min=0.0, help="Room around the objects, as a share of their extent.")

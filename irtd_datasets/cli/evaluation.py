@@ -22,7 +22,9 @@ def score(
     dataset: Annotated[Path, typer.Option("--dataset", help="Dataset folder, as `irtd build` makes it.")],
     config: Annotated[
         str | None,
-        typer.Option("--config", help="Config that was predicted. Default: benchmark, else the default config."),
+        typer.Option(
+            "--config", help="Config that was predicted. Default: benchmark, else the default config."
+        ),
     ] = None,
     frame: Annotated[
         str | None,
@@ -33,7 +35,8 @@ def score(
         ),
     ] = None,
     unreadable: Annotated[
-        str, typer.Option("--unreadable", help="How unreadable answers enter an error: nothing, worst or drop.")
+        str,
+        typer.Option("--unreadable", help="How unreadable answers enter an error: nothing, worst or drop."),
     ] = "nothing",
     missing: Annotated[
         str, typer.Option("--missing", help="What rows without a prediction are: error, wrong or skip.")

@@ -32,10 +32,22 @@ _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*[ \t]*\n?|```")
 _SPECIAL = re.compile(r"<\|(?:im_end|im_start|endoftext|eot_id|end|assistant)\|>|</?s>|<pad>|</?answer>")
 _EMPHASIS = re.compile(r"\*\*|__|\\boxed\{([^{}]*)\}|\$")
 _VERDICT = re.compile(
-    r"(?:answers?|options?|choices?|result|count|total|number)\s*(?:\w+\s+){0,4}?(?:is|are|would be|should be|:|=)\s*:?",
+    r"(?:answers?|options?|choices?|result|count|total|number)\s*(?:\w+\s+){0,4}?"
+    r"(?:is|are|would be|should be|:|=)\s*:?",
     re.IGNORECASE,
 )
-_KEYS = ("answer", "Answer", "prediction", "response", "output", "result", "option", "choice", "count", "number")
+_KEYS = (
+    "answer",
+    "Answer",
+    "prediction",
+    "response",
+    "output",
+    "result",
+    "option",
+    "choice",
+    "count",
+    "number",
+)
 
 
 def plain_text(text: str) -> str:
@@ -73,7 +85,9 @@ def _verdicts(text: str) -> list[str]:
 # Options
 
 _BRACKETED = re.compile(r"\(\s*([A-Za-z])\s*\)|\[\s*([A-Z])\s*\]")
-_LISTED = re.compile(r"(?:(?<=^)|(?<=[\s,;/&(]))([A-Z])(?=\s*[).:,;/&]|\s+and\b|\s*$|\s+[A-Z]\b)|(?i:option|choice)\s+([A-Z])\b")
+_LISTED = re.compile(
+    r"(?:(?<=^)|(?<=[\s,;/&(]))([A-Z])(?=\s*[).:,;/&]|\s+and\b|\s*$|\s+[A-Z]\b)|(?i:option|choice)\s+([A-Z])\b"
+)
 _BARE = re.compile(r"[A-Za-z](?:\s*(?:,|;|/|&|\s|and)\s*[A-Za-z])*[.)]?", re.IGNORECASE)
 _NONE = re.compile(r"\b(?:none|nothing|no (?:object|option)s?)\b", re.IGNORECASE)
 _ALL = re.compile(r"\ball (?:of )?(?:the )?(?:above|them|options|four|objects)\b", re.IGNORECASE)
@@ -118,7 +132,10 @@ def read_choices(text: str, choices: Sequence[str]) -> frozenset[int] | None:
 def _letters(text: str, count: int) -> set[int] | None:
     """Options named by letter; None where a bracketed letter is no option."""
     stripped = text.strip().strip("\"'`").rstrip(".!").strip()
-    if _BARE.fullmatch(stripped) and len(re.findall(r"[A-Za-z]", re.sub(r"(?i)\band\b", "", stripped))) <= count:
+    if (
+        _BARE.fullmatch(stripped)
+        and len(re.findall(r"[A-Za-z]", re.sub(r"(?i)\band\b", "", stripped))) <= count
+    ):
         found = re.findall(r"[A-Za-z]", re.sub(r"(?i)\band\b", " ", stripped))
     else:
         found = [one or two for one, two in _BRACKETED.findall(text)]
@@ -144,7 +161,8 @@ def _words(text: str, choices: Sequence[str]) -> tuple[set[int], str]:
 # Yes or no
 
 _YES_NO = re.compile(r"\b(yes|yeah|true|correct|no|nope|false|incorrect)\b", re.IGNORECASE)
-_DENIED = re.compile(r"\b(?:there (?:is|are) (?:no|not|none)|there (?:isn't|aren't)|(?:is|are) not|isn't|aren't|cannot|can't)\b", re.I)
+# Only what is said of the thing itself: "it is not clear" and "I cannot tell" are no answers.
+_DENIED = re.compile(r"\bthere (?:is|are) (?:no|not|none)\b|\bthere (?:isn't|aren't)", re.IGNORECASE)
 _AFFIRMED = re.compile(r"\bthere (?:is|are) (?:indeed )?(?:an?|one|two|several|some|the)\b", re.IGNORECASE)
 _YES = {"yes", "yeah", "true", "correct"}
 
@@ -174,12 +192,17 @@ def read_yes_no(text: str) -> bool | None:
 # ------------------------------------------------------------------------------------------------------------
 # Numbers
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_VALUES = {word: value for value, word in enumerate(_UNITS)} | {word: 20 + 10 * i for i, word in enumerate(_TENS)}
+_UNITS = tuple(
+    re.findall(
+        r"\w+",
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen",
+    )
+)
+_TENS = tuple(re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety"))
+_VALUES = {word: value for value, word in enumerate(_UNITS)} | {
+    word: 20 + 10 * i for i, word in enumerate(_TENS)
+}
 _ORDINALS = {
     "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
 }  # fmt: skip
@@ -189,7 +212,9 @@ _NUMBER_WORDS = re.compile(
 _TAGGED = re.compile(r"<num>\s*([^<]{1,40}?)\s*</num>", re.IGNORECASE)
 _DIGITS = re.compile(r"(?<![\w.,-])(?:\d{1,3}(?:,\d{3})+|\d{1,9})(?:\.0+)?(?![\w%]|[.,]\d)")
 _RANGE = re.compile(r"\d\s*(?:-|–|to|or)\s*\d|\bbetween\b", re.IGNORECASE)  # noqa: RUF001 - a dash that models write
-_SAID = re.compile(r"\b(?:there (?:are|is)|i (?:can )?(?:see|count)|shows?|contains?)\s+(.*)", re.IGNORECASE | re.DOTALL)
+_SAID = re.compile(
+    r"\b(?:there (?:are|is)|i (?:can )?(?:see|count)|shows?|contains?)\s+(.*)", re.IGNORECASE | re.DOTALL
+)
 _ZERO = re.compile(r"\b(?:no|none|not any|zero)\b", re.IGNORECASE)
 
 
@@ -230,7 +255,11 @@ def read_ordinal(text: str) -> int | None:
     for part in _verdicts(text):
         text_numbers = re.sub(r"(\d)(?:st|nd|rd|th)\b", r"\1 ", part, flags=re.IGNORECASE)
         found = {number for number in _numbers(text_numbers) if 2 <= number <= 8}
-        found |= {value for word, value in _ORDINALS.items() if value > 1 and re.search(rf"\b{word}\b", part, re.I)}
+        found |= {
+            value
+            for word, value in _ORDINALS.items()
+            if value > 1 and re.search(rf"\b{word}\b", part, re.IGNORECASE)
+        }
         if len(found) == 1:
             return found.pop()
     return None
@@ -279,7 +308,9 @@ _NAMED_FOUR = re.compile(
 _NAMED_TWO = re.compile(rf"\bx\d*\W{{1,4}}{_N}\W{{1,3}}y\d*\W{{1,4}}{_N}", re.IGNORECASE)
 _BARE_FOUR = re.compile(rf"{_N},{_N},{_N},{_N}")
 _BARE_TWO = re.compile(rf"{_N},{_N}")
-_TOKENS = re.compile(r"<\|?/?(?:box|quad|point|object_ref|ref|det|grounding|obj)(?:_start|_end)?\|?>|</?(?:bbox|pos|p)>")
+_TOKENS = re.compile(
+    r"<\|?/?(?:box|quad|point|object_ref|ref|det|grounding|obj)(?:_start|_end)?\|?>|</?(?:bbox|pos|p)>"
+)
 
 
 def read_boxes(text: str) -> list[Numbers] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:
+    import os
+
     from irtd_datasets.evaluate.scoring import Scores
 
 __all__ = ["write_details"]

@@ -21,12 +21,15 @@ def iou_matrix(one: ArrayLike, two: ArrayLike) -> NDArray[np.float64]:
     """
     a = np.asarray(one, dtype=np.float64).reshape(-1, 4)[:, None]
     b = np.asarray(two, dtype=np.float64).reshape(-1, 4)[None]
-    shared = np.prod(np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None), axis=2)
+    shared = np.prod(
+        np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None), axis=2
+    )
     areas = np.prod(np.clip(a[..., 2:] - a[..., :2], 0, None), axis=2) + np.prod(
         np.clip(b[..., 2:] - b[..., :2], 0, None), axis=2
     )
     union = areas - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    out: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return out
 
 
 def average_precision(predicted: ArrayLike, gold: ArrayLike, threshold: float = 0.5) -> float:
@@ -52,7 +55,7 @@ def average_precision(predicted: ArrayLike, gold: ArrayLike, threshold: float = 
 
 
 def point_distance(predicted: ArrayLike, gold: ArrayLike, cutoff: float) -> float:
-    """Mean distance of two sets of points after the best one-to-one assignment; a missing or extra point costs the cutoff.
+    """Mean distance of two sets of points, best assigned one to one; a missing or extra point costs the cutoff.
 
     This is the OSPA metric of order 1 (Schuhmacher, Vo and Vo 2008): distances are cut at ``cutoff``, and the sum is
     divided by the size of the larger set. It is 0 for equal sets only, and at most ``cutoff``.
@@ -85,13 +88,13 @@ def point_distance(predicted: ArrayLike, gold: ArrayLike, cutoff: float) -> floa
 def assign(costs: NDArray[np.float64]) -> NDArray[np.int64]:
     """The column of each row, each at most once, with the least sum; there are at least as many columns as rows.
 
-    Shortest augmenting paths (Jonker and Volgenant 1987), after the case in which every row's cheapest column is its own.
+    Shortest augmenting paths (Jonker and Volgenant 1987), unless every row's cheapest column is its own.
 
     Example:
         >>> assign(np.array([[1.0, 2.0], [1.0, 5.0]])).tolist()
         [1, 0]
     """
-    cheapest = costs.argmin(1)
+    cheapest: NDArray[np.int64] = costs.argmin(1)
     if len(set(cheapest.tolist())) == len(costs):
         return cheapest
     rows, columns = costs.shape
@@ -124,7 +127,10 @@ def assign(costs: NDArray[np.float64]) -> NDArray[np.int64]:
         column = end
         while True:
             row = int(came_from[column])
-            row_of[column], column = row, next((c for c in range(columns) if row_of[c] == row and c != column), -1)
+            row_of[column], column = (
+                row,
+                next((c for c in range(columns) if row_of[c] == row and c != column), -1),
+            )
             if row == start:
                 break
     chosen = np.empty(rows, dtype=np.int64)

@@ -19,7 +19,7 @@ _MOST_PROBLEMS = 10
 
 
 def read_predictions(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Answers by id.
+    r"""Answers by id.
 
     Args:
         path: JSON lines, or a JSON list of the same objects. An answer that is no text, such as a number or a list of
@@ -32,7 +32,7 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, str]:
     Example:
         >>> import tempfile
         >>> with tempfile.NamedTemporaryFile("w", suffix=".jsonl", delete=False) as file:
-        ...     _ = file.write('{"id": "a", "answer": "yes"}\\n{"id": "b", "prediction": 7}\\n')
+        ...     _ = file.write('{"id": "a", "answer": "yes"}\n{"id": "b", "prediction": 7}\n')
         >>> read_predictions(file.name)
         {'a': 'yes', 'b': '7'}
     """
@@ -54,7 +54,11 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, str]:
             continue
         answer = next(value[key] for key in _KEYS if key in value)
         answers[value["id"]] = (
-            answer if isinstance(answer, str) else "" if answer is None else json.dumps(answer, ensure_ascii=False)
+            answer
+            if isinstance(answer, str)
+            else ""
+            if answer is None
+            else json.dumps(answer, ensure_ascii=False)
         )
     if problems:
         raise AnnotationError(

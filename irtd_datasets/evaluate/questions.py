@@ -17,7 +17,6 @@ from irtd_datasets.schema import BOX_FRAMES, TASKS
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
 __all__ = ["SCORED_TASKS", "Question", "read_questions"]
 
@@ -34,7 +33,18 @@ SCORED_TASKS = (
 )
 """The nine tasks, in the order of the paper's Table 2: six of which more is better, three of which less is."""
 
-_COLUMNS = ("id", "task", "choices", "answer", "objects", "box_frame", "width", "height", "messages", "image.path")
+_COLUMNS = (
+    "id",
+    "task",
+    "choices",
+    "answer",
+    "objects",
+    "box_frame",
+    "width",
+    "height",
+    "messages",
+    "image.path",
+)
 
 
 @dataclass(frozen=True, slots=True)

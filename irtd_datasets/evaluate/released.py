@@ -1,4 +1,4 @@
-"""The variants of the scorers that the authors released (``test_utils`` of the IRGPT repository), under their own names.
+"""The scorers that the authors released (``test_utils`` of the IRGPT repository), under their own names.
 
 They take texts, the model's and the gold one, and differ from the paper's section 5.1: detection is a recall, points
 match within 5 units, counts that cannot be parsed are dropped, and there is no scorer for Re-ID, Security, Relationship
@@ -60,11 +60,18 @@ def detection(answers: Sequence[str], labels: Sequence[str], threshold: float = 
     """
     total, errors = 0.0, 0
     for answer, label in zip(answers, labels, strict=True):
-        try:
-            total += _recall(_boxes(answer), _boxes(label), threshold)
-        except (TypeError, IndexError, AttributeError, ZeroDivisionError):
-            errors += 1
+        found = _recall_or_none(answer, label, threshold)
+        errors += found is None
+        total += found or 0.0
     return {"accuracy": total / len(answers) if answers else 0.0, "errors": float(errors)}
+
+
+def _recall_or_none(answer: str, label: str, threshold: float) -> float | None:
+    """The recall of one sample; None where the released script ends in an error."""
+    try:
+        return _recall(_boxes(answer), _boxes(label), threshold)
+    except (TypeError, IndexError, AttributeError, ZeroDivisionError):
+        return None
 
 
 def _boxes(text: str) -> Any:  # noqa: ANN401 - any literal, as in the released script
@@ -105,8 +112,8 @@ def _iou(one: Any, two: Any) -> float:  # noqa: ANN401 - see `_boxes`
 def location(answers: Sequence[str], labels: Sequence[str], threshold: float = 5.0) -> dict[str, float]:
     """``Location.py``: points inside ``<pos>``, each gold point in turn taking the nearest free one within 5 units.
 
-    The script prints its units as pixels; they are those of the texts, 0 to 1000 of width and height. The last figure is
-    a mean over the samples that have a match at all.
+    The script prints its units as pixels; they are those of the texts, 0 to 1000 of width and height. The last figure
+    is a mean over the samples that have a match at all.
 
     Example:
         >>> result = location(["<pos>[(10, 10), (50, 50)]</pos>"], ["<pos>[(13, 14)]</pos>"])
@@ -155,7 +162,9 @@ def _points(text: str) -> list[tuple[float, float]]:
         points = ast.literal_eval(match[1][:_LIMIT])
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return []
-    if not isinstance(points, list) or not all(isinstance(point, tuple) and len(point) == 2 for point in points):
+    if not isinstance(points, list) or not all(
+        isinstance(point, tuple) and len(point) == 2 for point in points
+    ):
         return []
     return [point for point in points if all(isinstance(value, (int, float)) for value in point)]
 

@@ -43,7 +43,16 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-__all__ = ["ERRORS", "UNREADABLE", "Scores", "ScoringOptions", "TaskScore", "paper_table", "score", "score_file"]
+__all__ = [
+    "ERRORS",
+    "UNREADABLE",
+    "Scores",
+    "ScoringOptions",
+    "TaskScore",
+    "paper_table",
+    "score",
+    "score_file",
+]
 
 ERRORS = ("location", "aerial_counting", "pedestrian_counting")
 """Tasks whose metric is an error: less is better, and they add up to nsum."""
@@ -162,8 +171,14 @@ class Scores:
         """Plain values for JSON, without the details."""
         return {
             "tasks": {name: task.as_dict() for name, task in self.tasks.items()},
-            "psum": {"value": _finite(self.psum[0]), "interval": [_finite(self.psum[1]), _finite(self.psum[2])]},
-            "nsum": {"value": _finite(self.nsum[0]), "interval": [_finite(self.nsum[1]), _finite(self.nsum[2])]},
+            "psum": {
+                "value": _finite(self.psum[0]),
+                "interval": [_finite(self.psum[1]), _finite(self.psum[2])],
+            },
+            "nsum": {
+                "value": _finite(self.nsum[0]),
+                "interval": [_finite(self.nsum[1]), _finite(self.nsum[2])],
+            },
             "suspicions": list(self.suspicions),
             "skipped": self.skipped,
             "options": {
@@ -234,12 +249,16 @@ def score(
     _check_ids(answers, questions, options, where)
     asked = [one for one in questions if one.id in answers or options.missing != "skip"]
     if not asked:
-        raise AnnotationError("no row has a prediction", where=where, remedy="See that the ids are those of the rows.")
+        raise AnnotationError(
+            "no row has a prediction", where=where, remedy="See that the ids are those of the rows."
+        )
     readings = [_read(one, answers.get(one.id), options) for one in asked]
     values = _values(asked, readings, options)
     pictures: dict[str, int] = {}
     picture = np.array([pictures.setdefault(one.picture, len(pictures)) for one in asked])
-    of_task = {task: np.array([i for i, one in enumerate(asked) if one.task == task]) for task in SCORED_TASKS}
+    of_task = {
+        task: np.array([i for i, one in enumerate(asked) if one.task == task]) for task in SCORED_TASKS
+    }
     of_task = {task: index for task, index in of_task.items() if len(index)}
     means = {task: _mean(values[index]) for task, index in of_task.items()}
     drawn = _bootstrap(values, picture, len(pictures), of_task, options)

@@ -51,7 +51,9 @@ def show_scores(scores: Scores, name: str) -> None:
     table.add_row(f"[bold]{escape(name)}[/bold]", "", *(_number(values.get(column)) for column in _TITLES))
     console.print(table)
     numbers = ("score", f"{scores.options.level:.0%} interval", "unreadable", "missing")
-    table = make_table("task", "metric", numbers[0], numbers[1], "rows", *numbers[2:], "released scorer", numbers=numbers)
+    table = make_table(
+        "task", "metric", numbers[0], numbers[1], "rows", *numbers[2:], "released scorer", numbers=numbers
+    )
     for task, one in scores.tasks.items():
         released = ", ".join(f"{key} {_number(value, 4)}" for key, value in one.released.items())
         table.add_row(
@@ -72,7 +74,9 @@ def show_scores(scores: Scores, name: str) -> None:
     if absent:
         console.print(f"No rows of {', '.join(absent)}: a sum is given only where all of its tasks are there")
     if scores.skipped:
-        console.print(f"{scores.skipped:,} rows without a prediction were left out: this is no score of the whole config")
+        console.print(
+            f"{scores.skipped:,} rows without a prediction were left out: this is no score of the whole config"
+        )
     for sentence in scores.suspicions:
         console.print(f"[yellow]Look again:[/yellow] {escape(sentence)}")
 

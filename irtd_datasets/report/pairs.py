@@ -39,4 +39,8 @@ def show_pairs(report: PairsReport) -> None:
     if report.lone:
         shown = ", ".join(report.lone[:3])
         console.print(f"{len(report.lone):,} without a partner, such as {escape(shown)}", soft_wrap=True)
-    console.print(f"Written: {report.out} (look at checkerboards; pairs.jsonl has every pair)", markup=False, soft_wrap=True)
+    console.print(
+        f"Written: {report.out} (look at checkerboards; pairs.jsonl has every pair)",
+        markup=False,
+        soft_wrap=True,
+    )

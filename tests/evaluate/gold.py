@@ -3,7 +3,6 @@
 import json
 import zipfile
 
-
 from irtd_datasets.boxes import Frame
 from irtd_datasets.evaluate.questions import Question
 from irtd_datasets.irtd.spec import FRAME_SIZE, SPEC
@@ -40,5 +39,13 @@ def row_question(task, number, reading, text, picture):
     }
     gold = questions._gold(row, task, reading.choices, frame or Frame.PIXEL)
     return Question(
-        f"irtd/instruct/{task}/{number}", task, reading.choices, gold, text, frame or Frame.PIXEL, width, height, picture
+        f"irtd/instruct/{task}/{number}",
+        task,
+        reading.choices,
+        gold,
+        text,
+        frame or Frame.PIXEL,
+        width,
+        height,
+        picture,
     )

@@ -100,6 +100,8 @@ def test_no_option_is_guessed(text):
         ("No, the car is to the right. It is true that there is a car.", False),
         ('{"answer": "no"}', False),
         ("Perhaps.", None),
+        ("I cannot tell.", None),
+        ("It is not clear.", None),
         ("", None),
     ],
 )
@@ -186,7 +188,9 @@ BOX = (10.0, 20.0, 30.0, 40.0)
         "[10.0 20.0 30.0 40.0]",
         "[30, 40, 10, 20]",
         "<|det|>[[10, 20, 30, 40]]<|/det|>",
-        "The top left corner is (10, 20) and the bottom right (30, 40)".replace(" and the bottom right ", " to "),
+        "The top left corner is (10, 20) and the bottom right (30, 40)".replace(
+            " and the bottom right ", " to "
+        ),
     ],
 )
 def test_a_box_is_read(text):
@@ -227,7 +231,9 @@ def test_points_are_read(text):
     assert read_points(text) == [(10, 520), (81, 514)]
 
 
-@pytest.mark.parametrize(("text", "expected"), [("[]", []), ("There are no cars.", []), ("Everywhere.", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("[]", []), ("There are no cars.", []), ("Everywhere.", None)]
+)
 def test_no_points_is_an_answer(text, expected):
     """An empty list says that there is nothing; prose without a place says nothing."""
     assert read_points(text) == expected
@@ -259,7 +265,22 @@ def test_no_text_breaks_a_reader(text):
 
 def test_long_texts_are_read_in_little_time():
     """Endless repetition, which models fall into, neither hangs a reader nor is read to its end."""
-    for piece in ("(A) ", "[1, ", "one hundred ", "<box>", "{", "x1=1 ", "1,234,", "A, ", "there are ", "and ", "[", "{", " ", "- "):
+    for piece in (
+        "(A) ",
+        "[1, ",
+        "one hundred ",
+        "<box>",
+        "{",
+        "x1=1 ",
+        "1,234,",
+        "A, ",
+        "there are ",
+        "and ",
+        "[",
+        "{",
+        " ",
+        "- ",
+    ):
         for read in READERS:
             read(piece * 50_000)
 

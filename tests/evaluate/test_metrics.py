@@ -71,7 +71,9 @@ def test_missing_and_extra_points_cost_the_cutoff():
 
 def test_released_counting_drops_what_it_cannot_read():
     """Answers without ``<num>`` leave the means, and are told."""
-    result = released.counting(["<num>3</num>", "many", "7"], ["<num>5</num>", "<num>9</num>", "<num>7</num>"])
+    result = released.counting(
+        ["<num>3</num>", "many", "7"], ["<num>5</num>", "<num>9</num>", "<num>7</num>"]
+    )
     assert result == {"MAE": 2.0, "MSE": 4.0, "RMSE": 2.0, "dropped": 2.0}
     assert math.isnan(released.counting(["many"], ["<num>9</num>"])["MAE"])
 
@@ -87,7 +89,9 @@ def test_released_detection_is_a_recall():
     assert released.detection(["[[0, 0, 10, 10]]"], [both])["accuracy"] == 0.5
 
 
-@pytest.mark.parametrize("answer", ["nothing here", "[0, 0, 10, 10]", "[[1, 2]]", "", "[[[]]]", "[['a', 1, 2, 3]]"])
+@pytest.mark.parametrize(
+    "answer", ["nothing here", "[0, 0, 10, 10]", "[[1, 2]]", "", "[[[]]]", "[['a', 1, 2, 3]]"]
+)
 def test_released_detection_counts_its_crashes_as_wrong(answer):
     """Where the released script ends in an error, the answer is wrong and counted."""
     result = released.detection([answer, "[[0, 0, 10, 10]]"], ["[[0, 0, 10, 10]]"] * 2)

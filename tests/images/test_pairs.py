@@ -16,7 +16,9 @@ INFRARED = (640, 512)
 VISIBLE = (1280, 1000)
 MOVE = PairTransform(0.55, 0.55, -20.0, 14.0)
 # Infrared pixels, all in both views.
-PLACES = np.array([[40, 60, 100, 160], [300, 90, 350, 140], [520, 300, 620, 380], [200, 400, 260, 480]], float)
+PLACES = np.array(
+    [[40, 60, 100, 160], [300, 90, 350, 140], [520, 300, 620, 380], [200, 400, 260, 480]], float
+)
 KINDS = ["person", "car", "car", "bike"]
 
 
@@ -44,7 +46,10 @@ def test_crops_by_the_moved_boxes_show_the_colour(form, region, depth):
     """After the crop each moved box still frames its rectangle, in both modalities, at 8 and 16 bits, however given."""
     levels = np.array([50, 90, 130, 170]) * (257 if depth == np.uint16 else 1)
     seen = MOVE.inverse().apply(PLACES)
-    pictures = [filled(INFRARED, PLACES, levels, depth), filled(VISIBLE, seen, [60, 100, 140, 180], channels=3)]
+    pictures = [
+        filled(INFRARED, PLACES, levels, depth),
+        filled(VISIBLE, seen, [60, 100, 140, 180], channels=3),
+    ]
     if form != "array":
         pictures = [Image.fromarray(picture) for picture in pictures]
     if form == "file":
@@ -63,7 +68,9 @@ def test_crops_by_the_moved_boxes_show_the_colour(form, region, depth):
     assert sorted(result.kept) == [(0, 1), (1, 3), (2, 0), (3, 2)]
     for row, (index, other) in enumerate(result.kept):
         assert shows(result.infrared.pixels(), result.infrared_boxes.coordinates[row], levels[index])
-        assert shows(result.visible.pixels(), result.visible_boxes.coordinates[row], [60, 100, 140, 180][order[other]])
+        assert shows(
+            result.visible.pixels(), result.visible_boxes.coordinates[row], [60, 100, 140, 180][order[other]]
+        )
     data, suffix = result.infrared.encode()
     again = Image.open(io.BytesIO(data))
     assert suffix == ".png"
@@ -122,7 +129,9 @@ def test_known_transform_comes_back(seed, count, scale, aspect, surplus):
         assert result.reason in {"ambiguous", "imprecise", "no-common-objects", "too-small"}
         return
     places = move.inverse().apply(centres[1:-1])
-    assert np.hypot(*(result.transform.apply(places) - centres[1:-1]).T).max() < (26 if result.status == "aligned" else 15)
+    assert np.hypot(*(result.transform.apply(places) - centres[1:-1]).T).max() < (
+        26 if result.status == "aligned" else 15
+    )
     assert len(result.kept) >= (count - 2) // 2
 
 
@@ -220,7 +229,9 @@ def test_orientation_of_the_camera_is_undone():
         turned, np.zeros((1000, 1280)), infrared_boxes=PLACES, visible_boxes=MOVE.inverse().apply(PLACES)
     )
     assert result.status == "cropped"
-    assert shows(result.infrared.pixels(), result.infrared_boxes.coordinates[0], [50, 90, 130, 170][result.kept[0][0]])
+    assert shows(
+        result.infrared.pixels(), result.infrared_boxes.coordinates[0], [50, 90, 130, 170][result.kept[0][0]]
+    )
 
 
 def refusal(**changes):
@@ -234,7 +245,10 @@ def refusal(**changes):
         ({"infrared_labels": ["a"] * 4, "visible_labels": ["b"] * 4}, "no-common-objects"),
         ({"visible_boxes": []}, "no-common-objects"),
         ({"min_size": 600}, "too-small"),
-        ({"infrared_boxes": PLACES[:1], "visible_boxes": [[5, 5, 60, 70], [700, 700, 755, 765]]}, "ambiguous"),
+        (
+            {"infrared_boxes": PLACES[:1], "visible_boxes": [[5, 5, 60, 70], [700, 700, 755, 765]]},
+            "ambiguous",
+        ),
         ({"max_error": 1e-5}, "imprecise"),
         ({"transform": PairTransform(1, 1, 900, 0)}, "no-common-view"),
     ],
@@ -292,7 +306,9 @@ def scene(draw, size=(900, 720)):
 def as_infrared(draw, picture):
     """Another sensor: other levels for the same things, some of them reversed, with noise."""
     curve = np.interp(np.arange(256), [0, 60, 120, 180, 255], draw.permutation([0, 70, 130, 190, 255]))
-    return np.clip(curve[np.clip(picture, 0, 255).astype(int)] + draw.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+    return np.clip(
+        curve[np.clip(picture, 0, 255).astype(int)] + draw.normal(0, 6, picture.shape), 0, 255
+    ).astype(np.uint8)
 
 
 def test_pictures_alone_give_the_transform():
@@ -344,5 +360,8 @@ def png_16_bit_colour(pixels):
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )

@@ -148,10 +148,12 @@ class PairCrop:
 
 
 def _listed(boxes: Boxes | None) -> list[list[float]] | None:
-    return None if boxes is None else [[round(value, 3) for value in row] for row in boxes.coordinates.tolist()]
+    return (
+        None if boxes is None else [[round(value, 3) for value in row] for row in boxes.coordinates.tolist()]
+    )
 
 
-def crop_pair(
+def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves open
     infrared: PictureLike,
     visible: PictureLike,
     *,
@@ -241,7 +243,7 @@ def crop_pair(
     if method == "labels" or result.reason not in {"no-common-objects", "ambiguous", "imprecise"}:
         return result
     seen = pair.by_images()
-    return seen if seen else result
+    return seen or result
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,7 @@ class _Rules:
     def __post_init__(self) -> None:
         if self.region not in {"view", "objects"}:
             raise BoxError(f"region is {self.region!r}, expected 'view' or 'objects'")
-        if not 0 <= self.margin or (self.region == "view" and self.margin >= 0.5):
+        if not self.margin >= 0 or (self.region == "view" and self.margin >= 0.5):
             raise BoxError(f"margin is {self.margin}, expected 0 or more, and less than 0.5 of a view")
         if self.min_size < 1:
             raise BoxError(f"min_size is {self.min_size}, expected at least 1 pixel")
@@ -369,7 +371,9 @@ class _Pair:
         quality = self.label_quality(match, whole)
         found = _Found("labels", match.model, match.transform, quality, match)
         if match.rival > _MAX_RIVAL:
-            detail = f"{len(match.pairs)} objects match; a different alignment scores {match.rival:.2f} of that"
+            detail = (
+                f"{len(match.pairs)} objects match; a different alignment scores {match.rival:.2f} of that"
+            )
             return self.refuse("ambiguous", detail, "labels", found)
         return self.cut(found)
 
@@ -400,7 +404,9 @@ class _Pair:
         quality = PairQuality(agreement, found.error, found.agreeing, found.confidence, float("nan"))
         aligned = _Found("images", "scale per axis", found.transform, quality, None)
         if found.confidence < 0.5:
-            detail = f"{found.agreeing} of {found.blocks} blocks agree, confidence {found.confidence:.2f} of 0.5"
+            detail = (
+                f"{found.agreeing} of {found.blocks} blocks agree, confidence {found.confidence:.2f} of 0.5"
+            )
             return self.refuse("not-sure", detail, "images", aligned)
         if abs(found.rotation) > _MAX_TURN:
             return self.refuse("turned", f"by {found.rotation:.1f} degrees", "images", aligned)
@@ -455,11 +461,13 @@ class _Pair:
         view = self.common_view(found.transform)
         if not (view[2:] - view[:2] >= 1).all():
             return self.refuse("no-common-view", "", found.method, found)
-        view = self._objects_view(found, view) if self.rules.region == "objects" else self._trimmed(view)
-        if view is None:
+        wanted = self._objects_view(found, view) if self.rules.region == "objects" else self._trimmed(view)
+        if wanted is None:
             return self.refuse("no-common-objects", "no object lies in the common view", found.method, found)
-        first = _whole_pixels(view, infrared.size)
-        second = _whole_pixels(found.transform.inverse().apply(np.array(first, dtype=np.float64)), visible.size)
+        first = _whole_pixels(wanted, infrared.size)
+        second = _whole_pixels(
+            found.transform.inverse().apply(np.array(first, dtype=np.float64)), visible.size
+        )
         for rectangle, name in ((first, "infrared"), (second, "visible")):
             width, height = rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]
             if min(width, height) < self.rules.min_size:
@@ -496,7 +504,13 @@ class _Pair:
         low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
         room = self.rules.margin * float((high - low).max())
         # Never smaller than the minimum while the view has room.
-        least = np.maximum(self.rules.min_size, self.rules.min_size * np.array([found.transform.scale_x, found.transform.scale_y])) + 1
+        least = (
+            np.maximum(
+                self.rules.min_size,
+                self.rules.min_size * np.array([found.transform.scale_x, found.transform.scale_y]),
+            )
+            + 1
+        )
         room_each = np.maximum(room, (least - (high - low)) / 2)
         low = np.maximum(low - room_each, view[:2])
         high = np.minimum(high + room_each, view[2:])
@@ -512,7 +526,9 @@ class _Pair:
         second: tuple[int, int, int, int],
         transform: PairTransform,
     ) -> PairCrop:
-        kept, lone = self._keep(found, np.array(first, dtype=np.float64), np.array(second, dtype=np.float64), transform)
+        kept, lone = self._keep(
+            found, np.array(first, dtype=np.float64), np.array(second, dtype=np.float64), transform
+        )
         moved = self._moved(kept, first, second, transform)
         masks = [
             _cut_masks(side.masks, [pair[place] for pair in kept], rectangle)
@@ -632,10 +648,13 @@ def _ious(one: Floats, two: Floats) -> Floats:
     low, high = np.maximum(one[:, :2], two[:, :2]), np.minimum(one[:, 2:], two[:, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=1)
     areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) for boxes in (one, two)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
+    out: Floats = shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
+    return out
 
 
-def _overlapping(infrared: Objects, visible: Objects, transform: PairTransform) -> tuple[tuple[int, int], ...]:
+def _overlapping(
+    infrared: Objects, visible: Objects, transform: PairTransform
+) -> tuple[tuple[int, int], ...]:
     """Objects of one class that coincide under a transform that did not come from labels."""
     moved = transform.apply(visible.boxes)
     pairs = []

@@ -1,4 +1,4 @@
-"""Crops all pairs of a folder: finds partners by name, runs `crop_pair` on each, writes crops, checkerboards, a report."""
+"""Crops all pairs of a folder: partners are found by name; crops, checkerboards and a report are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from irtd_datasets.errors import AnnotationError, BoxError, BuildError, ImageError, IrtdDatasetsError, ReleaseNotFoundError, summarize
+from irtd_datasets.errors import (
+    AnnotationError,
+    BoxError,
+    BuildError,
+    ImageError,
+    IrtdDatasetsError,
+    ReleaseNotFoundError,
+    summarize,
+)
 from irtd_datasets.images.pairs.cropping import PairCrop, crop_pair
 from irtd_datasets.releases.paths import safe_name
 
@@ -21,13 +29,21 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["CropRules", "PairNames", "PairsReport", "checkerboard", "crop_folder", "find_pairs", "read_labels"]
+__all__ = [
+    "CropRules",
+    "PairNames",
+    "PairsReport",
+    "checkerboard",
+    "crop_folder",
+    "find_pairs",
+    "read_labels",
+]
 
 REPORT_NAME = "pairs.jsonl"
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"})
 _MODALITY = re.compile(
-    r"(?:^|(?<=[_\-. /]))(?:ir|nir|swir|lwir|tir|infrared|thermal|thermo|vi|vis|visible|rgb|color|colour|optical|co|a|b)"
-    r"(?=$|[_\-. /])|crop(?=infrared|visible)",
+    r"(?:^|(?<=[_\-. /]))(?:ir|nir|swir|lwir|tir|infrared|thermal|thermo|vi|vis|visible|rgb|color|colour|"
+    r"optical|co|a|b)(?=$|[_\-. /])|crop(?=infrared|visible)",
     re.IGNORECASE,
 )
 _TILE = 8  # squares along the longer side of a checkerboard
@@ -189,8 +205,8 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """Labels by picture, from JSON lines.
 
     Args:
-        path: One object a line: ``image`` (its path below the folder of the pairs, with or without suffix), ``boxes`` or
-            ``points`` or ``polygons``, and if wanted ``labels`` and ``frame`` (``pixel`` by default).
+        path: One object a line: ``image`` (its path below the folder of the pairs, with or without suffix), ``boxes``
+            or ``points`` or ``polygons``, and if wanted ``labels`` and ``frame`` (``pixel`` by default).
 
     Raises:
         AnnotationError: A line is no such object, or names a picture again; up to ten are told.
@@ -316,7 +332,14 @@ def crop_folder(
         target.mkdir(parents=True, exist_ok=True)
         (target / REPORT_NAME).unlink(missing_ok=True)
         jobs = [
-            _Job(pair, root, target, rules or CropRules(), _labels_of(pair, root, marks), number < checkerboards)
+            _Job(
+                pair,
+                root,
+                target,
+                rules or CropRules(),
+                _labels_of(pair, root, marks),
+                number < checkerboards,
+            )
             for number, pair in enumerate(pairs)
         ]
         records = list(_run_all(jobs, workers))
@@ -335,13 +358,20 @@ def crop_folder(
             reasons[record["reason"]] += 1
             examples.setdefault(record["reason"], []).append(record["name"])
     return PairsReport(
-        counts, reasons, {key: names[:3] for key, names in examples.items()}, (*lone, *unused), tuple(records), target
+        counts,
+        reasons,
+        {key: names[:3] for key, names in examples.items()},
+        (*lone, *unused),
+        tuple(records),
+        target,
     )
 
 
 def _check_target(target: Path, root: Path) -> None:
     if target.resolve() == root.resolve():
-        raise BuildError("the crops would lie among the pictures", where=str(target), remedy="Name another folder.")
+        raise BuildError(
+            "the crops would lie among the pictures", where=str(target), remedy="Name another folder."
+        )
     if target.is_dir() and not (target / REPORT_NAME).exists() and any(target.iterdir()):
         raise BuildError(
             "the folder has files of another origin", where=str(target), remedy="Name a new or empty folder."
@@ -393,7 +423,9 @@ def _run(job: _Job) -> dict[str, Any]:
     rules = job.rules
     try:
         if len(frames) > 1:
-            raise BoxError(f"the labels of its two pictures count in {' and '.join(sorted(map(str, frames)))}")
+            raise BoxError(
+                f"the labels of its two pictures count in {' and '.join(sorted(map(str, frames)))}"
+            )
         result = crop_pair(
             job.pair.infrared,
             job.pair.visible,

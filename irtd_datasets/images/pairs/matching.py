@@ -114,25 +114,30 @@ def match_objects(
     places = np.concatenate([visible.boxes[:, :2], visible.boxes[:, 2:]])
     here = best.transform.apply(places)
     apart = 4 * tolerance
-    rival, settled = 0.0, 0
+    rival = 0.0
     others = order[1:200][scores[order[1:200]] > 0.5 * best.score]
     moved = places[None] * proposals[others, None, :2] + proposals[others, None, 2:]
     far = ((moved - here) ** 2).sum(2).max(1) > apart**2
-    for index in others[far]:
+    for tried, index in enumerate(others[far], 1):
         other = setting.settle(proposals[index])
-        settled += 1
         if other is not None and np.hypot(*(other.transform.apply(places) - here).T).max() > apart:
             if other.score > best.score:
                 best, other = other, best
                 here = best.transform.apply(places)
             rival = max(rival, other.score / best.score)
-        if rival > 0.95 or settled == 3:
+        if rival > 0.95 or tried == 3:
             break
     return Match(best.transform, best.model, best.pairs, best.residual, rival, best.covariance)
 
 
 def _proposals(
-    infrared: Objects, visible: Objects, candidates: Integers, whole: PairTransform, tolerance: float, *, same_size: bool
+    infrared: Objects,
+    visible: Objects,
+    candidates: Integers,
+    whole: PairTransform,
+    tolerance: float,
+    *,
+    same_size: bool,
 ) -> Floats:
     """Rows of scale_x, scale_y, shift_x, shift_y."""
     first = infrared.boxes[candidates[:, 0]]
@@ -141,8 +146,9 @@ def _proposals(
     if not same_size:
         bases.append((1.0, 1.0))
     rows = [np.array([[*base, 0.0, 0.0] for base in bases])]
-    for base in bases:
-        rows.append(_with_shift(np.broadcast_to(np.array(base), (len(first), 2)), first, second))
+    rows.extend(
+        _with_shift(np.broadcast_to(np.array(base), (len(first), 2)), first, second) for base in bases
+    )
     if infrared.sized and visible.sized:
         rows.extend(_from_edges(first[:, None], second[:, None]))
     one, two = np.triu_indices(len(candidates), 1)
@@ -156,8 +162,10 @@ def _proposals(
     one, two = one[wide], two[wide]
     if len(one):
         targets, sources = np.stack([first[one], first[two]], 1), np.stack([second[one], second[two]], 1)
-        for proposals in _from_edges(targets, sources):
-            rows.append(proposals[_plausible(proposals, targets, sources, tolerance)][:_MOST_PROPOSALS])
+        rows.extend(
+            proposals[_plausible(proposals, targets, sources, tolerance)][:_MOST_PROPOSALS]
+            for proposals in _from_edges(targets, sources)
+        )
     return np.concatenate(rows)
 
 
@@ -166,8 +174,9 @@ def _plausible(proposals: Floats, targets: Floats, sources: Floats, tolerance: f
     scale, shift = np.tile(proposals[:, None, :2], 2), np.tile(proposals[:, None, 2:], 2)
     left = np.abs(sources * scale + shift - targets)
     sides = np.tile(targets[..., 2:] - targets[..., :2], 2)
-    fits: NDArray[np.bool_] = (left <= tolerance + 0.25 * sides).all((1, 2))
-    return fits & (proposals[:, :2] > 0).all(1)
+    fits: NDArray[np.bool_] = np.all(left <= tolerance + 0.25 * sides, axis=(1, 2))
+    fits &= np.all(proposals[:, :2] > 0, axis=1)
+    return fits
 
 
 def _centres(boxes: Floats) -> Floats:
@@ -277,7 +286,9 @@ class _Setting(NamedTuple):
         if not sized:  # a point's centre says all
             target, source = _centres(target), _centres(source)
             side = side[:, :2]
-        noise = np.hypot(1.0, _EDGE_NOISE * side) if sized else np.full_like(side, max(1.0, self.tolerance / 4))
+        noise = (
+            np.hypot(1.0, _EDGE_NOISE * side) if sized else np.full_like(side, max(1.0, self.tolerance / 4))
+        )
         axes = [
             _Axis(source[:, axis::2].ravel(), target[:, axis::2].ravel(), noise[:, axis::2].ravel())
             for axis in (0, 1)
@@ -315,7 +326,7 @@ class _Setting(NamedTuple):
             scales = moments[0].st / moments[0].ss, moments[1].st / moments[1].ss
             models.append(_scaled("scale per axis", moments, scales, None))
         models = [model for model in models if min(model.scales) > 0]
-        full, count = models[-1], sum(axis.count for axis in moments)
+        full, count = models[-1], sum(axis.edges for axis in moments)
         freedom = count - _FREE[full.name]
         spread = max(1.0, full.loss / freedom) if freedom > 0 else 1.0
         best = min(models, key=lambda model: model.loss / spread + _FREE[model.name] * np.log(count))
@@ -338,14 +349,20 @@ class _Axis(NamedTuple):
         s, t = self.source - middle_s, self.target - middle_t
         weighted = weights * s
         return _Moments(
-            len(s), total, middle_s, middle_t, float(weighted @ s), float(weighted @ t), float((weights * t) @ t)
+            len(s),
+            total,
+            middle_s,
+            middle_t,
+            float(weighted @ s),
+            float(weighted @ t),
+            float((weights * t) @ t),
         )
 
 
 class _Moments(NamedTuple):
     """Weighted sums over the edges of one axis, about their means: all that the models need."""
 
-    count: int
+    edges: int
     weight: float
     middle_s: float
     middle_t: float

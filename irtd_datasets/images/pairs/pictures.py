@@ -11,7 +11,13 @@ import numpy as np
 from PIL import Image
 
 from irtd_datasets.errors import ImageError
-from irtd_datasets.images.files import ImageInfo, encode_lossless, inspect_image, prepare_image, without_metadata
+from irtd_datasets.images.files import (
+    ImageInfo,
+    encode_lossless,
+    inspect_image,
+    prepare_image,
+    without_metadata,
+)
 
 if TYPE_CHECKING:
     import os
@@ -23,7 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CroppedPicture", "Picture", "open_picture"]
 
-_SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "GIF": ".gif", "WEBP": ".webp"}
+_SUFFIXES = {
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "PNG": ".png",
+    "TIFF": ".tif",
+    "BMP": ".bmp",
+    "GIF": ".gif",
+    "WEBP": ".webp",
+}
 
 
 @dataclass(slots=True)
@@ -118,7 +132,9 @@ def open_picture(source: PictureLike, name: str) -> Picture:
     """
     if isinstance(source, np.ndarray):
         if source.ndim not in (2, 3) or 0 in source.shape:
-            raise ImageError(f"an array of shape {source.shape}, expected (H, W) or (H, W, channels)", where=name)
+            raise ImageError(
+                f"an array of shape {source.shape}, expected (H, W) or (H, W, channels)", where=name
+            )
         return Picture(name, source.shape[1], source.shape[0], _pixels=source)
     if isinstance(source, Image.Image):
         from PIL import ImageOps

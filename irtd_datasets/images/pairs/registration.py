@@ -111,7 +111,9 @@ def register(
         if clarity >= _CLEAR:
             confidence = _logistic(6 * (clarity - _CLEAR))
             error = min(near.error, same_view * diagonal)
-            return Registration(whole, confidence, error, near.correlation, near.blocks, near.agreeing, near.rotation)
+            return Registration(
+                whole, confidence, error, near.correlation, near.blocks, near.agreeing, near.rotation
+            )
     return best.as_registration()
 
 
@@ -142,10 +144,10 @@ def _box_mean(values: Floats, side: int) -> Floats:
         margins = [(0, 0), (0, 0)]
         margins[axis] = (radius + 1, radius)
         sums = np.pad(values, margins, mode="edge").cumsum(axis)
-        if axis == 0:
-            values = (sums[side:] - sums[:-side]) / side
-        else:
-            values = (sums[:, side:] - sums[:, :-side]) / side
+        values = np.take(sums, range(side, sums.shape[axis]), axis) - np.take(
+            sums, range(sums.shape[axis] - side), axis
+        )
+        values /= side
     return values
 
 
@@ -162,7 +164,8 @@ def _field(grey: Grey) -> Field:
     field = doubled / np.maximum(power, 1e-12) * relative
     field[[0, -1]] = 0
     field[:, [0, -1]] = 0
-    return field.astype(np.complex64)
+    out: Field = field.astype(np.complex64)
+    return out
 
 
 def _integral(values: Floats) -> Floats:
@@ -203,7 +206,10 @@ def _search(
         copy = _resize(visible, visible.shape[1] * scale_x * small, visible.shape[0] * scale_y * small)
         score, x, y = fixed.best_shift(_field(copy), min_overlap)
         transform = PairTransform(
-            copy.shape[1] / visible.shape[1] / small, copy.shape[0] / visible.shape[0] / small, x / small, y / small
+            copy.shape[1] / visible.shape[1] / small,
+            copy.shape[0] / visible.shape[0] / small,
+            x / small,
+            y / small,
         )
         found.append(_Candidate(score, transform))
     found.sort(key=lambda one: -one.score)
@@ -368,11 +374,17 @@ def _refine(infrared: Grey, visible: Grey, start: PairTransform) -> _Refined:
     if result is None:
         return _Refined(start, 0.0, 0, 0, float("inf"), 0.0)
     places, shifts, coefficients, good = result
-    left = places + shifts - np.stack([places[:, i] * coefficients[i][0] + coefficients[i][1] for i in (0, 1)], 1)
+    left = (
+        places
+        + shifts
+        - np.stack([places[:, i] * coefficients[i][0] + coefficients[i][1] for i in (0, 1)], 1)
+    )
     moving, covered = _warp(visible, transform, fixed.shape, ratio)
     inside = covered & (np.abs(fixed) > 0)
     product = float((fixed * np.conj(moving)).real[inside].sum())
-    correlation = product / max(float(np.sqrt(_energy(fixed)[inside].sum() * _energy(moving)[inside].sum())), 1e-9)
+    correlation = product / max(
+        float(np.sqrt(_energy(fixed)[inside].sum() * _energy(moving)[inside].sum())), 1e-9
+    )
     return _Refined(
         transform,
         correlation,
@@ -438,13 +450,18 @@ def _match_blocks(
     product = np.fft.ifft2(spectrum).real[:, :free, :free]
     sums = np.zeros((len(windows), window + 1, window + 1))
     values = np.stack(windows)
-    sums[:, 1:, 1:] = (values.real.astype(np.float64) ** 2 + values.imag.astype(np.float64) ** 2).cumsum(1).cumsum(2)
+    sums[:, 1:, 1:] = (
+        (values.real.astype(np.float64) ** 2 + values.imag.astype(np.float64) ** 2).cumsum(1).cumsum(2)
+    )
     local = sums[:, side:, side:] - sums[:, :-side, side:] - sums[:, side:, :-side] + sums[:, :-side, :-side]
     score = product / np.sqrt(np.maximum(local * np.array(norms)[:, None, None], 1e-6))
     flat = score.reshape(len(windows), -1)
     best = flat.argmax(1)
     rows, columns = best // free, best % free
-    shifts = np.stack([columns - reach + _vertex(score, rows, columns, 2), rows - reach + _vertex(score, rows, columns, 1)], 1)
+    shifts = np.stack(
+        [columns - reach + _vertex(score, rows, columns, 2), rows - reach + _vertex(score, rows, columns, 1)],
+        1,
+    )
     return np.array(places), shifts, flat[np.arange(len(best)), best]
 
 
@@ -471,7 +488,9 @@ def _grid(length: int, reach: int) -> list[int]:
 
 
 def _sum(integral: Floats, top: int, bottom: int, left: int, right: int) -> float:
-    return float(integral[bottom, right] - integral[top, right] - integral[bottom, left] + integral[top, left])
+    return float(
+        integral[bottom, right] - integral[top, right] - integral[bottom, left] + integral[top, left]
+    )
 
 
 def _fit(
@@ -489,7 +508,9 @@ def _fit(
     scales = np.ones((len(first) + 1, 2))
     for axis in (0, 1):
         wide = np.abs(span[:, axis]) >= 1.5 * _BLOCK
-        scales[:-1, axis][wide] = ((target[second] - target[first])[:, axis] / np.where(wide, span[:, axis], 1))[wide]
+        scales[:-1, axis][wide] = (
+            (target[second] - target[first])[:, axis] / np.where(wide, span[:, axis], 1)
+        )[wide]
     offsets = np.empty_like(scales)
     offsets[:-1] = target[first] - scales[:-1] * places[first]
     offsets[-1] = np.median(shifts, axis=0)
