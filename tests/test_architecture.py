@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "version"),
     ("spec",),
     ("annotations", "boxes", "images", "releases"),
-    ("schema",),
+    ("images.pairs", "schema"),
     ("captioning", "examples", "sources"),
     ("builder",),
     DATASETS,

@@ -38,12 +38,14 @@ __all__ = [
     "PIXEL_TRANSFORMS",
     "ImageInfo",
     "PreparedImage",
+    "encode_lossless",
     "inspect_image",
     "orientation_matrix",
     "prepare_image",
     "read_size",
     "turn_boxes",
     "turn_points",
+    "without_metadata",
 ]
 
 MAX_PIXELS = 178_956_970
@@ -795,8 +797,8 @@ def _change_pixels(
         if changed is image:
             return PreparedImage(data, info.width, info.height, info.bit_depth, info.mode, "", info)
         profile = image.info.get("icc_profile") if changed.mode == image.mode else None
-        plain = _plain(changed)
-        stored, container = _encode(plain, profile)
+        plain = without_metadata(changed)
+        stored, container = encode_lossless(plain, profile)
         steps = []
         if info.orientation != 1:
             steps.append(f"exif-orientation-{info.orientation} applied")
@@ -810,7 +812,7 @@ def _change_pixels(
     return PreparedImage(stored, *plain.size, bit_depth, plain.mode, note, info)
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def without_metadata(image: Image.Image) -> Image.Image:
     """The image without metadata but transparent colours; 16-bit grey in native order, as PNG wants it."""
     if image.mode in {"I;16B", "I;16L", "I;16N"}:
         plain = Image.fromarray(np.asarray(image).astype(np.uint16))
@@ -820,8 +822,8 @@ def _plain(image: Image.Image) -> Image.Image:
     return plain
 
 
-def _encode(image: Image.Image, profile: bytes | None) -> tuple[bytes, str]:
-    """Encode without loss."""
+def encode_lossless(image: Image.Image, profile: bytes | None) -> tuple[bytes, str]:
+    """Encode without loss: bytes and container, ``PNG``, or ``TIFF`` where PNG cannot hold the mode."""
     file = io.BytesIO()
     if image.mode in _PNG_CAN_HOLD:
         image.save(file, "PNG", icc_profile=profile)
