@@ -184,6 +184,7 @@ class _Publication:
         self._progress = progress
         self._sleep = sleep
         self._uploads: dict[str, Upload] = {}
+        self._earlier: set[str] | None = None  # found once: what others add meanwhile is theirs
 
     def run(self) -> PublishReport:
         """Do it all."""
@@ -269,7 +270,9 @@ class _Publication:
         if self._options.replace:
             stale = foreign
         else:
-            stale = [path for path in foreign if path in self._earlier(local, state)]
+            if self._earlier is None:
+                self._earlier = self._published_earlier(local, state)
+            stale = [path for path in foreign if path in self._earlier]
             shards = {file.path.rpartition("/")[0] for file in local.shards}
             stale += [
                 path
@@ -281,7 +284,7 @@ class _Publication:
         kept = tuple(path for path in foreign if path not in stale)
         return _Plan(add, tuple(sorted(same)), tuple(sorted(stale)), kept)
 
-    def _earlier(self, local: FolderFiles, state: RemoteState) -> set[str]:
+    def _published_earlier(self, local: FolderFiles, state: RemoteState) -> set[str]:
         """Files that an earlier publication of the same dataset put into the repository.
 
         Raises:

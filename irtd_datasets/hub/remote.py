@@ -430,7 +430,7 @@ def _header(error: BaseException, name: str) -> str:
 
 
 def _is_network(error: BaseException) -> bool:
-    if _response(error) is not None:
+    if _response(error) is not None or type(error).__name__ == "OfflineModeIsEnabled":
         return False
     return any(
         type(link).__module__.partition(".")[0] in _NETWORK

@@ -7,12 +7,14 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
+
 from irtd_datasets.errors import HubError, PublishError
 from irtd_datasets.hub.remote import quiet_client, redact
 from irtd_datasets.hub.rows import config_files, config_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["row_hash", "verify_published"]
@@ -56,8 +58,8 @@ def verify_published(
     """
     compared = {}
     for config in config_names(folder):
-        for split in config_files(folder, config):
-            here = [row_hash(row) for row in _rows(str(folder.absolute()), config, split, rows)]
+        for split, files in config_files(folder, config).items():
+            here = [row_hash(row) for row in _first_rows(files, rows)]
             there = _from_hub(repo_id, config, split, rows, commit=commit, token=token)
             where = f"{repo_id} at {commit}"
             if len(there) < len(here):
@@ -81,7 +83,7 @@ def _from_hub(
 ) -> list[str]:
     try:
         with quiet_client(token):
-            found = _rows(repo_id, config, split, rows, revision=commit, token=token)
+            found = _streamed(repo_id, config, split, rows, revision=commit, token=token)
             return [row_hash(row) for row in found]
     except Exception as error:  # noqa: BLE001 - whatever reading over a network raises
         lines = [line for line in str(error).splitlines() if line.strip()]
@@ -92,13 +94,26 @@ def _from_hub(
         ) from None
 
 
-def _rows(path: str, config: str, split: str, count: int, **options: str | None) -> Iterable[dict[str, Any]]:
+def _first_rows(files: Sequence[Path], count: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for file in files:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=count):
+                found += batch.slice(0, count - len(found)).to_pylist()
+                if len(found) >= count:
+                    return found
+    return found
+
+
+def _streamed(
+    repo_id: str, config: str, split: str, count: int, **options: str | None
+) -> list[dict[str, Any]]:
     import datasets
 
     bars = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        rows = datasets.load_dataset(path, config, split=split, streaming=True, **options)
+        rows = datasets.load_dataset(repo_id, config, split=split, streaming=True, **options)
         for name, feature in rows.features.items():
             if isinstance(feature, datasets.Image):
                 rows = rows.cast_column(name, datasets.Image(decode=False))

@@ -69,12 +69,13 @@ class Hub:
 
     Attributes:
         endpoint: Address of the Hub, for ``HF_ENDPOINT``.
-        store_endpoint: Address of the file store, another origin.
+        store_endpoint: Address of the file store, another origin with another host name.
         token: A token with write access of the account ``owner``.
         owner: Name of that account.
         requests: All requests so far.
         part_size: Larger objects are uploaded in parts of this size.
         page_size: Entries on one page of a tree.
+        busy: Requests that are being answered.
         folder: Where everything lies; a new hub over the same folder goes on with it.
     """
 
@@ -87,6 +88,7 @@ class Hub:
         self.requests = []
         self.faults = []
         self.lock = threading.RLock()
+        self.busy = 0
         self.part_size = 16 << 20
         self.page_size = 1000
         self.closing = threading.Event()
@@ -198,7 +200,9 @@ class _Server(http.server.ThreadingHTTPServer):
         self.hub, self.port = hub, port
         self._open = set()
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        # Some clients take a file store of the same host name for a part of the Hub, whatever its port is.
+        host = "127.0.0.1" if port == "hub" else "localhost"
+        self.address = f"http://{host}:{self.server_address[1]}"
 
     def process_request(self, request, client_address):
         self._open.add(request)
@@ -236,6 +240,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.fault = hub.fault_for(self.command, path)
         self.body = Body(self.headers, self.rfile, self.fault)
         self.values = values
+        with hub.lock:
+            hub.busy += 1
         try:
             self._answer(hub, port, raw)
         except CutError:
@@ -246,6 +252,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.entry.received = self.body.received
             with hub.lock:
                 hub.requests.append(self.entry)
+                hub.busy -= 1
 
     def _answer(self, hub, port, raw):
         fault = self.fault
