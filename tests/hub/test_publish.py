@@ -1,5 +1,6 @@
 """Publishing to a Hub on loopback: what arrives, what is sent again, what is refused, and what is never said."""
 
+import contextlib
 import hashlib
 import json
 import random
@@ -391,77 +392,105 @@ rows.push_to_hub("tester/pushed", "benchmark-scene")
     assert len(hub.repository("tester/pushed").history("main")) == 2
 
 
-def killed(tmp_path, folder, delays, bytes_per_second=2_000_000):
-    """Kill a publication again and again, then let one end; nothing that arrived whole is sent again."""
-    with hub_server(tmp_path / "hub") as hub:
-        slow = hub.fail(bytes_per_second=bytes_per_second, method="PUT", times=None)
-        whole = of_folder(folder)
-        moments = []
-        for delay in delays:
-            settings = environment(**hub.environment(tmp_path / "home"))
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "irtd_datasets",
-                    "publish",
-                    str(folder),
-                    "tester/irtd",
-                    "--accept-terms",
-                ],
-                env=settings,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            try:
-                process.wait(delay)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            wait_for_quiet(hub)
-            there = content(hub) if hub.store.repositories else {}
-            assert there in ({}, whole)  # never a part
-            complete = {oid for oid in large(folder) if hub.store.repositories and has(hub, oid)}
-            moments.append((complete, hub.sent_objects()))
-        slow.times = 0
+class Kills:
+    """Publications of a folder that are killed, and what had arrived at each of those moments."""
+
+    def __init__(self, hub, folder, home):
+        self.hub, self.folder, self.home = hub, folder, home
+        self.whole = of_folder(folder)
+        self.moments = []
+
+    def start(self):
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "irtd_datasets",
+                "publish",
+                str(self.folder),
+                "tester/irtd",
+                "--accept-terms",
+            ],
+            env=environment(**self.hub.environment(self.home)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def look(self):
+        """Note what is there; what is visible is never a part."""
+        deadline = time.monotonic() + 30
+        while self.hub.busy and time.monotonic() < deadline:
+            threading.Event().wait(0.02)
+        assert not self.hub.busy
+        there = content(self.hub) if self.hub.store.repositories else {}
+        assert there in ({}, self.whole)
+        arrived = {oid for oid in large(self.folder) if there or self._has(oid)}
+        self.moments.append((arrived, self.hub.sent_objects()))
+        return len(arrived)
+
+    def _has(self, oid):
+        return bool(self.hub.store.repositories) and self.hub.repository("tester/irtd").has_object(oid)
+
+    def end(self):
+        """One more run ends it; nothing that had arrived whole was sent again, whenever that was."""
         done = irtd(
-            *("publish", folder, "tester/irtd", "--accept-terms"), env=hub.environment(tmp_path / "home")
+            *("publish", self.folder, "tester/irtd", "--accept-terms"), env=self.hub.environment(self.home)
         )
         assert done.returncode == 0, done.stderr
-        assert content(hub) == whole
-        repository = hub.repository("tester/irtd")
+        assert content(self.hub) == self.whole
+        repository = self.hub.repository("tester/irtd")
         assert len(repository.history("main")) == 2
         assert repository.tags["v1.0.0"] == repository.branches["main"]
-        end = hub.sent_objects()
-        for complete, sent in moments:
-            assert {oid: end[oid] for oid in complete} == {oid: sent[oid] for oid in complete}
-        return [len(complete) for complete, _ in moments]
+        last = self.hub.sent_objects()
+        for arrived, sent in self.moments:
+            assert {oid: last[oid] for oid in arrived} == {oid: sent[oid] for oid in arrived}
 
 
-def has(hub, oid):
-    return hub.repository("tester/irtd").has_object(oid)
+@pytest.fixture(scope="session")
+def medium(sample, tmp_path_factory):
+    """A dataset folder of nine shards. Read it, do not change it."""
+    return make(sample, tmp_path_factory.mktemp("medium") / "irtd", "benchmark")
 
 
-def wait_for_quiet(hub):
-    """Until the server has noticed that the client has gone."""
-    deadline = time.monotonic() + 20
-    while hub.busy and time.monotonic() < deadline:
-        threading.Event().wait(0.02)
-    assert not hub.busy
-
-
-def test_killed_while_uploading(tmp_path, built):
-    """Killed twice while files are on their way, the next run sends only what had not arrived whole."""
-    counts = killed(tmp_path, built, [2.6, 3.2])
+def test_killed(hub, medium, tmp_path):
+    """Killed while files are on their way, at the commit and at the tag, the next run goes on from there."""
+    kills = Kills(hub, medium, tmp_path / "home")
+    counts = []
+    for how in (
+        {"method": "PUT", "skip": 2},
+        {"method": "PUT", "skip": 3},
+        {"path": "/commit/"},
+        {"path": "/tag/"},
+    ):
+        process = kills.start()
+        fault = hub.fail(**how, then=process.kill)
+        process.wait(60)
+        assert fault.hits == 1
+        counts.append(kills.look())
+    assert 0 < counts[0] < 9  # five are sent at a time
     assert counts == sorted(counts)
+    assert counts[2:] == [9, 9]
+    kills.end()
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path, built):
+def test_killed_at_twenty_random_moments(hub, built, tmp_path):
     """Killed at twenty random moments between start and end, nothing is lost and nothing finished is sent again."""
     rng = random.Random(0)
-    counts = killed(tmp_path, built, [rng.uniform(0.2, 6.0) for _ in range(20)], bytes_per_second=400_000)
+    kills = Kills(hub, built, tmp_path / "home")
+    hub.fail(bytes_per_second=150_000, method="PUT", times=None)
+    counts = []
+    for _ in range(20):
+        process = kills.start()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.3, 8.0))
+        process.kill()
+        process.wait()
+        counts.append(kills.look())
     assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+    hub.heal()
+    kills.end()
 
 
 @pytest.mark.slow
