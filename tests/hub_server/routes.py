@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from hub_server import xet
 from hub_server.store import Entry, RefusedError, git_oid, is_large
 
 REPO = r"(?P<kind>dataset|model|space)s/(?P<name>[^/]+(?:/[^/]+)?)"
@@ -308,6 +309,10 @@ def resolve(hub, request, kind, name, revision, path):
         return
     where = f"/store/{repository.kind}/{repository.name}/{entry.lfs}"
     headers |= {"X-Linked-Size": str(entry.size), "X-Linked-ETag": f'"{entry.lfs}"', "ETag": f'"{entry.oid}"'}
+    chunked = xet.XetStore(repository).hash_of(entry.lfs) if hub.gives_xet else None
+    if chunked:
+        link = f"{hub.endpoint}/api/{repository.kind}s/{repository.name}/xet-read-token/{commit_id}"
+        headers |= {"X-Xet-Hash": chunked, "Link": f'<{link}>; rel="xet-auth"'}
     headers["Location"] = f"{hub.store_endpoint}{where}?signature={hub.sign('get', where)}"
     request.answer(b"", 302, headers)
 
@@ -454,6 +459,12 @@ def changed(repository, files, changes):
     return files
 
 
+def xet_token(hub, request, kind, name, mode, revision):
+    repository = (writable if mode == "write" else readable)(hub, request, kind, name)
+    repository.resolve(revision)
+    xet.token(hub, request, repository, mode[0])
+
+
 # The file store
 
 
@@ -508,6 +519,7 @@ TABLES = {
         ("POST DELETE", rf"{_API}/tag/(?P<ref>[^/]+)", tag),
         ("POST", rf"{_API}/super-squash/(?P<ref>[^/]+)", squash),
         ("PUT", rf"{_API}/settings", settings),
+        ("GET", rf"{_API}/xet-(?P<mode>read|write)-token/(?P<revision>[^/]+)", xet_token),
         ("GET", rf"{_API}/auth-check", auth_check),
         ("GET", rf"{_API}/refs", refs),
         ("GET", rf"{_API}/commits/(?P<revision>[^/]+)", commits),
@@ -520,6 +532,7 @@ TABLES = {
         ("GET HEAD", rf"{FILES}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", resolve),
     ],
     "store": [
+        *xet.ROUTES,
         ("PUT", rf"/upload/{_OBJECT}", put),
         ("GET HEAD", rf"/store/{_OBJECT}", get),
     ],

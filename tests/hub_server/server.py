@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import threading
+import traceback
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -75,7 +76,10 @@ class Hub:
         requests: All requests so far.
         part_size: Larger objects are uploaded in parts of this size.
         page_size: Entries on one page of a tree.
+        errors: Tracebacks of mistakes in the server itself.
         busy: Requests that are being answered.
+        gives_xet: Whether files that came by Xet can be read by Xet.
+        xorbs: Bytes of each xorb that was sent by Xet clients.
         folder: Where everything lies; a new hub over the same folder goes on with it.
     """
 
@@ -86,11 +90,14 @@ class Hub:
         self.users = {}
         self.token = self.add_token(owner)
         self.requests = []
+        self.errors = []
         self.faults = []
         self.lock = threading.RLock()
         self.busy = 0
         self.part_size = 16 << 20
         self.page_size = 1000
+        self.gives_xet = True
+        self.xorbs = []
         self.closing = threading.Event()
         self._secret = os.urandom(16)
         self._objects = {}
@@ -160,6 +167,7 @@ class Hub:
         with self.lock:
             self.requests.clear()
             self._objects.clear()
+            self.xorbs.clear()
 
     def environment(self, home, *, token=True, xet=False):
         """Settings of a client process.
@@ -246,8 +254,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(hub, port, raw)
         except CutError:
             self._cut()
-        except OSError:
+        except (ConnectionError, TimeoutError):
             self.close_connection = True  # the client went away
+        except Exception:  # noqa: BLE001 - told to the test when the hub stops
+            hub.errors.append(traceback.format_exc())
+            self._cut()
         finally:
             self.entry.received = self.body.received
             with hub.lock:
@@ -390,3 +401,5 @@ def hub_server(folder, *, owner="tester"):
         yield hub
     finally:
         hub.stop()
+    if hub.errors:
+        raise AssertionError(f"the hub of the tests failed:\n{hub.errors[0]}")
