@@ -45,7 +45,7 @@ MOST_FILES = 25_000
 """Large files that the Hub takes in one commit, as the documentation of ``create_commit`` says."""
 BATCH_FILES, BATCH_BYTES = 256, 10 << 30
 """Files of one request for addresses to upload to, which are valid for some hours."""
-XET_BATCH_FILES, XET_BATCH_BYTES = 64, 2 << 30
+XET_BATCH_FILES, XET_BATCH_BYTES = 64, 512 << 20
 """Files of one Xet session: what it has sent counts as sent when it ends."""
 COMMIT_ATTEMPTS = 5
 _ATTRIBUTES = ".gitattributes"
@@ -400,11 +400,11 @@ class _Publication:
         limits = (XET_BATCH_FILES, XET_BATCH_BYTES) if xet else (BATCH_FILES, BATCH_BYTES)
         for batch in _batches(waiting, *limits):
             uploads = [Upload(file.path, file.file, file.size, file.sha256) for file in batch]
+            with without_bars():
+                self._remote.upload(uploads, self._progress.advance)
             if xet:
-                self._remote.upload(uploads, _ignore)  # reports by bars of its own
-            else:
-                with without_bars():
-                    self._remote.upload(uploads, self._progress.advance)
+                # Its client reads files by itself.
+                self._progress.advance(sum(file.size for file in batch))
             for upload in uploads:
                 _check_unchanged(upload)
                 self._uploads[upload.path] = upload
@@ -556,7 +556,3 @@ def _batches(files: Sequence[LocalFile], most: int, size: int) -> Iterator[list[
         total += file.size
     if batch:
         yield batch
-
-
-def _ignore(bytes_: int) -> None:
-    """Progress that somebody else reports."""

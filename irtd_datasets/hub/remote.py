@@ -7,6 +7,7 @@ holds a secret: tokens and signed addresses are blanked in its text, and in what
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 import re
@@ -360,6 +361,8 @@ class Remote:
             return f"The Hub has a problem of its own; see https://status.huggingface.co. {again}"
         if status == 400:
             return "The Hub does not take it as it is: `irtd check` may say why."
+        if xet_in_use() and (status is None or status == 404):
+            again = f"{again} Should the Hub not know Xet, set HF_HUB_DISABLE_XET=1."
         return f"Check the connection and HF_ENDPOINT. {again}" if status is None else again
 
 
@@ -386,8 +389,8 @@ def quiet_client(token: str | None) -> Iterator[None]:
 
 def xet_in_use() -> bool:
     """Whether the client uploads by Xet: in chunks of which the Hub takes those it does not have."""
-    available = getattr(huggingface_hub.utils, "is_xet_available", None)
-    return bool(available and available())
+    disabled = getattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    return not disabled and importlib.util.find_spec("hf_xet") is not None
 
 
 @contextlib.contextmanager

@@ -473,6 +473,57 @@ def test_killed(hub, medium, tmp_path):
     kills.end()
 
 
+def test_xet(hub, publish, medium, tmp_path):
+    """By Xet the same arrives: chunks are sent once, also over a failure, a kill at the commit and another name."""
+    pytest.importorskip("hf_xet", reason="the client has no Xet here")
+    xet = {"HF_HUB_DISABLE_XET": "0", "HF_XET_CACHE": str(tmp_path / "xet")}
+    hub.fail(500, path="/v1/xorbs/")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "irtd_datasets", "publish", str(medium), "tester/irtd", "--accept-terms"],
+        env=environment(**{**hub.environment(tmp_path / "home"), **xet}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    kill = hub.fail(path="/commit/", then=process.kill)
+    process.wait(60)
+    assert kill.hits == 1
+    sent = sum(hub.xorbs)
+    assert 0 < sent < sum(large(medium).values()) * 1.01 + 10_000
+    for name in ("tester/irtd", "tester/again"):
+        done = publish(medium, name, "--accept-terms", env=xet)
+        assert done.returncode == 0, done.stderr
+        assert content(hub, name) == of_folder(medium)
+        assert len(hub.repository(name).history("main")) == 2
+    assert sum(hub.xorbs) == sent
+    assert not hub.sent_objects()
+    assert read_by_xet(hub, tmp_path) == read(hub, tmp_path / "plain", str(medium), "benchmark")
+
+
+def read_by_xet(hub, tmp_path):
+    """Rows of the mapped load by Xet, which fetches chunks, and of the streaming one, which never does."""
+    hub.forget()
+    settings = environment(
+        **{**hub.environment(tmp_path / "xet-home", xet=True), "HF_XET_CACHE": str(tmp_path / "xet-read")}
+    )
+    command = [sys.executable, "-I", str(FACTS), "tester/irtd", "benchmark"]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [request for request in hub.requests if request.path.startswith("/xorb/")]
+    found = json.loads(done.stdout)
+    assert found.pop("library") == []
+    return found
+
+
+def test_hub_without_xet(hub, small, tmp_path):
+    """Where a Hub has no Xet and the client wants it, the message says how to do without."""
+    pytest.importorskip("hf_xet", reason="the client has no Xet here")
+    hub.fail(404, path="/xet-write-token/", times=None, message="Not found")
+    failed = patient(hub, tmp_path, small, HF_HUB_DISABLE_XET="0")
+    assert failed.returncode == 1
+    assert "HF_HUB_DISABLE_XET=1" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(hub, built, tmp_path):
     """Killed at twenty random moments between start and end, nothing is lost and nothing finished is sent again."""
