@@ -7,6 +7,7 @@ holds a secret: tokens and signed addresses are blanked in its text, and in what
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import io
 import logging
@@ -334,6 +335,8 @@ class Remote:
         said = _header(error, "X-Error-Message") or _first_line(error)
         said = redact(said, self.token)
         answer = f"the Hub answered {status}" if status else "no answer from the Hub"
+        if _is_local(error):
+            answer = "on this machine"
         return HubError(
             f"{what}: {answer}: {said}" if said else f"{what}: {answer}",
             status=status,
@@ -345,6 +348,8 @@ class Remote:
         again = "Run the same command again: what has arrived is not sent again."
         if type(error).__name__ == "OfflineModeIsEnabled":
             return "HF_HUB_OFFLINE is set: unset it to publish."
+        if _is_local(error):
+            return f"The client cannot write its cache: free some space, or set HF_HOME to another folder. {again}"
         if isinstance(error, LocalTokenNotFoundError) or (status == 401 and not self.token):
             return "Run `hf auth login`, or set HF_TOKEN to a token with write access."
         if status == 401:
@@ -438,6 +443,15 @@ def _is_network(error: BaseException) -> bool:
     return any(
         type(link).__module__.partition(".")[0] in _NETWORK
         or isinstance(link, ConnectionError | TimeoutError)
+        for link in _chain(error)
+    )
+
+
+def _is_local(error: BaseException) -> bool:
+    """Whether the disk, not the network, is what failed."""
+    local = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+    return _response(error) is None and any(
+        isinstance(link, OSError) and link.errno in local and link.filename is not None
         for link in _chain(error)
     )
 

@@ -312,6 +312,19 @@ def test_lasting_failure_then_resume(hub, publish, small, tmp_path):
     assert not hub.sent_objects()
 
 
+def test_cache_that_cannot_be_written(hub, publish, small, tmp_path):
+    """Where the client cannot write its cache, it is not the Hub that is blamed; afterwards the next run ends it."""
+    (tmp_path / "file").write_text("no folder")
+    failed = publish(small, env={"HF_HOME": str(tmp_path / "file"), "HF_DATASETS_CACHE": None})
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    assert "Run the same command again" in failed.stderr
+    again = publish(small, env={"HF_HOME": str(tmp_path / "file"), "HF_DATASETS_CACHE": None})
+    assert "on this machine" in again.stderr
+    assert "HF_HOME" in again.stderr
+    assert publish(small).returncode == 0
+
+
 def test_long_wait_is_told(hub, small, tmp_path):
     """Where the Hub asks to wait for an hour, the user is told so instead."""
     hub.fail(429, path="/commit/", times=None, headers={"Retry-After": "3600"})
