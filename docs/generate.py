@@ -42,7 +42,7 @@ from irtd_datasets.spec import read_table  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-MODULES = ("errors", "hub.contact_sheet", "schema")
+MODULES = ("errors", "hub.contact_sheet", "hub.publish", "schema")
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 
 

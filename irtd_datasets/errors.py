@@ -16,7 +16,9 @@ that it refines, so that code that knows nothing of this library still catches i
     ├── EndpointError (ConnectionError)         a model's endpoint that refuses or does not answer
     ├── ArrayError (ValueError)                 numbers given by the caller that do not fit
     ├── DefectError (ValueError)                a defect that the caller asked to stop at, or a wrong defect count
-    └── BuildError (OSError)                    the output cannot be written
+    ├── BuildError (OSError)                    the output cannot be written
+    └── PublishError (ValueError)               a folder or a repository that is not fit for publishing
+        └── HubError (OSError)                  the Hub refuses, fails or cannot be reached
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ __all__ = [
     "BuildError",
     "DefectError",
     "EndpointError",
+    "HubError",
     "ImageError",
     "IrtdDatasetsError",
+    "PublishError",
     "ReleaseError",
     "ReleaseNotFoundError",
     "UnknownNameError",
@@ -170,6 +174,25 @@ class EndpointError(IrtdDatasetsError, ConnectionError):
         self.again = again
         self.wait = wait
         self.fatal = fatal
+
+
+class PublishError(IrtdDatasetsError, ValueError):
+    """A dataset folder, or a repository as it is on the Hub, that cannot be published or published to."""
+
+
+class HubError(PublishError, OSError):
+    """The Hub refuses, fails, or cannot be reached.
+
+    Args:
+        problem: What was asked for and what came back, without any secret.
+        status: HTTP status; None where no answer came.
+        where: The repository.
+        remedy: What to do next.
+    """
+
+    def __init__(self, problem: str, *, status: int | None = None, where: str = "", remedy: str = "") -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.status = status
 
 
 def summarize(lines: Iterable[str], limit: int = 10) -> str:

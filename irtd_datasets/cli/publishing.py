@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, print_json
+from irtd_datasets.cli.options import Json, Quiet, print_json
 from irtd_datasets.report import publishing as report
+from irtd_datasets.report.console import progress
 
-__all__ = ["overlap"]
+__all__ = ["overlap", "publish"]
 
 
 @app.command()
@@ -46,3 +47,44 @@ def overlap(
         print_json(found.as_dict())
     else:
         report.show_overlap(found)
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder that `irtd build` has finished.")],
+    repository: Annotated[
+        str, typer.Argument(help="OWNER/NAME on the Hub, or a name under your account.", metavar="REPOSITORY")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision", metavar="TAG", help="Tag of this version. Default: v and the dataset's version."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    accept_terms: Annotated[
+        bool,
+        typer.Option(
+            "--accept-terms", help="Publish sources whose terms restrict it, on your own responsibility."
+        ),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace everything in a repository that has other content.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a dataset folder to the Hugging Face Hub: check, upload, one commit, read back, tag."""
+    from irtd_datasets.hub.publish import PublishOptions
+    from irtd_datasets.hub.publish import publish as publish_folder
+
+    options = PublishOptions(
+        private=private, revision=revision, dry_run=dry_run, accept_terms=accept_terms, replace=replace
+    )
+    with progress(silent=quiet) as shown:
+        published = publish_folder(folder, repository, options, progress=shown)
+    if as_json:
+        print_json(published.as_dict())
+    else:
+        report.show_published(published)

@@ -10,8 +10,9 @@ from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
     from irtd_datasets.hub.overlap import Overlap
+    from irtd_datasets.hub.publish import PublishReport
 
-__all__ = ["show_overlap"]
+__all__ = ["show_overlap", "show_published"]
 
 
 def show_overlap(overlap: Overlap, limit: int = 20) -> None:
@@ -56,3 +57,33 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
         console.print(table)
         if overlap.table.num_rows > limit:
             console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
+
+
+def show_published(report: PublishReport, limit: int = 10) -> None:
+    """Print what was published, or what would be."""
+    console = make_console()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    would = "would be " if report.dry_run else ""
+    if report.created:
+        say(f"{would}made: {report.url} ({'private' if report.private else 'public'})")
+    if report.uploaded:
+        say(f"{would}uploaded: {len(report.uploaded):,} files, {report.uploaded_bytes / 1e6:,.1f} MB")
+    for title, paths in (
+        (f"{would}deleted", report.deleted),
+        ("of others, kept", report.kept),
+        ("left out, since no build writes it", report.left_out),
+    ):
+        if paths:
+            say(f"{title}: {len(paths):,} files: {', '.join(paths[:limit])}{' ...' if paths[limit:] else ''}")
+    if report.unchanged:
+        say(f"there already: {len(report.unchanged):,} files")
+    for warning in report.warnings:
+        say(f"warning: {warning}")
+    if report.dry_run:
+        say(f"nothing was changed; it would be {report.repo_id} at {report.revision}")
+        return
+    say(f"read back and compared: {sum(report.verified.values()):,} rows of {len(report.verified):,} splits")
+    say(f"{report.url} is at {report.revision} ({report.commit})")

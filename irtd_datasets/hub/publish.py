@@ -1,0 +1,558 @@
+"""Publishing a dataset folder: check, upload, one commit, read back, tag.
+
+Large files are uploaded first, where nobody sees them; then a single commit shows everything at once. The Hub takes up
+to 25,000 large files in a commit, which is terabytes of shards, so nothing has to be staged on another branch. The
+commit names its parent: when somebody else committed meanwhile, the Hub refuses it, and what changed decides.
+
+The Hub itself is the journal: before a large file is sent, it says whether it has it. A run that was killed or cut off
+is taken up by the same command, which sends no finished file again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.build.progress import Progress
+from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
+from irtd_datasets.errors import HubError, IrtdDatasetsError, PublishError, UnknownNameError, summarize
+from irtd_datasets.hub.local_files import FolderFiles, LocalFile, read_folder, shard_hashes
+from irtd_datasets.hub.remote import (
+    LOST_ANSWER,
+    Account,
+    Remote,
+    RemoteState,
+    Upload,
+    without_bars,
+    xet_in_use,
+)
+from irtd_datasets.hub.rows import read_groups
+from irtd_datasets.hub.verify import verify_published
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["PublishOptions", "PublishReport", "publish"]
+
+MOST_FILES = 25_000
+"""Large files that the Hub takes in one commit, as the documentation of ``create_commit`` says."""
+BATCH_FILES, BATCH_BYTES = 256, 10 << 30
+"""Files of one request for addresses to upload to, which are valid for some hours."""
+XET_BATCH_FILES, XET_BATCH_BYTES = 64, 512 << 20
+"""Files of one Xet session: what it has sent counts as sent when it ends."""
+COMMIT_ATTEMPTS = 5
+_ATTRIBUTES = ".gitattributes"
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,99}")
+
+
+@dataclass(slots=True)
+class PublishReport:
+    """What was published, or would be.
+
+    Attributes:
+        repo_id: ``owner/name``.
+        url: Address of its page.
+        revision: The tag.
+        commit: The commit that the tag names; empty in a dry run.
+        dry_run: Whether nothing was changed.
+        created: Whether the repository was made.
+        private: Whether it is private.
+        uploaded: Files that the commit adds or replaces.
+        uploaded_bytes: Their size. Less is sent where the Hub has some content already.
+        unchanged: Files that the repository had already.
+        deleted: Files that the commit takes away.
+        kept: Files of the repository that are not this folder's and stay.
+        left_out: Files of the folder that are not published, since no build writes them.
+        warnings: What is worth a look.
+        verified: Rows that were streamed back and compared, by ``config/split``.
+    """
+
+    repo_id: str
+    url: str
+    revision: str
+    commit: str = ""
+    dry_run: bool = False
+    created: bool = False
+    private: bool = False
+    uploaded: list[str] = field(default_factory=list)
+    uploaded_bytes: int = 0
+    unchanged: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    verified: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What has to be done to bring a repository from a state to the folder's content."""
+
+    add: tuple[LocalFile, ...]
+    unchanged: tuple[str, ...]
+    delete: tuple[str, ...]
+    kept: tuple[str, ...]
+
+    @property
+    def touched(self) -> set[str]:
+        return {*(file.path for file in self.add), *self.delete}
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """How to publish.
+
+    Attributes:
+        private: Make the repository private; one that exists and is public is refused.
+        revision: Tag; None takes ``v`` and the version of the dataset. A tag never moves.
+        dry_run: Check, and say what would be done; needs no token for a repository that everybody sees.
+        accept_terms: Publish sources whose terms restrict redistribution, on your own responsibility.
+        replace: Take a repository with other content and replace all of it; its history stays.
+        verify_rows: Rows of each split that are streamed back and compared.
+    """
+
+    private: bool = False
+    revision: str | None = None
+    dry_run: bool = False
+    accept_terms: bool = False
+    replace: bool = False
+    verify_rows: int = 3
+
+
+def publish(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    options: PublishOptions | None = None,
+    *,
+    token: str | None = None,
+    progress: Progress | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> PublishReport:
+    """Publish a dataset folder to the Hub, visible at once, and read some of it back.
+
+    Running it again goes on where a run was cut off, and does nothing where everything is published. The address of the
+    Hub is that of ``HF_ENDPOINT``.
+
+    Args:
+        folder: A folder that ``irtd build`` has finished. It is only read.
+        repo_id: ``owner/name``, or a name under the token's account.
+        options: How to publish.
+        token: A token with write access; by default the one that the user is logged in with.
+        progress: Told what happens, in bytes of the files that are sent.
+        sleep: How to wait before another try.
+
+    Returns:
+        What was done.
+
+    Raises:
+        PublishError: The folder, its terms or the repository do not allow it.
+        HubError: The Hub refuses, fails, or cannot be reached.
+        UnknownNameError: `repo_id` or the revision is no name.
+    """
+    _check_name(repo_id)
+    remote = Remote(repo_id, token=token, sleep=sleep)
+    return _Publication(
+        Path(folder), remote, options or PublishOptions(), progress or Progress(), sleep
+    ).run()
+
+
+class _Publication:
+    """One publication, in steps."""
+
+    def __init__(
+        self,
+        folder: Path,
+        remote: Remote,
+        options: PublishOptions,
+        progress: Progress,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.folder = folder
+        self._remote = remote
+        self._options = options
+        self._progress = progress
+        self._sleep = sleep
+        self._uploads: dict[str, Upload] = {}
+        self._earlier: set[str] | None = None  # found once: what others add meanwhile is theirs
+
+    def run(self) -> PublishReport:
+        """Do it all."""
+        local, tag, warnings = self._prepare()
+        options = self._options
+        self._progress.stage("asking the Hub")
+        self._name_owner()
+        report = PublishReport(
+            self._remote.repo_id, self._remote.url, tag, dry_run=options.dry_run, warnings=warnings
+        )
+        report.left_out = list(local.left_out)
+        state = self._remote.state()
+        report.created, report.private = state is None, options.private if state is None else state.private
+        if state is not None and options.private and not state.private:
+            raise PublishError(
+                "the repository exists and is public",
+                where=self._remote.repo_id,
+                remedy="Make it private on its settings page first, or leave --private out.",
+            )
+        if state is None and not options.dry_run:
+            self._remote.create(private=options.private)
+            state = self._remote.state()
+            if state is None:
+                raise HubError("it was made and is not there", where=self._remote.repo_id)
+        plan = self._plan(local, state)
+        tagged = self._tagged(local, state, tag) if state is not None else False
+        report.uploaded = [file.path for file in plan.add]
+        report.uploaded_bytes = sum(file.size for file in plan.add)
+        report.unchanged, report.deleted, report.kept = (
+            list(plan.unchanged),
+            list(plan.delete),
+            list(plan.kept),
+        )
+        if options.dry_run or state is None:
+            return report
+        report.commit = self._send(local, state, plan) if plan.touched else state.head
+        self._progress.stage("reading back")
+        self._compare(local, report.commit)
+        report.verified = verify_published(
+            self.folder,
+            self._remote.repo_id,
+            report.commit,
+            token=self._remote.token,
+            rows=options.verify_rows,
+        )
+        if not tagged:
+            self._tag(local, tag, report.commit)
+        return report
+
+    def _prepare(self) -> tuple[FolderFiles, str, list[str]]:
+        """What can be said without the Hub: the files, the tag, warnings."""
+        self._progress.stage("checking the folder")
+        local = read_folder(self.folder)
+        tag = self._options.revision or f"v{local.version}"
+        if not _TAG.fullmatch(tag) or tag in {"main", "HEAD"} or re.fullmatch(r"[0-9a-f]{40}", tag):
+            raise UnknownNameError(
+                f"{tag!r} cannot be a tag", remedy="Use letters, digits, '.', '_' and '-', as in v1."
+            )
+        if len(local.files) > MOST_FILES:
+            raise PublishError(
+                f"the folder has {len(local.files):,} files, one commit takes {MOST_FILES:,}",
+                where=str(self.folder),
+                remedy="Build it with larger shards.",
+            )
+        warnings = _check_terms(local, accept_terms=self._options.accept_terms)
+        return local, tag, [*_check(self.folder), *warnings]
+
+    def _name_owner(self) -> None:
+        """Find out whose token it is, refuse one that cannot write, and complete a name without an owner."""
+        remote = self._remote
+        if self._options.dry_run and not remote.token and "/" in remote.repo_id:
+            return
+        account = remote.account()
+        if "/" not in remote.repo_id:
+            remote.repo_id = f"{account.name}/{remote.repo_id}"
+        if not self._options.dry_run:
+            _check_account(account, remote.repo_id)
+
+    def _plan(self, local: FolderFiles, state: RemoteState | None) -> _Plan:
+        if state is None:
+            return _Plan(tuple(local.files.values()), (), (), ())
+        foreign = sorted(path for path in state.files if path not in local.files and path != _ATTRIBUTES)
+        if self._options.replace:
+            stale = foreign
+        else:
+            if self._earlier is None:
+                self._earlier = self._published_earlier(local, state)
+            stale = [path for path in foreign if path in self._earlier]
+            shards = {file.path.rpartition("/")[0] for file in local.shards}
+            stale += [
+                path
+                for path in foreign
+                if path not in stale and path.endswith(".parquet") and path.rpartition("/")[0] in shards
+            ]
+        same = {path for path, file in local.files.items() if file.is_same(state.files.get(path))}
+        add = tuple(file for path, file in local.files.items() if path not in same)
+        kept = tuple(path for path in foreign if path not in stale)
+        return _Plan(add, tuple(sorted(same)), tuple(sorted(stale)), kept)
+
+    def _published_earlier(self, local: FolderFiles, state: RemoteState) -> set[str]:
+        """Files that an earlier publication of the same dataset put into the repository.
+
+        Raises:
+            PublishError: The repository has other content.
+        """
+        remedy = (
+            "Publish to another name. Or use --replace: everything in the repository is replaced, and stays in its "
+            "history."
+        )
+        if BUILT_MARKER not in state.files:
+            others = [
+                path
+                for path in state.files
+                if path not in {_ATTRIBUTES, "README.md", ".gitignore", "LICENSE"}
+            ]
+            if others:
+                raise PublishError(
+                    f"the repository has other content:\n{summarize(sorted(others), 5)}",
+                    where=self._remote.repo_id,
+                    remedy=remedy,
+                )
+            return set()
+        try:
+            manifest = json.loads(self._remote.text(BUILT_MARKER, state.head))
+            dataset, shards = manifest["dataset"], shard_hashes(manifest)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, IrtdDatasetsError):
+                raise
+            raise PublishError(
+                f"the repository's {BUILT_MARKER} cannot be understood",
+                where=self._remote.repo_id,
+                remedy=remedy,
+            ) from error
+        if dataset != local.dataset:
+            raise PublishError(
+                f"the repository holds the dataset {dataset!r}, the folder {local.dataset!r}",
+                where=self._remote.repo_id,
+                remedy=remedy,
+            )
+        return {*shards, "croissant.json", "ledger.json"}
+
+    def _tagged(self, local: FolderFiles, state: RemoteState, tag: str) -> bool:
+        """Whether the tag stands on this very content.
+
+        Raises:
+            PublishError: It stands on other content.
+        """
+        if tag not in state.tags:
+            return False
+        files = self._remote.files_at(state.tags[tag])
+        differing = [path for path, file in local.files.items() if not file.is_same(files.get(path))]
+        differing += [path for path in files if path.endswith(".parquet") and path not in local.files]
+        if differing:
+            raise PublishError(
+                f"the tag {tag!r} exists and names other content:\n{summarize(sorted(differing), 5)}",
+                where=self._remote.repo_id,
+                remedy="A tag never moves: give this content another one with --revision.",
+            )
+        return True
+
+    def _send(self, local: FolderFiles, state: RemoteState, plan: _Plan) -> str:
+        """Upload and commit; returns the commit."""
+        self._upload(plan)
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            self._progress.stage("committing")
+            try:
+                return self._remote.commit(
+                    (self._uploads[file.path] for file in plan.add),
+                    plan.delete,
+                    parent=state.head,
+                    message=f"{spec(local.dataset).title} {local.version}",
+                )
+            except HubError as error:
+                known = error.status is not None and error.status < 500
+                if known and error.status not in {*LOST_ANSWER, 429}:
+                    raise
+                # Somebody was faster, or the answer was lost: only the repository knows.
+                now = self._remote.state()
+                if now is None or attempt == COMMIT_ATTEMPTS:
+                    raise
+                again = self._plan(local, now)
+                if not again.touched:
+                    return now.head
+                self._check_meanwhile(state, now, plan)
+                if now.head == state.head:
+                    self._sleep(min(2**attempt, 30))
+                self._upload(again)
+                state, plan = now, again
+        raise AssertionError
+
+    def _check_meanwhile(self, before: RemoteState, now: RemoteState, plan: _Plan) -> None:
+        """Refuse to overwrite what somebody else committed since we looked.
+
+        Raises:
+            PublishError: It is among the files that we add, replace or delete.
+        """
+        changed = {
+            path for path in {*before.files, *now.files} if before.files.get(path) != now.files.get(path)
+        }
+        if changed & plan.touched:
+            raise PublishError(
+                f"somebody else changed what we publish meanwhile:\n{summarize(sorted(changed & plan.touched), 5)}",
+                where=self._remote.repo_id,
+                remedy="Look at the repository's history. Run the same command again to publish on top of it.",
+            )
+
+    def _upload(self, plan: _Plan) -> None:
+        """Upload large files, batch by batch; check that they are what was built."""
+        xet = xet_in_use()
+        waiting = [file for file in plan.add if file.path not in self._uploads]
+        self._progress.stage(f"uploading {len(waiting)} files")
+        self._progress.total(sum(file.size for file in waiting))
+        limits = (XET_BATCH_FILES, XET_BATCH_BYTES) if xet else (BATCH_FILES, BATCH_BYTES)
+        for batch in _batches(waiting, *limits):
+            uploads = [Upload(file.path, file.file, file.size, file.sha256) for file in batch]
+            with without_bars():
+                self._remote.upload(uploads, self._progress.advance)
+            if xet:
+                # Its client reads files by itself.
+                self._progress.advance(sum(file.size for file in batch))
+            for upload in uploads:
+                _check_unchanged(upload)
+                self._uploads[upload.path] = upload
+
+    def _compare(self, local: FolderFiles, commit: str) -> None:
+        """Compare the hashes that the Hub has at a commit with the folder's."""
+        files = self._remote.files_at(commit)
+        wrong = [path for path, file in local.files.items() if not file.is_same(files.get(path))]
+        if wrong:
+            raise PublishError(
+                f"what the Hub has differs from the folder:\n{summarize(wrong)}",
+                where=f"{self._remote.repo_id} at {commit}",
+                remedy="Run the same command again.",
+            )
+
+    def _tag(self, local: FolderFiles, tag: str, commit: str) -> None:
+        try:
+            self._remote.tag(tag, commit, f"{local.dataset} {local.version}")
+        except HubError as error:
+            # Made by somebody else meanwhile, or by a request whose answer was lost.
+            state = self._remote.state() if error.status == 409 else None
+            if state is None or not self._tagged(local, state, tag):
+                raise
+
+
+def _check_name(repo_id: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported lazily
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UnknownNameError(
+            f"{repo_id!r} is no name of a repository: {error}", remedy="Write it as OWNER/NAME."
+        ) from error
+
+
+def _check_account(account: Account, repo_id: str) -> None:
+    if account.role == "read":
+        raise HubError(
+            f"the token of {account.name} has read access only",
+            status=403,
+            where=repo_id,
+            remedy="Make a token with write access on the Hub's settings page, and log in with it (`hf auth login`).",
+        )
+    owner = repo_id.partition("/")[0]
+    if owner.lower() not in {name.lower() for name in (account.name, *account.organisations)}:
+        raise HubError(
+            f"the token belongs to {account.name}, who is not in {owner}",
+            status=403,
+            where=repo_id,
+            remedy=f"Publish to {account.name}/..., or log in as a member of {owner}.",
+        )
+
+
+def _check(folder: Path) -> list[str]:
+    """Check the folder as ``irtd check`` does.
+
+    Returns:
+        Its warnings.
+
+    Raises:
+        PublishError: It found errors.
+    """
+    try:
+        check_folder = importlib.import_module("irtd_datasets.hub.check").check_folder
+    except ModuleNotFoundError as error:
+        if error.name != "irtd_datasets.hub.check":
+            raise
+        return []
+    report = check_folder(folder)
+    if report.errors:
+        raise PublishError(
+            f"the folder has {len(report.errors)} errors:\n{summarize(map(_told, report.errors))}",
+            where=str(folder),
+            remedy="`irtd check` shows all of them with what to do.",
+        )
+    # Terms are told with their rows, and decide, in `_check_terms`.
+    return [_told(finding) for finding in report.warnings if not finding.rule.startswith("source-")]
+
+
+def _told(finding: Any) -> str:  # noqa: ANN401 - a finding of the check
+    return f"{finding.file}: {finding.message}" if finding.file else str(finding.message)
+
+
+def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
+    """Refuse sources that may not be passed on.
+
+    Returns:
+        Warnings about those whose terms are not known, and about what was accepted.
+
+    Raises:
+        PublishError: The terms of a source restrict redistribution, and nobody took the responsibility.
+    """
+    if local.dataset not in DATASETS:
+        raise PublishError(
+            f"the folder holds the dataset {local.dataset!r}, which is not known here",
+            where=str(local.root),
+            remedy=f"Known: {', '.join(DATASETS)}.",
+        )
+    declared = spec(local.dataset)
+    rows: Counter[str | None] = Counter()
+    for _, table in read_groups([shard.file for shard in local.shards], ["source"]):
+        for counted in table.column("source").value_counts().to_pylist():
+            rows[counted["values"]] += counted["counts"]
+    forbidden, unknown = [], 0
+    for source, count in sorted(rows.items(), key=lambda item: str(item[0])):
+        terms = declared.terms_of(source)
+        if terms.redistribution == "forbidden":
+            forbidden.append(f"{source}: {count:,} rows: {terms.licence}")
+        elif terms.redistribution == "unknown":
+            unknown += count
+    if forbidden and not accept_terms:
+        raise PublishError(
+            f"the terms of {len(forbidden)} sources restrict redistribution:\n{summarize(forbidden)}",
+            where=str(local.root),
+            remedy="Leave them out, or use --accept-terms if you have the right to pass them on; --private alone gives "
+            "none.",
+        )
+    warnings = [f"terms accepted by you: {line}" for line in forbidden]
+    if unknown:
+        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on")
+    return warnings
+
+
+def _check_unchanged(upload: Upload) -> None:
+    """Refuse a file that is not what was built; nothing is visible yet.
+
+    Raises:
+        PublishError: Its hash or size is another one.
+    """
+    known = upload.operation.upload_info
+    if known.size != upload.size or (upload.sha256 and known.sha256.hex() != upload.sha256):
+        raise PublishError(
+            "its bytes are not those that the build wrote",
+            where=str(upload.file),
+            remedy="Nothing was published. Build it again: `irtd build` takes over what is whole.",
+        )
+
+
+def _batches(files: Sequence[LocalFile], most: int, size: int) -> Iterator[list[LocalFile]]:
+    batch: list[LocalFile] = []
+    total = 0
+    for file in files:
+        if batch and (len(batch) == most or total + file.size > size):
+            yield batch
+            batch, total = [], 0
+        batch.append(file)
+        total += file.size
+    if batch:
+        yield batch
