@@ -23,10 +23,12 @@ __all__ = [
     "IssueSpec",
     "Member",
     "PartSpec",
+    "SourceTerms",
     "SubsetSpec",
     "config_per_subset_and_part",
     "issues_from_table",
     "read_table",
+    "terms_from_table",
 ]
 
 
@@ -180,6 +182,24 @@ class IssueSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceTerms:
+    """Under which terms the pictures of a component dataset stand, as far as it is known.
+
+    Attributes:
+        source: Its name, as the column ``source`` has it.
+        redistribution: ``allowed`` (a licence permits it, under its conditions), ``forbidden`` (its terms restrict it,
+            or it is given out against a signature only), ``unknown`` (nobody says).
+        licence: The licence, or what is said in its place.
+        evidence: How it is known, and conditions.
+    """
+
+    source: str
+    redistribution: Literal["allowed", "forbidden", "unknown"]
+    licence: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetSpec:
     """A dataset: its names, subsets, known defects, terms and the way to get it."""
 
@@ -203,6 +223,8 @@ class DatasetSpec:
     default_config: str
     settings: Mapping[str, str] = field(default_factory=dict)
     """Options of this dataset alone that decide how its release is read: name to one sentence."""
+    source_terms: tuple[SourceTerms, ...] = ()
+    """Terms of its component datasets."""
 
     def subset(self, name: str) -> SubsetSpec:
         """The subset called ``name``.
@@ -245,6 +267,13 @@ class DatasetSpec:
             (config for config in self.configs if member in config.members), key=lambda c: len(c.members)
         )
 
+    def terms_of(self, source: str | None) -> SourceTerms:
+        """Terms of a component dataset; unknown where the table has none, or the row names no source."""
+        for terms in self.source_terms:
+            if terms.source == source:
+                return terms
+        return SourceTerms(source or "", "unknown", "not stated", "")
+
     def issue(self, code: str) -> IssueSpec | None:
         """The issue called ``code``, None when the table has none."""
         return next((issue for issue in self.issues if issue.code == code), None)
@@ -260,6 +289,19 @@ def issues_from_table(package: str, name: str = "issues.csv") -> tuple[IssueSpec
             kind=row["kind"],  # type: ignore[arg-type]  # a test compares the table with the Literal
             count=int(row["count"]) if row["count"] else None,
             meaning=row["meaning"],
+            evidence=row["evidence"],
+        )
+        for row in read_table(package, name)
+    )
+
+
+def terms_from_table(package: str, name: str = "terms.csv") -> tuple[SourceTerms, ...]:
+    """Read the table of the component datasets' terms that lies beside a dataset's code."""
+    return tuple(
+        SourceTerms(
+            source=row["source"],
+            redistribution=row["redistribution"],  # type: ignore[arg-type]  # a test compares the table with the Literal
+            licence=row["licence"],
             evidence=row["evidence"],
         )
         for row in read_table(package, name)

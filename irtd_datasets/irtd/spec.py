@@ -12,6 +12,7 @@ from irtd_datasets.spec import (
     SubsetSpec,
     config_per_subset_and_part,
     issues_from_table,
+    terms_from_table,
 )
 
 __all__ = ["AUTHORS_PREFIX", "FRAME_SIZE", "SPEC"]
@@ -134,5 +135,6 @@ SPEC = DatasetSpec(
     subsets=_SUBSETS,
     configs=config_per_subset_and_part(_SUBSETS),
     issues=issues_from_table("irtd_datasets.irtd"),
+    source_terms=terms_from_table("irtd_datasets.irtd"),
     default_config="instruct",
 )

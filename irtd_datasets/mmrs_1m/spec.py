@@ -16,6 +16,7 @@ from irtd_datasets.spec import (
     SubsetSpec,
     issues_from_table,
     read_table,
+    terms_from_table,
 )
 
 __all__ = ["COMPONENTS", "DECIMALS", "SPEC", "Component", "component"]
@@ -179,5 +180,6 @@ SPEC = DatasetSpec(
         _config("detection-sar", "Detection in SAR pictures.", "detection", "sar"),
     ),
     issues=issues_from_table("irtd_datasets.mmrs_1m"),
+    source_terms=terms_from_table("irtd_datasets.mmrs_1m"),
     default_config="default",
 )

@@ -6,7 +6,14 @@ folder of the release is publicly documented, so nothing here says where a recor
 
 from __future__ import annotations
 
-from irtd_datasets.spec import ConfigSpec, DatasetSpec, PartSpec, SubsetSpec, issues_from_table
+from irtd_datasets.spec import (
+    ConfigSpec,
+    DatasetSpec,
+    PartSpec,
+    SubsetSpec,
+    issues_from_table,
+    terms_from_table,
+)
 
 __all__ = ["PUBLISHED", "SPEC", "TASK_TITLES"]
 
@@ -98,6 +105,7 @@ SPEC = DatasetSpec(
     subsets=_SUBSETS,
     configs=_configs(),
     issues=issues_from_table("irtd_datasets.rs_gpt4v"),
+    source_terms=terms_from_table("irtd_datasets.rs_gpt4v"),
     default_config="default",
     settings={
         "frame": "Frame of the boxes where the frame check of a file cannot tell, such as square_unit or unit; "
