@@ -550,4 +550,4 @@ def check_sources(texts: Mapping[str, ShardTexts], dataset: DatasetSpec, finding
         elif terms.redistribution == "unknown" and rows:
             unknown.append(f"{source or 'not named'} ({rows:,} rows)")
     if unknown:
-        findings.add("source-unknown", ", ".join(unknown), count=len(unknown))
+        findings.add("source-unknown", ", ".join(unknown))

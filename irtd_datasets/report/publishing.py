@@ -9,9 +9,10 @@ from rich.markup import escape
 from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
+    from irtd_datasets.hub.findings import CheckReport
     from irtd_datasets.hub.overlap import Overlap
 
-__all__ = ["show_overlap"]
+__all__ = ["show_check", "show_overlap"]
 
 
 def show_overlap(overlap: Overlap, limit: int = 20) -> None:
@@ -56,3 +57,25 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
         console.print(table)
         if overlap.table.num_rows > limit:
             console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
+
+
+def show_check(found: CheckReport) -> None:
+    """Print what a check found, rule by rule, errors first."""
+    from irtd_datasets.hub.findings import RULES
+
+    console = make_console()
+    for rule in dict.fromkeys(finding.rule for finding in found.findings):
+        shown = [finding for finding in found.findings if finding.rule == rule]
+        severity, breaks, _ = RULES[rule]
+        style = "bold red" if severity == "error" else "yellow"
+        console.print(f"[{style}]{severity} {rule}[/{style}]: {escape(breaks)}")
+        for finding in shown:
+            row = "" if finding.row is None else f" row {finding.row}"
+            where = f"{finding.file}{row}: " if finding.file else ""
+            console.print(f"  {where}{finding.message}", markup=False, soft_wrap=True)
+        if found.counts[rule] > len(shown):
+            console.print(f"  and {found.counts[rule] - len(shown):,} more")
+        console.print(f"  -> {shown[0].remedy}", markup=False, soft_wrap=True)
+    counts = found.as_dict()
+    facts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in found.facts.items())
+    console.print(f"{counts['errors']:,} errors, {counts['warnings']:,} warnings ({facts})", markup=False)
