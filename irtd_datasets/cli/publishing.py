@@ -70,11 +70,16 @@ def check(
     images: Annotated[
         str,
         typer.Option(
-            "--images", metavar="sample|all|none", help="Pictures to decode: those of the preview and some, all, none."
+            "--images",
+            metavar="sample|all|none",
+            help="Pictures to decode: those of the preview and some, all, none.",
         ),
     ] = "sample",
     hashes: Annotated[
-        bool, typer.Option("--hashes", help="Compare the SHA-256 of every shard with the manifest; reads every byte.")
+        bool,
+        typer.Option(
+            "--hashes", help="Compare the SHA-256 of every shard with the manifest; reads every byte."
+        ),
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
     as_json: Json = False,
@@ -84,7 +89,13 @@ def check(
     from irtd_datasets.hub.check import check_folder
 
     with status("checking", silent=quiet or as_json) as progress:
-        found = check_folder(folder, images=images, hashes=hashes, workers=workers, progress=progress)
+        found = check_folder(
+            folder,
+            images=images,  # type: ignore[arg-type]  # checked there
+            hashes=hashes,
+            workers=workers,
+            progress=progress,
+        )
     if as_json:
         print_json(found.as_dict())
     else:

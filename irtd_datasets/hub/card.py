@@ -249,7 +249,7 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
         "## Loading\n\nNothing but `datasets` is needed. Put the name of this repository, or the path of the folder, in "
         "place of `PATH_OR_REPO`.\n\n```python\nfrom datasets import load_dataset\n\n"
         f'rows = load_dataset("PATH_OR_REPO", "{name}", split="{split}")\n'
-        "print(rows[0][\"image\"], rows[0][\"messages\"])\n```\n\n"
+        'print(rows[0]["image"], rows[0]["messages"])\n```\n\n'
         "Streamed, only what is read is downloaded. Rows are in their final order, which needs no shuffle buffer.\n\n"
         "```python\n"
         f'stream = load_dataset("PATH_OR_REPO", "{name}", split="{split}", streaming=True)\n'

@@ -70,7 +70,9 @@ def check_folder(
         UnknownNameError: ``images`` is none of its values.
     """
     if images not in IMAGES:
-        raise UnknownNameError(f"no way to check pictures is called {images!r}", remedy=f"Use {', '.join(IMAGES)}.")
+        raise UnknownNameError(
+            f"no way to check pictures is called {images!r}", remedy=f"Use {', '.join(IMAGES)}."
+        )
     root = Path(folder)
     if not root.is_dir():
         raise ReleaseNotFoundError(
@@ -103,9 +105,7 @@ def check_folder(
         check_sources(texts, dataset, findings)
     pictures = 0
     if images != "none":
-        pictures = check_images(
-            shards, configs, findings, which=images, workers=workers, progress=progress
-        )
+        pictures = check_images(shards, configs, findings, which=images, workers=workers, progress=progress)
     facts = {
         "files": len(found),
         "bytes": sum(found.values()),

@@ -36,24 +36,124 @@ _HIDING_TAGS = {"not-for-all-audiences", "nsfw", "porn", "hentai", "inappropriat
 
 # Identifiers of the Hub's documentation (hub/repositories-licenses).
 _LICENCES = frozenset(
-    """apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
-    bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0
-    cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0
-    cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
-    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl
-    gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql
-    ofl-1.1 ncsa unlicense zlib pddl lgpl-lr deepfloyd-if-license llama2 llama3 gemma unknown other""".split()
+    [
+        "apache-2.0",
+        "mit",
+        "openrail",
+        "bigscience-openrail-m",
+        "creativeml-openrail-m",
+        "bigscience-bloom-rail-1.0",
+        "bigcode-openrail-m",
+        "afl-3.0",
+        "artistic-2.0",
+        "bsl-1.0",
+        "bsd",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "bsd-3-clause-clear",
+        "c-uda",
+        "cc",
+        "cc0-1.0",
+        "cc-by-2.0",
+        "cc-by-2.5",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nd-4.0",
+        "cc-by-nc-nd-3.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nc-sa-2.0",
+        "cc-by-nc-sa-3.0",
+        "cc-by-nc-sa-4.0",
+        "cdla-sharing-1.0",
+        "cdla-permissive-1.0",
+        "cdla-permissive-2.0",
+        "wtfpl",
+        "ecl-2.0",
+        "epl-1.0",
+        "epl-2.0",
+        "etalab-2.0",
+        "eupl-1.1",
+        "eupl-1.2",
+        "agpl-3.0",
+        "gfdl",
+        "gpl",
+        "gpl-2.0",
+        "gpl-3.0",
+        "lgpl",
+        "lgpl-2.1",
+        "lgpl-3.0",
+        "isc",
+        "lppl-1.3c",
+        "ms-pl",
+        "mpl-2.0",
+        "odc-by",
+        "odbl",
+        "openrail++",
+        "osl-3.0",
+        "postgresql",
+        "ofl-1.1",
+        "ncsa",
+        "unlicense",
+        "zlib",
+        "pddl",
+        "lgpl-lr",
+        "deepfloyd-if-license",
+        "llama2",
+        "llama3",
+        "gemma",
+        "unknown",
+        "other",
+    ]
 )
 # The Hub's tasks for pictures, text, and both.
 _TASKS = frozenset(
-    """image-text-to-text image-to-text visual-question-answering document-question-answering image-classification
-    object-detection image-segmentation zero-shot-image-classification zero-shot-object-detection image-to-image
-    image-feature-extraction mask-generation depth-estimation keypoint-detection text-to-image
-    unconditional-image-generation visual-document-retrieval text-generation text-classification question-answering
-    multiple-choice summarization translation feature-extraction other""".split()
+    [
+        "image-text-to-text",
+        "image-to-text",
+        "visual-question-answering",
+        "document-question-answering",
+        "image-classification",
+        "object-detection",
+        "image-segmentation",
+        "zero-shot-image-classification",
+        "zero-shot-object-detection",
+        "image-to-image",
+        "image-feature-extraction",
+        "mask-generation",
+        "depth-estimation",
+        "keypoint-detection",
+        "text-to-image",
+        "unconditional-image-generation",
+        "visual-document-retrieval",
+        "text-generation",
+        "text-classification",
+        "question-answering",
+        "multiple-choice",
+        "summarization",
+        "translation",
+        "feature-extraction",
+        "other",
+    ]
 )
 _SIZE_NAMES = frozenset(
-    "n<1K 1K<n<10K 10K<n<100K 100K<n<1M 1M<n<10M 10M<n<100M 100M<n<1B 1B<n<10B 10B<n<100B 100B<n<1T n>1T".split()
+    [
+        "n<1K",
+        "1K<n<10K",
+        "10K<n<100K",
+        "100K<n<1M",
+        "1M<n<10M",
+        "10M<n<100M",
+        "100M<n<1B",
+        "1B<n<10B",
+        "10B<n<100B",
+        "100B<n<1T",
+        "n>1T",
+    ]
 )
 
 
@@ -208,7 +308,9 @@ def _check_infos(
     findings: Findings,
 ) -> set[str]:
     entries = infos if isinstance(infos, list) else [infos] if isinstance(infos, dict) else []
-    by_config = {str(entry.get("config_name", "default")): entry for entry in entries if isinstance(entry, dict)}
+    by_config = {
+        str(entry.get("config_name", "default")): entry for entry in entries if isinstance(entry, dict)
+    }
     for name in by_config:
         if name not in configs:
             findings.add("info-unknown", f"dataset_info of {name!r}", CARD)
@@ -239,7 +341,9 @@ def _check_splits(
         stated = given.get(split, {}).get("num_examples")
         where = f"config {config!r}, split {split!r}"
         if stated != rows:
-            findings.add("split-rows", f"{where}: num_examples is {stated}, the files have {rows:,} rows", CARD)
+            findings.add(
+                "split-rows", f"{where}: num_examples is {stated}, the files have {rows:,} rows", CARD
+            )
         if not rows:
             findings.add("split-empty", f"{where} has no rows", CARD)
         elif rows == 1:
@@ -249,12 +353,16 @@ def _check_splits(
             size = sum(manifest.num_bytes.get(part, 0) for part in parts)
             if given.get(split, {}).get("num_bytes") != size:
                 stated = given.get(split, {}).get("num_bytes")
-                findings.add("split-bytes", f"{where}: num_bytes is {stated}, the manifest says {size:,}", CARD)
+                findings.add(
+                    "split-bytes", f"{where}: num_bytes is {stated}, the manifest says {size:,}", CARD
+                )
     size = sum(shards[name].size for names in splits.values() for name in names if name in shards)
     if info.get("download_size") != size:
         stated = info.get("download_size")
         findings.add(
-            "split-bytes", f"config {config!r}: download_size is {stated}, the files have {size:,} bytes", CARD
+            "split-bytes",
+            f"config {config!r}: download_size is {stated}, the files have {size:,} bytes",
+            CARD,
         )
 
 
@@ -322,7 +430,9 @@ def check_text(root: Path, findings: Findings) -> None:
         if title not in theirs:
             findings.add("card-stale", f"the section {title!r} is missing", CARD)
         elif theirs[title] != body:
-            findings.add("card-stale", f"the section {title!r} differs: {_first_change(body, theirs[title])}", CARD)
+            findings.add(
+                "card-stale", f"the section {title!r} differs: {_first_change(body, theirs[title])}", CARD
+            )
     for title in theirs:
         if title not in ours:
             findings.add("card-edited", f"the section {title!r} is not of the build", CARD)
@@ -363,14 +473,12 @@ def _first_change(expected: str, found: str) -> str:
 
 
 def _keys(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    a, b = yaml.safe_load(ours["front matter"]) or {}, {}
+    a = yaml.safe_load(ours["front matter"])
     try:
-        b = yaml.safe_load(theirs["front matter"]) or {}
+        b = yaml.safe_load(theirs["front matter"])
     except yaml.YAMLError:
         return "it is no YAML"
     if not isinstance(b, dict):
         return "it is no mapping"
     changed = sorted(str(key) for key in {*a, *b} if a.get(key) != b.get(key))
     return ", ".join(changed) or "in its form only"
-
-

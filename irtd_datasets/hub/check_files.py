@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from irtd_datasets.hub.findings import Findings
     from irtd_datasets.spec import DatasetSpec
 
-__all__ = ["Listed", "Manifest", "Shard", "check_files", "check_ledger", "list_files", "open_shards", "read_manifest"]
+__all__ = [
+    "Listed",
+    "Manifest",
+    "Shard",
+    "check_files",
+    "check_ledger",
+    "list_files",
+    "open_shards",
+    "read_manifest",
+]
 
 CARD = "README.md"
 _KNOWN = {CARD, LEDGER, BUILT_MARKER, "croissant.json", ".gitattributes", "LICENSE", "LICENSE.md"}
@@ -126,7 +135,9 @@ def _check_limits(found: Mapping[str, int], per_folder: Mapping[str, int], findi
         findings.add("too-many-files", f"{len(found):,} files in all")
     for name, size in found.items():
         if size > _FILE_ADVISED:
-            limit = "the most that the Hub takes is 200" if size > _FILE_LIMIT else "the Hub advises against it"
+            limit = (
+                "the most that the Hub takes is 200" if size > _FILE_LIMIT else "the Hub advises against it"
+            )
             findings.add("file-too-large", f"{size / 1e9:,.0f} GB; {limit}", name)
 
 
@@ -169,7 +180,9 @@ def read_manifest(root: Path, findings: Findings) -> Manifest | None:
 
 def _listed(files: Any) -> Iterable[tuple[str, Listed]]:  # noqa: ANN401 - a value of JSON
     """Entries of a list of files: a mapping from the name, or a list of mappings that have it."""
-    entries = files.items() if isinstance(files, dict) else ((entry.get("file"), entry) for entry in files or ())
+    entries = (
+        files.items() if isinstance(files, dict) else ((entry.get("file"), entry) for entry in files or ())
+    )
     for name, entry in entries:
         size = entry.get("size", entry.get("bytes"))
         yield safe_name(name), Listed(size, entry.get("sha256"))
@@ -207,7 +220,9 @@ def check_files(
             digest = _sha256(root / name)
             if digest != listed.sha256:
                 rule = "shard-hash" if shard else "file-changed"
-                findings.add(rule, f"SHA-256 {digest[:16]}..., the manifest says {listed.sha256[:16]}...", name)
+                findings.add(
+                    rule, f"SHA-256 {digest[:16]}..., the manifest says {listed.sha256[:16]}...", name
+                )
     for name in found:
         if name.endswith(".parquet") and name not in manifest.files:
             findings.add("shard-unlisted", "the manifest does not list it", name)
@@ -297,7 +312,9 @@ def check_ledger(
         if totals.get(name) != total:
             findings.add("ledger-totals", f"{name} is {totals.get(name)}, its lines sum to {total}", LEDGER)
     if declared is not None and ledger.dataset != declared.name:
-        findings.add("ledger-unreadable", f"it is of {ledger.dataset}, the manifest of {declared.name}", LEDGER)
+        findings.add(
+            "ledger-unreadable", f"it is of {ledger.dataset}, the manifest of {declared.name}", LEDGER
+        )
 
 
 def _check_line(line: LedgerLine, rows: int, findings: Findings) -> None:

@@ -121,7 +121,9 @@ def _sample(shards: Sequence[Shard], configs: ConfigFiles) -> dict[str, dict[int
     """Row groups by shard, each with the number of its first rows that are looked at."""
     by_name = {shard.name: shard for shard in shards}
     wanted: dict[str, dict[int, int]] = defaultdict(dict)
-    splits = [names for splits in configs.values() for names in splits.values()] or [[name] for name in by_name]
+    splits = [names for splits in configs.values() for names in splits.values()] or [
+        [name] for name in by_name
+    ]
     for names in splits:
         left = _PAGE_ROWS
         for name in names:
@@ -216,7 +218,9 @@ def _look(item: tuple[Any, str]) -> _Picture:
         rule = "image-too-large" if error.code == "image-too-large" else "image-unreadable"
         return _Picture(((rule, f"{name}: {error.problem}"),), None)
     if not is_viewable(info.mode):
-        problems.append(("image-not-viewable", f"{name}: mode {info.mode}, {info.bit_depth} bits per channel"))
+        problems.append(
+            ("image-not-viewable", f"{name}: mode {info.mode}, {info.bit_depth} bits per channel")
+        )
     if _has_place(data):
         problems.append(("image-gps", f"{name}: EXIF with a GPS position"))
     return _Picture(tuple(problems), (info.width, info.height))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import re
@@ -49,16 +50,51 @@ _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"BM", b"GIF8"
 
 # A path from a root that only one machine has: a home, a mount, a drive, a share.
 _ROOTS = "home|Users|root|mnt|media|tmp|private|scratch|workspace|nfs|gpfs|lustre|Volumes"
-_LOCAL_PATH = (
-    rf"(?:^|[\s\"'`(=:,\[])(?:(?:file://)?/(?:{_ROOTS})/[^\s/\"']+|[A-Za-z]:\\[^\s\\]+|[A-Za-z]:/[^\s/]+/|\\\\[\w.-]+\\[^\s\\]+)"
-)
+_LOCAL_PATH = rf"(?:^|[\s\"'`(=:,\[])(?:(?:file://)?/(?:{_ROOTS})/[^\s/\"']+|[A-Za-z]:\\[^\s\\]+|[A-Za-z]:/[^\s/]+/|\\\\[\w.-]+\\[^\s\\]+)"
 # In a column that holds names, every absolute path is one.
 _ABSOLUTE = r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/|file://)"
 _NAME_COLUMNS = ("id", "source", "image_note")
 _COMMON_NAMES = frozenset(
-    """admin administrator build builder circleci daemon data debian docker guest home jenkins jovyan linux localhost
-    machine nobody person persons people root runner sandbox server sysadmin test train ubuntu user users vagrant work
-    worker container computer desktop laptop windows""".split()
+    [
+        "admin",
+        "administrator",
+        "build",
+        "builder",
+        "circleci",
+        "daemon",
+        "data",
+        "debian",
+        "docker",
+        "guest",
+        "home",
+        "jenkins",
+        "jovyan",
+        "linux",
+        "localhost",
+        "machine",
+        "nobody",
+        "person",
+        "persons",
+        "people",
+        "root",
+        "runner",
+        "sandbox",
+        "server",
+        "sysadmin",
+        "test",
+        "train",
+        "ubuntu",
+        "user",
+        "users",
+        "vagrant",
+        "work",
+        "worker",
+        "container",
+        "computer",
+        "desktop",
+        "laptop",
+        "windows",
+    ]
 )
 
 
@@ -102,7 +138,11 @@ def check_footers(
     for config, splits in configs.items():
         files = [by_name[name] for names in splits.values() for name in names if name in by_name]
         if files and config not in described and any(shard.features is None for shard in files):
-            findings.add("features-missing", f"config {config!r} has them neither on the card nor in the file", files[0].name)
+            findings.add(
+                "features-missing",
+                f"config {config!r} has them neither on the card nor in the file",
+                files[0].name,
+            )
         first = files[0].schema.remove_metadata() if files else None
         for shard in files[1:]:
             plain = shard.schema.remove_metadata()
@@ -138,7 +178,9 @@ def _check_feature_metadata(shard: Shard, findings: Findings) -> None:
             findings.add("features-file", "the key `huggingface` holds no features", shard.name)
         features = {}
     elif list(features) != list(schema.names):
-        findings.add("features-file", f"features of {list(features)}, columns {schema.names}"[:400], shard.name)
+        findings.add(
+            "features-file", f"features of {list(features)}, columns {schema.names}"[:400], shard.name
+        )
     kinds = set(re.findall(r'"_type": "(\w+)"', json.dumps(features)))
     newer = sorted(kinds & {"List", "LargeList", "Json", "Nifti", "Mesh"})
     if newer:
@@ -167,7 +209,9 @@ def _check_kinds(shard: Shard, features: Mapping[str, Any], findings: Findings) 
         if entry.name in FIELDS and FIELDS[entry.name].type != {"_type": "Image"} and undeclared:
             continue  # ours, and meant so
         if (as_bytes or undeclared) and _holds_pictures(shard, entry.name, as_struct=not as_bytes):
-            findings.add("image-as-bytes", f"column {entry.name!r} holds pictures and is no Image", shard.name)
+            findings.add(
+                "image-as-bytes", f"column {entry.name!r} holds pictures and is no Image", shard.name
+            )
 
 
 def _is_label(feature: Any) -> bool:  # noqa: ANN401 - a value of JSON
@@ -197,7 +241,10 @@ def _check_groups(shard: Shard, findings: Findings) -> None:
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         if group.num_rows > _PAGE_ROWS:
-            once("row-group-rows", f"row group {index} has {group.num_rows:,} rows, expected at most {_PAGE_ROWS}")
+            once(
+                "row-group-rows",
+                f"row group {index} has {group.num_rows:,} rows, expected at most {_PAGE_ROWS}",
+            )
         size = 0
         for position, path in enumerate(columns):
             chunk = group.column(position)
@@ -210,7 +257,10 @@ def _check_groups(shard: Shard, findings: Findings) -> None:
                 if chunk.is_stats_set and chunk.statistics is not None and chunk.statistics.has_min_max:
                     once("image-statistics", f"column {path} has smallest and largest values in the footer")
         if size > PAGE_BYTES:
-            once("viewer-page", f"row group {index} has {size / 1e6:,.0f} MB, a page reads at most 300 MB of one")
+            once(
+                "viewer-page",
+                f"row group {index} has {size / 1e6:,.0f} MB, a page reads at most 300 MB of one",
+            )
         if group.total_byte_size > _GROUP_BYTES:
             once("row-group-bytes", f"row group {index} has {group.total_byte_size / 1e6:,.0f} MB")
         _check_labels(shard, group, columns, index, once)
@@ -222,8 +272,15 @@ def _check_labels(shard: Shard, group: Any, columns: Sequence[str], index: int, 
             continue
         statistics = group.column(columns.index(name)).statistics
         count = len(feature.get("names", ()))
-        if statistics is not None and statistics.has_min_max and (statistics.min < -1 or statistics.max >= count):
-            once("label-range", f"column {name!r} of row group {index} has {statistics.max}, names end at {count - 1}")
+        if (
+            statistics is not None
+            and statistics.has_min_max
+            and (statistics.min < -1 or statistics.max >= count)
+        ):
+            once(
+                "label-range",
+                f"column {name!r} of row group {index} has {statistics.max}, names end at {count - 1}",
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -299,7 +356,7 @@ class TextReader:
         # MMRS-1M names the part where IR-TD and RS-GPT4V name the subset.
         prefixes = [f"{self._dataset.name}/{name}/" for name in part_of(shard.name)]
         right = pc.or_kleene(*(pc.starts_with(ids, prefix) for prefix in prefixes))
-        wrong = np.flatnonzero(~np.asarray(pc.fill_null(right, False)))  # noqa: FBT003 - pyarrow's signature
+        wrong = np.flatnonzero(~np.asarray(pc.fill_null(right, False)))
         if wrong.size:
             row = int(wrong[0])
             self._findings.add(
@@ -328,22 +385,29 @@ class TextReader:
 
     def _check_texts(self, shard: Shard, path: str, texts: Any, rows: Any, first: int) -> None:  # noqa: ANN401
         named = path in _NAME_COLUMNS or path.endswith(".path")
-        hits = np.asarray(pc.match_substring_regex(texts, _ABSOLUTE if named else _LOCAL_PATH).fill_null(False))  # noqa: FBT003
+        hits = np.asarray(
+            pc.match_substring_regex(texts, _ABSOLUTE if named else _LOCAL_PATH).fill_null(False)
+        )
         if named:
-            inside = pc.match_substring_regex(texts, _LOCAL_PATH).fill_null(False)  # noqa: FBT003
+            inside = pc.match_substring_regex(texts, _LOCAL_PATH).fill_null(False)
             hits = hits | np.asarray(inside)
         for position in np.flatnonzero(hits)[:20]:
             self._findings.add(
-                "local-path", f"{path} has {_around(texts[int(position)].as_py(), _LOCAL_PATH)}", shard.name,
-                row=first + int(rows()[position]), count=1,
+                "local-path",
+                f"{path} has {_around(texts[int(position)].as_py(), _LOCAL_PATH)}",
+                shard.name,
+                row=first + int(rows()[position]),
+                count=1,
             )
         if not self._names:
             return
         pattern = _machine_pattern(self._names, anywhere=named)
-        hits = np.asarray(pc.match_substring_regex(texts, pattern).fill_null(False))  # noqa: FBT003
+        hits = np.asarray(pc.match_substring_regex(texts, pattern).fill_null(False))
         for position in np.flatnonzero(hits)[:20]:
             self._findings.add(
-                "machine-name", f"{path} has {_around(texts[int(position)].as_py(), pattern)}", shard.name,
+                "machine-name",
+                f"{path} has {_around(texts[int(position)].as_py(), pattern)}",
+                shard.name,
                 row=first + int(rows()[position]),
             )
 
@@ -361,7 +425,10 @@ class TextReader:
             for position, value in enumerate(ids.to_pylist()) if names else ():
                 if value in names:
                     self._findings.add(
-                        "id-duplicate", f"{value!r} stands there {names.pop(value)} times", name, row=first + position
+                        "id-duplicate",
+                        f"{value!r} stands there {names.pop(value)} times",
+                        name,
+                        row=first + position,
                     )
 
 
@@ -380,7 +447,9 @@ def _text_columns(shard: Shard) -> list[str]:
     metadata = shard.metadata
     leaves = [metadata.schema.column(index) for index in range(metadata.num_columns)]
     return [
-        leaf.path for leaf in leaves if leaf.physical_type != "BYTE_ARRAY" or leaf.logical_type.type == "STRING"
+        leaf.path
+        for leaf in leaves
+        if leaf.physical_type != "BYTE_ARRAY" or leaf.logical_type.type == "STRING"
     ]
 
 
@@ -450,10 +519,8 @@ def _texts(path: str, column: Any, rows: Any = None) -> Iterator[tuple[str, Any,
 def machine_names() -> list[str]:
     """Names of this machine and its user that are long and rare enough to mean them."""
     found = {socket.gethostname().partition(".")[0]}
-    try:
+    with contextlib.suppress(OSError, KeyError, ImportError):  # a user without a name, as in some containers
         found.add(getpass.getuser())
-    except (OSError, KeyError, ImportError):  # a user without a name, as in some containers
-        pass
     return sorted(name for name in found if len(name) >= 4 and name.lower() not in _COMMON_NAMES)
 
 
@@ -504,22 +571,20 @@ def check_statistics(
 
     Source: ``compute_histogram`` and ``generate_bins`` of the viewer's statistics, over each split of each config.
     """
-    told = set()
     for config, splits in configs.items():
         for split, names in splits.items():
             files = tuple(name for name in names if name in texts)
             rows = sum(shards[name].rows for name in files)
+            columns = []
             for column in dict.fromkeys(column for name in files for column in texts[name].lengths):
                 ends = [texts[name].lengths[column] for name in files if column in texts[name].lengths]
                 low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-                if high - low != 1 or (column, files) in told or _is_class(column, files, texts, rows):
-                    continue
-                told.add((column, files))
-                findings.add(
-                    "statistics-two-values",
-                    f"config {config!r}, split {split!r}: column {column!r} has {low} and {high} only"
-                    f"{'' if column in _plain_numbers(shards[files[0]]) else ' as lengths'}",
-                )
+                if high - low == 1 and not _is_class(column, files, texts, rows):
+                    kind = "values" if column in _plain_numbers(shards[files[0]]) else "lengths"
+                    columns.append(f"{column} ({kind} {low} and {high})")
+            if columns:
+                where = f"config {config!r}, split {split!r}"
+                findings.add("statistics-two-values", f"{where}: {', '.join(columns)}")
 
 
 def _plain_numbers(shard: Shard) -> set[str]:

@@ -20,7 +20,9 @@ FINDINGS_KEPT = 20
 
 _BUILD = "Build it again: `irtd build` takes over what is whole."
 _CARD = "Run `irtd card FOLDER` to write the card anew from the folder's files."
-_NOT_OURS = "Write the folder with `irtd build`, or rewrite this file with smaller row groups and a page index."
+_NOT_OURS = (
+    "Write the folder with `irtd build`, or rewrite this file with smaller row groups and a page index."
+)
 
 
 class Rule(NamedTuple):
@@ -66,7 +68,9 @@ RULES: Mapping[str, Rule] = {
         "Use fewer, larger shards.",
     ),
     "file-too-large": Rule(
-        "error", "The Hub takes no file above 200 GB and advises against more than 50 GB.", "Make smaller shards."
+        "error",
+        "The Hub takes no file above 200 GB and advises against more than 50 GB.",
+        "Make smaller shards.",
     ),
     "no-rows": Rule(
         "error",
@@ -75,12 +79,18 @@ RULES: Mapping[str, Rule] = {
     ),
     # Manifest and ledger.
     "manifest-missing": Rule("error", "Without manifest.json nothing says which files belong here.", _BUILD),
-    "manifest-unreadable": Rule("error", "manifest.json is damaged or is not of a dataset known here.", _BUILD),
+    "manifest-unreadable": Rule(
+        "error", "manifest.json is damaged or is not of a dataset known here.", _BUILD
+    ),
     "shard-missing": Rule("error", "A file that the manifest lists is not here.", _BUILD),
     "shard-unlisted": Rule(
-        "error", "A Parquet file that the manifest does not list adds rows to a config.", f"Remove it. Or: {_BUILD}"
+        "error",
+        "A Parquet file that the manifest does not list adds rows to a config.",
+        f"Remove it. Or: {_BUILD}",
     ),
-    "shard-size": Rule("error", "A file has another size than the manifest says: it is cut or replaced.", _BUILD),
+    "shard-size": Rule(
+        "error", "A file has another size than the manifest says: it is cut or replaced.", _BUILD
+    ),
     "shard-rows": Rule("error", "A shard has other rows or row groups than the manifest says.", _BUILD),
     "shard-hash": Rule("error", "The bytes of a file are not those that the build wrote.", _BUILD),
     "file-changed": Rule(
@@ -94,12 +104,16 @@ RULES: Mapping[str, Rule] = {
     ),
     "shard-sequence": Rule("error", "The numbers in the shards' names have gaps or another total.", _BUILD),
     "shard-unreachable": Rule(
-        "warning", "No config of the card has this Parquet file, so nobody loads it.", f"Remove it. Or: {_CARD}"
+        "warning",
+        "No config of the card has this Parquet file, so nobody loads it.",
+        f"Remove it. Or: {_CARD}",
     ),
     "ledger-missing": Rule("error", "Without ledger.json nothing says what became of the release.", _BUILD),
     "ledger-unreadable": Rule("error", "ledger.json is damaged.", _BUILD),
     "ledger-unbalanced": Rule(
-        "error", "Records of a file are unaccounted for: found is not kept, dropped and missing together.", _BUILD
+        "error",
+        "Records of a file are unaccounted for: found is not kept, dropped and missing together.",
+        _BUILD,
     ),
     "ledger-rows": Rule("error", "The ledger keeps another number of rows than the folder has.", _BUILD),
     "ledger-totals": Rule("error", "The ledger's totals are not the sums of its lines.", _BUILD),
@@ -122,25 +136,37 @@ RULES: Mapping[str, Rule] = {
         "error", "`data_files` is not a list of entries with exactly `split` and `path`.", _CARD
     ),
     "config-default": Rule(
-        "error", "Several configs are the default, or the default is not clear: loading without a name fails.", _CARD
+        "error",
+        "Several configs are the default, or the default is not clear: loading without a name fails.",
+        _CARD,
     ),
     "config-too-many": Rule("error", "The viewer takes at most 4,000 configs.", "Use fewer configs."),
     "config-many": Rule(
         "warning", "Croissant and the loading code name the first 100 configs only.", "Use fewer configs."
     ),
     "config-one-row": Rule(
-        "warning", "A split of one row: a sampler or a statistic over it means little.", "See whether it is meant."
+        "warning",
+        "A split of one row: a sampler or a statistic over it means little.",
+        "See whether it is meant.",
     ),
     "split-name": Rule("error", "A bad split name breaks every config of the repository.", _CARD),
     "split-too-many": Rule("error", "A config of more than 30 splits has no viewer.", "Use fewer splits."),
-    "split-empty": Rule("error", "A split without rows has no statistics, and `datasets` may fail on it.", _CARD),
-    "pattern-unmatched": Rule("error", "A pattern of `data_files` matches no file: the config cannot be loaded.", _CARD),
+    "split-empty": Rule(
+        "error", "A split without rows has no statistics, and `datasets` may fail on it.", _CARD
+    ),
+    "pattern-unmatched": Rule(
+        "error", "A pattern of `data_files` matches no file: the config cannot be loaded.", _CARD
+    ),
     "pattern-outside": Rule("error", "A pattern of `data_files` leaves the folder.", _CARD),
     "format-mixed": Rule("error", "The files of a config are not all Parquet.", _CARD),
-    "info-missing": Rule("warning", "A config has no `dataset_info`: no counts and types before download.", _CARD),
+    "info-missing": Rule(
+        "warning", "A config has no `dataset_info`: no counts and types before download.", _CARD
+    ),
     "info-unknown": Rule("error", "`dataset_info` is given for a config that does not exist.", _CARD),
     "split-rows": Rule(
-        "error", "The card gives another number of rows than the files have: `load_dataset` refuses the split.", _CARD
+        "error",
+        "The card gives another number of rows than the files have: `load_dataset` refuses the split.",
+        _CARD,
     ),
     "split-bytes": Rule("warning", "A size on the card is not that of the files.", _CARD),
     "features-card": Rule("error", "The columns on the card are not those of the files: no preview.", _CARD),
@@ -153,7 +179,9 @@ RULES: Mapping[str, Rule] = {
     # Footers.
     "shard-unreadable": Rule("error", "The file is no whole Parquet file.", _BUILD),
     "features-missing": Rule(
-        "error", "Neither the card nor the file says what its columns are: pictures are shown as bytes.", _NOT_OURS
+        "error",
+        "Neither the card nor the file says what its columns are: pictures are shown as bytes.",
+        _NOT_OURS,
     ),
     "features-file": Rule("error", "The feature metadata of the file do not fit its columns.", _NOT_OURS),
     "features-notation": Rule(
@@ -161,31 +189,49 @@ RULES: Mapping[str, Rule] = {
     ),
     "schema-differs": Rule("error", "The shards of a config have different columns.", _BUILD),
     "schema-foreign": Rule(
-        "warning", "The columns are not those of this library's schema; mixing with its other datasets fails.", _BUILD
+        "warning",
+        "The columns are not those of this library's schema; mixing with its other datasets fails.",
+        _BUILD,
     ),
-    "columns-too-many": Rule("error", "A table of more than 1,000 columns has no preview.", "Use fewer columns."),
-    "column-name": Rule("error", "A column name of more than 500 characters breaks the config.", "Rename it."),
+    "columns-too-many": Rule(
+        "error", "A table of more than 1,000 columns has no preview.", "Use fewer columns."
+    ),
+    "column-name": Rule(
+        "error", "A column name of more than 500 characters breaks the config.", "Rename it."
+    ),
     "image-as-bytes": Rule(
-        "error", "A column of pictures is plain binary: shown as text.", "Declare it as `Image` in the features."
+        "error",
+        "A column of pictures is plain binary: shown as text.",
+        "Declare it as `Image` in the features.",
     ),
     "modality-timeseries": Rule(
-        "warning", "A plain list of float32 makes the Hub tag the dataset as time series.", "Nest the list once more."
+        "warning",
+        "A plain list of float32 makes the Hub tag the dataset as time series.",
+        "Nest the list once more.",
     ),
     "modality-tabular": Rule(
         "warning", "Two number columns and no picture make the Hub tag the dataset as tabular.", _NOT_OURS
     ),
     "viewer-page": Rule(
-        "error", "A page of the viewer needs more than 300 MB of one row group: no preview, no pages.", _NOT_OURS
+        "error",
+        "A page of the viewer needs more than 300 MB of one row group: no preview, no pages.",
+        _NOT_OURS,
     ),
     "row-group-rows": Rule(
         "warning", "More than 100 rows in a row group: pages, resuming and splitting get coarser.", _NOT_OURS
     ),
-    "row-group-bytes": Rule("warning", "A row group of more than 100 MB is what each reader has to hold.", _NOT_OURS),
+    "row-group-bytes": Rule(
+        "warning", "A row group of more than 100 MB is what each reader has to hold.", _NOT_OURS
+    ),
     "page-index": Rule(
         "warning", "Without a page index the viewer reads whole columns of a row group.", _NOT_OURS
     ),
-    "image-compressed": Rule("warning", "Compressing pictures again costs time and gains nothing.", _NOT_OURS),
-    "image-statistics": Rule("warning", "Statistics on pictures repeat whole pictures in the footer.", _NOT_OURS),
+    "image-compressed": Rule(
+        "warning", "Compressing pictures again costs time and gains nothing.", _NOT_OURS
+    ),
+    "image-statistics": Rule(
+        "warning", "Statistics on pictures repeat whole pictures in the footer.", _NOT_OURS
+    ),
     "statistics-two-values": Rule(
         "warning",
         "A number, a text length or a list length with exactly two neighbouring values: the Hub shows no statistics "
@@ -201,7 +247,9 @@ RULES: Mapping[str, Rule] = {
         "Give the release by a shorter path, or report it: no build should write it.",
     ),
     "machine-name": Rule(
-        "warning", "The name of this machine or its user stands in what would be published.", "Look at the row."
+        "warning",
+        "The name of this machine or its user stands in what would be published.",
+        "Look at the row.",
     ),
     "source-forbidden": Rule(
         "warning",
@@ -209,7 +257,9 @@ RULES: Mapping[str, Rule] = {
         "Publish privately, leave the source out, or get the right in writing.",
     ),
     "source-unknown": Rule(
-        "warning", "Nobody says whether a component dataset may be passed on.", "Ask its authors, or publish privately."
+        "warning",
+        "Nobody says whether a component dataset may be passed on.",
+        "Ask its authors, or publish privately.",
     ),
     # Pictures.
     "image-null": Rule("error", "A row has no picture.", _BUILD),
@@ -217,7 +267,9 @@ RULES: Mapping[str, Rule] = {
         "error", "A picture cannot be decoded: one among the first 100 rows fails the whole preview.", _BUILD
     ),
     "image-too-large": Rule(
-        "error", "A picture has more pixels than Pillow opens by default.", "Cut it into tiles, or leave it out."
+        "error",
+        "A picture has more pixels than Pillow opens by default.",
+        "Cut it into tiles, or leave it out.",
     ),
     "image-not-viewable": Rule(
         "error",
@@ -225,7 +277,9 @@ RULES: Mapping[str, Rule] = {
         "preview.",
         "Store an 8-bit preview as `image` and the file in `original`, as `irtd build` does.",
     ),
-    "image-size": Rule("error", "`width` and `height` are not those of the picture: boxes do not fit.", _BUILD),
+    "image-size": Rule(
+        "error", "`width` and `height` are not those of the picture: boxes do not fit.", _BUILD
+    ),
     "image-gps": Rule(
         "warning",
         "The EXIF of a picture says where it was taken.",
@@ -320,7 +374,9 @@ class CheckReport:
         return {
             "folder": self.folder,
             "errors": sum(count for rule, count in self.counts.items() if RULES[rule].severity == "error"),
-            "warnings": sum(count for rule, count in self.counts.items() if RULES[rule].severity == "warning"),
+            "warnings": sum(
+                count for rule, count in self.counts.items() if RULES[rule].severity == "warning"
+            ),
             "findings": [finding.as_dict() for finding in self.findings],
             "counts": dict(self.counts),
             "facts": dict(self.facts),

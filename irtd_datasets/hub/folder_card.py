@@ -109,7 +109,9 @@ def _read(path: Path) -> dict[str, Any]:
             f"this is no dataset folder: it has no {path.name}", where=str(path.parent), remedy=_REMEDY
         ) from error
     except (OSError, ValueError) as error:
-        raise AnnotationError(f"it cannot be read as JSON: {error}", where=str(path), remedy=_REMEDY) from error
+        raise AnnotationError(
+            f"it cannot be read as JSON: {error}", where=str(path), remedy=_REMEDY
+        ) from error
     if not isinstance(values, dict):
         raise AnnotationError("it holds no object", where=str(path), remedy=_REMEDY)
     return values
