@@ -171,7 +171,10 @@ def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[R
 
 
 def _text_bytes(row: dict[str, Any]) -> int:
-    """At least the bytes of a row without its picture, but with the file that the picture is a preview of: question, answer and objects repeat parts of the messages."""
+    """At least the bytes of a row without its picture, but with the file that the picture may be a preview of.
+
+    Question, answer and objects repeat parts of the messages.
+    """
     original = row.get("original")
     beside = len(original["bytes"]) if original else 0
     return 2048 + 4 * sum(len(message["content"]) for message in row["messages"]) + beside

@@ -246,8 +246,8 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
     name = spec.default_config if spec.default_config in configs else next(iter(configs))
     split = configs[name][0].split
     return (
-        "## Loading\n\nNothing but `datasets` is needed. Put the name of this repository, or the path of the folder, in "
-        "place of `PATH_OR_REPO`.\n\n```python\nfrom datasets import load_dataset\n\n"
+        "## Loading\n\nNothing but `datasets` is needed. Put the name of this repository, or the path of the folder, "
+        "in place of `PATH_OR_REPO`.\n\n```python\nfrom datasets import load_dataset\n\n"
         f'rows = load_dataset("PATH_OR_REPO", "{name}", split="{split}")\n'
         'print(rows[0]["image"], rows[0]["messages"])\n```\n\n'
         "Streamed, only what is read is downloaded. Rows are in their final order, which needs no shuffle buffer.\n\n"

@@ -48,10 +48,9 @@ def check_folder(
     workers: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> CheckReport:
-    """Check a dataset folder as a build makes it and as it would be published. Nothing is changed, nothing is asked
-    of a network.
+    """Check a dataset folder as a build makes it and as it would be published.
 
-    Footers and text of all rows are read in any case.
+    Nothing is changed, nothing is asked of a network. Footers and text of all rows are read in any case.
 
     Args:
         folder: The dataset folder.

@@ -13,6 +13,7 @@ from irtd_datasets.hub.card import size_category
 from irtd_datasets.hub.check_files import CARD, Manifest, Shard, is_safe, part_of
 from irtd_datasets.hub.folder_card import card_of
 from irtd_datasets.schema import arrow_schema, yaml_features
+from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,128 +34,6 @@ _SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 _CONFIG_NAME = re.compile(r'[^<>:/\\|?*"\x00-\x1f]+')
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _HIDING_TAGS = {"not-for-all-audiences", "nsfw", "porn", "hentai", "inappropriate"}
-
-# Identifiers of the Hub's documentation (hub/repositories-licenses).
-_LICENCES = frozenset(
-    [
-        "apache-2.0",
-        "mit",
-        "openrail",
-        "bigscience-openrail-m",
-        "creativeml-openrail-m",
-        "bigscience-bloom-rail-1.0",
-        "bigcode-openrail-m",
-        "afl-3.0",
-        "artistic-2.0",
-        "bsl-1.0",
-        "bsd",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "bsd-3-clause-clear",
-        "c-uda",
-        "cc",
-        "cc0-1.0",
-        "cc-by-2.0",
-        "cc-by-2.5",
-        "cc-by-3.0",
-        "cc-by-4.0",
-        "cc-by-sa-3.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-2.0",
-        "cc-by-nc-3.0",
-        "cc-by-nc-4.0",
-        "cc-by-nd-4.0",
-        "cc-by-nc-nd-3.0",
-        "cc-by-nc-nd-4.0",
-        "cc-by-nc-sa-2.0",
-        "cc-by-nc-sa-3.0",
-        "cc-by-nc-sa-4.0",
-        "cdla-sharing-1.0",
-        "cdla-permissive-1.0",
-        "cdla-permissive-2.0",
-        "wtfpl",
-        "ecl-2.0",
-        "epl-1.0",
-        "epl-2.0",
-        "etalab-2.0",
-        "eupl-1.1",
-        "eupl-1.2",
-        "agpl-3.0",
-        "gfdl",
-        "gpl",
-        "gpl-2.0",
-        "gpl-3.0",
-        "lgpl",
-        "lgpl-2.1",
-        "lgpl-3.0",
-        "isc",
-        "lppl-1.3c",
-        "ms-pl",
-        "mpl-2.0",
-        "odc-by",
-        "odbl",
-        "openrail++",
-        "osl-3.0",
-        "postgresql",
-        "ofl-1.1",
-        "ncsa",
-        "unlicense",
-        "zlib",
-        "pddl",
-        "lgpl-lr",
-        "deepfloyd-if-license",
-        "llama2",
-        "llama3",
-        "gemma",
-        "unknown",
-        "other",
-    ]
-)
-# The Hub's tasks for pictures, text, and both.
-_TASKS = frozenset(
-    [
-        "image-text-to-text",
-        "image-to-text",
-        "visual-question-answering",
-        "document-question-answering",
-        "image-classification",
-        "object-detection",
-        "image-segmentation",
-        "zero-shot-image-classification",
-        "zero-shot-object-detection",
-        "image-to-image",
-        "image-feature-extraction",
-        "mask-generation",
-        "depth-estimation",
-        "keypoint-detection",
-        "text-to-image",
-        "unconditional-image-generation",
-        "visual-document-retrieval",
-        "text-generation",
-        "text-classification",
-        "question-answering",
-        "multiple-choice",
-        "summarization",
-        "translation",
-        "feature-extraction",
-        "other",
-    ]
-)
-_SIZE_NAMES = frozenset(
-    [
-        "n<1K",
-        "1K<n<10K",
-        "10K<n<100K",
-        "100K<n<1M",
-        "1M<n<10M",
-        "10M<n<100M",
-        "100M<n<1B",
-        "1B<n<10B",
-        "10B<n<100B",
-        "100B<n<1T",
-        "n>1T",
-    ]
-)
 
 
 def check_card(
@@ -212,9 +91,11 @@ def _strings(value: Any) -> list[str]:  # noqa: ANN401 - a value of YAML
 
 
 def _check_metadata(values: Mapping[str, Any], rows: int, findings: Findings) -> None:
+    # Of the Hub's documentation: its licences, and its tasks for pictures, for text, and for both.
+    known = {(row["kind"], row["name"]) for row in read_table("irtd_datasets.hub", "names.csv")}
     licences = _strings(values.get("license"))
     for licence in licences or ["(none)"]:
-        if licence not in _LICENCES:
+        if ("licence", licence) not in known:
             findings.add("card-licence", f"license is {licence!r}", CARD)
     if "other" in licences and not (values.get("license_name") and values.get("license_link")):
         findings.add("card-licence-name", "license is 'other'", CARD)
@@ -223,12 +104,15 @@ def _check_metadata(values: Mapping[str, Any], rows: int, findings: Findings) ->
             findings.add("card-language", f"language {language!r}", CARD)
     sizes = _strings(values.get("size_categories"))
     if sizes != [size_category(rows)]:
-        unknown = [size for size in sizes if size not in _SIZE_NAMES]
-        what = f"unknown: {', '.join(unknown)}" if unknown else f"{', '.join(sizes) or 'none'} is given"
-        findings.add("card-size", f"{what}; {rows:,} rows are {size_category(rows)}", CARD)
+        given = ", ".join(sizes) or "none"
+        findings.add("card-size", f"{given} is given, {rows:,} rows are {size_category(rows)}", CARD)
     for task in _strings(values.get("task_categories")):
-        if task not in _TASKS:
+        if ("task", task) not in known:
             findings.add("card-task", f"task category {task!r}", CARD)
+    _check_viewer(values, findings)
+
+
+def _check_viewer(values: Mapping[str, Any], findings: Findings) -> None:
     if values.get("viewer") is False:
         findings.add("card-viewer-off", "viewer: false", CARD)
     for tag in _strings(values.get("tags")):
@@ -423,23 +307,25 @@ def check_text(root: Path, findings: Findings) -> None:
     text = path.read_text(encoding="utf-8", errors="replace")
     if text == expected:
         return
-    ours, theirs = _sections(expected), _sections(text)
+    _compare(_sections(expected), _sections(text), findings)
+
+
+def _compare(ours: Mapping[str, str], theirs: Mapping[str, str], findings: Findings) -> None:
     for title, body in ours.items():
         if title in {"", "front matter"}:
             continue
         if title not in theirs:
             findings.add("card-stale", f"the section {title!r} is missing", CARD)
         elif theirs[title] != body:
-            findings.add(
-                "card-stale", f"the section {title!r} differs: {_first_change(body, theirs[title])}", CARD
-            )
-    for title in theirs:
-        if title not in ours:
-            findings.add("card-edited", f"the section {title!r} is not of the build", CARD)
+            change = _first_change(body, theirs[title])
+            findings.add("card-stale", f"the section {title!r} differs: {change}", CARD)
+    edited = [f"the section {title!r} is not of the build" for title in theirs if title not in ours]
     if theirs.get("") != ours.get(""):
-        findings.add("card-edited", "the prose is not that of the library", CARD)
+        edited.append("the prose is not that of the library")
     if theirs.get("front matter") != ours.get("front matter"):
-        findings.add("card-edited", f"the front matter differs: {_keys(ours, theirs)}", CARD)
+        edited.append(f"the front matter differs: {_keys(ours, theirs)}")
+    for message in edited:
+        findings.add("card-edited", message, CARD)
 
 
 def _sections(text: str) -> dict[str, str]:

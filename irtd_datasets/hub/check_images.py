@@ -143,7 +143,7 @@ def _sample(shards: Sequence[Shard], configs: ConfigFiles) -> dict[str, dict[int
     return wanted
 
 
-def _check_column(
+def _check_column(  # noqa: PLR0917 - what stands around one column
     shard: Shard,
     table: pa.Table,
     column: str,
@@ -175,12 +175,11 @@ def _check_column(
         digests.append(digest)
         if digest not in known and digest not in fresh:
             fresh[digest] = (picture, str(paths[row].as_py() or ""))
-    for digest, found in zip(fresh, pool.map(_look, fresh.values()), strict=True):
-        known[digest] = found
+    known.update(zip(fresh, pool.map(_look, fresh.values()), strict=True))
     _tell(shard, table, column, first, digests, known, findings)
 
 
-def _tell(
+def _tell(  # noqa: PLR0917 - the same
     shard: Shard,
     table: pa.Table,
     column: str,
@@ -200,9 +199,10 @@ def _tell(
             findings.add(rule, f"{column}: {message}", shard.name, row=first + row)
         told.add(digest)
         if sized and picture.size is not None and picture.size != (widths[row], heights[row]):
+            found = f"{picture.size[0]}x{picture.size[1]}"
             findings.add(
                 "image-size",
-                f"width and height are {widths[row]}x{heights[row]}, the picture is {picture.size[0]}x{picture.size[1]}",
+                f"width and height are {widths[row]}x{heights[row]}, the picture is {found}",
                 shard.name,
                 row=first + row,
             )

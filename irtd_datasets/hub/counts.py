@@ -32,16 +32,20 @@ def count_values(files: Iterable[Path], column: str) -> Counter[Any]:
     """
     counts: Counter[Any] = Counter()
     for file in files:
-        try:
-            with pq.ParquetFile(file) as parquet:
-                counts += _count(parquet, column)
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise AnnotationError(
-                f"column {column!r} cannot be read: {error}",
-                where=str(file),
-                remedy="Build or download this file again.",
-            ) from error
+        counts += _of_file(file, column)
     return counts
+
+
+def _of_file(file: Path, column: str) -> Counter[Any]:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            return _count(parquet, column)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: no such column
+        raise AnnotationError(
+            f"column {column!r} cannot be read: {error}",
+            where=str(file),
+            remedy="Build or download this file again.",
+        ) from error
 
 
 def _count(parquet: pq.ParquetFile, column: str) -> Counter[Any]:
