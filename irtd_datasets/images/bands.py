@@ -1,8 +1,8 @@
 """TIFF files of many bands, as multispectral sensors give them, which Pillow does not open.
 
-Nothing is decompressed here. A file whose bands stand pixel by pixel holds the same bytes as a grey picture that is
-so many times as wide, and one whose bands stand one after another is so many grey pictures. A directory that says so is
-put behind the file's bytes, and Pillow reads that.
+Nothing is decompressed here. A file whose bands stand pixel by pixel holds the same bytes as a grey picture of 8 bits
+that is as many times as wide as a pixel has bytes, and one whose bands stand one after another is so many grey
+pictures. A directory that says so is put behind the file's bytes, and Pillow reads that.
 """
 
 from __future__ import annotations
@@ -63,17 +63,15 @@ class BandFile:
         tiled = _TILES in self.tags
         offsets, counts = (_TILES, _TILE_BYTES) if tiled else (_STRIPS, _STRIP_BYTES)
         pieces = len(self.tags[offsets])
-        width = self.bands if self.interleaved else 1
+        width = int(self.dtype[1]) * (self.bands if self.interleaved else 1)
         common = {
             _WIDTH: (self.width * width,),
             _HEIGHT: (self.height,),
-            _BITS: (8 * int(self.dtype[1]),),
+            _BITS: (8,),
             _COMPRESSION: (self._one(_COMPRESSION, 1),),
             _PHOTOMETRIC: (1,),
             _SAMPLES: (1,),
             _PLANAR: (1,),
-            # As if of 32-bit floats, which Pillow passes on bit by bit; shorter ones as if without sign.
-            _FORMAT: (3 if self.dtype[1] == "4" else 1,),
         }
         if tiled:
             common[_TILE_WIDTH] = (self._one(_TILE_WIDTH, 0) * width,)
@@ -85,7 +83,6 @@ class BandFile:
         else:
             each = pieces // self.bands
             ranges = [slice(band * each, (band + 1) * each) for band in range(self.bands)]
-            common[_PREDICTOR] = (self._one(_PREDICTOR, 1),)
         return [
             _with_directory(
                 data,
@@ -104,13 +101,12 @@ class BandFile:
         Returns:
             Shape (height, width, bands).
         """
-        plain = [np.ascontiguousarray(picture, picture.dtype.newbyteorder("=")) for picture in pictures]
-        if not self.interleaved:
-            return np.stack([picture.view(self.dtype) for picture in plain], axis=-1)
-        values: NDArray[Any] = plain[0].view(self.dtype).reshape(self.height, self.width, self.bands)
+        shape = (self.height, self.width, self.bands if self.interleaved else 1)
+        stored = np.dtype(f"{self.order}{self.dtype}")
+        planes = [np.ascontiguousarray(picture).view(stored).reshape(shape) for picture in pictures]
+        values: NDArray[Any] = np.concatenate(planes, axis=-1).astype(self.dtype)
         if self._one(_PREDICTOR, 1) == 2:  # differences to the pixel before, from the edge of each piece on
             step = self._one(_TILE_WIDTH, self.width)
-            values = values.copy()
             for start in range(0, self.width, step):
                 part = values[:, start : start + step]
                 part[:] = np.cumsum(part, axis=1, dtype=part.dtype)
@@ -153,7 +149,13 @@ def _read(start: bytes, view: memoryview, max_values: int) -> BandFile | None:
     dtype = f"{_KINDS[formats.pop()]}{bits.pop() // 8}"
     offsets = _TILES if _TILES in tags else _STRIPS
     planes = bands if tags.get(_PLANAR, (1,))[0] == 2 else 1
-    if dtype not in {"u1", "i1", "u2", "i2", "u4", "i4", "f4"} or len(tags[offsets]) % planes:
+    counts = tags[_TILE_BYTES if offsets == _TILES else _STRIP_BYTES]
+    sides = (
+        (tags[_TILE_WIDTH][0], tags[_TILE_HEIGHT][0]) if offsets == _TILES else tags.get(_STRIP_ROWS, (1,))
+    )
+    if dtype not in {"u1", "i1", "u2", "i2", "u4", "i4", "f4"} or (predictor == 2 and dtype == "f4"):
+        return None
+    if len(tags[offsets]) % planes or len(tags[offsets]) != len(counts) or not all(sides):
         return None
     return BandFile(order, tags, width, height, bands, dtype)
 
