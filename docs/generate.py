@@ -32,13 +32,14 @@ sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 
 import irtd_datasets  # noqa: E402 - needs the path
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
+from irtd_datasets.hub import findings  # noqa: E402
 from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: E402
 from irtd_datasets.spec import read_table  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-MODULES = ("errors", "hub.contact_sheet", "schema")
+MODULES = ("errors", "hub.check", "hub.contact_sheet", "hub.folder_card", "schema")
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 
 
@@ -171,6 +172,18 @@ def missing(name: str) -> str:
 def obtain(name: str) -> str:
     """How to get a dataset."""
     return "\n".join(f"- {step}" for step in spec(name).obtain)
+
+
+def checks() -> str:
+    """The rules of `irtd check`."""
+    rows = [[f"`{code}`", rule.severity, rule.breaks, rule.remedy] for code, rule in findings.RULES.items()]
+    return table(["rule", "is", "what breaks", "what to do"], rows)
+
+
+def source_terms(name: str) -> str:
+    """Terms of the component datasets."""
+    rows = [[one.source, one.redistribution, one.licence, one.evidence] for one in spec(name).source_terms]
+    return table(["source", "passing on", "licence or terms", "how it is known"], rows)
 
 
 def terms(name: str) -> str:
@@ -307,6 +320,7 @@ def _first_sentence(text: str) -> str:
 BLOCKS: dict[str, Callable[..., str]] = {
     block.__name__: block
     for block in (
+        checks,
         commands,
         configs,
         contents,
@@ -321,6 +335,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
         reference,
         rules,
         settings,
+        source_terms,
         subsets,
         terms,
         vocabularies,
