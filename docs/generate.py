@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 import irtd_datasets  # noqa: E402 - needs the path
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.construct.targets import targets  # noqa: E402
+from irtd_datasets.hub import findings  # noqa: E402
 from irtd_datasets.irtd.tasks import MODULES as MODULES_OF_TASKS  # noqa: E402
 from irtd_datasets.irtd.tasks.making import CHOICES  # noqa: E402
 from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
@@ -42,7 +43,15 @@ from irtd_datasets.spec import read_table  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-MODULES = ("errors", "hub.contact_sheet", "hub.publish", "schema")
+MODULES = (
+    "errors",
+    "hub.check",
+    "hub.contact_sheet",
+    "hub.findings",
+    "hub.folder_card",
+    "hub.publish",
+    "schema",
+)
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 
 
@@ -175,6 +184,18 @@ def missing(name: str) -> str:
 def obtain(name: str) -> str:
     """How to get a dataset."""
     return "\n".join(f"- {step}" for step in spec(name).obtain)
+
+
+def checks() -> str:
+    """The rules of `irtd check`."""
+    rows = [[f"`{code}`", rule.severity, rule.breaks, rule.remedy] for code, rule in findings.RULES.items()]
+    return table(["rule", "is", "what breaks", "what to do"], rows)
+
+
+def source_terms(name: str) -> str:
+    """Terms of the component datasets."""
+    rows = [[one.source, one.redistribution, one.licence, one.evidence] for one in spec(name).source_terms]
+    return table(["source", "passing on", "licence or terms", "how it is known"], rows)
 
 
 def terms(name: str) -> str:
@@ -408,6 +429,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     block.__name__: block
     for block in (
         choices,
+        checks,
         commands,
         configs,
         construct_targets,
@@ -428,6 +450,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
         source_problems,
         source_readers,
         sources,
+        source_terms,
         subsets,
         terms,
         vocabularies,

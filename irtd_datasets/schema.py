@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BOX_FRAMES",
     "FIELDS",
+    "FILE_FIELDS",
     "IMAGE_FIELDS",
     "MODALITIES",
     "TASKS",
@@ -33,7 +34,7 @@ __all__ = [
     "yaml_features",
 ]
 
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
 """Changes when a column is added, removed or retyped; part of every build's identity."""
 
 MODALITIES = ("infrared", "optical", "sar")
@@ -168,6 +169,12 @@ _FIELDS = (
         "What was done to the file or where it was found, when it is not the released file byte for byte; else empty.",
     ),
     Field(
+        "original",
+        {"bytes": _value("binary"), "path": _STRING},
+        "The released file where `image` is an 8-bit preview of it, since neither JPEG nor PNG can hold it (32-bit "
+        "floats, many bands); null elsewhere.",
+    ),
+    Field(
         "issues",
         [_STRING],
         "Codes of the known defects of this row, as in the issue table; empty when clean.",
@@ -186,6 +193,9 @@ FIELDS: dict[str, Field] = {field.name: field for field in _FIELDS}
 
 IMAGE_FIELDS = tuple(name for name, field in FIELDS.items() if field.type == _IMAGE)
 """Names of the columns that hold pictures."""
+
+FILE_FIELDS = (*IMAGE_FIELDS, "original")
+"""Names of the columns that hold files as bytes and path, pictures and others."""
 
 
 def _arrow_type(node: Any) -> pa.DataType:  # noqa: ANN401 - see _describe

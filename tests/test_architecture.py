@@ -22,6 +22,7 @@ LAYERS = (
     ("builder",),
     DATASETS,
     ("catalog",),
+    ("hub.counts",),
     ("hub.card", "hub.contact_sheet", "hub.rows"),
     ("build", "testing"),
     ("evaluate", "hub", "training"),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.spec import DatasetSpec, Member
 
-__all__ = ["SPOOL", "BuiltPart", "DatasetFolder"]
+__all__ = ["LEDGER", "SPOOL", "STAGING", "BuiltPart", "DatasetFolder"]
 
 STAGING = ".build"
 SPOOL = "records.jsonl"
@@ -291,7 +291,7 @@ class DatasetFolder:
             "parts": [part.as_dict() for part in parts],
         }
         _write(self.path / LEDGER, json.dumps(merged.as_dict(), indent=1) + "\n")
-        _write(self.path / "README.md", render_card(self.spec, parts, merged))
+        _write(self.path / "README.md", render_card(self.spec, parts, merged, self.path))
         _write(self.path / BUILT_MARKER, json.dumps(manifest, indent=1) + "\n")
         shutil.rmtree(self.staging, ignore_errors=True)
         return merged

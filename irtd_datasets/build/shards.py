@@ -19,7 +19,7 @@ from irtd_datasets.catalog import open_release
 from irtd_datasets.examples.reading import DefectPolicy
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
 from irtd_datasets.examples.tally import Tally
-from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema, hub_metadata
+from irtd_datasets.schema import FIELDS, FILE_FIELDS, arrow_schema, hub_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -141,12 +141,28 @@ def open_shard(target: Path) -> ShardWriter:
 
 def encode_group(group: RowGroup) -> EncodedGroup:
     """A row group as the writer takes it."""
-    columns = [name for name in FIELDS if name not in IMAGE_FIELDS]
+    columns = [name for name in FIELDS if name not in FILE_FIELDS]
     batch = ImageBatch.from_images(group.pictures, group.names)
     return EncodedGroup(
         [{name: row[name] for name in columns} for row in group.rows],
         {
             "image": ImageColumn.of(batch, group.picture_of),
             "visible": ImageColumn.null(len(group.rows)),
+            "original": _originals(group),
         },
     )
+
+
+def _originals(group: RowGroup) -> ImageColumn:
+    """The files of which the pictures are previews, each held once; nearly always none."""
+    files: dict[int, dict[str, Any]] = {}  # by picture
+    for row, picture in zip(group.rows, group.picture_of, strict=True):
+        if row.get("original") is not None:
+            files.setdefault(picture, row["original"])
+    if not files:
+        return ImageColumn.null(len(group.rows))
+    position = {picture: index for index, picture in enumerate(files)}
+    batch = ImageBatch.from_images(
+        [file["bytes"] for file in files.values()], [file["path"] for file in files.values()]
+    )
+    return ImageColumn.of(batch, [position.get(picture, -1) for picture in group.picture_of])

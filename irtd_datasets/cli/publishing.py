@@ -10,9 +10,9 @@ import typer
 from irtd_datasets.cli.app import app
 from irtd_datasets.cli.options import Json, Quiet, print_json
 from irtd_datasets.report import publishing as report
-from irtd_datasets.report.console import progress
+from irtd_datasets.report.console import progress, status
 
-__all__ = ["overlap", "publish"]
+__all__ = ["card", "check", "overlap", "publish"]
 
 
 @app.command()
@@ -47,6 +47,61 @@ def overlap(
         print_json(found.as_dict())
     else:
         report.show_overlap(found)
+
+
+@app.command()
+def card(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    show: Annotated[bool, typer.Option("--print", help="Print the card and change nothing.")] = False,
+) -> None:
+    """Write the card of a dataset folder anew from its own files, or print it."""
+    from irtd_datasets.hub.folder_card import card_of, write_card
+
+    if show:
+        typer.echo(card_of(folder), nl=False)
+        return
+    changed = write_card(folder)
+    typer.echo(f"{folder / 'README.md'}: {'written' if changed else 'was as it should be'}")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    images: Annotated[
+        str,
+        typer.Option(
+            "--images",
+            metavar="sample|all|none",
+            help="Pictures to decode: those of the preview and some, all, none.",
+        ),
+    ] = "sample",
+    hashes: Annotated[
+        bool,
+        typer.Option(
+            "--hashes", help="Compare the SHA-256 of every shard with the manifest; reads every byte."
+        ),
+    ] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a dataset folder for everything that would break loading, the Hub's viewer or the card."""
+    from irtd_datasets.hub.check import check_folder
+
+    with status("checking", silent=quiet or as_json) as shown:
+        found = check_folder(
+            folder,
+            images=images,  # type: ignore[arg-type]  # checked there
+            hashes=hashes,
+            workers=workers,
+            progress=shown,
+        )
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        report.show_check(found)
+    if found.errors:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from irtd_datasets.examples.draft import Draft, finish
 from irtd_datasets.examples.order import by_image
 from irtd_datasets.examples.reading import DefectPolicy, apply_policy, scan_file
 from irtd_datasets.examples.spool import RecordSpool
-from irtd_datasets.images.files import prepare_image
+from irtd_datasets.images.files import viewable_image
 from irtd_datasets.schema import FIELDS, arrow_schema
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def picture_rows(
     """
     name = drafts[0].image
     try:
-        picture = prepare_image(data, name, transform=located.transform or None if located else None)
+        picture = viewable_image(data, name, transform=located.transform or None if located else None)
     except ImageError as error:
         tally.drop(error.code, f"{name}: {error.problem}", count=len(drafts))
         return [], b""
@@ -121,6 +121,9 @@ def picture_rows(
         if apply_policy(policy, draft.id, row["issues"], tally):
             row["image"] = {"path": name}
             row["visible"] = None
+            row["original"] = (
+                None if picture.original is None else {"bytes": bytes(picture.original), "path": name}
+            )
             tally.kept += 1
             tally.rounds_kept += draft.rounds
             tally.flagged.update(row["issues"])
@@ -168,8 +171,13 @@ def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[R
 
 
 def _text_bytes(row: dict[str, Any]) -> int:
-    """At least the bytes of a row without its picture: question, answer and objects repeat parts of the messages."""
-    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"])
+    """At least the bytes of a row without its picture, but with the file that the picture may be a preview of.
+
+    Question, answer and objects repeat parts of the messages.
+    """
+    original = row.get("original")
+    beside = len(original["bytes"]) if original else 0
+    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"]) + beside
 
 
 def release_groups(

@@ -1,27 +1,78 @@
 """The card: README.md of a dataset folder, with everything that a build knows generated.
 
-Prose is written by hand in ``dataset_cards/<name>.md``; numbers never are.
+Prose is written by hand in ``dataset_cards/<name>.md``; numbers never are. The card is made from the folder alone, its
+manifest, its ledger and its Parquet files, so that it can be made anew without a build, to the same bytes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
+from irtd_datasets.boxes import Frame
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.schema import FIELDS, yaml_features
+from irtd_datasets.hub.counts import count_values
+from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from irtd_datasets.spec import DatasetSpec
+    from irtd_datasets.spec import DatasetSpec, PartSpec
 
-__all__ = ["configs_of", "prose", "render_card"]
+__all__ = ["SIZE_CATEGORIES", "configs_of", "prose", "render_card", "size_category", "task_categories"]
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+SIZE_CATEGORIES = {
+    "n<1K": 1_000,
+    "1K<n<10K": 10_000,
+    "10K<n<100K": 100_000,
+    "100K<n<1M": 1_000_000,
+    "1M<n<10M": 10_000_000,
+    "10M<n<100M": 100_000_000,
+    "100M<n<1B": 1_000_000_000,
+}
+"""The Hub's size categories, as far as datasets of pictures go, with the number of rows that each ends below."""
+
+_TASK_CATEGORIES = {
+    "image-text-to-text": (
+        "conversation",
+        "reasoning",
+        "detailed_description",
+        "region_captioning",
+        "security",
+        "relationship",
+    ),
+    "visual-question-answering": (
+        "vqa",
+        "recognition",
+        "reid",
+        "relationship",
+        "security",
+        "aerial_counting",
+        "pedestrian_counting",
+        "scene",
+    ),
+    "image-to-text": ("captioning", "detailed_description", "region_captioning"),
+    "object-detection": ("grounding", "location", "detection"),
+    "image-classification": ("classification", "scene", "recognition"),
+}
+# What each frame's numbers count, as in `irtd_datasets.boxes.Frame`.
+_FRAMES = {
+    Frame.PIXEL: "Pixels of the upright image.",
+    Frame.UNIT: "0 to 1 of width and of height.",
+    Frame.PER_MILLE: "0 to 1000 of width and of height.",
+    Frame.SQUARE_UNIT: "0 to 1 of the image padded to a square.",
+    Frame.SQUARE_PER_MILLE: "0 to 999 of the image padded to a square, cut to whole numbers.",
+    "unknown": "The release does not say, and no check could tell; `objects` is empty.",
+}
+_REDISTRIBUTION = {
+    "allowed": "under its licence",
+    "forbidden": "**restricted by its terms**",
+    "unknown": "not known",
+}
 
 
 class _Part(Protocol):
@@ -79,50 +130,84 @@ def configs_of(spec: DatasetSpec, parts: Sequence[_Part]) -> dict[str, list[_Par
     return configs
 
 
-def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger) -> str:
+def size_category(rows: int) -> str:
+    """The Hub's size category of a dataset of so many rows.
+
+    Example:
+        >>> size_category(0), size_category(1_000), size_category(999_999)
+        ('n<1K', '1K<n<10K', '100K<n<1M')
+    """
+    return next((name for name, limit in SIZE_CATEGORIES.items() if rows < limit), "1B<n<10B")
+
+
+def task_categories(tasks: Iterable[str]) -> list[str]:
+    """The Hub's task categories of tasks of our vocabulary.
+
+    Example:
+        >>> task_categories(["captioning", "detection"])
+        ['image-to-text', 'object-detection']
+    """
+    wanted = set(tasks)
+    return [category for category, covered in _TASK_CATEGORIES.items() if wanted.intersection(covered)]
+
+
+def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, folder: Path) -> str:
     """The whole README.md.
 
     Args:
         spec: The dataset.
         parts: The parts in the folder.
         ledger: What became of every record.
+        folder: The dataset folder with the Parquet files of the parts in place; sources and frames are counted there.
+
+    Raises:
+        AnnotationError: A Parquet file cannot be read.
     """
     configs = configs_of(spec, parts)
+    declared = {member.key: member.part for member in spec.members}
+    present = [(declared[part.subset, part.part], part) for part in parts if part.rows]
+    files = [sorted((folder / part.subset / part.part).glob("*.parquet")) for _, part in present]
     header = yaml.dump(
-        _metadata(spec, parts, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
+        _metadata(spec, present, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
     )
     sections = [
         f"---\n{header}---",
         prose(spec.name),
         _loading(spec, configs),
         "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
+        "## Tasks\n\n" + _task_table(present),
+        "## Sources\n\n" + _source_table(spec, present, files),
         "## What became of the release\n\n" + _ledger_table(ledger),
         *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
         "## Fields\n\n"
-        + _table(["field", "type", "meaning"], [[f.name, f.describe_type(), f.doc] for f in FIELDS.values()]),
+        + _table(
+            ["field", "type", "meaning"], [[f"`{f.name}`", f.describe_type(), f.doc] for f in FIELDS.values()]
+        ),
+        "## Frames\n\n" + _frame_table(files),
+        "## What is public\n\n" + _public(spec),
         f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
         f"## Citation\n\n```bibtex\n{spec.citation}\n```",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _metadata(spec: DatasetSpec, parts: Sequence[_Part], configs: dict[str, list[_Part]]) -> dict[str, Any]:
-    rows = sum(part.rows for part in parts)
-    size = next((label for limit, label in _SIZES if rows < limit), "1M<n<10M")
+def _metadata(
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, _Part]], configs: dict[str, list[_Part]]
+) -> dict[str, Any]:
     default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
     features = yaml_features()
     entries, infos = [], []
-    for name, present in configs.items():
+    for name, members in configs.items():
         splits: dict[str, list[_Part]] = {}
-        for part in present:
+        for part in members:
             splits.setdefault(part.split, []).append(part)
         entry: dict[str, Any] = {"config_name": name}
         if name == default:
             entry["default"] = True
         entry["data_files"] = [
-            {"split": split, "path": [f"{part.subset}/{part.part}/{split}-*" for part in members]}
-            for split, members in splits.items()
+            {"split": split, "path": [f"{part.subset}/{part.part}/{split}-*" for part in parts]}
+            for split, parts in splits.items()
         ]
         entries.append(entry)
         infos.append(
@@ -132,26 +217,24 @@ def _metadata(spec: DatasetSpec, parts: Sequence[_Part], configs: dict[str, list
                 "splits": [
                     {
                         "name": split,
-                        "num_bytes": sum(part.num_bytes for part in members),
-                        "num_examples": sum(part.rows for part in members),
+                        "num_bytes": sum(part.num_bytes for part in parts),
+                        "num_examples": sum(part.rows for part in parts),
                     }
-                    for split, members in splits.items()
+                    for split, parts in splits.items()
                 ],
-                "download_size": sum(part.bytes_on_disk for part in present),
-                "dataset_size": sum(part.num_bytes for part in present),
+                "download_size": sum(part.bytes_on_disk for part in members),
+                "dataset_size": sum(part.num_bytes for part in members),
             }
         )
+    named = {"license_name": "terms-of-the-sources", "license_link": spec.homepage}
     return {
         "pretty_name": spec.title,
         "license": spec.licence_id,
+        **(named if spec.licence_id == "other" else {}),
         "language": ["en"],
-        "task_categories": ["visual-question-answering", "image-to-text", "object-detection"],
-        "size_categories": [size],
-        "tags": [
-            *dict.fromkeys(member.part.modality for member in spec.members),
-            "remote-sensing",
-            "vision-language",
-        ],
+        "task_categories": task_categories(part.task for part, _ in present),
+        "size_categories": [size_category(sum(built.rows for _, built in present))],
+        "tags": [*dict.fromkeys(part.modality for part, _ in present), "remote-sensing", "vision-language"],
         "configs": entries,
         "dataset_info": infos,
     }
@@ -163,10 +246,70 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
     name = spec.default_config if spec.default_config in configs else next(iter(configs))
     split = configs[name][0].split
     return (
-        "## Loading\n\n```python\nfrom datasets import load_dataset\n\n"
+        "## Loading\n\nNothing but `datasets` is needed. Put the name of this repository, or the path of the folder, "
+        "in place of `PATH_OR_REPO`.\n\n```python\nfrom datasets import load_dataset\n\n"
         f'rows = load_dataset("PATH_OR_REPO", "{name}", split="{split}")\n'
-        f'stream = load_dataset("PATH_OR_REPO", "{name}", split="{split}", streaming=True)\n```'
+        'print(rows[0]["image"], rows[0]["messages"])\n```\n\n'
+        "Streamed, only what is read is downloaded. Rows are in their final order, which needs no shuffle buffer.\n\n"
+        "```python\n"
+        f'stream = load_dataset("PATH_OR_REPO", "{name}", split="{split}", streaming=True)\n'
+        "for row in stream.take(3):\n"
+        '    print(row["id"], row["image"].size, row["messages"][-1]["content"])\n```'
     )
+
+
+def _task_table(present: Sequence[tuple[PartSpec, _Part]]) -> str:
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for declared, part in present:
+        counts[declared.task, declared.modality, part.split] += part.rows
+    rows = [[task, modality, split, f"{count:,}"] for (task, modality, split), count in counts.items()]
+    return _table(["task", "modality", "split", "rows"], [*rows, ["**sum**", "", "", f"{counts.total():,}"]])
+
+
+def _source_table(
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, _Part]], files: Sequence[list[Path]]
+) -> str:
+    counts: Counter[str | None] = Counter()
+    tasks: dict[str | None, dict[str, None]] = {}
+    for (declared, _), shards in zip(present, files, strict=True):
+        found = count_values(shards, "source")
+        counts.update(found)
+        for source in found:
+            tasks.setdefault(source, {})[declared.task] = None
+    rows = []
+    for source in sorted(counts, key=lambda name: (name is None, name)):
+        terms = spec.terms_of(source)
+        licence = terms.licence + (f" ({terms.evidence})" if terms.evidence else "")
+        shown = "not named by the release" if source is None else source
+        redistribution = _REDISTRIBUTION[terms.redistribution]
+        rows.append([shown, ", ".join(tasks[source]), f"{counts[source]:,}", licence, redistribution])
+    return (
+        "Every picture keeps the terms of the set it comes from. What stands here is what is known of them, and no "
+        "advice.\n\n" + _table(["source", "tasks", "rows", "licence or terms", "passing on"], rows)
+    )
+
+
+def _frame_table(files: Sequence[list[Path]]) -> str:
+    counts = count_values((file for shards in files for file in shards), "box_frame")
+    rows = [
+        [f"`{name}`", _FRAMES[name], f"{counts[number]:,}"]
+        for number, name in enumerate(BOX_FRAMES)
+        if counts[number]
+    ]
+    return (
+        "Numbers inside `messages` are as released, in the frame that `box_frame` names. `objects` has the same places "
+        "in pixels of the upright image, whatever the frame.\n\n"
+        + _table(
+            ["frame", "what its numbers count", "rows"],
+            [*rows, ["none", "The text names no place.", f"{counts[None]:,}"]],
+        )
+    )
+
+
+def _public(spec: DatasetSpec) -> str:
+    public = [f"- **{subset.name}**. {subset.summary} {subset.available}" for subset in spec.subsets]
+    lacking = [f"- {item}" for item in spec.not_released]
+    return "\n".join([*public, "", "Not released:", "", *lacking])
 
 
 def _row_counts(configs: dict[str, list[_Part]]) -> list[list[str]]:
@@ -181,13 +324,14 @@ def _ledger_table(ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.tally is None:
-            rows.append([line.file, _released(line), "file not there", "", "", "", ""])
+            rows.append([line.subset, line.file, _released(line), "file not there", "", "", "", ""])
             continue
         tally = line.tally
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items()))
         flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
         rows.append(
             [
+                line.subset,
                 line.file,
                 _released(line),
                 f"{tally.found:,}",
@@ -201,6 +345,7 @@ def _ledger_table(ledger: _Ledger) -> str:
     rows.append(
         [
             "**sum**",
+            "",
             f"{totals['released']:,}",
             f"{totals['found']:,}",
             f"{totals['kept']:,}",
@@ -209,7 +354,7 @@ def _ledger_table(ledger: _Ledger) -> str:
             "",
         ]
     )
-    head = ["file", "released", "found", "kept", "picture missing", "dropped", "rows with an issue"]
+    head = ["subset", "file", "released", "found", "kept", "picture missing", "dropped", "rows with an issue"]
     notes = dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note)
     return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
 

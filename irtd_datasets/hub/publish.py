@@ -10,7 +10,6 @@ is taken up by the same command, which sends no finished file again.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.build.progress import Progress
 from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
 from irtd_datasets.errors import HubError, IrtdDatasetsError, PublishError, UnknownNameError, summarize
+from irtd_datasets.hub.check import check_folder
 from irtd_datasets.hub.local_files import FolderFiles, LocalFile, read_folder, shard_hashes
 from irtd_datasets.hub.remote import (
     LOST_ANSWER,
@@ -38,6 +38,8 @@ from irtd_datasets.hub.verify import verify_published
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
+
+    from irtd_datasets.hub.findings import Finding
 
 __all__ = ["PublishOptions", "PublishReport", "publish"]
 
@@ -469,12 +471,6 @@ def _check(folder: Path) -> list[str]:
     Raises:
         PublishError: It found errors.
     """
-    try:
-        check_folder = importlib.import_module("irtd_datasets.hub.check").check_folder
-    except ModuleNotFoundError as error:
-        if error.name != "irtd_datasets.hub.check":
-            raise
-        return []
     report = check_folder(folder)
     if report.errors:
         raise PublishError(
@@ -486,7 +482,7 @@ def _check(folder: Path) -> list[str]:
     return [_told(finding) for finding in report.warnings if not finding.rule.startswith("source-")]
 
 
-def _told(finding: Any) -> str:  # noqa: ANN401 - a finding of the check
+def _told(finding: Finding) -> str:
     return f"{finding.file}: {finding.message}" if finding.file else str(finding.message)
 
 

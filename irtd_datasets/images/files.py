@@ -6,15 +6,17 @@ PNG, which are nearly all files of the three releases, are read with `struct` al
 a file is left to Pillow, so that the answer is Pillow's (and with it that of `datasets`) in every case.
 Pixels are decoded only where the header cannot tell whether they are whole.
 
-The released bytes are kept as they are, with two exceptions that a row's note states: pixels that EXIF says
-to turn are turned (boxes made on the file would no longer fit what `datasets` shows), and a copy in another
-layout than the released one is brought to it by one of `PIXEL_TRANSFORMS`.
+The released bytes are kept as they are, with three exceptions that a row's note states: pixels that EXIF says
+to turn are turned (boxes made on the file would no longer fit what `datasets` shows), a copy in another layout
+than the released one is brought to it by one of `PIXEL_TRANSFORMS`, and a file that no viewer shows (floats, many
+bands) is kept beside an 8-bit preview of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import struct
 import threading
@@ -24,9 +26,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from irtd_datasets.errors import BoxError, ImageError, UnknownNameError
+from irtd_datasets.images.bands import preview, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +48,7 @@ __all__ = [
     "read_size",
     "turn_boxes",
     "turn_points",
+    "viewable_image",
     "without_metadata",
 ]
 
@@ -118,6 +122,7 @@ class PreparedImage:
         note: What was changed, such as ``exif-orientation-6 applied, stored as PNG``; empty when nothing was.
         released: The header of the file as released. Its orientation and stored size are what `turn_points`
             needs for coordinates that were made on the stored pixels.
+        original: The released file where `data` is a preview of it; else None.
     """
 
     data: bytes | memoryview
@@ -127,6 +132,7 @@ class PreparedImage:
     mode: str
     note: str
     released: ImageInfo
+    original: bytes | memoryview | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +295,49 @@ def prepare_image(
     if transform is None and info.orientation == 1:
         return PreparedImage(data, info.width, info.height, info.bit_depth, info.mode, "", info)
     return _change_pixels(data, name, info, transform)
+
+
+def viewable_image(
+    data: bytes | memoryview,
+    name: str,
+    *,
+    transform: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> PreparedImage:
+    """Prepare an image as `prepare_image` does, and see to it that it can be shown.
+
+    What neither JPEG nor PNG can hold is shown nowhere, and one such picture takes the preview of a whole dataset
+    away. Of 32-bit floats, and of a TIFF of many bands, the stored image is an 8-bit preview, and `original` has the
+    file. 32-bit whole numbers that fit are stored as 16-bit PNG, without loss.
+
+    Args:
+        data: The whole file.
+        name: Name of the file for messages.
+        transform: As for `prepare_image`.
+        max_pixels: As for `inspect_image`; of a TIFF of many bands, pixels times bands.
+
+    Raises:
+        ImageError: As for `prepare_image`.
+        UnknownNameError: As for `prepare_image`.
+
+    Example:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> Image.fromarray(np.linspace(20, 30, 64, dtype=np.float32).reshape(8, 8)).save(file, "TIFF")
+        >>> prepared = viewable_image(file.getvalue(), "radiance.tif")
+        >>> prepared.mode, prepared.bit_depth, prepared.original == file.getvalue()
+        ('L', 8, True)
+    """
+    try:
+        prepared = prepare_image(data, name, transform=transform, max_pixels=max_pixels)
+    except ImageError as error:
+        shown = _preview_of_bands(data, name, max_pixels) if error.code == "image-unreadable" else None
+        if shown is None:
+            raise
+        if transform is not None:
+            raise _unexpected_layout(f"a TIFF of {shown.released.channels} bands", name, transform) from error
+        return shown
+    return _with_preview(prepared, data, name) if prepared.mode in _UNSHOWN else prepared
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -596,6 +645,10 @@ class _StrictPillow:
                     setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES
                 )
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
+                # Which writes to standard error about every TIFF of many bands.
+                logger = logging.getLogger("PIL.TiffImagePlugin")
+                self._changes.callback(setattr, logger, "disabled", logger.disabled)
+                logger.disabled = True
                 self._changes.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
             self._inside += 1
@@ -830,6 +883,60 @@ def encode_lossless(image: Image.Image, profile: bytes | None) -> tuple[bytes, s
         return file.getvalue(), "PNG"
     image.save(file, "TIFF", compression="tiff_adobe_deflate", icc_profile=profile)
     return file.getvalue(), "TIFF"
+
+
+# Modes that Pillow saves neither as JPEG nor as PNG, which is what the Hub's viewer tries; a test asks Pillow.
+_UNSHOWN = frozenset({"F", "I", "LAB", "HSV", "PA", "La", "RGBa"})
+
+
+def _with_preview(prepared: PreparedImage, data: bytes | memoryview, name: str) -> PreparedImage:
+    """A picture that can be shown in place of one that cannot."""
+    with _opened(prepared.data, name, _Doubt("", decode=True)) as image:
+        if prepared.mode in {"F", "I"}:
+            values = np.asarray(image)
+            if prepared.mode == "I" and values.min() >= 0 and values.max() <= 0xFFFF:
+                stored, _ = encode_lossless(Image.fromarray(values.astype(np.uint16)), None)
+                note = ", ".join(
+                    part for part in (prepared.note, "32-bit whole numbers stored as 16-bit PNG") if part
+                )
+                return replace(prepared, data=stored, bit_depth=16, mode="I;16", note=note)
+            pixels, what = preview(values)
+            shown = Image.fromarray(pixels)
+        else:
+            shown, what = _to_rgb(image), f"8-bit preview of mode {prepared.mode}"
+        stored, _ = encode_lossless(shown, None)
+    note = ", ".join(part for part in (prepared.note, f"{what}; the file is in original") if part)
+    return replace(prepared, data=stored, bit_depth=8, mode=shown.mode, note=note, original=data)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "LAB":
+        return ImageCms.profileToProfile(  # type: ignore[return-value]  # None only with inPlace
+            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    return image.convert({"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
+
+
+def _preview_of_bands(data: bytes | memoryview, name: str, max_pixels: int) -> PreparedImage | None:
+    """A preview of a TIFF of many bands; None when it is none, or not one that can be read."""
+    view = data if isinstance(data, bytes) else memoryview(data).cast("B")
+    bands = read_directory(view, max_pixels)
+    if bands is None:
+        return None
+    pictures = []
+    try:
+        for file in bands.as_grey(view):
+            with _opened(file, name, _Doubt("", decode=True)) as image:
+                pictures.append(np.asarray(image))
+        pixels, what = preview(bands.assemble(pictures))
+    except (ImageError, ValueError):
+        return None
+    shown = Image.fromarray(pixels)
+    stored, _ = encode_lossless(shown, None)
+    depth = 8 * int(bands.dtype[1])
+    size = (bands.width, bands.height)
+    info = ImageInfo("TIFF", f"{bands.bands} bands", *size, *size, 1, depth, bands.bands)
+    return PreparedImage(stored, *size, 8, shown.mode, f"{what}; the file is in original", info, data)
 
 
 def _unexpected_layout(problem: str, name: str, transform: str) -> ImageError:

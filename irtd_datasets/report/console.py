@@ -14,9 +14,9 @@ from rich.table import Table
 from irtd_datasets.build.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
-__all__ = ["make_console", "make_table", "progress", "show_count"]
+__all__ = ["make_console", "make_table", "progress", "show_count", "status"]
 
 
 def make_console() -> Console:
@@ -94,3 +94,14 @@ def progress(*, silent: bool) -> Iterator[Progress]:
     )
     with Bars(*columns, console=console, transient=True) as bars:
         yield _BarProgress(bars)
+
+
+@contextlib.contextmanager
+def status(what: str, *, silent: bool) -> Iterator[Callable[[str], None]]:
+    """A line on standard error that says what is being worked on; none where standard error is no terminal."""
+    console = Console(stderr=True)
+    if silent or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(what) as line:
+        yield lambda name: line.update(f"{what} {name}")

@@ -9,10 +9,11 @@ from rich.markup import escape
 from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
+    from irtd_datasets.hub.findings import CheckReport
     from irtd_datasets.hub.overlap import Overlap
     from irtd_datasets.hub.publish import PublishReport
 
-__all__ = ["show_overlap", "show_published"]
+__all__ = ["show_check", "show_overlap", "show_published"]
 
 
 def show_overlap(overlap: Overlap, limit: int = 20) -> None:
@@ -87,3 +88,25 @@ def show_published(report: PublishReport, limit: int = 10) -> None:
         return
     say(f"read back and compared: {sum(report.verified.values()):,} rows of {len(report.verified):,} splits")
     say(f"{report.url} is at {report.revision} ({report.commit})")
+
+
+def show_check(found: CheckReport) -> None:
+    """Print what a check found, rule by rule, errors first."""
+    from irtd_datasets.hub.findings import RULES
+
+    console = make_console()
+    for rule in dict.fromkeys(finding.rule for finding in found.findings):
+        shown = [finding for finding in found.findings if finding.rule == rule]
+        severity, breaks, _ = RULES[rule]
+        style = "bold red" if severity == "error" else "yellow"
+        console.print(f"[{style}]{severity} {rule}[/{style}]: {escape(breaks)}")
+        for finding in shown:
+            row = "" if finding.row is None else f" row {finding.row}"
+            where = f"{finding.file}{row}: " if finding.file else ""
+            console.print(f"  {where}{finding.message}", markup=False, soft_wrap=True)
+        if found.counts[rule] > len(shown):
+            console.print(f"  and {found.counts[rule] - len(shown):,} more")
+        console.print(f"  -> {shown[0].remedy}", markup=False, soft_wrap=True)
+    counts = found.as_dict()
+    facts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in found.facts.items())
+    console.print(f"{counts['errors']:,} errors, {counts['warnings']:,} warnings ({facts})", markup=False)

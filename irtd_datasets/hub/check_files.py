@@ -1,0 +1,354 @@
+"""The files of a dataset folder against its manifest and its ledger, and against what the Hub takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from irtd_datasets.build.folder import LEDGER, STAGING
+from irtd_datasets.build.ledger import Ledger, LedgerLine
+from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
+from irtd_datasets.errors import UnsafePathError
+from irtd_datasets.releases.paths import safe_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from irtd_datasets.hub.findings import Findings
+    from irtd_datasets.spec import DatasetSpec
+
+__all__ = [
+    "Listed",
+    "Manifest",
+    "Shard",
+    "check_files",
+    "check_ledger",
+    "list_files",
+    "open_shards",
+    "read_manifest",
+]
+
+CARD = "README.md"
+_KNOWN = {CARD, LEDGER, BUILT_MARKER, "croissant.json", ".gitattributes", "LICENSE", "LICENSE.md"}
+_SHARD_NAME = re.compile(r"(?P<split>\w+(?:\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet")
+_FILES_PER_FOLDER, _FILES = 10_000, 100_000
+_FILE_ADVISED, _FILE_LIMIT = 50 * 10**9, 200 * 10**9
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the manifest says of a file; None where it does not say."""
+
+    size: int | None
+    sha256: str | None
+    rows: int | None = None
+    row_groups: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a manifest says, in whichever form of it.
+
+    Attributes:
+        spec: The dataset.
+        files: Files by name.
+        rows: Rows of each part, as (subset, part).
+        num_bytes: Bytes in memory of each part.
+    """
+
+    spec: DatasetSpec
+    files: Mapping[str, Listed]
+    rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    num_bytes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A Parquet file with its footer.
+
+    Attributes:
+        name: Name in the folder, with ``/``.
+        path: Where it lies.
+        size: Bytes.
+        metadata: The footer.
+        schema: Its columns as Arrow sees them, with metadata.
+    """
+
+    name: str
+    path: Path
+    size: int
+    metadata: Any
+    schema: pa.Schema
+
+    @property
+    def rows(self) -> int:
+        """Its rows."""
+        return int(self.metadata.num_rows)
+
+    @property
+    def features(self) -> dict[str, Any] | None:
+        """The feature metadata that it carries; None when it has none, or they are no JSON."""
+        stored = (self.schema.metadata or {}).get(b"huggingface")
+        try:
+            values = json.loads(stored)["info"]["features"] if stored else None
+        except (ValueError, KeyError, TypeError):
+            return None
+        return values if isinstance(values, dict) else None
+
+
+def list_files(root: Path, findings: Findings) -> dict[str, int]:
+    """Files that would be published, with their sizes; what must not be there is told."""
+    if (root / STAGING).exists():
+        findings.add("build-unfinished", f"{STAGING} holds work of a build that has not ended", STAGING)
+    found: dict[str, int] = {}
+    per_folder: Counter[str] = Counter()
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in {STAGING, ".git", ".cache"})
+        for name in sorted(names):
+            path = Path(folder, name)
+            relative = path.relative_to(root).as_posix()
+            if name.startswith(".") and ".tmp" in name:
+                findings.add("build-unfinished", "a half-written file", relative)
+                continue
+            found[relative] = path.stat().st_size if path.exists() else 0
+            per_folder[relative.rpartition("/")[0]] += 1
+    _check_limits(found, per_folder, findings)
+    _check_scripts(root, found, findings)
+    return found
+
+
+def _check_limits(found: Mapping[str, int], per_folder: Mapping[str, int], findings: Findings) -> None:
+    for folder, count in per_folder.items():
+        if count > _FILES_PER_FOLDER:
+            findings.add("too-many-files", f"{count:,} files", folder)
+    if len(found) > _FILES:
+        findings.add("too-many-files", f"{len(found):,} files in all")
+    for name, size in found.items():
+        if size > _FILE_ADVISED:
+            limit = (
+                "the most that the Hub takes is 200" if size > _FILE_LIMIT else "the Hub advises against it"
+            )
+            findings.add("file-too-large", f"{size / 1e9:,.0f} GB; {limit}", name)
+
+
+def _check_scripts(root: Path, found: Iterable[str], findings: Findings) -> None:
+    named = {f"{name}.py" for name in (root.resolve().name, *DATASETS)}
+    for name in found:
+        if name.endswith(".parquet") or name in _KNOWN:
+            continue
+        if "/" not in name and name.endswith(".py"):
+            findings.add("script" if name in named else "python-file", "a Python file at the top", name)
+        else:
+            findings.add("file-foreign", "no build writes it", name)
+
+
+def read_manifest(root: Path, findings: Findings) -> Manifest | None:
+    """The manifest; None when there is none that can be used, which is told."""
+    path = root / BUILT_MARKER
+    if not path.is_file():
+        findings.add("manifest-missing", "there is no manifest", BUILT_MARKER)
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        declared = spec(values["dataset"])
+        files: dict[str, Listed] = dict(_listed(values.get("files")))
+        rows: Counter[tuple[str, str]] = Counter()
+        num_bytes: Counter[tuple[str, str]] = Counter()
+        for part in values["parts"]:
+            for shard in part["shards"]:
+                summary = shard["summary"]
+                files[safe_name(shard["file"])] = Listed(
+                    summary["size"], summary["sha256"], summary["rows"], summary["row_groups"]
+                )
+                rows[part["subset"], part["part"]] += summary["rows"]
+                num_bytes[part["subset"], part["part"]] += summary["num_bytes"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LookupError) as error:
+        findings.add("manifest-unreadable", f"{type(error).__name__}: {error}", BUILT_MARKER)
+        return None
+    return Manifest(declared, files, rows, num_bytes)
+
+
+def _listed(files: Any) -> Iterable[tuple[str, Listed]]:  # noqa: ANN401 - a value of JSON
+    """Entries of a list of files: a mapping from the name, or a list of mappings that have it."""
+    entries = (
+        files.items() if isinstance(files, dict) else ((entry.get("file"), entry) for entry in files or ())
+    )
+    for name, entry in entries:
+        size = entry.get("size", entry.get("bytes"))
+        yield safe_name(name), Listed(size, entry.get("sha256"))
+
+
+def check_files(
+    root: Path,
+    found: Mapping[str, int],
+    manifest: Manifest,
+    findings: Findings,
+    *,
+    hashes: bool,
+    progress: Callable[[str], None],
+) -> None:
+    """Files of the folder against those that the manifest lists.
+
+    Args:
+        root: The folder.
+        found: Its files with their sizes.
+        manifest: Its manifest.
+        findings: Takes what is found.
+        hashes: Read every byte. Otherwise the sizes of shards are compared, and of small files the hashes.
+        progress: Told the name of each file whose bytes are read.
+    """
+    for name, listed in manifest.files.items():
+        if name not in found:
+            findings.add("shard-missing", "the manifest lists it", name)
+            continue
+        shard = name.endswith(".parquet")
+        if listed.size is not None and listed.size != found[name]:
+            rule = "shard-size" if shard else "file-changed"
+            findings.add(rule, f"{found[name]:,} bytes, the manifest says {listed.size:,}", name)
+        elif listed.sha256 is not None and (hashes or not shard):
+            progress(name)
+            digest = _sha256(root / name)
+            if digest != listed.sha256:
+                rule = "shard-hash" if shard else "file-changed"
+                findings.add(
+                    rule, f"SHA-256 {digest[:16]}..., the manifest says {listed.sha256[:16]}...", name
+                )
+    for name in found:
+        if name.endswith(".parquet") and name not in manifest.files:
+            findings.add("shard-unlisted", "the manifest does not list it", name)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def open_shards(
+    root: Path, found: Mapping[str, int], manifest: Manifest | None, findings: Findings
+) -> list[Shard]:
+    """Read the footers of all Parquet files; those that cannot be read are told."""
+    shards = []
+    for name in sorted(name for name in found if name.endswith(".parquet")):
+        path = root / name
+        try:
+            with pq.ParquetFile(path) as parquet:
+                shard = Shard(name, path, found[name], parquet.metadata, parquet.schema_arrow)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            findings.add("shard-unreadable", str(error).partition("\n")[0], name)
+            continue
+        shards.append(shard)
+        listed = manifest.files.get(name) if manifest else None
+        if listed is not None and listed.rows is not None:
+            here = (shard.rows, shard.metadata.num_row_groups)
+            if here != (listed.rows, listed.row_groups):
+                findings.add(
+                    "shard-rows",
+                    f"{here[0]:,} rows in {here[1]:,} row groups, the manifest says {listed.rows:,} in "
+                    f"{listed.row_groups:,}",
+                    name,
+                )
+    _check_names([shard.name for shard in shards], findings)
+    return shards
+
+
+def _check_names(names: Iterable[str], findings: Findings) -> None:
+    """Names of the shards of each folder: their form, and no number missing."""
+    groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        match = _SHARD_NAME.fullmatch(last)
+        if match is None:
+            findings.add("shard-name", "expected <split>-NNNNN-of-NNNNN.parquet", name)
+        else:
+            groups[folder, match["split"]].append((int(match["index"]), int(match["total"])))
+    for (folder, split), numbers in groups.items():
+        expected = [(index, len(numbers)) for index in range(len(numbers))]
+        if sorted(numbers) != expected:
+            shown = ", ".join(f"{index} of {total}" for index, total in sorted(numbers)[:6])
+            findings.add("shard-sequence", f"shards of {split}: {shown}; counted from 0, each once", folder)
+
+
+def check_ledger(
+    root: Path, rows: Mapping[tuple[str, str], int], declared: DatasetSpec | None, findings: Findings
+) -> None:
+    """The sums of the ledger, and what it keeps against the rows that are there.
+
+    Args:
+        root: The folder.
+        rows: Rows of each part in its Parquet files.
+        declared: The dataset; None when it is not known.
+        findings: Takes what is found.
+    """
+    path = root / LEDGER
+    if not path.is_file():
+        findings.add("ledger-missing", "there is no ledger", LEDGER)
+        return
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        ledger = Ledger.from_dict(values)
+        totals = {str(key): value for key, value in values["totals"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        findings.add("ledger-unreadable", f"{type(error).__name__}: {error}", LEDGER)
+        return
+    for line in ledger.lines:
+        _check_line(line, rows.get((line.subset, line.part), 0), findings)
+    known = {(line.subset, line.part) for line in ledger.lines}
+    for key in sorted(key for key, count in rows.items() if count and key not in known):
+        findings.add("ledger-rows", f"{'/'.join(key)} has {rows[key]:,} rows and no line", LEDGER)
+    for name, total in ledger.totals().items():
+        if totals.get(name) != total:
+            findings.add("ledger-totals", f"{name} is {totals.get(name)}, its lines sum to {total}", LEDGER)
+    if declared is not None and ledger.dataset != declared.name:
+        findings.add(
+            "ledger-unreadable", f"it is of {ledger.dataset}, the manifest of {declared.name}", LEDGER
+        )
+
+
+def _check_line(line: LedgerLine, rows: int, findings: Findings) -> None:
+    tally = line.tally
+    if tally is not None and not tally.balanced:
+        gone = sum(tally.dropped.values())
+        findings.add(
+            "ledger-unbalanced",
+            f"{line.subset}/{line.part}: {tally.found:,} found, {tally.kept:,} kept, {gone:,} dropped, "
+            f"{tally.image_missing:,} without a picture",
+            LEDGER,
+        )
+    kept = tally.kept if tally else 0
+    if kept != rows:
+        findings.add(
+            "ledger-rows", f"{line.subset}/{line.part}: {kept:,} kept, the folder has {rows:,} rows", LEDGER
+        )
+
+
+def part_of(name: str) -> tuple[str, str]:
+    """Subset and part that a shard's folder names.
+
+    Example:
+        >>> part_of("instruct/reid/train-00000-of-00001.parquet")
+        ('instruct', 'reid')
+    """
+    folders = name.split("/")[:-1]
+    return (folders[0], folders[1]) if len(folders) == 2 else ("", "/".join(folders))
+
+
+def is_safe(pattern: str) -> bool:
+    """Whether a pattern from a card stays inside its folder."""
+    try:
+        safe_name(pattern)
+    except UnsafePathError:
+        return False
+    return True

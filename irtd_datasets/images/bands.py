@@ -1,0 +1,227 @@
+"""TIFF files of many bands, as multispectral sensors give them, which Pillow does not open.
+
+Nothing is decompressed here. A file whose bands stand pixel by pixel holds the same bytes as a grey picture of 8 bits
+that is as many times as wide as a pixel has bytes, and one whose bands stand one after another is so many grey
+pictures. A directory that says so is put behind the file's bytes, and Pillow reads that.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["BandFile", "preview", "read_directory"]
+
+# Tags of TIFF 6.0, and of its supplements for sample formats and tiles.
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _FORMAT = 322, 323, 324, 325, 339
+_SIZES = {1: 1, 3: 2, 4: 4}  # BYTE, SHORT, LONG
+_CODES = {1: "B", 3: "H", 4: "I"}
+_KINDS = {1: "u", 2: "i", 3: "f"}
+_MAX_VALUES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BandFile:
+    """What the directory of a TIFF of many bands says.
+
+    Attributes:
+        order: ``<`` or ``>``.
+        tags: Values of its tags.
+        width: Pixels.
+        height: Pixels.
+        bands: Bands.
+        dtype: Type of a value, such as ``u2``, in native order.
+    """
+
+    order: str
+    tags: dict[int, tuple[int, ...]]
+    width: int
+    height: int
+    bands: int
+    dtype: str
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether the bands of a pixel stand together."""
+        return self._one(_PLANAR, 1) == 1
+
+    def _one(self, tag: int, default: int) -> int:
+        return self.tags.get(tag, (default,))[0]
+
+    def as_grey(self, data: bytes | memoryview) -> list[bytes]:
+        """Files that Pillow reads: one of all bands side by side, or one for each band."""
+        tiled = _TILES in self.tags
+        offsets, counts = (_TILES, _TILE_BYTES) if tiled else (_STRIPS, _STRIP_BYTES)
+        pieces = len(self.tags[offsets])
+        width = int(self.dtype[1]) * (self.bands if self.interleaved else 1)
+        common = {
+            _WIDTH: (self.width * width,),
+            _HEIGHT: (self.height,),
+            _BITS: (8,),
+            _COMPRESSION: (self._one(_COMPRESSION, 1),),
+            _PHOTOMETRIC: (1,),
+            _SAMPLES: (1,),
+            _PLANAR: (1,),
+        }
+        if tiled:
+            common[_TILE_WIDTH] = (self._one(_TILE_WIDTH, 0) * width,)
+            common[_TILE_HEIGHT] = (self._one(_TILE_HEIGHT, 0),)
+        else:
+            common[_STRIP_ROWS] = (min(self._one(_STRIP_ROWS, self.height), self.height),)
+        if self.interleaved:
+            ranges = [slice(0, pieces)]
+        else:
+            each = pieces // self.bands
+            ranges = [slice(band * each, (band + 1) * each) for band in range(self.bands)]
+        return [
+            _with_directory(
+                data,
+                {**common, offsets: self.tags[offsets][part], counts: self.tags[counts][part]},
+                self.order,
+            )
+            for part in ranges
+        ]
+
+    def assemble(self, pictures: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Values of all bands from what Pillow read.
+
+        Args:
+            pictures: The grey pictures as arrays.
+
+        Returns:
+            Shape (height, width, bands).
+        """
+        shape = (self.height, self.width, self.bands if self.interleaved else 1)
+        stored = np.dtype(f"{self.order}{self.dtype}")
+        planes = [np.ascontiguousarray(picture).view(stored).reshape(shape) for picture in pictures]
+        values: NDArray[Any] = np.concatenate(planes, axis=-1).astype(self.dtype)
+        if self._one(_PREDICTOR, 1) == 2:  # differences to the pixel before, from the edge of each piece on
+            step = self._one(_TILE_WIDTH, self.width)
+            for start in range(0, self.width, step):
+                part = values[:, start : start + step]
+                part[:] = np.cumsum(part, axis=1, dtype=part.dtype)
+        return values
+
+
+def read_directory(data: bytes | memoryview, max_values: int) -> BandFile | None:
+    """Read the directory of a TIFF; None when it is not one of many bands that can be read here.
+
+    Args:
+        data: The file.
+        max_values: Most values (width times height times bands) that are taken.
+    """
+    try:
+        return _read(bytes(data[:4]), memoryview(data), max_values)
+    except (struct.error, IndexError, KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _read(start: bytes, view: memoryview, max_values: int) -> BandFile | None:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(start)
+    if order is None:
+        return None
+    position = struct.unpack_from(f"{order}I", view, 4)[0]
+    count = struct.unpack_from(f"{order}H", view, position)[0]
+    tags: dict[int, tuple[int, ...]] = {}
+    for index in range(count):
+        entry = position + 2 + 12 * index
+        tag, kind, number = struct.unpack_from(f"{order}HHI", view, entry)
+        if kind not in _SIZES or number > _MAX_VALUES:
+            continue
+        at = entry + 8 if _SIZES[kind] * number <= 4 else struct.unpack_from(f"{order}I", view, entry + 8)[0]
+        tags[tag] = struct.unpack_from(f"{order}{number}{_CODES[kind]}", view, at)
+    width, height, bands = tags[_WIDTH][0], tags[_HEIGHT][0], tags[_SAMPLES][0]
+    bits, formats = set(tags[_BITS]), set(tags.get(_FORMAT, (1,)))
+    predictor = tags.get(_PREDICTOR, (1,))[0]
+    known = len(bits) == len(formats) == 1 and bits <= {8, 16, 32} and formats <= set(_KINDS)
+    if not known or bands < 2 or not 0 < width * height * bands <= max_values or predictor not in {1, 2}:
+        return None
+    dtype = f"{_KINDS[formats.pop()]}{bits.pop() // 8}"
+    offsets = _TILES if _TILES in tags else _STRIPS
+    planes = bands if tags.get(_PLANAR, (1,))[0] == 2 else 1
+    counts = tags[_TILE_BYTES if offsets == _TILES else _STRIP_BYTES]
+    sides = (
+        (tags[_TILE_WIDTH][0], tags[_TILE_HEIGHT][0]) if offsets == _TILES else tags.get(_STRIP_ROWS, (1,))
+    )
+    if dtype not in {"u1", "i1", "u2", "i2", "u4", "i4", "f4"} or (predictor == 2 and dtype == "f4"):
+        return None
+    if len(tags[offsets]) % planes or len(tags[offsets]) != len(counts) or not all(sides):
+        return None
+    return BandFile(order, tags, width, height, bands, dtype)
+
+
+def _with_directory(data: bytes | memoryview, tags: dict[int, tuple[int, ...]], order: str) -> bytes:
+    """A file with another directory behind its bytes."""
+    start = len(data) + len(data) % 2
+    entries, behind = b"", b""
+    room = start + 2 + 12 * len(tags) + 4
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) == 1:
+            value = packed
+        else:
+            value = struct.pack(f"{order}I", room + len(behind))
+            behind += packed
+        entries += struct.pack(f"{order}HHI", tag, 4, len(values)) + value
+    directory = struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+    head = bytes(data[:4]) + struct.pack(f"{order}I", start)
+    return b"".join([head, data[8:], bytes(len(data) % 2), directory, behind])
+
+
+def preview(values: NDArray[Any]) -> tuple[NDArray[np.uint8], str]:
+    """An 8-bit picture of values of any kind, and a sentence on what it shows.
+
+    Three bands become red, green and blue: the fourth, third and second where there are 12 or 13 of them, as Sentinel-2
+    orders them, else the first three. Values of 8 bits without sign stay as they are; others are scaled band by band.
+
+    Args:
+        values: Shape (height, width) or (height, width, bands).
+
+    Returns:
+        Shape (height, width) or (height, width, 3), and the sentence.
+
+    Example:
+        >>> preview(np.array([[0.0, 0.5], [1.0, float("nan")]], np.float32))[0].tolist()
+        [[0, 128], [255, 0]]
+    """
+    if values.ndim == 2:
+        chosen, shown = [values], f"{_name(values)} values"
+    else:
+        bands = values.shape[2]
+        numbers = [3, 2, 1] if bands in {12, 13} else [0, 1, 2] if bands > 2 else [0]
+        chosen = [values[:, :, number] for number in numbers]
+        shown = f"bands {', '.join(str(number + 1) for number in numbers)} of {bands} ({_name(values)})"
+    if values.dtype == np.uint8:
+        scaled, how = chosen, ""
+    else:
+        scaled, how = [_scaled(band) for band in chosen], ", scaled from the 2nd to the 98th percentile"
+    picture = scaled[0] if len(scaled) == 1 else np.stack(scaled, axis=-1)
+    return np.ascontiguousarray(picture, np.uint8), f"8-bit preview of {shown}{how}"
+
+
+def _name(values: NDArray[Any]) -> str:
+    return str(values.dtype.newbyteorder("=").name)
+
+
+def _scaled(band: NDArray[Any]) -> NDArray[np.uint8]:
+    wide = band.astype(np.float64)
+    finite = np.isfinite(wide)
+    if not finite.any():
+        return np.zeros(band.shape, np.uint8)
+    low, high = np.percentile(wide[finite], (2, 98))
+    if high <= low:
+        low, high = wide[finite].min(), wide[finite].max()
+    span = high - low
+    scaled = np.where(finite, (wide - low) / (span or 1.0), 0.0)
+    levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return levels
