@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -429,6 +430,17 @@ class Kills:
             stderr=subprocess.DEVNULL,
         )
 
+    def arrived(self):
+        """The objects of the folder that the repository has."""
+        return {oid for oid in large(self.folder) if self._has(oid)}
+
+    def kill(self, process, when=0):
+        """Kill a publication as soon as so many objects have arrived."""
+        deadline = time.monotonic() + 30
+        while len(self.arrived()) < when and time.monotonic() < deadline:
+            threading.Event().wait(0.02)
+        process.kill()
+
     def look(self):
         """Note what is there; what is visible is never a part."""
         deadline = time.monotonic() + 30
@@ -437,7 +449,7 @@ class Kills:
         assert not self.hub.busy
         there = content(self.hub) if self.hub.store.repositories else {}
         assert there in ({}, self.whole)
-        arrived = {oid for oid in large(self.folder) if there or self._has(oid)}
+        arrived = set(large(self.folder)) if there else self.arrived()
         self.moments.append((arrived, self.hub.sent_objects()))
         return len(arrived)
 
@@ -470,13 +482,14 @@ def test_killed(hub, medium, tmp_path):
     kills = Kills(hub, medium, tmp_path / "home")
     counts = []
     for how in (
-        {"method": "PUT", "skip": 2},
-        {"method": "PUT", "skip": 3},
+        {"method": "PUT", "skip": 2, "when": 1},
+        {"method": "PUT", "skip": 3, "when": 2},
         {"path": "/commit/"},
         {"path": "/tag/"},
     ):
         process = kills.start()
-        fault = hub.fail(**how, then=process.kill)
+        when = how.pop("when", 0)
+        fault = hub.fail(**how, then=partial(kills.kill, process, when))
         process.wait(60)
         assert fault.hits == 1
         counts.append(kills.look())
