@@ -133,7 +133,10 @@ def test_other_configs_are_added_to_a_folder(small, tmp_path):
         "instruct-location",
     ]
     ledger = json.loads(after["ledger.json"])
-    assert [line["file"] for line in ledger["files"]] == ["new_relative.json", "Location.json"]
+    assert [line["file"] for line in ledger["files"] if line["found"]] == [
+        "new_relative.json",
+        "Location.json",
+    ]
     assert datasets.load_dataset(str(out), "pretrain", split="train", cache_dir=tmp_path).num_rows == 12
 
 
