@@ -10,8 +10,9 @@ from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
     from irtd_datasets.hub.overlap import Overlap
+    from irtd_datasets.hub.preview import PreviewReport
 
-__all__ = ["show_overlap"]
+__all__ = ["show_overlap", "show_preview"]
 
 
 def show_overlap(overlap: Overlap, limit: int = 20) -> None:
@@ -56,3 +57,17 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
         console.print(table)
         if overlap.table.num_rows > limit:
             console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
+
+
+def show_preview(made: PreviewReport) -> None:
+    """Print what a preview shows."""
+    tasks = ", ".join(f"{task} {count}" for task, count in made.by_task.items())
+    console = make_console()
+    console.print(
+        f"{made.out}: {made.shown:,} of {made.rows:,} rows, {made.bytes / 1e6:,.1f} MB, pictures read from "
+        f"{made.row_groups_read:,} of {made.row_groups:,} row groups",
+        markup=False,
+    )
+    console.print(tasks, markup=False)
+    if made.not_shown:
+        console.print(f"{made.not_shown:,} pictures cannot be decoded; the page says which and why", markup=False)
