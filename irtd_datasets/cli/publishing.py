@@ -52,7 +52,8 @@ def overlap(
 def preview(
     folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Page to write. Default: preview.html.", metavar="FILE.html")
+        Path | None,
+        typer.Option("--out", "-o", help="Page to write. Default: preview.html.", metavar="FILE.html"),
     ] = None,
     sheet: Annotated[
         Path | None,
@@ -67,7 +68,11 @@ def preview(
     rows: Annotated[
         int | None,
         typer.Option(
-            "--rows", min=1, max=2000, help="Rows to show. Default: 120, and 24 on a contact sheet.", show_default=False
+            "--rows",
+            min=1,
+            max=2000,
+            help="Rows to show. Default: 120, and 24 on a contact sheet.",
+            show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of rows.")] = 0,
@@ -76,12 +81,14 @@ def preview(
     """Show rows of a dataset folder with their boxes drawn: one HTML page that needs nothing else."""
     from irtd_datasets.hub.preview import write_contact_sheet, write_preview
 
-    chosen = {"configs": configs or (), "splits": splits or (), "seed": seed}
-    made = []
+    configs, splits, made = configs or [], splits or [], []
     if sheet is not None:
-        made.append(write_contact_sheet(folder, sheet, rows=rows or 24, **chosen))
+        made.append(
+            write_contact_sheet(folder, sheet, configs=configs, splits=splits, rows=rows or 24, seed=seed)
+        )
     if out is not None or sheet is None:
-        made.append(write_preview(folder, out or Path("preview.html"), rows=rows or 120, **chosen))
+        page = out or Path("preview.html")
+        made.append(write_preview(folder, page, configs=configs, splits=splits, rows=rows or 120, seed=seed))
     if as_json:
         print_json([one.as_dict() for one in made])
     else:

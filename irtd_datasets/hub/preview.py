@@ -165,7 +165,9 @@ def write_contact_sheet(
     try:
         sheet.save(file)
     except (OSError, ValueError) as error:
-        raise BuildError(str(error), where=str(file), remedy="Name a .png or .jpg file in a folder that exists.") from error
+        raise BuildError(
+            str(error), where=str(file), remedy="Name a .png or .jpg file in a folder that exists."
+        ) from error
     tasks = [one.task for one in chosen]
     return PreviewReport(
         out=file,
@@ -221,7 +223,9 @@ def _facts(folder: Path, found: Survey, configs: Sequence[str], seed: int) -> Pa
     declared = spec(name) if name in DATASETS else None
     details = [f"version {manifest['version']}"] if "version" in manifest else []
     names = list(configs) or config_names(folder)
-    details.append(names[0] if len(names) == 1 else f"{len(names)} configs" if not configs else ", ".join(names))
+    details.append(
+        names[0] if len(names) == 1 else f"{len(names)} configs" if not configs else ", ".join(names)
+    )
     details.append(f"seed {seed}")
     strata: dict[tuple[str, str], int] = {}
     for stratum, count in found.strata.items():

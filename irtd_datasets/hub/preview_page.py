@@ -1,8 +1,7 @@
 """The page of a preview: HTML from plain values, without files and without a template language.
 
 Elements are built with ``xml.etree`` and written by it, so that every text and attribute is escaped by construction:
-there is no place where a row's text could be forgotten. What is not markup lies in ``page/preview.css`` and
-``page/preview.js``. The page loads nothing, and its content security policy forbids it to: pictures are data inside
+there is no place where a row's text could be forgotten. What is not markup lies in ``page/preview.css``, ``.js`` and ``.html``. The page loads nothing, and its content security policy forbids it to: pictures are data inside
 it, the one script is allowed by its hash, and a script that came with a row's text would not be run.
 
 The plot is made of elements, too. A plotting library that draws in the page weighs from 0.5 MB (Vega) to 4 MB
@@ -33,6 +32,9 @@ COLOURS = 10
 _DISPLAYED = 380
 """Pixels a thumbnail is wide on most screens: sizes of marks and of their text are made for it."""
 
+_CROWD = 8
+"""Places above which names would hide each other: they are shown for the one under the pointer."""
+_LEGEND = 6
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTER = re.compile(r"\(([A-Z])\)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -186,10 +188,12 @@ def _figure(
     frames = []
     drawn = 0
     notes = []
+    legend: dict[str, int] = {}
     for index, (name, picture) in enumerate(pictures):
         marks = None
         if not index:
-            marks, drawn = _marks(row, picture, colours, limit)
+            marks, legend = _marks(row, picture, colours, limit)
+            drawn = sum(legend.values())
         if picture.jpeg:
             content = _node(
                 "img",
@@ -204,7 +208,9 @@ def _figure(
         frames.append(_node("div", content, marks, class_=f"frame {name}", data_picture=name))
         if picture.note:
             notes.append(picture.note if not index else f"{name}: {picture.note}")
-    total = sum(len(row["objects"][kind] or ()) for kind in ("box", "polygon", "point")) if row["objects"] else 0
+    total = (
+        sum(len(row["objects"][kind] or ()) for kind in ("box", "polygon", "point")) if row["objects"] else 0
+    )
     if total > drawn:
         notes.append(f"{drawn} of {total} places drawn")
     if row["image_note"]:
@@ -214,31 +220,51 @@ def _figure(
         tabs = _node(
             "div",
             *[
-                _node("button", name, type="button", data_show=name, aria_pressed="false" if index else "true")
+                _node(
+                    "button", name, type="button", data_show=name, aria_pressed="false" if index else "true"
+                )
                 for index, (name, _) in enumerate(pictures)
             ],
             class_="tabs",
         )
     caption = _node("figcaption", "; ".join(notes)) if notes else None
-    return _node("figure", tabs, *frames, caption, data_show=pictures[0][0])
+    return _node("figure", tabs, *frames, _legend(legend, colours), caption, data_show=pictures[0][0])
+
+
+def _legend(places: Mapping[str, int], colours: Mapping[str, int]) -> ET.Element | None:
+    """Labels with their colour and how many places have them, the most frequent first."""
+    order = sorted(places, key=lambda label: (-places[label], label))
+    shown = [
+        _node(
+            "li",
+            label if places[label] == 1 else f"{label} \N{MULTIPLICATION SIGN} {places[label]}",
+            class_=f"c{colours[label] % COLOURS}",
+        )
+        for label in order[:_LEGEND]
+        if label
+    ]
+    if len(order) > _LEGEND:
+        shown.append(_node("li", f"and {len(order) - _LEGEND} more labels"))
+    return _node("ul", *shown, class_="legend") if shown else None
 
 
 def _marks(
     row: Mapping[str, Any], picture: Picture, colours: dict[str, int], limit: int
-) -> tuple[ET.Element | None, int]:
-    """The places of a row as SVG in pixels of its picture, and how many were drawn."""
+) -> tuple[ET.Element | None, dict[str, int]]:
+    """The places of a row as SVG in pixels of its picture, and how many were drawn of each label."""
     objects = row["objects"] or {}
     width, height = row["width"] or picture.width, row["height"] or picture.height
     unit = max(width, height * 0.8) / _DISPLAYED
     shapes: list[ET.Element] = []
-    drawn = 0
-    for index, label in enumerate(objects.get("label") or ()):
+    drawn: dict[str, int] = {}
+    for index, name in enumerate(objects.get("label") or ()):
+        label = name or ""
         for kind in ("polygon", "box", "point"):
             values = _place(objects.get(kind), index)
-            if values is None or drawn >= limit:
+            if values is None or len(shapes) >= limit:
                 continue
-            drawn += 1
-            colour = colours.setdefault(label or "", len(colours)) % COLOURS
+            drawn[label] = drawn.get(label, 0) + 1
+            colour = colours.setdefault(label, len(colours)) % COLOURS
             outline, (x, y) = _OUTLINES[kind](values, unit)
             group = _node(
                 "g", _node("title", label or kind), _node("path", d=outline), class_=f"mark {kind} c{colour}"
@@ -247,11 +273,11 @@ def _marks(
                 group.append(_mark_text(label, x, y, unit, width))
             shapes.append(group)
     if not shapes:
-        return None, 0
+        return None, drawn
     svg = _node(
         "svg",
         *shapes,
-        class_="marks",
+        class_="marks" if len(shapes) <= _CROWD else "marks crowd",
         viewBox=f"0 0 {width} {height}",
         preserveAspectRatio="none",
         style=f"font-size:{_short(11.5 * unit)}px",
@@ -290,7 +316,9 @@ def _point_outline(values: Sequence[float], unit: float) -> tuple[str, tuple[flo
     r, arm = 5 * unit, 9 * unit
     circle = f"M{_short(x - r)} {_short(y)}a{_short(r)} {_short(r)} 0 1 0 {_short(2 * r)} 0"
     circle += f"a{_short(r)} {_short(r)} 0 1 0 {_short(-2 * r)} 0"
-    cross = f"M{_short(x - arm)} {_short(y)}H{_short(x + arm)}M{_short(x)} {_short(y - arm)}V{_short(y + arm)}"
+    cross = (
+        f"M{_short(x - arm)} {_short(y)}H{_short(x + arm)}M{_short(x)} {_short(y - arm)}V{_short(y + arm)}"
+    )
     return circle + cross, (x + r, y - r)
 
 
@@ -356,7 +384,12 @@ def _corrections(row: Mapping[str, Any], budget: _Budget) -> ET.Element | None:
     if not entries:
         return None
     lines = [
-        _node("li", _node("code", budget.cut(entry["field"])), " should be ", _node("b", budget.cut(entry["value"])))
+        _node(
+            "li",
+            _node("code", budget.cut(entry["field"])),
+            " should be ",
+            _node("b", budget.cut(entry["value"])),
+        )
         for entry in entries
     ]
     return _node("ul", *lines, class_="corrections")
@@ -364,7 +397,7 @@ def _corrections(row: Mapping[str, Any], budget: _Budget) -> ET.Element | None:
 
 def _footer(row: Mapping[str, Any]) -> ET.Element:
     frame = None if row["box_frame"] is None else _name(row["box_frame"], BOX_FRAMES)
-    facts = [f"{row['width']} × {row['height']}", f"{row['bit_depth']} bit"]
+    facts = [f"{row['width']} \N{MULTIPLICATION SIGN} {row['height']}", f"{row['bit_depth']} bit"]
     if frame:
         facts.append(f"text in {frame}")
     released = (row["image"] or {}).get("path")
@@ -386,6 +419,7 @@ def page(facts: PageFacts, cards: Iterable[str], shown: int) -> Iterator[str]:
     files = resources.files("irtd_datasets.hub").joinpath("page")
     style = files.joinpath("preview.css").read_text(encoding="utf-8")
     script = files.joinpath("preview.js").read_text(encoding="utf-8")
+    large = files.joinpath("preview.html").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     title = _html(_node("title", f"{facts.title}: preview"))
@@ -406,16 +440,7 @@ def page(facts: PageFacts, cards: Iterable[str], shown: int) -> Iterator[str]:
     yield '</div>\n<p class="empty" id="empty" hidden>No row of this sample matches. Clear a filter.</p>\n'
     if facts.terms:
         yield _html(_node("p", _node("b", "Terms. "), facts.terms, class_="terms"))
-    yield f"</main>\n</div>\n{_LIGHTBOX}\n<script>{script}</script>\n</body>\n</html>\n"
-
-
-# Black, violet, orange, pale yellow: the palette that thermal cameras call iron.
-_LIGHTBOX = """<dialog id="big" aria-label="One row, large"><button type="button" id="close" aria-label="Close">×</button>
-<div id="stage"></div></dialog>
-<svg width="0" height="0" aria-hidden="true" style="position:absolute"><filter id="iron" color-interpolation-filters="sRGB">
-<feColorMatrix values=".3 .59 .11 0 0 .3 .59 .11 0 0 .3 .59 .11 0 0 0 0 0 1 0"/><feComponentTransfer>
-<feFuncR type="table" tableValues="0 .24 .55 .82 .96 .99 1"/><feFuncG type="table" tableValues="0 .02 .08 .25 .52 .8 1"/>
-<feFuncB type="table" tableValues=".02 .45 .58 .36 .08 .15 .85"/></feComponentTransfer></filter></svg>"""
+    yield f"</main>\n</div>\n{large}<script>{script}</script>\n</body>\n</html>\n"
 
 
 def _header(facts: PageFacts, shown: int) -> ET.Element:
@@ -424,7 +449,9 @@ def _header(facts: PageFacts, shown: int) -> ET.Element:
         _toggle("marks", "Places"),
         _toggle("labels", "Labels"),
         _select("colour", "Colour", (("label", "by label"), ("one", "one for all"))),
-        _select("values", "Pictures", (("", "as stored"), ("inverted", "inverted"), ("iron", "iron palette"))),
+        _select(
+            "values", "Pictures", (("", "as stored"), ("inverted", "inverted"), ("iron", "iron palette"))
+        ),
         _select("size", "Size", (("", "medium"), ("small", "small"), ("large", "large"))),
     ]
     return _node(
@@ -516,7 +543,9 @@ def _plot(facts: PageFacts) -> ET.Element:
         ]
         bar = _node("div", *parts, class_="parts", style=f"width:{max(100 * total / top, 0.5):.1f}%")
         lines.append(_node("dt", task))
-        lines.append(_node("dd", _node("div", bar, class_="track"), _node("span", f"{total:,}", class_="count")))
+        lines.append(
+            _node("dd", _node("div", bar, class_="track"), _node("span", f"{total:,}", class_="count"))
+        )
     return _node(
         "details",
         _node("summary", "All rows by task and source"),

@@ -121,7 +121,9 @@ def survey(
     for split in splits:
         if split not in present:
             raise UnknownNameError(
-                f"there is no split {split!r}", where=str(folder), remedy=f"The splits are {', '.join(present)}."
+                f"there is no split {split!r}",
+                where=str(folder),
+                remedy=f"The splits are {', '.join(present)}.",
             )
     found = Survey()
     root = Path(folder).resolve()

@@ -61,7 +61,9 @@ def viewable(data: bytes, side: int | None = None, name: str = "") -> Viewable:
                 if side is not None:
                     image.draft("RGB", (2 * side, 2 * side))
                 return _seen(image, side)
-    except Exception as error:  # damaged bytes bring out anything in Pillow's plugins, from KeyError to struct.error
+    except (
+        Exception
+    ) as error:  # damaged bytes bring out anything in Pillow's plugins, from KeyError to struct.error
         raise ImageError(f"it cannot be decoded: {str(error) or type(error).__name__}", where=name) from error
 
 

@@ -70,4 +70,6 @@ def show_preview(made: PreviewReport) -> None:
     )
     console.print(tasks, markup=False)
     if made.not_shown:
-        console.print(f"{made.not_shown:,} pictures cannot be decoded; the page says which and why", markup=False)
+        console.print(
+            f"{made.not_shown:,} pictures cannot be decoded; the page says which and why", markup=False
+        )
