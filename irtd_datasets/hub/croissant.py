@@ -48,7 +48,17 @@ _CONTEXT: dict[str, Any] = {
         for term in (
             *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field"),
             *("fileObject", "fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset"),
-            *("jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex", "repeated"),
+            *(
+                "jsonPath",
+                "key",
+                "md5",
+                "parentField",
+                "path",
+                "recordSet",
+                "references",
+                "regex",
+                "repeated",
+            ),
             *("replace", "samplingRate", "separator", "source", "subField", "transform"),
         )
     },
@@ -138,7 +148,9 @@ def _splits(config: str, parts: Sequence[_Part]) -> dict[str, Any]:
         "description": f"Splits of the config {config}.",
         "dataType": "cr:Split",
         "key": {"@id": f"{name}/split_name"},
-        "field": [{"@type": "cr:Field", "@id": f"{name}/split_name", "name": "split_name", "dataType": "sc:Text"}],
+        "field": [
+            {"@type": "cr:Field", "@id": f"{name}/split_name", "name": "split_name", "dataType": "sc:Text"}
+        ],
         "data": [{f"{name}/split_name": split} for split in dict.fromkeys(part.split for part in parts)],
     }
 
@@ -163,7 +175,10 @@ def _records(config: str, parts: Sequence[_Part]) -> dict[str, Any]:
         "references": {"field": {"@id": f"{config}_splits/split_name"}},
     }
     fields = [
-        {**_field(config, f"{config}/{field.name}", field.name, field.name, field.type, ()), "description": field.doc}
+        {
+            **_field(config, f"{config}/{field.name}", field.name, field.name, field.type, ()),
+            "description": field.doc,
+        }
         for field in FIELDS.values()
     ]
     return {
@@ -194,7 +209,8 @@ def _field(
     kind = node.get("_type")
     if kind is None:
         members = [
-            _field(config, f"{identity}/{key}", key, column, value, (*path, key)) for key, value in node.items()
+            _field(config, f"{identity}/{key}", key, column, value, (*path, key))
+            for key, value in node.items()
         ]
         return {**base, **array, "subField": members}
     if kind == "Image":

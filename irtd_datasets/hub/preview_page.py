@@ -1,8 +1,9 @@
 """The page of a preview: HTML from plain values, without files and without a template language.
 
 Elements are built with ``xml.etree`` and written by it, so that every text and attribute is escaped by construction:
-there is no place where a row's text could be forgotten. What is not markup lies in ``page/preview.css``, ``.js`` and ``.html``. The page loads nothing, and its content security policy forbids it to: pictures are data inside
-it, the one script is allowed by its hash, and a script that came with a row's text would not be run.
+there is no place where a row's text could be forgotten. What is not markup lies in ``page/preview.css`` and ``.js``.
+The page loads nothing, and its content security policy forbids it to: pictures are data inside it, the one script is
+allowed by its hash, and a script that came with a row's text would not be run.
 
 The plot is made of elements, too. A plotting library that draws in the page weighs from 0.5 MB (Vega) to 4 MB
 (Plotly), more than the pictures, and its bars would not be the filters that these are.
@@ -17,7 +18,7 @@ import re
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET  # noqa: S405 - it writes here and parses nothing
+from xml.etree import ElementTree as ET
 
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 

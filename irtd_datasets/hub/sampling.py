@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.hub.rows import RowGroupRef, config_files, config_names, read_groups
+from irtd_datasets.hub.rows import RowGroupRef, folder_files, read_groups
 from irtd_datasets.schema import FIELDS, MODALITIES, TASKS
 
 if TYPE_CHECKING:
@@ -113,10 +113,7 @@ def survey(
         UnknownNameError: There is no such config or split.
         AnnotationError: A file is damaged or has other columns.
     """
-    files: dict[Path, str] = {}
-    for config in configs or config_names(folder):
-        for split, paths in config_files(folder, config).items():
-            files.update(dict.fromkeys(paths, split))
+    files = folder_files(folder, configs)
     present = dict.fromkeys(files.values())
     for split in splits:
         if split not in present:

@@ -5,16 +5,18 @@
     python loaders/llama_factory/train.py my_training.yaml
     torchrun --nproc-per-node 8 loaders/llama_factory/train.py my_training.yaml
 
-with, in ``my_training.yaml``, ``dataset_dir: loaders/llama_factory`` and ``dataset: irtd_instruct``. The entries of
-``dataset_info.json`` there name ``./irtd`` and its siblings; put a repository such as ``you/irtd`` in their place.
+with ``dataset_dir: loaders/llama_factory`` and ``dataset: irtd_instruct`` in ``my_training.yaml``. The entries of
+``dataset_info.json`` name ``./irtd`` and its siblings; put a repository such as ``you/irtd`` in their place.
 
-LLaMA-Factory asks for an image token in the text, which the rows do not have, and it takes the numbers of boxes as they
-are. So this file registers the formatting ``irtd``, which writes the token, and the boxes in the frame and markup of the
-model family that ``IRTD_MODEL`` names (``qwen2.5-vl`` unless set). LLaMA-Factory shrinks pictures to ``image_max_pixels``
-before the model's own resize: give the same number in ``IRTD_MAX_PIXELS`` (768 x 768 unless set, as there).
+LLaMA-Factory asks for an image token in the text, which the rows do not have, and takes the numbers of boxes as they
+are. So this file registers the formatting ``irtd``, which writes the token, and the boxes in the frame and markup of
+the model family that ``IRTD_MODEL`` names (``qwen2.5-vl`` unless set). LLaMA-Factory shrinks pictures to
+``image_max_pixels`` before the model's own resize: give the same number in ``IRTD_MAX_PIXELS`` (768 x 768 unless set, as
+there).
 
-Rows that cannot be told truthfully come out empty, and LLaMA-Factory drops them with a warning. `irtd export --layout
-llama-factory` writes the same as files, for ``llamafactory-cli`` and its web board, which know no formatting but theirs.
+Rows that cannot be told truthfully come out empty, and LLaMA-Factory drops them with a warning. For
+``llamafactory-cli`` and its web board, which know no formatting but theirs, `irtd export --layout llama-factory` writes
+the same as files.
 """
 
 import os

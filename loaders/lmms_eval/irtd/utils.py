@@ -1,12 +1,13 @@
 """Prompts and scores of the nine benchmark tasks of IR-TD, for lmms-eval. It needs the dataset folder and nothing else.
 
-Measures are those of the IRGPT paper (section 5.1): accuracy for Scene, Recognition, Relationship, Re-ID and Security,
-mean absolute error for counting. Grounding has one box a question: accuracy at an IoU of 0.5. Location follows the
-released ``test_utils/Location.py``: points are paired greedily in the order of the labels and count within 5 thousandths.
+Measures are those of the IRGPT paper (section 5.1): accuracy for Scene, Recognition, Relationship, Re-ID and
+Security, mean absolute error for counting. Grounding has one box a question: accuracy at an IoU of 0.5. Location
+follows the released ``test_utils/Location.py``: points are paired greedily in the order of the labels and count within 5
+thousandths.
 
 What a model writes is read leniently, as far as there is no doubt. What cannot be read scores nothing and is counted as
-``unreadable``, where the released scripts leave it out of the mean; errors are averaged over what could be read, so look
-at both numbers.
+``unreadable``, where the released scripts leave it out of the mean; errors are averaged over what could be read, so
+look at both numbers.
 
 Boxes and points are asked for, and scored, in thousandths of width and height. With ``IRTD_BOX_FRAME=pixel`` they are
 asked for in pixels of the picture, for models that see it at its own size.
@@ -63,7 +64,9 @@ def doc_to_text(doc, lmms_eval_specific_kwargs=None):
     extra = lmms_eval_specific_kwargs or {}
     task = task_of(doc)
     lines = [doc["question"]]
-    lines += [f"({letter}) {choice}" for letter, choice in zip(string.ascii_uppercase, doc["choices"])]
+    lines += [
+        f"({letter}) {choice}" for letter, choice in zip(string.ascii_uppercase, doc["choices"], strict=False)
+    ]
     if task == "security":
         lines.append("Answer with the letters of all options that apply, such as (A) (C).")
     elif doc["choices"]:
@@ -104,12 +107,16 @@ def said_choice(text, choices):
     if named and (marked or named != ["A"] or not re.search(r"\bA [a-z]", text)):
         return set(named)
     words = text.strip().lower()
-    named = [letter for letter, choice in zip(letters, choices) if re.search(rf"\b{re.escape(choice.lower())}\b", words)]
+    named = [
+        letter
+        for letter, choice in zip(letters, choices, strict=True)
+        if re.search(rf"\b{re.escape(choice.lower())}\b", words)
+    ]
     return set(named) or None
 
 
 def said_word(text, task):
-    """yes or no, or the number of a picture; None when it says neither or both."""
+    """The yes or no, or the number of a picture; None when it says neither or both."""
     words = re.findall(r"\b(?:yes|no)\b" if task == "relationship" else r"\b[1-8]\b", text.lower())
     return words[0] if len(set(words)) == 1 else None
 
@@ -158,7 +165,7 @@ def score_points(text, doc):
     if found is None or len(found) % 2:
         return {"f1": 0.0, "mean_distance": None, "unreadable": 1.0}
     scale = (1000 / doc["width"], 1000 / doc["height"]) if in_pixels() else (1, 1)
-    points = [(x * scale[0], y * scale[1]) for x, y in zip(found[::2], found[1::2])]
+    points = [(x * scale[0], y * scale[1]) for x, y in zip(found[::2], found[1::2], strict=True)]
     labels, distances, left = json.loads(doc["answer"]), [], list(points)
     for label in labels:
         if left:
