@@ -2,8 +2,8 @@
 
 Measures are those of the IRGPT paper (section 5.1): accuracy for Scene, Recognition, Relationship, Re-ID and
 Security, mean absolute error for counting. Grounding has one box a question: accuracy at an IoU of 0.5. Location
-follows the released ``test_utils/Location.py``: points are paired greedily in the order of the labels and count within 5
-thousandths.
+follows the released ``test_utils/Location.py``: points are paired greedily in the order of the labels and count within
+5 thousandths.
 
 What a model writes is read leniently, as far as there is no doubt. What cannot be read scores nothing and is counted as
 ``unreadable``, where the released scripts leave it out of the mean; errors are averaged over what could be read, so
