@@ -6,6 +6,7 @@ that hold a chosen row, so that memory is that of one row group, whatever the si
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -61,6 +62,31 @@ class Chosen(NamedTuple):
     picture: str
 
 
+class Smallest:
+    """The rows with the smallest random numbers of all that were added.
+
+    Args:
+        limit: How many are kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rows: list[Chosen] = []
+        self.bound = math.inf
+        """A row whose number is not below this one has no chance."""
+
+    def add(self, row: Chosen) -> None:
+        """Add a row; twice as many as wanted are held before those too many are forgotten."""
+        self._rows.append(row)
+        if len(self._rows) == 2 * self._limit:
+            self._rows = self.ordered()
+            self.bound = self._rows[-1].draw
+
+    def ordered(self) -> list[Chosen]:
+        """The rows, the smallest number first."""
+        return sorted(self._rows, key=lambda one: one.draw)[: self._limit]
+
+
 @dataclass(slots=True)
 class Survey:
     """What the rows of a folder are, counted, with candidates for a sample.
@@ -71,8 +97,8 @@ class Survey:
         modalities: Rows by kind of sensor.
         issues: Rows by issue code.
         row_groups: Row groups looked at.
-        candidates: Rows of each stratum that may be chosen, the first to be chosen first.
-        with_issue: Rows that have each issue, likewise.
+        candidates: Rows of each stratum that may be chosen.
+        with_issue: Rows of each issue that may be.
     """
 
     rows: int = 0
@@ -80,8 +106,8 @@ class Survey:
     modalities: Counter[str] = field(default_factory=Counter)
     issues: Counter[str] = field(default_factory=Counter)
     row_groups: int = 0
-    candidates: dict[Stratum, list[Chosen]] = field(default_factory=dict)
-    with_issue: dict[str, list[Chosen]] = field(default_factory=dict)
+    candidates: dict[Stratum, Smallest] = field(default_factory=dict)
+    with_issue: dict[str, Smallest] = field(default_factory=dict)
 
     def counts(self, what: str) -> Counter[str]:
         """Rows by ``task``, ``source`` or ``split``, in the order first seen."""
@@ -155,26 +181,19 @@ def _count(found: Survey, table: pa.Table, split: str) -> None:
 
 
 def _draw(found: Survey, group: RowGroupRef, table: pa.Table, split: str, rows: int, seed: int) -> None:
-    """Draw candidates of a row group: for each stratum and each issue the rows with the smallest random numbers."""
+    """Offer the rows of a row group to the candidates of their stratum and of their issues."""
     draws = np.random.default_rng(seed).random(table.num_rows).tolist()
     tasks = _names(table["task"].to_pylist(), TASKS)
-    sources = [source or "unknown" for source in table["source"].to_pylist()]
+    sources = table["source"].to_pylist()
     issues = table["issues"].to_pylist()
     pictures = table["image"].combine_chunks().field("path")
-    wanted: dict[int, tuple[list[Chosen], int, list[int]]] = {}
-    for row in range(table.num_rows):
-        stratum = Stratum(tasks[row], sources[row], split)
-        kept = [(found.candidates.setdefault(stratum, []), rows * _SPARE)]
-        kept += [(found.with_issue.setdefault(code, []), _SPARE) for code in issues[row] or ()]
-        for best, limit in kept:
-            if len(best) < limit or draws[row] < best[-1].draw:
-                wanted.setdefault(id(best), (best, limit, []))[2].append(row)
-    for best, limit, positions in wanted.values():
-        fresh = [
-            Chosen(draws[row], group, row, tasks[row], split, pictures[row].as_py() or "")
-            for row in sorted(positions, key=draws.__getitem__)[:limit]
-        ]
-        best[:] = sorted([*best, *fresh], key=lambda one: one.draw)[:limit]
+    for row, (draw, task, source, codes) in enumerate(zip(draws, tasks, sources, issues, strict=True)):
+        stratum = Stratum(task, source or "unknown", split)
+        lists = [found.candidates.setdefault(stratum, Smallest(rows * _SPARE))]
+        lists += [found.with_issue.setdefault(code, Smallest(_SPARE)) for code in codes or ()]
+        for kept in lists:
+            if draw < kept.bound:
+                kept.add(Chosen(draw, group, row, task, split, pictures[row].as_py() or ""))
 
 
 def choose(found: Survey, rows: int) -> list[Chosen]:
@@ -190,13 +209,13 @@ def choose(found: Survey, rows: int) -> list[Chosen]:
     pictures: set[str] = set()
     special: dict[tuple[RowGroupRef, int], Chosen] = {}
     for code in sorted(found.with_issue)[: rows // 4]:
-        fresh = [one for one in found.with_issue[code] if one.picture not in pictures]
-        one = (fresh or found.with_issue[code])[0]
+        flawed = found.with_issue[code].ordered()
+        one = next((one for one in flawed if one.picture not in pictures), flawed[0])
         pictures.add(one.picture)
         special[one.group, one.row] = one
     tree: dict[str, dict[str, list[Iterable[Chosen]]]] = {}
     for stratum, candidates in sorted(found.candidates.items()):
-        waiting = _new_pictures_first(candidates, pictures)
+        waiting = _new_pictures_first(candidates.ordered(), pictures)
         tree.setdefault(stratum.task, {}).setdefault(stratum.source, []).append(waiting)
     by_task = [_in_turn([_in_turn(splits) for splits in sources.values()]) for sources in tree.values()]
     others = (one for one in _in_turn(by_task) if (one.group, one.row) not in special)
