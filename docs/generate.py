@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import sys
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+LOADERS = ROOT / "loaders"
 sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 
 import irtd_datasets  # noqa: E402 - needs the path
@@ -472,6 +474,30 @@ def filled(page: str) -> str:
     return BLOCK.sub(fill, page)
 
 
+def llama_factory() -> str:
+    """What LLaMA-Factory has to know of each config: loaders/llama_factory/dataset_info.json."""
+    tags = {"role_tag": "role", "content_tag": "content"}
+    tags |= {f"{role}_tag": role for role in ("user", "assistant", "system")}
+    entries = {}
+    for name in DATASETS:
+        for config in spec(name).configs:
+            for split in config.splits:
+                title = [name, config.name.replace("-", "_"), *([split] if split != config.splits[0] else [])]
+                entries["_".join(title)] = {
+                    "hf_hub_url": name,
+                    "subset": config.name,
+                    "split": split,
+                    "formatting": "irtd",
+                    "columns": {"messages": "messages", "images": "image"},
+                    "tags": tags,
+                }
+    return json.dumps(entries, indent=1) + "\n"
+
+
+FILES = {LOADERS / "llama_factory" / "dataset_info.json": llama_factory}
+"""Files that are generated as a whole."""
+
+
 def pages() -> list[Path]:
     """All pages that may have generated parts."""
     return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -480,12 +506,13 @@ def pages() -> list[Path]:
 def main(*, check: bool) -> int:
     """Write or check all pages; the exit code."""
     stale = []
-    for page in pages():
-        text = page.read_text(encoding="utf-8")
-        if (current := filled(text)) != text:
-            stale.append(page.relative_to(ROOT).as_posix())
+    made = {page: filled(page.read_text(encoding="utf-8")) for page in pages()}
+    made |= {file: render() for file, render in FILES.items()}
+    for path, current in made.items():
+        if path.read_text(encoding="utf-8") != current:
+            stale.append(path.relative_to(ROOT).as_posix())
             if not check:
-                page.write_text(current, encoding="utf-8")
+                path.write_text(current, encoding="utf-8")
     if stale:
         print(f"{'not current' if check else 'written'}: {', '.join(stale)}")
     return 1 if check and stale else 0

@@ -17,6 +17,9 @@ os.environ.pop("IRTD_DATA_DIR", None)
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Scripts that run inside other programs, which they import.
+collect_ignore_glob = ["loaders/programs/*"]
+
 
 def pytest_unconfigure(config):
     shutil.rmtree(_HOME, ignore_errors=True)

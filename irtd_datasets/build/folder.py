@@ -4,6 +4,7 @@
 
     irtd/
       README.md                                       card: YAML configs, dataset_info, text
+      croissant.json                                  the same for programs that read Croissant
       manifest.json                                   shards with rows, sizes and SHA-256; how they were made
       ledger.json                                     what became of every record
       instruct/grounding/train-00000-of-00001.parquet one folder per part, shared by configs
@@ -28,6 +29,7 @@ from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.hub.card import render_card
+from irtd_datasets.hub.croissant import CROISSANT, render_croissant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -292,6 +294,7 @@ class DatasetFolder:
         }
         _write(self.path / LEDGER, json.dumps(merged.as_dict(), indent=1) + "\n")
         _write(self.path / "README.md", render_card(self.spec, parts, merged, self.path))
+        _write(self.path / CROISSANT, render_croissant(self.spec, parts))
         _write(self.path / BUILT_MARKER, json.dumps(manifest, indent=1) + "\n")
         shutil.rmtree(self.staging, ignore_errors=True)
         return merged

@@ -12,7 +12,7 @@ from irtd_datasets.cli.options import Json, Quiet, print_json
 from irtd_datasets.report import publishing as report
 from irtd_datasets.report.console import progress, status
 
-__all__ = ["card", "check", "overlap", "publish"]
+__all__ = ["card", "check", "overlap", "preview", "publish"]
 
 
 @app.command()
@@ -143,3 +143,51 @@ def publish(
         print_json(published.as_dict())
     else:
         report.show_published(published)
+
+
+@app.command()
+def preview(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Page to write. Default: preview.html.", metavar="FILE.html"),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", help="Draw a picture of the rows instead.", metavar="FILE.png"),
+    ] = None,
+    configs: Annotated[
+        list[str] | None, typer.Option("--config", help="Config to show. Default: all. Repeatable.")
+    ] = None,
+    splits: Annotated[
+        list[str] | None, typer.Option("--split", help="Split to show. Default: all. Repeatable.")
+    ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            "--rows",
+            min=1,
+            max=2000,
+            help="Rows to show. Default: 120, and 24 on a contact sheet.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice of rows.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show rows of a dataset folder with their boxes drawn: one HTML page that needs nothing else."""
+    from irtd_datasets.hub.preview import write_contact_sheet, write_preview
+
+    configs, splits, made = configs or [], splits or [], []
+    if sheet is not None:
+        made.append(
+            write_contact_sheet(folder, sheet, configs=configs, splits=splits, rows=rows or 24, seed=seed)
+        )
+    if out is not None or sheet is None:
+        page = out or Path("preview.html")
+        made.append(write_preview(folder, page, configs=configs, splits=splits, rows=rows or 120, seed=seed))
+    if as_json:
+        print_json([one.as_dict() for one in made])
+    else:
+        for one in made:
+            report.show_preview(one)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from irtd_datasets.errors import ReleaseNotFoundError
+from irtd_datasets.hub.viewable import viewable
 from irtd_datasets.schema import TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["contact_sheet", "draw_row", "sample_rows"]
@@ -58,7 +57,7 @@ def sample_rows(folder: Path, per_task: int = 3) -> Iterator[dict[str, Any]]:
                 break
 
 
-def contact_sheet(rows: Sequence[dict[str, Any]], columns: int = 4) -> Image.Image:
+def contact_sheet(rows: Iterable[dict[str, Any]], columns: int = 4) -> Image.Image:
     """Draw rows as a page of tiles.
 
     Args:
@@ -90,7 +89,7 @@ def draw_row(row: dict[str, Any], width: int | None = None) -> Image.Image:
         row: A row as a plain dictionary.
         width: Width to scale to; by default the picture's own.
     """
-    picture = _viewable(row["image"]["bytes"])
+    picture = viewable(row["image"]["bytes"], name=row["id"]).image
     scale = (width or picture.width) / picture.width
     picture = picture.resize((round(picture.width * scale), max(1, round(picture.height * scale))))
     pen = ImageDraw.Draw(picture)
@@ -125,14 +124,3 @@ def _tile(row: dict[str, Any]) -> _Tile:
     if len(lines) > _CAPTION_LINES:
         lines = [*lines[: _CAPTION_LINES - 1], lines[_CAPTION_LINES - 1][:62] + " ..."]
     return _Tile(picture, "\n".join(lines))
-
-
-def _viewable(data: bytes) -> Image.Image:
-    """Any stored picture as 8-bit RGB; more than 8 bits are stretched from the darkest to the brightest pixel."""
-    with Image.open(io.BytesIO(data)) as opened:
-        upright = ImageOps.exif_transpose(opened)
-    if upright.mode in {"I", "F", "I;16", "I;16B", "I;16L"}:
-        values = np.nan_to_num(np.asarray(upright, dtype=np.float64), posinf=0, neginf=0)
-        span = float(np.ptp(values)) or 1.0
-        upright = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
-    return upright.convert("RGB")

@@ -11,9 +11,10 @@ from irtd_datasets.report.console import make_console, make_table
 if TYPE_CHECKING:
     from irtd_datasets.hub.findings import CheckReport
     from irtd_datasets.hub.overlap import Overlap
+    from irtd_datasets.hub.preview import PreviewReport
     from irtd_datasets.hub.publish import PublishReport
 
-__all__ = ["show_check", "show_overlap", "show_published"]
+__all__ = ["show_check", "show_overlap", "show_preview", "show_published"]
 
 
 def show_overlap(overlap: Overlap, limit: int = 20) -> None:
@@ -110,3 +111,19 @@ def show_check(found: CheckReport) -> None:
     counts = found.as_dict()
     facts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in found.facts.items())
     console.print(f"{counts['errors']:,} errors, {counts['warnings']:,} warnings ({facts})", markup=False)
+
+
+def show_preview(made: PreviewReport) -> None:
+    """Print what a preview shows."""
+    tasks = ", ".join(f"{task} {count}" for task, count in made.by_task.items())
+    console = make_console()
+    console.print(
+        f"{made.out}: {made.shown:,} of {made.rows:,} rows, {made.bytes / 1e6:,.1f} MB, pictures read from "
+        f"{made.row_groups_read:,} of {made.row_groups:,} row groups",
+        markup=False,
+    )
+    console.print(tasks, markup=False)
+    if made.not_shown:
+        console.print(
+            f"{made.not_shown:,} pictures cannot be decoded; the page says which and why", markup=False
+        )

@@ -339,6 +339,7 @@ def test_a_disk_that_fills_up(small, tmp_path, namespace):
     assert lines[1][0] == "{"
     assert lines[lines.index("second 0") + 1 :] == [
         "disk/irtd/README.md",
+        "disk/irtd/croissant.json",
         "disk/irtd/ledger.json",
         "disk/irtd/manifest.json",
         "disk/irtd/pretrain/captioning/train-00000-of-00001.parquet",

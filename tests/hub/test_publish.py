@@ -106,7 +106,7 @@ def test_published_and_read_back(hub, publish, small, tmp_path):
     assert again.returncode == 0, again.stderr
     assert not hub.sent_objects()
     assert not [request for request in hub.requests if "/commit/" in request.path or "/tag/" in request.path]
-    assert "there already: 5 files" in again.stdout
+    assert "there already: 6 files" in again.stdout
     here = read(hub, tmp_path / "home", str(small), "benchmark", "benchmark-scene")
     assert read(hub, tmp_path / "home", "tester/irtd", "benchmark", "benchmark-scene") == here
 
@@ -126,7 +126,7 @@ def test_dry_run_changes_nothing(hub, publish, small):
     """A dry run needs no token, makes no repository, and says what would be sent."""
     told = publish(small, "tester/irtd", "--dry-run", token=False)
     assert told.returncode == 0, told.stderr
-    assert "would be uploaded: 5 files" in told.stdout
+    assert "would be uploaded: 6 files" in told.stdout
     assert "nothing was changed" in told.stdout
     assert not hub.store.repositories
     assert {request.method for request in hub.requests} == {"GET"}

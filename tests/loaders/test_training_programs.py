@@ -1,0 +1,109 @@
+"""The adapters for training programs, run by the programs themselves where they are installed.
+
+They do not go together in one environment, so each is looked for in the Python that a variable names:
+IRTD_SWIFT_PYTHON, IRTD_LLAMAFACTORY_PYTHON, IRTD_LMMS_PYTHON. It needs the dependencies of this library as well.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.training.export import ExportOptions, export
+
+ROOT = Path(__file__).parents[2]
+LOADERS = ROOT / "loaders"
+PROGRAMS = Path(__file__).parent / "programs"
+DEADLINE = 280
+
+
+def run(module, variable, program, folder, *arguments):
+    """What a program prints as JSON on its last line, run with the Python that has the module."""
+    python = os.environ.get(variable)
+    if python is None and importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed, and {variable} names no Python that has it")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    environment |= {"MODELSCOPE_CACHE": str(folder / "modelscope"), "DISABLE_VERSION_CHECK": "1"}
+    done = subprocess.run(
+        [python or sys.executable, PROGRAMS / program, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def folder(built, tmp_path_factory):
+    """A folder with the dataset folder ``irtd`` and exports of it, as a user has them."""
+    root = tmp_path_factory.mktemp("user")
+    (root / "irtd").symlink_to(built)
+    for layout in ("ms-swift", "llama-factory"):
+        for images in ("files", "parquet"):
+            export(
+                built, "instruct", root / f"{layout}-{images}", ExportOptions("qwen2.5-vl", layout, images)
+            )
+    return root
+
+
+def test_llama_factory_names_every_config():
+    """dataset_info.json has an entry for each config and split, with our formatting and columns."""
+    entries = json.loads((LOADERS / "llama_factory" / "dataset_info.json").read_text(encoding="utf-8"))
+    wanted = {
+        (name, config.name, split)
+        for name in DATASETS
+        for config in spec(name).configs
+        for split in config.splits
+    }
+    assert {(one["hf_hub_url"], one["subset"], one["split"]) for one in entries.values()} == wanted
+    assert len(entries) == len(wanted)
+    assert {one["formatting"] for one in entries.values()} == {"irtd"}
+
+
+@pytest.mark.slow
+def test_ms_swift_loads_the_folder_and_the_exports(folder):
+    """ms-swift's own loader gives every row, each box under its token, the same from folder, export and stream."""
+    found = run(
+        "swift", "IRTD_SWIFT_PYTHON", "with_ms_swift.py", folder, LOADERS / "ms_swift" / "irtd_swift.py"
+    )
+    rows = found["export files"]["rows"]
+    assert rows == 80
+    for source, counts in found.items():
+        assert counts["rows"] == counts["image tokens"] == counts["images"] == rows, source
+        assert counts["bbox tokens"] == counts["boxes"] > 0, source
+        assert counts["ref tokens"] == counts["refs"] > 0, source
+        assert counts["digest"] == found["export files"]["digest"], source
+
+
+@pytest.mark.slow
+def test_llama_factory_loads_the_folder_and_the_exports(folder):
+    """LLaMA-Factory's own loader and picture plugin take every row, the same from folder, stream and exports."""
+    program = "with_llama_factory.py"
+    found = run("llamafactory", "IRTD_LLAMAFACTORY_PYTHON", program, folder, LOADERS / "llama_factory")
+    for source, counts in found.items():
+        assert counts["rows"] == counts["pictures placed"] == 80, source
+        assert counts["digest"] == found["export files"]["digest"], source
+
+
+@pytest.mark.slow
+def test_lmms_eval_scores_the_benchmark(folder):
+    """lmms-eval's own evaluator gives full marks to a model that knows the answers, none to one that is silent."""
+    found = run("lmms_eval", "IRTD_LMMS_PYTHON", "with_lmms_eval.py", folder, LOADERS / "lmms_eval")
+    tasks = {f"irtd_{member.part.name}" for member in spec("irtd").subset("benchmark").members}
+    assert set(found["good"]) == set(found["bad"]) == tasks
+    for task in tasks:
+        assert found["good"][task].pop("unreadable") == 0
+        assert found["bad"][task].pop("unreadable") == 1
+        for metric, value in found["good"][task].items():
+            low = "error" in metric or "distance" in metric
+            assert value == pytest.approx(0, abs=0.01) if low else value > 0.95, (task, metric)
+            assert found["bad"][task][metric] in ((None,) if low else (0,))
