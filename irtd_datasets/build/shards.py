@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.build.image_column import ImageBatch, ImageColumn
+from irtd_datasets.build.image_column import ImageBatch, ImageColumn, PictureBuffer
 from irtd_datasets.build.plan import planned_pictures
 from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
@@ -116,11 +116,14 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     tally = Tally()
 
-    def pictures() -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-        for located, drafts in planned_pictures(job):
-            yield picture_rows(drafts, resolver.read(located), located, policy, tally)
+    buffers = Buffers()
 
-    summary = write_groups(groups(pictures()), Path(target))
+    def pictures() -> Iterator[tuple[list[dict[str, Any]], bytes | memoryview]]:
+        for located, drafts in planned_pictures(job):
+            data = resolver.read_into(located, buffers.current.room)
+            yield picture_rows(drafts, data, located, policy, tally)
+
+    summary = write_groups(groups(pictures(), buffers.next), Path(target))
     result = ShardResult(job.fingerprint, summary, tally)
     result.save(Path(target).with_suffix(".json"))
     return result
@@ -139,10 +142,27 @@ def open_shard(target: Path) -> ShardWriter:
     return ShardWriter(target, arrow_schema(metadata=False), features=hub_metadata())
 
 
+class Buffers:
+    """Two buffers for pictures in turn: while the row group of one is written, that of the other is filled."""
+
+    def __init__(self) -> None:
+        self.current, self._other = PictureBuffer(), PictureBuffer()
+
+    def next(self) -> PictureBuffer:
+        """The buffer for the next row group; what it held before is gone."""
+        self.current, self._other = self._other, self.current
+        self.current.clear()
+        return self.current
+
+
 def encode_group(group: RowGroup) -> EncodedGroup:
     """A row group as the writer takes it."""
     columns = [name for name in FIELDS if name not in IMAGE_FIELDS]
-    batch = ImageBatch.from_images(group.pictures, group.names)
+    pictures = group.pictures
+    if isinstance(pictures, PictureBuffer):
+        batch = pictures.batch(group.names)
+    else:
+        batch = ImageBatch.from_images(list(pictures), group.names)
     return EncodedGroup(
         [{name: row[name] for name in columns} for row in group.rows],
         {

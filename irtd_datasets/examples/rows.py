@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.errors import ImageError
 from irtd_datasets.examples.draft import Draft, finish
@@ -48,6 +48,16 @@ GROUP_BYTES = 32 * 1024 * 1024
 """Most bytes in a row group once repeated pictures are written out."""
 
 
+class Pictures(Protocol):
+    """What keeps the pictures of a row group: a list, or memory in the form in which they are going to be stored."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def append(self, picture: Any, /) -> None:  # noqa: ANN401 - bytes or a view of them
+        """Keep one more."""
+
+
 @dataclass(slots=True)
 class RowGroup:
     """Some rows and their pictures, each distinct picture held once.
@@ -60,7 +70,7 @@ class RowGroup:
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[bytes] = field(default_factory=list)
+    pictures: Pictures = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     picture_of: list[int] = field(default_factory=list)
     decoded_bytes: int = 0
@@ -95,8 +105,12 @@ def units(images: Iterable[str], order: str) -> list[tuple[str, list[int]]]:
 
 
 def picture_rows(
-    drafts: Sequence[Draft], data: bytes, located: Located | None, policy: DefectPolicy, tally: Tally
-) -> tuple[list[dict[str, Any]], bytes]:
+    drafts: Sequence[Draft],
+    data: bytes | memoryview,
+    located: Located | None,
+    policy: DefectPolicy,
+    tally: Tally,
+) -> tuple[list[dict[str, Any]], bytes | memoryview]:
     """Complete the rows of one picture; what cannot be kept is counted.
 
     Args:
@@ -125,24 +139,29 @@ def picture_rows(
             tally.rounds_kept += draft.rounds
             tally.flagged.update(row["issues"])
             rows.append(row)
-    return rows, bytes(picture.data)  # the same object unless the picture came as a view
+    return rows, picture.data
 
 
 class GroupCutter:
-    """Cuts a sequence of pictures with their rows into row groups within the limits, one picture at a time."""
+    """Cuts a sequence of pictures with their rows into row groups within the limits, one picture at a time.
 
-    def __init__(self) -> None:
-        self._group = RowGroup()
+    Args:
+        keep: Makes what keeps the pictures of a row group.
+    """
 
-    def add(self, rows: Sequence[dict[str, Any]], data: bytes) -> Iterator[RowGroup]:
+    def __init__(self, keep: Callable[[], Pictures] = list) -> None:
+        self._keep = keep
+        self._group = RowGroup(pictures=keep())
+
+    def add(self, rows: Sequence[dict[str, Any]], data: bytes | memoryview) -> Iterator[RowGroup]:
         """Take a picture with its rows; yields the row groups that are full."""
         position = -1
         for row in rows:
             group = self._group
             size = len(data) + _text_bytes(row)
             if group.rows and (len(group.rows) >= GROUP_ROWS or group.decoded_bytes + size > GROUP_BYTES):
-                yield group
-                group, position = RowGroup(), -1
+                yield group  # before memory is asked for the next one
+                group, position = RowGroup(pictures=self._keep()), -1
                 self._group = group
             if position < 0:
                 position = len(group.pictures)
@@ -154,14 +173,17 @@ class GroupCutter:
 
     def rest(self) -> Iterator[RowGroup]:
         """Yield the last row group, if there is one."""
-        group, self._group = self._group, RowGroup()
-        if group.rows:
-            yield group
+        if self._group.rows:
+            yield self._group
+            self._group = RowGroup(pictures=self._keep())
 
 
-def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[RowGroup]:
-    """Cut a sequence of pictures with their rows into row groups within the limits."""
-    cutter = GroupCutter()
+def groups(
+    pictures: Iterable[tuple[list[dict[str, Any]], bytes | memoryview]],
+    keep: Callable[[], Pictures] = list,
+) -> Iterator[RowGroup]:
+    """Cut a sequence of pictures with their rows into row groups within the limits; see `GroupCutter`."""
+    cutter = GroupCutter(keep)
     for rows, data in pictures:
         yield from cutter.add(rows, data)
     yield from cutter.rest()
@@ -219,7 +241,7 @@ def _looked_up(
     load: Callable[[Sequence[Place]], list[Draft]],
     policy: DefectPolicy,
     tally: Tally,
-) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+) -> Iterator[tuple[list[dict[str, Any]], bytes | memoryview]]:
     for image, places in wanted:
         located = resolver.resolve(image)
         if located is None:
@@ -275,7 +297,7 @@ class StreamRows:
             return False
         return True
 
-    def take(self, name: str, data: bytes) -> tuple[list[dict[str, Any]], bytes]:
+    def take(self, name: str, data: bytes) -> tuple[list[dict[str, Any]], bytes | memoryview]:
         """Rows of a picture that has come; none when nothing waits for it, as with a second copy of it."""
         places = self._waiting.pop(name, None)
         if places is None:
@@ -288,7 +310,7 @@ class StreamRows:
         """Records whose picture has not come."""
         return sum(len(places) for places in self._waiting.values())
 
-    def read(self, stream: PictureStream) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+    def read(self, stream: PictureStream) -> Iterator[tuple[list[dict[str, Any]], bytes | memoryview]]:
         """Rows and picture after picture, until all have come or the stream ends; counts those that are missing."""
         for name, data in stream.pictures(self.wants):
             yield self.take(name, data)
@@ -306,7 +328,7 @@ def to_table(group: RowGroup) -> pa.Table:
     for name in FIELDS:
         kind = schema.field(name).type
         if name == "image":
-            pictures = pa.array(group.pictures, pa.binary()).take(pa.array(group.picture_of, pa.int64()))
+            pictures = pa.array(list(group.pictures), pa.binary()).take(pa.array(group.picture_of, pa.int64()))
             names = pa.array([row["image"]["path"] for row in group.rows], pa.string())
             columns.append(pa.StructArray.from_arrays([pictures, names], ["bytes", "path"]))
         else:

@@ -21,12 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from irtd_datasets.build.image_column import ImageBatch, ImageColumn, ImageReader
+from irtd_datasets.build.image_column import ImageBatch, ImageColumn, PictureBuffer
 from irtd_datasets.build.write import (
     MAX_ROW_GROUP_BYTES,
     RowGroup,
     ShardWriter,
-    _HashingFile,
     remove_temporaries,
     write_shard,
 )
