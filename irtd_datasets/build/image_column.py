@@ -41,7 +41,7 @@ _DICTIONARY_OVERHEAD = 48
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageBatch:
-    """Encoded pictures, one after another in one buffer, each behind its length in four bytes.
+    r"""Encoded pictures, one after another in one buffer, each behind its length in four bytes.
 
     Args:
         data: The lengths and bytes of all pictures; only the part that ``offsets`` covers is used.
@@ -51,7 +51,7 @@ class ImageBatch:
     Example:
         >>> batch = ImageBatch.from_images([b"one", b"three"], ["1.jpg", "3.jpg"])
         >>> len(batch), batch.sizes.tolist(), bytes(batch[1]), bytes(batch.framed(0))
-        (2, [3, 5], b'three', b'\\x03\\x00\\x00\\x00one')
+        (2, [3, 5], b'three', b'\x03\x00\x00\x00one')
     """
 
     data: Bytes
@@ -244,6 +244,9 @@ class PictureBuffer:
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> memoryview:
+        return self._data[self._offsets[index] + _LENGTH : self._offsets[index + 1]]
 
     def room(self, size: int) -> memoryview:
         """Where a picture of so many bytes may be put; valid until the next call of any method.

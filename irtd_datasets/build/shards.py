@@ -19,7 +19,7 @@ from irtd_datasets.catalog import open_release
 from irtd_datasets.examples.reading import DefectPolicy
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
 from irtd_datasets.examples.tally import Tally
-from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema, hub_metadata
+from irtd_datasets.schema import arrow_schema, hub_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,10 +118,10 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
 
     buffers = Buffers()
 
-    def pictures() -> Iterator[tuple[list[dict[str, Any]], bytes | memoryview]]:
+    def pictures() -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
         for located, drafts in planned_pictures(job):
             data = resolver.read_into(located, buffers.current.room)
-            yield picture_rows(drafts, data, located, policy, tally)
+            yield drafts[0].image, *picture_rows(drafts, data, located, policy, tally)
 
     summary = write_groups(groups(pictures(), buffers.next), Path(target))
     result = ShardResult(job.fingerprint, summary, tally)
@@ -157,14 +157,13 @@ class Buffers:
 
 def encode_group(group: RowGroup) -> EncodedGroup:
     """A row group as the writer takes it."""
-    columns = [name for name in FIELDS if name not in IMAGE_FIELDS]
     pictures = group.pictures
     if isinstance(pictures, PictureBuffer):
         batch = pictures.batch(group.names)
     else:
-        batch = ImageBatch.from_images(list(pictures), group.names)
+        batch = ImageBatch.from_images([pictures[index] for index in range(len(pictures))], group.names)
     return EncodedGroup(
-        [{name: row[name] for name in columns} for row in group.rows],
+        group.rows,
         {
             "image": ImageColumn.of(batch, group.picture_of),
             "visible": ImageColumn.null(len(group.rows)),

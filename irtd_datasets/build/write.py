@@ -414,9 +414,13 @@ class _ParquetFile:
         self.path = path
         self._layout = layout
         self._row_groups: list[tuple[int, dict[int, PlacedChunk]]] = []
-        self._sink = pa.OSFile(str(path), "wb")
-        self._behind = _Behind(path)
-        self._writer = pq.ParquetWriter(self._sink, layout.written, **layout.options)
+        with contextlib.ExitStack() as stack:
+            self._sink = pa.OSFile(str(path), "wb")
+            stack.callback(self._sink.close)
+            self._behind = _Behind(path)
+            stack.callback(self._behind.close)
+            self._writer = pq.ParquetWriter(self._sink, layout.written, **layout.options)
+            stack.pop_all()
 
     def write(self, columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -> None:
         arrays = [

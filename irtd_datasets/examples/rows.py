@@ -16,7 +16,7 @@ from irtd_datasets.examples.order import by_image
 from irtd_datasets.examples.reading import DefectPolicy, apply_policy, scan_file
 from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.images.files import prepare_image
-from irtd_datasets.schema import FIELDS, arrow_schema
+from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,6 +53,9 @@ class Pictures(Protocol):
 
     def __len__(self) -> int:
         """How many there are."""
+
+    def __getitem__(self, index: Any, /) -> Any:  # noqa: ANN401 - see `append`
+        """One of them."""
 
     def append(self, picture: Any, /) -> None:  # noqa: ANN401 - bytes or a view of them
         """Keep one more."""
@@ -121,7 +124,8 @@ def picture_rows(
         tally: Takes the counts.
 
     Returns:
-        The rows kept and the bytes to store, which are ``data`` itself unless the picture had to be changed.
+        The rows kept, without image columns, and the bytes to store, which are ``data`` itself unless the picture had
+        to be changed.
     """
     name = drafts[0].image
     try:
@@ -132,13 +136,14 @@ def picture_rows(
     rows = []
     for draft in drafts:
         row = finish(draft, picture, note=located.note if located else "")
-        if apply_policy(policy, draft.id, row["issues"], tally):
-            row["image"] = {"path": name}
-            row["visible"] = None
-            tally.kept += 1
-            tally.rounds_kept += draft.rounds
-            tally.flagged.update(row["issues"])
-            rows.append(row)
+        issues = row["issues"]
+        if issues:
+            if not apply_policy(policy, draft.id, issues, tally):
+                continue
+            tally.flagged.update(issues)
+        tally.kept += 1
+        tally.rounds_kept += draft.rounds
+        rows.append(row)
     return rows, picture.data
 
 
@@ -153,8 +158,8 @@ class GroupCutter:
         self._keep = keep
         self._group = RowGroup(pictures=keep())
 
-    def add(self, rows: Sequence[dict[str, Any]], data: bytes | memoryview) -> Iterator[RowGroup]:
-        """Take a picture with its rows; yields the row groups that are full."""
+    def add(self, name: str, rows: Sequence[dict[str, Any]], data: bytes | memoryview) -> Iterator[RowGroup]:
+        """Take a picture with its released name and its rows; yields the row groups that are full."""
         position = -1
         for row in rows:
             group = self._group
@@ -166,7 +171,7 @@ class GroupCutter:
             if position < 0:
                 position = len(group.pictures)
                 group.pictures.append(data)
-                group.names.append(row["image"]["path"])
+                group.names.append(name)
             group.rows.append(row)
             group.picture_of.append(position)
             group.decoded_bytes += size
@@ -179,13 +184,13 @@ class GroupCutter:
 
 
 def groups(
-    pictures: Iterable[tuple[list[dict[str, Any]], bytes | memoryview]],
+    pictures: Iterable[tuple[str, list[dict[str, Any]], bytes | memoryview]],
     keep: Callable[[], Pictures] = list,
 ) -> Iterator[RowGroup]:
     """Cut a sequence of pictures with their rows into row groups within the limits; see `GroupCutter`."""
     cutter = GroupCutter(keep)
-    for rows, data in pictures:
-        yield from cutter.add(rows, data)
+    for name, rows, data in pictures:
+        yield from cutter.add(name, rows, data)
     yield from cutter.rest()
 
 
@@ -241,7 +246,7 @@ def _looked_up(
     load: Callable[[Sequence[Place]], list[Draft]],
     policy: DefectPolicy,
     tally: Tally,
-) -> Iterator[tuple[list[dict[str, Any]], bytes | memoryview]]:
+) -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
     for image, places in wanted:
         located = resolver.resolve(image)
         if located is None:
@@ -249,7 +254,7 @@ def _looked_up(
             continue
         drafts = load(places)
         if drafts:
-            yield picture_rows(drafts, resolver.read(located), located, policy, tally)
+            yield image, *picture_rows(drafts, resolver.read(located), located, policy, tally)
 
 
 class StreamRows:
@@ -310,10 +315,10 @@ class StreamRows:
         """Records whose picture has not come."""
         return sum(len(places) for places in self._waiting.values())
 
-    def read(self, stream: PictureStream) -> Iterator[tuple[list[dict[str, Any]], bytes | memoryview]]:
+    def read(self, stream: PictureStream) -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
         """Rows and picture after picture, until all have come or the stream ends; counts those that are missing."""
         for name, data in stream.pictures(self.wants):
-            yield self.take(name, data)
+            yield name, *self.take(name, data)
             if self.complete:
                 break
         self._tally.image_missing += self.count_missing()
@@ -328,9 +333,11 @@ def to_table(group: RowGroup) -> pa.Table:
     for name in FIELDS:
         kind = schema.field(name).type
         if name == "image":
-            pictures = pa.array(list(group.pictures), pa.binary()).take(pa.array(group.picture_of, pa.int64()))
-            names = pa.array([row["image"]["path"] for row in group.rows], pa.string())
+            pictures = pa.array(group.pictures, pa.binary()).take(pa.array(group.picture_of, pa.int64()))
+            names = pa.array([group.names[picture] for picture in group.picture_of], pa.string())
             columns.append(pa.StructArray.from_arrays([pictures, names], ["bytes", "path"]))
+        elif name in IMAGE_FIELDS:
+            columns.append(pa.nulls(len(group.rows), kind))
         else:
             columns.append(pa.array([row[name] for row in group.rows], kind))
     return pa.Table.from_arrays(columns, schema=arrow_schema())

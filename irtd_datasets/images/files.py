@@ -70,8 +70,7 @@ _GET_AGAIN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """What the header of an image says.
 
     Attributes:
@@ -102,8 +101,7 @@ class ImageInfo:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
+class PreparedImage(NamedTuple):
     """An image as it goes into a shard.
 
     Attributes:

@@ -16,7 +16,7 @@ import posixpath
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
@@ -93,8 +93,7 @@ class Mount:
         return f"{self.container.label}/{self.base}" if self.base else self.container.label
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """Where a picture was found.
 
     Attributes:

@@ -27,6 +27,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 def small_shards(size=300_000):
     """Make shards of a few pictures. Plans are made in this process, so workers need not know."""
+    irtd_datasets.build.plan.LEAST_SHARD_BYTES = size // 2
     irtd_datasets.build.plan.SHARD_BYTES = size
     irtd_datasets.build.from_stream.SHARD_BYTES = size
 
