@@ -417,6 +417,7 @@ class _ParquetFile:
         with contextlib.ExitStack() as stack:
             self._sink = pa.OSFile(str(path), "wb")
             stack.callback(self._sink.close)
+            self._descriptor = _descriptor(self._sink, path)
             self._behind = _Behind(path)
             stack.callback(self._behind.close)
             self._writer = pq.ParquetWriter(self._sink, layout.written, **layout.options)
@@ -436,7 +437,7 @@ class _ParquetFile:
         for leaf, (name, _) in self._layout.image_leaves.items():
             placed[leaf] = PlacedChunk(encode_chunk(images[name]), position)
             position += placed[leaf].chunk.size
-        os.lseek(self._sink.fileno(), position, os.SEEK_SET)
+        os.lseek(self._descriptor, position, os.SEEK_SET)
         self._row_groups.append((start, placed))
         self._behind.add(first, [item.chunk for item in placed.values()])
 
@@ -472,7 +473,20 @@ class _ParquetFile:
             self.path.unlink(missing_ok=True)
 
     def _position(self) -> int:
-        return os.lseek(self._sink.fileno(), 0, os.SEEK_CUR)
+        return os.lseek(self._descriptor, 0, os.SEEK_CUR)
+
+
+def _descriptor(sink: pa.OSFile, path: Path) -> int:
+    """The file descriptor that pyarrow writes to."""
+    try:
+        return int(sink.fileno())
+    except AttributeError:  # a defect of pyarrow up to 20 at least; nobody else has this file open yet
+        wanted = path.stat()
+    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 - names only
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(int(entry)), wanted):
+                return int(entry)
+    raise OSError(errno.EBADF, "the file that pyarrow opened is not found")
 
 
 class _Behind:
