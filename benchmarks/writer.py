@@ -1,4 +1,4 @@
-"""How fast pictures get into Parquet, and how large the files are.
+"""How fast pictures get into Parquet, how large the files are, and what a revision and a viewer's page cost.
 
     python benchmarks/writer.py                      # 6,000 JPEGs of 60 kB, five rounds
     python benchmarks/writer.py --images 1000 --rounds 3 --folder /path/on/the/disk/to/measure
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -76,17 +78,24 @@ def copy_and_hash(files: list[str], output: Path) -> None:
 
 
 def shard(files: list[str], output: Path) -> None:
-    """Our writer, with the reader of folders."""
-    from irtd_datasets.build.image_column import ImageColumn, ImageReader
+    """Our writer, each file read to where its bytes are written from."""
+    from irtd_datasets.build.image_column import ImageColumn
+    from irtd_datasets.build.shards import Buffers
     from irtd_datasets.build.write import RowGroup, write_shard
+    from irtd_datasets.releases.containers import FolderContainer
 
-    reader = ImageReader()
+    buffers = Buffers()
+    folder = FolderContainer(Path(files[0]).parent)
+    names = [os.path.basename(file) for file in files]  # noqa: PTH119
 
     def groups():
-        for start in range(0, len(files), ROWS):
-            batch = reader.read(files[start : start + ROWS])
-            rows = [{"id": f"{start + n}"} for n in range(len(batch))]
-            yield RowGroup(rows, {"image": ImageColumn.of(batch)})
+        for start in range(0, len(names), ROWS):
+            part = names[start : start + ROWS]
+            buffer = buffers.next()
+            for name in part:
+                buffer.append(folder.read_into(name, buffer.room))
+            rows = [{"id": f"{start + n}"} for n in range(len(part))]
+            yield RowGroup(rows, {"image": ImageColumn.of(buffer.batch(part))})
 
     write_shard(output / "shard.parquet", schema(), groups(), features=FEATURES)
 
@@ -95,8 +104,16 @@ def shard_without_hash(files: list[str], output: Path) -> None:
     """Our writer, its hash left out, to see what that costs."""
     from irtd_datasets.build import write
 
-    write._update = lambda _digest, _block: None  # noqa: SLF001
+    write.hashlib = types.SimpleNamespace(sha256=_NoHash)
     shard(files, output)
+
+
+class _NoHash:
+    def update(self, data):
+        pass
+
+    def hexdigest(self):
+        return ""
 
 
 def pyarrow_like_datasets(files: list[str], output: Path) -> None:
@@ -160,8 +177,8 @@ def measure(way: str, corpus: Path, output: Path) -> None:
     """Run one way and print its seconds, its CPU seconds, and its peak memory above that of the imports."""
     files = sorted(str(file) for file in corpus.iterdir())
     imports = {
-        "shard": "irtd_datasets.build.write",
-        "shard_without_hash": "irtd_datasets.build.write",
+        "shard": "irtd_datasets.build.shards",
+        "shard_without_hash": "irtd_datasets.build.shards",
         "pyarrow_like_datasets": "pyarrow.parquet",
         "datasets_builder": "datasets",
     }
@@ -256,6 +273,132 @@ def sizes(corpus: Path, output: Path) -> None:
         )
 
 
+REVISED = 1000
+KINDS = {
+    "1 % of the texts": "text",
+    "1 % of the pictures replaced": "picture",
+    "1 % of the rows added": "added",
+    "1 % of the rows removed": "removed",
+}
+
+
+def revisions(output: Path) -> None:
+    """Bytes that have to be sent again after one row in a hundred changed, with chunks as Xet cuts them.
+
+    Pictures are random bytes of about 60 kB, a thousand of them with a conversation of a kilobyte; what is random is
+    spread evenly. Ours against Parquet as `datasets` writes it, with content-defined chunking.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from irtd_datasets.build.image_column import ImageColumn
+    from irtd_datasets.build.write import RowGroup, write_shard
+
+    whole = schema().append(pa.field("text", pa.string()))
+
+    def ours(rows, path):
+        def groups():
+            for start in range(0, len(rows), ROWS):
+                part = rows[start : start + ROWS]
+                texts = [{"id": identifier, "text": text} for identifier, text, _ in part]
+                yield RowGroup(texts, {"image": ImageColumn.of([data for *_, data in part])})
+
+        write_shard(path, whole, groups(), features=FEATURES)
+
+    def theirs(rows, path):
+        leaves = {"id": "snappy", "text": "snappy", "image.bytes": "none", "image.path": "none"}
+        table = pa.Table.from_pylist(
+            [{"id": i, "image": {"bytes": data, "path": None}, "text": text} for i, text, data in rows], whole
+        )
+        chunking = {"min_chunk_size": 256 << 10, "max_chunk_size": 1 << 20, "norm_level": 0}
+        pq.write_table(
+            table,
+            path,
+            compression=leaves,
+            use_dictionary=["id", "text"],
+            column_encoding={"image.bytes": "PLAIN", "image.path": "PLAIN"},
+            use_content_defined_chunking=chunking,
+            write_page_index=True,
+        )
+
+    print(f"\n{'revision':32}{'writer':14}{'file MB':>9}{'sent again MB':>15}{'of the file':>13}")
+    for name, write in (("this library", ours), ("like datasets", theirs)):
+        write(revised(""), output / "old.parquet")
+        known = set(chunks_of((output / "old.parquet").read_bytes()))
+        for title, kind in KINDS.items():
+            write(revised(kind), output / "new.parquet")
+            data = (output / "new.parquet").read_bytes()
+            sent = sum(size for digest, size in dict(chunks_of(data)).items() if (digest, size) not in known)
+            print(f"{title:32}{name:14}{len(data) / 1e6:9.2f}{sent / 1e6:15.2f}{sent / len(data):13.4f}")
+
+
+def revised(kind: str) -> list[tuple[str, str, bytes]]:
+    """The rows of `revisions`, one in a hundred of them changed; the identifier, the text and the picture of each."""
+    generator = np.random.default_rng(1)
+    words = [bytes(generator.integers(97, 123, 6, np.uint8)).decode() for _ in range(2000)]
+
+    def row(number, draw):
+        text = " ".join(words[index] for index in draw.integers(0, len(words), 150))
+        return f"{number:06d}", text, draw.bytes(int(draw.integers(50_000, 70_000)))
+
+    rows = [row(number, np.random.default_rng(number)) for number in range(REVISED)]
+    for number in range(REVISED - 50, 0, -100):
+        other = row(number, np.random.default_rng(10_000 + number))
+        old = rows[number]
+        if kind == "text":
+            rows[number] = (old[0], other[1], old[2])
+        elif kind == "picture":
+            rows[number] = (old[0], old[1], other[2])
+        elif kind == "added":
+            rows.insert(number, (f"{number:06d}b", *other[1:]))
+        elif kind == "removed":
+            del rows[number]
+    return rows
+
+
+def chunks_of(data: bytes) -> list[tuple[bytes, int]]:
+    """Hashes and sizes of the chunks of a file, cut as Xet cuts them: at a rolling hash, 8 to 128 kB, 64 kB on average.
+
+    The rolling hash (gear) sees 64 bytes; its table is not Xet's but as random.
+    """
+    table = np.random.default_rng(2).integers(0, 2**64, 256, np.uint64)
+    cuts = []
+    for start in range(0, len(data), 1 << 22):
+        begin = max(start - 63, 0)
+        hashes = table[np.frombuffer(data, np.uint8, min(1 << 22, len(data) - start) + start - begin, begin)]
+        for step in (1, 2, 4, 8, 16, 32):
+            moved = hashes[:-step] << np.uint64(step)
+            hashes = np.concatenate([hashes[:step], hashes[step:] + moved])
+        found = np.flatnonzero(hashes >> np.uint64(48) == 0) + begin
+        cuts += found[found >= start].tolist()
+    chunks, first = [], 0
+    for cut in [*(cut + 1 for cut in cuts), len(data)]:
+        while cut - first > 128 << 10:
+            chunks.append(data[first : first + (128 << 10)])
+            first += 128 << 10
+        if cut - first >= 8 << 10 or (cut == len(data) and cut > first):
+            chunks.append(data[first:cut])
+            first = cut
+    return [(hashlib.blake2b(chunk, digest_size=16).digest(), len(chunk)) for chunk in chunks]
+
+
+def viewer(corpus: Path, output: Path) -> None:
+    """The largest read that a page of 100 rows of the dataset viewer needs, wherever the page begins."""
+    import pyarrow.parquet as pq
+
+    files = sorted(str(file) for file in corpus.iterdir())[:600]
+    print(f"\n{'writer':24}{'largest read for a page of 100 rows, MB':>42}")
+    for way, name in ((shard, "shard.parquet"), (pyarrow_like_datasets, "pyarrow.parquet")):
+        way(files, output)
+        footer = pq.read_metadata(output / name)
+        groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+        sizes = [
+            sum(group.column(n).total_compressed_size for n in range(group.num_columns)) for group in groups
+        ]
+        aligned, shifted = max(sizes), max(map(sum, itertools.pairwise(sizes)))
+        print(f"{name.partition('.')[0]:24}{aligned / 1e6:28.1f}, unaligned {shifted / 1e6:.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -280,6 +423,8 @@ def main() -> None:
         make_corpus(corpus, arguments.images, arguments.kilobytes)
         compare(corpus, output, arguments.rounds)
         sizes(corpus, output)
+        revisions(output)
+        viewer(corpus, output)
 
 
 if __name__ == "__main__":

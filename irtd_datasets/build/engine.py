@@ -162,6 +162,9 @@ def _build(
         built += parts
         written += fresh
         reused += old
+    if not any(part.rows for part in built):
+        folder.give_up()
+        raise _no_rows(release, [part.tally() for part in built])
     ledger = _publish(release, built, plans, absent, folder)
     rows = {"/".join(part.key): part.rows for part in built}
     return BuildReport(folder.path, ledger, written, reused, rows)
@@ -181,10 +184,14 @@ def _check_anything(release: Release, wanted: Sequence[Member], plans: Sequence[
             remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
         )
     if not any(plan.jobs or plan.streamed for plan in plans):
-        whole = Tally()
-        for plan in plans:
-            whole.add(plan.tally)
-        raise no_rows_error(release, whole)
+        raise _no_rows(release, [plan.tally for plan in plans])
+
+
+def _no_rows(release: Release, tallies: Sequence[Tally]) -> ReleaseNotFoundError:
+    whole = Tally()
+    for tally in tallies:
+        whole.add(tally)
+    return no_rows_error(release, whole)
 
 
 def _publish(

@@ -5,16 +5,18 @@
     irtd/
       README.md                                       card: YAML configs, dataset_info, text
       croissant.json                                  the same for programs that read Croissant
-      manifest.json                                   shards with rows, sizes and SHA-256; how they were made
+      manifest.json                                   every other file with size and SHA-256; rows; how they were made
       ledger.json                                     what became of every record
       instruct/grounding/train-00000-of-00001.parquet one folder per part, shared by configs
       .build/                                         only while a build runs or after it was killed
+      .built.json                                     what the next build goes by; no part of the dataset
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 
     from irtd_datasets.spec import DatasetSpec, Member
 
-__all__ = ["LEDGER", "SPOOL", "STAGING", "BuiltPart", "DatasetFolder"]
+__all__ = ["CARD", "LEDGER", "SPOOL", "STAGING", "STATE", "BuiltPart", "DatasetFolder"]
 
 STAGING = ".build"
 SPOOL = "records.jsonl"
 """Name of the file in which the records of a part wait while it is being built."""
 LEDGER = "ledger.json"
+CARD = "README.md"
+STATE = ".built.json"
+"""Identities of the inputs of each shard. They hold times of the release's files, so that two builds of copies of one
+release would differ in them: they are kept out of the manifest, and this file is not published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +103,48 @@ class BuiltPart:
         """Final names of the shard files."""
         return [shard_name(self.split, index, len(self.shards)) for index in range(len(self.shards))]
 
+    def files(self) -> list[str]:
+        """Names of the shard files in the dataset folder."""
+        return [f"{self.subset}/{self.part}/{name}" for name in self.shard_names()]
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
+        """Plain values for the manifest: everything but `identity`."""
+        shards = [shard.as_dict() for shard in self.shards]
+        for shard in shards:
+            del shard["fingerprint"]
         return {
             "subset": self.subset,
             "part": self.part,
             "split": self.split,
-            "fingerprint": self.fingerprint,
             "rows": self.rows,
-            "shards": [
-                {"file": f"{self.subset}/{self.part}/{name}", **shard.as_dict()}
-                for name, shard in zip(self.shard_names(), self.shards, strict=True)
-            ],
+            "shards": [{"file": name, **shard} for name, shard in zip(self.files(), shards, strict=True)],
             "rest": self.rest.as_dict(),
         }
 
+    def identity(self) -> dict[str, Any]:
+        """Identities of its inputs."""
+        return {"part": self.fingerprint, "shards": [shard.fingerprint for shard in self.shards]}
+
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BuiltPart:
-        """The inverse of `as_dict`."""
-        shards = tuple(ShardResult.from_dict(shard) for shard in values["shards"])
+    def from_dict(cls, values: dict[str, Any], identity: dict[str, Any] | None = None) -> BuiltPart:
+        """The inverse of `as_dict` and `identity`.
+
+        Args:
+            values: From the manifest.
+            identity: From `STATE`; None where it is lost, so that nothing is taken over from this part.
+        """
+        prints = identity["shards"] if identity else []
+        prints += [_UNKNOWN] * (len(values["shards"]) - len(prints))
+        shards = tuple(
+            ShardResult.from_dict({**shard, "fingerprint": fingerprint})
+            for shard, fingerprint in zip(values["shards"], prints, strict=True)
+        )
         rest = Tally.from_dict(values["rest"])
-        return cls(values["subset"], values["part"], values["split"], values["fingerprint"], shards, rest)
+        fingerprint = identity["part"] if identity else _UNKNOWN
+        return cls(values["subset"], values["part"], values["split"], fingerprint, shards, rest)
+
+
+_UNKNOWN = "unknown"
 
 
 class DatasetFolder:
@@ -205,6 +232,12 @@ class DatasetFolder:
             with contextlib.suppress(OSError):
                 self.path.rmdir()  # only where nothing else is in it
 
+    def give_up(self) -> None:
+        """After a build that gave no row, leave no trace of it; call only while holding the lock."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
     def part_staging(self, member: Member) -> Path:
         """Where the unfinished work of a part waits."""
         path = self.staging.joinpath(*member.key)
@@ -264,7 +297,21 @@ class DatasetFolder:
     def parts(self) -> list[BuiltPart]:
         """Parts that the folder holds."""
         manifest = self.manifest()
-        return [BuiltPart.from_dict(values) for values in manifest["parts"]] if manifest else []
+        if manifest is None:
+            return []
+        identities = self._identities()
+        return [
+            BuiltPart.from_dict(values, identities.get(f"{values['subset']}/{values['part']}"))
+            for values in manifest["parts"]
+        ]
+
+    def _identities(self) -> dict[str, Any]:
+        """Identities of the inputs of each part; empty when they are lost, so that everything is built again."""
+        try:
+            found = json.loads((self.path / STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def ledger(self) -> Ledger | None:
         """The ledger; None when there is none yet."""
@@ -285,17 +332,24 @@ class DatasetFolder:
         parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
         earlier = self.ledger()
         merged = earlier.merged(ledger, self.spec) if earlier else ledger
+        texts = {
+            LEDGER: json.dumps(merged.as_dict(), indent=1) + "\n",
+            CARD: render_card(self.spec, parts, merged, self.path),
+            CROISSANT: render_croissant(self.spec, parts),
+        }
         manifest = {
             "dataset": self.spec.name,
             "version": self.spec.version,
             "order_seed": ORDER_SEED,
             "made_with": code_identity(),
+            "files": _described(texts, parts),
             "parts": [part.as_dict() for part in parts],
         }
-        _write(self.path / LEDGER, json.dumps(merged.as_dict(), indent=1) + "\n")
-        _write(self.path / "README.md", render_card(self.spec, parts, merged, self.path))
-        _write(self.path / CROISSANT, render_croissant(self.spec, parts))
-        _write(self.path / BUILT_MARKER, json.dumps(manifest, indent=1) + "\n")
+        # The manifest comes last: a folder that has one is whole.
+        texts[STATE] = json.dumps({"/".join(part.key): part.identity() for part in parts}, indent=1) + "\n"
+        texts[BUILT_MARKER] = json.dumps(manifest, indent=1) + "\n"
+        for name, text in texts.items():
+            _write(self.path / name, text)
         shutil.rmtree(self.staging, ignore_errors=True)
         return merged
 
@@ -337,6 +391,18 @@ class DatasetFolder:
         return "the folder is not empty and was not made by a build"
 
 
+def _described(texts: dict[str, str], parts: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
+    """Every file that is published but the manifest: SHA-256 and size by name, names in order."""
+    files: dict[str, dict[str, Any]] = {}
+    for name, text in texts.items():
+        data = text.encode()
+        files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    for part in parts:
+        for name, shard in zip(part.files(), part.shards, strict=True):
+            files[name] = {"sha256": shard.summary.sha256, "bytes": shard.summary.size}
+    return dict(sorted(files.items()))
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -346,5 +412,5 @@ def _size(path: Path) -> int:
 
 def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(text.encode())  # not as text, whose line ends some systems change
     temporary.replace(path)

@@ -128,7 +128,7 @@ class _Filling:
         if self.rows.position == before:
             return
         self._size += len(stored)
-        self._write(self._cutter.add(rows, stored))
+        self._write(self._cutter.add(name, rows, stored))
         # A part that is complete gives its memory back at once: the archive may go on for hours.
         if self._size >= SHARD_BYTES or self.rows.complete:
             self._close_shard()

@@ -1,33 +1,39 @@
 """The image columns of one row group: each distinct picture once, in one buffer, and which row shows which.
 
-Questions about one picture share its bytes here, so that a picture of 20 rows is held in memory once. Nothing
-in this module decodes a picture.
+Questions about one picture share its bytes here, so that a picture of 20 rows is held in memory once. In the buffer
+each picture stands behind its length in four bytes, little-endian: that is how Parquet stores it, so that what was read
+from the disk is written as it lies. Nothing in this module decodes a picture.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from irtd_datasets.build.columns import boolean_array, int32_array, to_array
-from irtd_datasets.errors import BuildError, ReleaseError, ReleaseNotFoundError
+from irtd_datasets.build.columns import boolean_array, to_array
+from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["ImageBatch", "ImageColumn", "ImageReader", "check_columns"]
+__all__ = ["ImageBatch", "ImageColumn", "PictureBuffer", "check_columns"]
 
 Bytes = bytes | bytearray | memoryview
 
-# Arrow's `binary` type counts with 32-bit offsets.
+# Readers of Arrow's `binary` type count with 32-bit offsets.
 _MAX_BUFFER = 2**31 - 1
+
+# A buffer's first size, and the largest that is kept: a row group has more only where a single picture has.
+_FIRST_BUFFER = 8 << 20
+_KEPT_BUFFER = 80 << 20
+
+# Bytes of the number before each picture.
+_LENGTH = 4
 
 # Bytes of a dictionary beyond its values: one more page header (about 30), an offset in the footer.
 _DICTIONARY_OVERHEAD = 48
@@ -35,17 +41,17 @@ _DICTIONARY_OVERHEAD = 48
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageBatch:
-    """Encoded pictures, one after another in one buffer.
+    r"""Encoded pictures, one after another in one buffer, each behind its length in four bytes.
 
     Args:
-        data: The bytes of all pictures; only the part that ``offsets`` covers is used.
-        offsets: int32, shape (N + 1,): picture ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
+        data: The lengths and bytes of all pictures; only the part that ``offsets`` covers is used.
+        offsets: int32, shape (N + 1,): picture ``i`` with its length is ``data[offsets[i]:offsets[i + 1]]``.
         paths: The name of each picture, stored beside its bytes; shape (N,), entries may be None.
 
     Example:
         >>> batch = ImageBatch.from_images([b"one", b"three"], ["1.jpg", "3.jpg"])
-        >>> len(batch), batch.sizes.tolist(), bytes(batch[1])
-        (2, [3, 5], b'three')
+        >>> len(batch), batch.sizes.tolist(), bytes(batch[1]), bytes(batch.framed(0))
+        (2, [3, 5], b'three', b'\x03\x00\x00\x00one')
     """
 
     data: Bytes
@@ -53,16 +59,21 @@ class ImageBatch:
     paths: tuple[str | None, ...]
 
     def __post_init__(self) -> None:
-        # The offsets go to native code, which trusts them: a wrong one would read foreign memory.
+        # Offsets and lengths go into the file, whose readers trust them: a wrong one would break it.
         offsets, size = self.offsets, memoryview(self.data).nbytes
         if offsets.dtype != np.int32 or offsets.ndim != 1 or not len(offsets):
             raise ValueError(
                 f"offsets must be int32 of shape (N + 1,), got {offsets.dtype} of {offsets.shape}"
             )
-        if offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > size:
-            raise ValueError(f"offsets must not decrease and must stay within the buffer of {size} bytes")
+        if offsets[0] < 0 or (np.diff(offsets) < _LENGTH).any() or offsets[-1] > size:
+            raise ValueError(
+                f"offsets must leave {_LENGTH} bytes for each length and stay within the buffer of {size} bytes"
+            )
         if len(self.paths) != len(self):
             raise ValueError(f"{len(self.paths)} paths for {len(self)} pictures")
+        found = np.frombuffer(self.data, np.uint8)[offsets[:-1, None] + np.arange(_LENGTH)].copy()
+        if not np.array_equal(found.view("<u4")[:, 0], self.sizes):
+            raise ValueError("a picture does not stand behind its length, so the offsets are wrong")
 
     @classmethod
     def from_images(cls, images: Sequence[Bytes], paths: Sequence[str | None] | None = None) -> ImageBatch:
@@ -75,24 +86,28 @@ class ImageBatch:
         Raises:
             BuildError: If they have more than 2**31 - 1 bytes together.
         """
-        offsets = _offsets([len(image) for image in images])
-        return cls(b"".join(images), offsets, tuple(paths) if paths is not None else (None,) * len(images))
+        sizes = list(map(len, images))
+        offsets = _offsets(sizes)
+        parts: list[Bytes] = [b""] * (2 * len(images))
+        parts[::2] = [size.to_bytes(_LENGTH, "little") for size in sizes]
+        parts[1::2] = images
+        return cls(b"".join(parts), offsets, tuple(paths) if paths is not None else (None,) * len(images))
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each picture, shape (N,)."""
-        return np.diff(self.offsets).astype(np.int64)
+        return np.diff(self.offsets).astype(np.int64) - _LENGTH
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> memoryview:
-        return memoryview(self.data)[self.offsets[index] : self.offsets[index + 1]]
+        return memoryview(self.data)[self.offsets[index] + _LENGTH : self.offsets[index + 1]]
 
-    def to_arrow(self) -> pa.Array:
-        """The pictures as a ``binary`` array over the same memory, shape (N,)."""
-        buffers = [None, pa.py_buffer(np.ascontiguousarray(self.offsets)), pa.py_buffer(self.data)]
-        return pa.Array.from_buffers(pa.binary(), len(self), buffers)
+    def framed(self, index: int | None = None) -> memoryview:
+        """A picture behind its length, or all of them."""
+        first, last = (0, -1) if index is None else (index, index + 1)
+        return memoryview(self.data)[self.offsets[first] : self.offsets[last]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,8 +124,8 @@ class ImageColumn:
         >>> column = ImageColumn.of(ImageBatch.from_images([b"one", b"three"]), [0, 0, 1, -1])
         >>> column.decoded_bytes
         11
-        >>> column.to_arrow(dictionary=False).to_pylist()[2:]
-        [{'bytes': b'three', 'path': None}, None]
+        >>> column.names()
+        [None, None, None, None]
     """
 
     images: ImageBatch
@@ -179,128 +194,105 @@ class ImageColumn:
         images = ImageBatch.from_images(parts, [batch.paths[index] for index in kept])
         return ImageColumn(images, position[self.rows])
 
-    def dictionary_gain(self) -> int:
-        """Bytes that a dictionary saves in a file; negative where every row shows its own picture."""
+    def repeated(self) -> ImageColumn | None:
+        """The distinct pictures, where a dictionary of them takes fewer bytes in a file than a picture for each row."""
         distinct = self.distinct()
         count = len(distinct.images)
-        values = int(distinct.images.sizes.sum()) + 4 * count
-        index_bits = max(count - 1, 0).bit_length()
+        if not count:
+            return None
+        values = int(distinct.images.sizes.sum()) + _LENGTH * count
+        index_bits = (count - 1).bit_length()
         encoded = values + len(self) * index_bits // 8 + _DICTIONARY_OVERHEAD
-        return self.decoded_bytes + 4 * int((self.rows >= 0).sum()) - encoded
+        plain = self.decoded_bytes + _LENGTH * int((self.rows >= 0).sum())
+        return distinct if encoded < plain else None
 
-    def to_arrow(self, *, dictionary: bool) -> pa.StructArray:
-        """The column as ``struct<bytes, path>``, shape (rows,).
+    def names(self) -> list[str | None]:
+        """The name of the picture of each row; None also where it has none."""
+        paths = (*self.images.paths, None)  # the last entry is where index -1 looks
+        return [paths[index] for index in self.rows.tolist()]
 
-        Args:
-            dictionary: Give ``bytes`` as a dictionary array that holds each picture once, else as ``binary``.
-        """
+    def paths_array(self) -> pa.StructArray:
+        """The column without its bytes, ``struct<path>``, shape (rows,)."""
         missing = self.rows < 0
-        holes = missing if missing.any() else None
-        if dictionary:
-            distinct = self.distinct()
-            values = pa.DictionaryArray.from_arrays(
-                int32_array(distinct.rows, holes), distinct.images.to_arrow()
-            )
-        elif holes is None and np.array_equal(self.rows, np.arange(len(self.images))):
-            values = self.images.to_arrow()
-        elif missing.all():
-            values = pa.nulls(len(self), pa.binary())
-        else:
-            values = self.images.to_arrow().take(int32_array(self.rows, holes))
-        names = self.images.paths
-        paths = to_array([names[i] if i >= 0 else None for i in self.rows.tolist()], pa.string())
-        mask = None if holes is None else boolean_array(holes)
-        return pa.StructArray.from_arrays([values, paths], names=["bytes", "path"], mask=mask)
+        mask = boolean_array(missing) if missing.any() else None
+        return pa.StructArray.from_arrays([to_array(self.names(), pa.string())], names=["path"], mask=mask)
 
 
-class ImageReader:
-    """Reads picture files one behind another into one buffer, which it uses again for the next row group.
+class PictureBuffer:
+    """Memory in which the pictures of one row group come to lie as Parquet stores them; used again and again.
 
-    Spares the copy and the fresh memory that ``open(file).read()`` takes for each file.
-
-    Args:
-        limit: The most bytes that the pictures of a row group may have together; no more is allocated.
+    A picture is read into the place that `room` gives and stays there when it is appended, so that its bytes are
+    copied once between the file that they come from and the one that they go to. Any other bytes are copied in.
 
     Example:
-        >>> import pathlib, tempfile
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.jpg").write_bytes(b"bytes of a")
-        >>> batch = ImageReader().read([folder / "a.jpg"])
-        >>> bytes(batch[0]), batch.paths
-        (b'bytes of a', ('a.jpg',))
+        >>> buffer = PictureBuffer()
+        >>> place = buffer.room(3)
+        >>> place[:] = b"one"
+        >>> buffer.append(place)
+        >>> buffer.append(b"three")
+        >>> batch = buffer.batch(["1.jpg", "3.jpg"])
+        >>> bytes(batch[0]), bytes(batch[1])
+        (b'one', b'three')
     """
 
-    def __init__(self, limit: int = _MAX_BUFFER) -> None:
-        self._limit = min(limit, _MAX_BUFFER)
-        self._buffer = np.empty(0, dtype=np.uint8)
+    __slots__ = ("_data", "_lent", "_offsets")
 
-    def read(
-        self, files: Sequence[str | os.PathLike[str]], paths: Sequence[str | None] | None = None
-    ) -> ImageBatch:
-        """Read files as a whole.
+    def __init__(self) -> None:
+        self._data = memoryview(b"")
+        self._offsets = [0]
+        self._lent: memoryview | None = None
 
-        Args:
-            files: The files of one row group.
-            paths: The names to store; by default the last part of each file's path.
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
 
-        Returns:
-            The pictures, valid until the next call.
+    def __getitem__(self, index: int) -> memoryview:
+        return self._data[self._offsets[index] + _LENGTH : self._offsets[index + 1]]
+
+    def room(self, size: int) -> memoryview:
+        """Where a picture of so many bytes may be put; valid until the next call of any method.
 
         Raises:
-            ReleaseNotFoundError: If a file is missing.
-            ReleaseError: If a file cannot be read, or shrinks while it is read.
-            BuildError: If the files have more than ``limit`` bytes together.
+            BuildError: The pictures would have more than 2**31 - 1 bytes together.
         """
-        names = paths if paths is not None else [os.path.basename(file) for file in files]  # noqa: PTH119  half the time
-        ends = [0]
-        file: str | os.PathLike[str] = ""
-        try:
-            for file in files:
-                ends.append(self._read_one(file, ends[-1]))
-        except FileNotFoundError as error:
-            raise ReleaseNotFoundError(
-                "the picture does not exist", where=str(file), remedy="Check that the release is complete."
-            ) from error
-        except BuildError:
-            raise
-        except OSError as error:
-            raise ReleaseError(
-                f"the picture cannot be read ({error.strerror or error})",
-                where=str(file),
-                remedy="Check that it is a file and that you may read it.",
-            ) from error
-        return ImageBatch(self._buffer.data, np.asarray(ends, dtype=np.int32), tuple(names))
+        start = self._offsets[-1] + _LENGTH
+        end = start + size
+        if end > len(self._data):
+            self._grow(end)
+        self._lent = self._data[start:end]
+        return self._lent
 
-    def _read_one(self, file: str | os.PathLike[str], start: int) -> int:
-        """Read a file to the buffer's byte ``start``; return where it ends."""
-        with FileIO(file) as stream:
-            end = start + os.fstat(stream.fileno()).st_size
-            if end > len(self._buffer):
-                self._grow(end, start, file)
-            view = self._buffer.data
-            position = start
-            while position < end:
-                count = stream.readinto(view[position:end])
-                if not count:
-                    raise ReleaseError(
-                        f"the file ended {end - position} bytes before its size of {end - start}",
-                        where=str(file),
-                        remedy="Leave the release alone while it is read, and check the disk.",
-                    )
-                position += count
-        return end
+    def append(self, picture: Bytes) -> None:
+        """Keep a picture: what was just put into the `room` given, or any other bytes."""
+        place = picture if picture is self._lent else self.room(len(picture))
+        if place is not picture:
+            place[:] = picture
+        start = self._offsets[-1]
+        self._data[start : start + _LENGTH] = len(picture).to_bytes(_LENGTH, "little")
+        self._offsets.append(start + _LENGTH + len(picture))
+        self._lent = None
 
-    def _grow(self, size: int, used: int, file: str | os.PathLike[str]) -> None:
-        if size > self._limit:
+    def batch(self, paths: Sequence[str | None]) -> ImageBatch:
+        """The pictures with their names, valid until `clear`."""
+        return ImageBatch(self._data, np.asarray(self._offsets, dtype=np.int32), tuple(paths))
+
+    def clear(self) -> None:
+        """Make ready for the next row group."""
+        self._offsets = [0]
+        self._lent = None
+        if len(self._data) > _KEPT_BUFFER:
+            self._data = memoryview(b"")
+
+    def _grow(self, size: int) -> None:
+        if size > _MAX_BUFFER:
             raise BuildError(
-                f"with this picture the row group has {size} bytes, expected at most {self._limit}",
-                where=str(file),
-                remedy="Put fewer pictures into a row group.",
+                f"the pictures of a row group have {size} bytes together, expected at most {_MAX_BUFFER}",
+                remedy="Leave out the largest picture.",
             )
-        # By halves, so that a row group of n pictures does not move its buffer n times.
-        grown = np.empty(min(size + size // 2, self._limit), dtype=np.uint8)
-        grown[:used] = self._buffer[:used]
-        self._buffer = grown
+        used = self._offsets[-1]
+        # NumPy leaves new memory untouched, so that what is never used takes none.
+        grown = np.empty(min(max(2 * size, _FIRST_BUFFER), _MAX_BUFFER), dtype=np.uint8).data
+        grown[:used] = self._data[:used]
+        self._data = grown
 
 
 def _without_copies(
@@ -344,8 +336,9 @@ def check_columns(images: Mapping[str, ImageColumn], expected: Sequence[str], ro
 
 
 def _offsets(sizes: Sequence[int]) -> NDArray[np.int32]:
-    """Where each of the pictures begins and ends, int32 of shape (N + 1,)."""
-    ends = np.cumsum(np.asarray([0, *sizes], dtype=np.int64))
+    """Where each of the pictures with its length begins and ends, int32 of shape (N + 1,)."""
+    ends = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(np.asarray(sizes, dtype=np.int64) + _LENGTH, out=ends[1:])
     if ends[-1] > _MAX_BUFFER:
         raise BuildError(
             f"{len(sizes)} pictures have {ends[-1]} bytes together, expected at most {_MAX_BUFFER}",

@@ -39,17 +39,26 @@ if TYPE_CHECKING:
     from irtd_datasets.spec import Member
 
 __all__ = [
+    "LEAST_SHARD_BYTES",
     "SHARD_BYTES",
     "PartPlan",
     "ShardJob",
     "code_identity",
     "plan_part",
     "planned_pictures",
+    "shard_count",
     "shard_name",
 ]
 
 SHARD_BYTES = 350 * 1024 * 1024
-"""Image bytes that a shard is meant to hold: between 200 and 500 MB suits upload, resume and streaming."""
+"""Image bytes of a shard whose pictures come as a stream, so that their number is not known beforehand. Between 200 and
+500 MB suits upload, resume and streaming."""
+
+LEAST_SHARD_BYTES = 200 * 1024 * 1024
+"""Image bytes that a shard has at least, where its part has them; see `shard_count`."""
+
+_SHARD_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
+_MANY_SHARDS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,15 +239,32 @@ def planned_pictures(job: ShardJob) -> Iterator[tuple[Located, list[Draft]]]:
             yield Located(*facts), [draft_from_json(values) for values in drafts]
 
 
+def shard_count(total: int) -> int:
+    """How many shards a part of so many image bytes has: a number with many divisors.
+
+    Readers deal whole shards out to processes and machines, and one that the count does not divide by makes every
+    process read everything. So a part has 24, 48, 72, ... shards, or 1, 2, 3, 4, 6, 8, 12 or 16 where it is smaller:
+    the largest of these numbers with which a shard keeps at least `LEAST_SHARD_BYTES`, and so has less than twice as
+    many.
+
+    Example:
+        >>> [shard_count(gigabytes * 2**30) for gigabytes in (0, 1, 2, 6, 12)]
+        [1, 4, 8, 24, 48]
+    """
+    most = max(total // LEAST_SHARD_BYTES, 1)
+    if most >= _MANY_SHARDS:
+        return most // _MANY_SHARDS * _MANY_SHARDS
+    return max(count for count in _SHARD_COUNTS if count <= most)
+
+
 def _divide(sizes: Sequence[int]) -> list[int]:
-    """Cut into shards of about equal picture bytes, no shard above `SHARD_BYTES` unless one picture is.
+    """Cut into `shard_count` shards of about equal picture bytes.
 
     Returns:
         The first picture of each shard, and the number of pictures.
     """
     total = sum(sizes)
-    count = -(-total // SHARD_BYTES)
-    share = total / count if count else 0
+    share = total / shard_count(total)
     cuts: list[int] = []
     done = 0
     for index, size in enumerate(sizes):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.build.image_column import ImageBatch, ImageColumn
+from irtd_datasets.build.image_column import ImageBatch, ImageColumn, PictureBuffer
 from irtd_datasets.build.plan import planned_pictures
 from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
@@ -19,7 +19,7 @@ from irtd_datasets.catalog import open_release
 from irtd_datasets.examples.reading import DefectPolicy
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
 from irtd_datasets.examples.tally import Tally
-from irtd_datasets.schema import FIELDS, FILE_FIELDS, arrow_schema, hub_metadata
+from irtd_datasets.schema import arrow_schema, hub_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -116,11 +116,14 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     tally = Tally()
 
-    def pictures() -> Iterator[tuple[list[dict[str, Any]], bytes]]:
-        for located, drafts in planned_pictures(job):
-            yield picture_rows(drafts, resolver.read(located), located, policy, tally)
+    buffers = Buffers()
 
-    summary = write_groups(groups(pictures()), Path(target))
+    def pictures() -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
+        for located, drafts in planned_pictures(job):
+            data = resolver.read_into(located, buffers.current.room)
+            yield drafts[0].image, *picture_rows(drafts, data, located, policy, tally)
+
+    summary = write_groups(groups(pictures(), buffers.next), Path(target))
     result = ShardResult(job.fingerprint, summary, tally)
     result.save(Path(target).with_suffix(".json"))
     return result
@@ -139,12 +142,28 @@ def open_shard(target: Path) -> ShardWriter:
     return ShardWriter(target, arrow_schema(metadata=False), features=hub_metadata())
 
 
+class Buffers:
+    """Two buffers for pictures in turn: while the row group of one is written, that of the other is filled."""
+
+    def __init__(self) -> None:
+        self.current, self._other = PictureBuffer(), PictureBuffer()
+
+    def next(self) -> PictureBuffer:
+        """The buffer for the next row group; what it held before is gone."""
+        self.current, self._other = self._other, self.current
+        self.current.clear()
+        return self.current
+
+
 def encode_group(group: RowGroup) -> EncodedGroup:
     """A row group as the writer takes it."""
-    columns = [name for name in FIELDS if name not in FILE_FIELDS]
-    batch = ImageBatch.from_images(group.pictures, group.names)
+    pictures = group.pictures
+    if isinstance(pictures, PictureBuffer):
+        batch = pictures.batch(group.names)
+    else:
+        batch = ImageBatch.from_images([pictures[index] for index in range(len(pictures))], group.names)
     return EncodedGroup(
-        [{name: row[name] for name in columns} for row in group.rows],
+        group.rows,
         {
             "image": ImageColumn.of(batch, group.picture_of),
             "visible": ImageColumn.null(len(group.rows)),
@@ -155,14 +174,10 @@ def encode_group(group: RowGroup) -> EncodedGroup:
 
 def _originals(group: RowGroup) -> ImageColumn:
     """The files of which the pictures are previews, each held once; nearly always none."""
-    files: dict[int, dict[str, Any]] = {}  # by picture
-    for row, picture in zip(group.rows, group.picture_of, strict=True):
-        if row.get("original") is not None:
-            files.setdefault(picture, row["original"])
-    if not files:
+    if not group.originals:
         return ImageColumn.null(len(group.rows))
-    position = {picture: index for index, picture in enumerate(files)}
+    position = {picture: index for index, picture in enumerate(group.originals)}
     batch = ImageBatch.from_images(
-        [file["bytes"] for file in files.values()], [file["path"] for file in files.values()]
+        list(group.originals.values()), [group.names[picture] for picture in group.originals]
     )
     return ImageColumn.of(batch, [position.get(picture, -1) for picture in group.picture_of])

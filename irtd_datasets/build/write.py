@@ -6,11 +6,15 @@ What a shard is, and why:
   resumed, split over workers and shown by the dataset viewer.
 - Pictures are never compressed (JPEG and PNG do not get smaller) and carry no statistics, which would repeat
   whole pictures in the footer.
-- A picture is stored once per row group. A shard whose pictures do not repeat is written in plain pages,
-  which are read twice as fast; the first row group that makes a dictionary worth its bytes turns the whole
-  shard to dictionaries. A Parquet writer fixes the encoding of a column for the whole file, so what was
-  written plainly before is then read back and encoded again, once.
-- Every reader sees plain ``binary``: the Arrow schema in the footer is that of the rows, not of the encoding.
+- A picture is stored once per row group. A row group whose pictures do not repeat has a plain page, which is
+  read twice as fast; one that makes a dictionary worth its bytes has a dictionary.
+- The pages of image columns are put together here, from the buffer that the pictures were read into (see
+  `irtd_datasets.build.pages`); pyarrow writes all other columns. In each row group the texts come first and
+  lie together, then the pictures.
+- Writing pictures and hashing the file happens in a thread while the next row group is made: both are work
+  of the system and of native code, as long together as reading the pictures, checking them and completing
+  their rows. At most one row group waits, which bounds the memory.
+- Every reader sees plain ``binary``.
 - The same rows give the same bytes.
 - The file appears under its name when it is complete, by one rename. Until then it has a hidden name, which
   globs for data files (``train-*``) do not match.
@@ -24,9 +28,9 @@ import hashlib
 import os
 import signal
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import FileIO, RawIOBase
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +39,14 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.build.columns import to_array
 from irtd_datasets.build.image_column import ImageColumn, check_columns
+from irtd_datasets.build.pages import MAGIC, ImageChunk, PlacedChunk, encode_chunk, splice
 from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from types import FrameType, TracebackType
 
-    from _typeshed import ReadableBuffer
     from typing_extensions import Self
 
 __all__ = [
@@ -63,11 +68,12 @@ MAX_ROW_GROUP_BYTES = 32 << 20
 # Far above any row group, so that a column of a row group is one page and its dictionary is never given up.
 _PAGE_LIMIT = 1 << 30
 
+# In calls of megabytes Linux was measured to take up to four times as long.
 _WRITE_SIZE = 1 << 18
-_HASH_BLOCK = 1 << 20
+_READ_SIZE = 1 << 20
 
-_PLAIN_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_DICTIONARY_IMAGE = pa.struct([("bytes", pa.dictionary(pa.int32(), pa.binary())), ("path", pa.string())])
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_IMAGE_PATH = pa.struct([("path", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,6 @@ class ShardWriter:
         )
         self._file: _ParquetFile | None = None
         self._failed = False
-        self._gain = 0
         self._rows = 0
         self._row_groups = 0
         self._num_bytes = 0
@@ -217,7 +222,7 @@ class ShardWriter:
             stack.callback(self._discard)
             stack.enter_context(_before_termination(self._unlink))
             with self._os_errors():
-                self._file = _ParquetFile(self._temporary, self._layout, dictionary=False)
+                self._file = _ParquetFile(self._temporary, self._layout)
             self._cleanup = stack.pop_all()
         return self
 
@@ -229,9 +234,10 @@ class ShardWriter:
                 self._complete()
 
     def write(self, row_group: RowGroup) -> None:
-        """Append a row group and pass it on to the operating system.
+        """Append a row group.
 
-        The memory of its pictures may be used again when this returns.
+        The memory of its pictures may be used again when the next call returns, or the ``with`` block is done:
+        until then they are being written.
 
         Raises:
             BuildError: If the file cannot be written, or the row group does not fit the schema or the limits.
@@ -251,10 +257,7 @@ class ShardWriter:
         check_columns(row_group.images, self._layout.images, columns.num_rows, where)
         size = _decoded_bytes(columns, row_group.images)
         _check_limits(columns.num_rows, size, where)
-        self._gain += sum(column.dictionary_gain() for column in row_group.images.values())
         with self._os_errors():
-            if self._gain > 0 and not self._file.dictionary:
-                self._file = self._encode_again()
             self._file.write(columns, row_group.images)
         self._rows += columns.num_rows
         self._row_groups += 1
@@ -268,26 +271,6 @@ class ShardWriter:
             where=str(self.path),
             remedy="Let the exception of `write` leave the `with` block, and write the shard again.",
         )
-
-    def _encode_again(self) -> _ParquetFile:
-        """What was written in plain pages, with the pictures in dictionaries."""
-        plain = self._file
-        assert plain is not None
-        if not self._row_groups:
-            plain.discard()
-            return _ParquetFile(self._temporary, self._layout, dictionary=True)
-        plain.close()
-        other = plain.path.with_name(plain.path.name + "-d")
-        encoded = _ParquetFile(other, self._layout, dictionary=True)
-        # From here on `_discard` removes the new file; the old one is removed below whatever happens.
-        self._file = encoded
-        try:
-            with pq.ParquetFile(plain.path) as source:
-                for index in range(source.num_row_groups):
-                    encoded.write_table(source.read_row_group(index, use_threads=False))
-        finally:
-            plain.discard()
-        return encoded
 
     def _complete(self) -> None:
         if self._failed:
@@ -309,14 +292,12 @@ class ShardWriter:
         if self._file is not None:
             self._file.discard()
             self._file = None
-        # A file that is being encoded again, or one that failed while it was opened.
-        self._unlink()
+        self._unlink()  # one that failed while it was opened
 
     def _unlink(self) -> None:
-        """Remove the temporary files and do nothing else: a signal may come while any lock is held."""
-        for name in (self._temporary, self._temporary.with_name(self._temporary.name + "-d")):
-            with contextlib.suppress(OSError):
-                name.unlink(missing_ok=True)
+        """Remove the temporary file and do nothing else: a signal may come while any lock is held."""
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _os_errors(self) -> Iterator[None]:
@@ -365,25 +346,23 @@ def remove_temporaries(folder: str | os.PathLike[str]) -> list[Path]:
 class _Layout:
     """How the columns of a schema are stored."""
 
-    schema: pa.Schema  # without metadata
     images: tuple[str, ...]
     others: pa.Schema
-    leaves: tuple[str, ...]  # Parquet's dotted names of the leaf columns
-    texts: tuple[str, ...]
-    statistics: tuple[str, ...]
-    metadata: dict[bytes, bytes]
+    written: pa.Schema  # what pyarrow writes: no image bytes
+    template: bytes  # footer of an empty file of the whole schema
+    image_leaves: dict[int, tuple[str, ...]]  # position among the leaves of the template to the name
+    options: dict[str, Any]  # arguments of ParquetWriter; all are known to pyarrow 17
 
     @classmethod
     def of(cls, schema: pa.Schema, features: bytes | None, filter_columns: Sequence[str]) -> _Layout:
         metadata = {b"huggingface": features} if features is not None else None
-        # An empty file tells the names of the leaves and the value that restores the Arrow schema.
+        # An empty file has the schema and the metadata as they will stand in the footer of each shard.
         sink = pa.BufferOutputStream()
         pq.ParquetWriter(sink, schema.with_metadata(metadata)).close()
-        footer = pq.read_metadata(pa.BufferReader(sink.getvalue()))
+        whole = sink.getvalue()
+        footer = pq.read_metadata(pa.BufferReader(whole))
         leaves = [footer.schema.column(index) for index in range(footer.num_columns)]
-        images = tuple(
-            name for name, kind in zip(schema.names, schema.types, strict=True) if kind == _PLAIN_IMAGE
-        )
+        images = tuple(name for name, kind in zip(schema.names, schema.types, strict=True) if kind == _IMAGE)
         pictures = {f"{name}.bytes" for name in images}
         texts = [
             leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path not in pictures
@@ -392,145 +371,205 @@ class _Layout:
         numbers = [
             leaf.path for leaf in leaves if leaf.path in schema.names and leaf.physical_type != "BYTE_ARRAY"
         ]
+        plain = schema.remove_metadata()
         return cls(
-            schema=schema.remove_metadata(),
             images=images,
-            others=pa.schema([entry for entry in schema if entry.name not in images]),
-            leaves=tuple(leaf.path for leaf in leaves),
-            texts=tuple(texts),
-            statistics=(*numbers, *(name for name in filter_columns if name in texts)),
-            metadata=dict(footer.metadata),
+            others=pa.schema([entry for entry in plain if entry.name not in images]),
+            written=pa.schema(
+                [entry.with_type(_IMAGE_PATH) if entry.name in images else entry for entry in plain]
+            ),
+            template=_footer(whole),
+            image_leaves={
+                index: (leaf.path.removesuffix(".bytes"), "bytes")
+                for index, leaf in enumerate(leaves)
+                if leaf.path in pictures
+            },
+            options={
+                "compression": {leaf.path: "zstd" for leaf in leaves if leaf.path not in pictures},
+                "use_dictionary": texts,
+                "write_statistics": [*numbers, *(name for name in filter_columns if name in texts)],
+                "dictionary_pagesize_limit": _PAGE_LIMIT,
+                "data_page_size": _PAGE_LIMIT,
+                "write_page_index": True,
+                "store_schema": False,  # it would be that of a file without image bytes
+            },
         )
 
-    def schema_on_write(self, *, dictionary: bool) -> pa.Schema:
-        """The schema of the tables that the Parquet writer is given."""
-        kind = _DICTIONARY_IMAGE if dictionary else _PLAIN_IMAGE
-        return pa.schema(
-            [entry.with_type(kind) if entry.name in self.images else entry for entry in self.schema]
-        )
 
-    def options(self, *, dictionary: bool) -> dict[str, Any]:
-        """Arguments of `pyarrow.parquet.ParquetWriter`; all are known to pyarrow 17."""
-        pictures = [f"{name}.bytes" for name in self.images]
-        return {
-            "compression": {leaf: "none" if leaf in pictures else "zstd" for leaf in self.leaves},
-            "use_dictionary": [*self.texts, *(pictures if dictionary else ())],
-            "write_statistics": list(self.statistics),
-            "dictionary_pagesize_limit": _PAGE_LIMIT,
-            "data_page_size": _PAGE_LIMIT,
-            "write_page_index": True,
-            # The stored schema would show readers our dictionaries; `metadata` carries the one of the rows.
-            "store_schema": False,
-        }
+def _footer(file: pa.Buffer) -> bytes:
+    """The footer of a whole file, without its length and the magic number behind it."""
+    end = file.size - 8
+    size = int.from_bytes(file.slice(end, 4).to_pybytes(), "little")
+    return bytes(file.slice(end - size, size).to_pybytes())
 
 
 class _ParquetFile:
-    """A Parquet file under its temporary name."""
+    """A Parquet file under its temporary name.
 
-    def __init__(self, path: Path, layout: _Layout, *, dictionary: bool) -> None:
+    pyarrow and this class write into the same open file. pyarrow asks the file where it stands whenever it writes a
+    page, so that the room left free for pictures needs no more than a step forward; `splice` checks that.
+    """
+
+    def __init__(self, path: Path, layout: _Layout) -> None:
         self.path = path
-        self.dictionary = dictionary
         self._layout = layout
-        self._schema = layout.schema_on_write(dictionary=dictionary)
-        self._sink = _HashingFile(path)
-        self._writer = pq.ParquetWriter(self._sink, self._schema, **layout.options(dictionary=dictionary))
+        self._row_groups: list[tuple[int, dict[int, PlacedChunk]]] = []
+        with contextlib.ExitStack() as stack:
+            self._sink = pa.OSFile(str(path), "wb")
+            stack.callback(self._sink.close)
+            self._descriptor = _descriptor(self._sink, path)
+            self._behind = _Behind(path)
+            stack.callback(self._behind.close)
+            self._writer = pq.ParquetWriter(self._sink, layout.written, **layout.options)
+            stack.pop_all()
 
     def write(self, columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -> None:
         arrays = [
-            images[name].to_arrow(dictionary=self.dictionary) if name in images else columns.column(name)
-            for name in self._schema.names
+            images[name].paths_array() if name in images else columns.column(name)
+            for name in self._layout.written.names
         ]
-        self._append(pa.Table.from_arrays(arrays, schema=self._schema))
-
-    def write_table(self, table: pa.Table) -> None:
-        """Append a row group of a file in plain pages."""
-        arrays = [
-            _to_dictionary(table.column(name)) if name in self._layout.images else table.column(name)
-            for name in self._schema.names
-        ]
-        self._append(pa.Table.from_arrays(arrays, schema=self._schema))
-
-    def _append(self, table: pa.Table) -> None:
-        self._writer.write_table(table, row_group_size=table.num_rows)
+        start = self._position()
+        self._writer.write_table(
+            pa.Table.from_arrays(arrays, schema=self._layout.written), row_group_size=columns.num_rows
+        )
+        first = position = self._position()
+        placed = {}
+        for leaf, (name, _) in self._layout.image_leaves.items():
+            placed[leaf] = PlacedChunk(encode_chunk(images[name]), position)
+            position += placed[leaf].chunk.size
+        os.lseek(self._descriptor, position, os.SEEK_SET)
+        self._row_groups.append((start, placed))
+        self._behind.add(first, [item.chunk for item in placed.values()])
 
     def close(self, *, fsync: bool = False) -> tuple[int, str]:
         """Write the footer; return the size and the SHA-256 of the file."""
-        self._writer.add_key_value_metadata(self._layout.metadata)
         self._writer.close()
-        digest = self._sink.hexdigest()
-        if fsync:
-            os.fsync(self._sink.fileno())
+        end = self._position()
         self._sink.close()
+        digest = self._behind.finish(end, self._finish_footer)
+        if fsync:
+            os.fsync(self._behind.fileno())
+        self._behind.close()
         return self.path.stat().st_size, digest
+
+    def _finish_footer(self, tail: bytes, end: int) -> bytes:
+        """What replaces the last bytes of the file, the footer as pyarrow wrote it."""
+        footer = tail[: -len(MAGIC) - 4]
+        layout = self._layout
+        position = end - len(tail)
+        return splice(footer, layout.template, layout.image_leaves, self._row_groups, position)
 
     def discard(self) -> None:
         """Give up the file and remove it; never raises, since it runs while an exception is on its way."""
         with contextlib.suppress(Exception):
-            self._sink.close()
+            self._behind.close()
         with contextlib.suppress(Exception):
             self._writer.close()
-        # Otherwise the writer's finalizer tries again to write a footer into the closed file, and complains.
+        # Otherwise the writer's finalizer tries again to write a footer, and complains.
         self._writer.is_open = False
+        with contextlib.suppress(Exception):
+            self._sink.close()
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
+    def _position(self) -> int:
+        return os.lseek(self._descriptor, 0, os.SEEK_CUR)
 
-class _HashingFile(RawIOBase):
-    """A file that knows the SHA-256 of what was written to it.
 
-    Hashing takes as long as reading and writing together and lets other threads run, so a thread hashes one
-    block while the next is made. At most one block waits for it, which bounds the memory.
+def _descriptor(sink: pa.OSFile, path: Path) -> int:
+    """The file descriptor that pyarrow writes to."""
+    try:
+        return int(sink.fileno())
+    except AttributeError:  # a defect of pyarrow up to 20 at least; nobody else has this file open yet
+        wanted = path.stat()
+    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 - names only
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(int(entry)), wanted):
+                return int(entry)
+    raise OSError(errno.EBADF, "the file that pyarrow opened is not found")
+
+
+class _Behind:
+    """Writes pictures into a file and hashes the file, in a thread, one row group behind the one that is being made.
+
+    Args:
+        path: A file that somebody else writes all but the pictures into.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._file = FileIO(path, "wb")
+        self._file = FileIO(path, "r+b")
         self._digest = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sha256")
+        self._hashed = 0
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
         self._running: Future[None] | None = None
-        self._block: list[ReadableBuffer] = []
-        self._block_size = 0
-
-    def writable(self) -> bool:
-        return True
 
     def fileno(self) -> int:
         return self._file.fileno()
 
-    def write(self, data: ReadableBuffer) -> int:
-        view = memoryview(data)
-        position = 0
-        while position < len(view):
-            # In calls of megabytes Linux was measured to take up to four times as long.
-            position += self._file.write(view[position : position + _WRITE_SIZE])
-        self._block.append(data)  # pyarrow hands over bytes of its own making, which do not change
-        self._block_size += len(view)
-        if self._block_size >= _HASH_BLOCK:
-            self._hash_block()
-        return len(view)
+    def add(self, position: int, chunks: Sequence[ImageChunk]) -> None:
+        """Write chunks at a position up to which the file is complete; returns when those before them are written.
 
-    def hexdigest(self) -> str:
-        self._hash_block()
-        if self._running is not None:
-            self._running.result()
+        Raises:
+            OSError: Writing those before them failed.
+        """
+        self._wait()
+        self._running = self._pool.submit(self._write, position, chunks)
+
+    def finish(self, end: int, replace_footer: Callable[[bytes, int], bytes]) -> str:
+        """Replace the footer of the file; returns the SHA-256 of the file.
+
+        Args:
+            end: Size of the file.
+            replace_footer: Told the last bytes, footer to magic number, and ``end``; gives what stands there instead.
+        """
+        self._wait()
+        trailer = len(MAGIC) + 4
+        size = int.from_bytes(self._read(end - trailer, 4), "little") + trailer
+        tail = replace_footer(self._read(end - size, size), end)
+        self._hash_up_to(end - size)
+        self._file.seek(end - size)
+        self._put(tail)
+        self._file.truncate(end - size + len(tail))
+        self._digest.update(tail)
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        if not self.closed:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._file.close()
-        super().close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._file.close()
 
-    def _hash_block(self) -> None:
-        if self._running is not None:
-            self._running.result()
-        self._running = self._pool.submit(_update, self._digest, self._block)
-        self._block, self._block_size = [], 0
+    def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
 
+    def _write(self, position: int, chunks: Sequence[ImageChunk]) -> None:
+        self._hash_up_to(position)
+        self._file.seek(position)
+        parts = [part for chunk in chunks for part in chunk.parts]
+        for part in parts:
+            self._put(part)
+        for part in parts:
+            self._digest.update(part)
+        self._hashed = position + sum(chunk.size for chunk in chunks)
 
-def _update(digest: hashlib._Hash, block: Sequence[ReadableBuffer]) -> None:
-    for data in block:
-        digest.update(data)
+    def _put(self, part: bytes | memoryview) -> None:
+        view = memoryview(part)
+        position = 0
+        while position < len(view):
+            position += self._file.write(view[position : position + _WRITE_SIZE])
+
+    def _hash_up_to(self, end: int) -> None:
+        while self._hashed < end:
+            block = self._read(self._hashed, min(end - self._hashed, _READ_SIZE))
+            self._digest.update(block)
+            self._hashed += len(block)
+
+    def _read(self, position: int, size: int) -> bytes:
+        self._file.seek(position)
+        block = self._file.read(size)
+        if not block:
+            raise OSError(errno.EIO, "the file became shorter while it was written")
+        return block
 
 
 @contextlib.contextmanager
@@ -623,14 +662,6 @@ def _one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     )
 
 
-def _to_dictionary(column: pa.ChunkedArray) -> pa.StructArray:
-    """An image column in plain pages, with its pictures in a dictionary."""
-    whole = _one_chunk(column)
-    mask = whole.is_null() if whole.null_count else None
-    values = whole.field("bytes").dictionary_encode()
-    return pa.StructArray.from_arrays([values, whole.field("path")], names=["bytes", "path"], mask=mask)
-
-
 def _decoded_bytes(columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -> int:
     """Bytes of a row group in memory, without building the copies of repeated pictures.
 
@@ -639,8 +670,7 @@ def _decoded_bytes(columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -
     """
     total = int(columns.nbytes)
     for column in images.values():
-        names = column.images.paths
-        paths = [names[index] if index >= 0 else None for index in column.rows.tolist()]
+        paths = column.names()
         total += column.decoded_bytes + sum(len(path.encode()) for path in paths if path is not None)
         total += 2 * 4 * len(column)
         bitmap = (len(column) + 7) // 8

@@ -10,16 +10,16 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import numpy as np
-import numpy.typing as npt
-
 from irtd_datasets.boxes import Frame
-from irtd_datasets.boxes.frames import convert, find_outside, rounding_bound
+from irtd_datasets.boxes.frames import convert, few_to_pixels, find_outside, rounding_bound
 from irtd_datasets.images.files import turn_boxes, turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
 
     from irtd_datasets.images.files import ImageInfo, PreparedImage
 
@@ -42,7 +42,7 @@ class Correction:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which makes it four times as slow to make; nobody changes one
 class Places:
     """What a text says about places, in the text's own frame.
 
@@ -67,7 +67,7 @@ class Places:
     only_square: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which makes it four times as slow to make; nobody changes one
 class Draft:
     """A row of the schema before its picture is known. Field meanings are those of `irtd_datasets.schema.FIELDS`.
 
@@ -110,7 +110,9 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
     """
     issues = list(draft.issues)
     places, frame = _known_places(draft, image, issues)
-    objects = _objects(places, image, issues)
+    objects = (
+        _objects(places, image, issues) if places else {"label": [], "box": [], "polygon": [], "point": []}
+    )
     if draft.size is not None and draft.size != (image.width, image.height):
         _append(issues, "image-size-unexpected")
     return {
@@ -127,7 +129,7 @@ def finish(draft: Draft, image: PreparedImage, *, note: str = "") -> dict[str, A
         "width": image.width,
         "height": image.height,
         "bit_depth": image.bit_depth,
-        "image_note": "; ".join(part for part in (note, image.note) if part),
+        "image_note": f"{note}; {image.note}" if note and image.note else note or image.note,
         "issues": issues,
         "corrections": [{"issue": c.issue, "field": c.field, "value": c.value} for c in draft.corrections],
     }
@@ -152,20 +154,21 @@ def _objects(all_places: Sequence[Places], image: PreparedImage, issues: list[st
         pixels = _pixels(places, image, issues)
         objects["label"] += places.labels
         for kind in kinds:
-            objects[kind] += pixels.tolist() if kind == places.kind else [None] * len(places.labels)
+            objects[kind] += pixels if kind == places.kind else [None] * len(places.labels)
     return objects
 
 
-def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> npt.NDArray[np.float64]:
+def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> list[list[float]]:
     """Numbers of the text as pixels of the upright image; what does not fit is added to ``issues``."""
     upright = (image.width, image.height)
     stored = (image.released.stored_width, image.released.stored_height)
-    numbers = np.asarray(places.numbers, dtype=np.float64)
+    numbers = places.numbers
     if places.size is not None and upright != places.size and stored == places.size:
         # The numbers were made on the pixels as stored, so they turn with the picture.
         pixels = convert(numbers, places.frame, Frame.PIXEL, *stored)
         _append(issues, "turned-text")
-        return _turned(pixels, places.kind, image.released)
+        turned: list[list[float]] = _turned(pixels, places.kind, image.released).tolist()
+        return turned
     if places.size is not None and places.frame is Frame.PIXEL and upright != places.size:
         _append(issues, "image-size-unexpected")
     if places.decimals is not None:
@@ -176,7 +179,7 @@ def _pixels(places: Places, image: PreparedImage, issues: list[str]) -> npt.NDAr
             _append(issues, "box-off-image")
         if outside.partly.any():
             _append(issues, "box-outside-image")
-    return convert(numbers, places.frame, Frame.PIXEL, *upright)
+    return few_to_pixels(numbers, places.frame, *upright)
 
 
 def _turned(pixels: npt.NDArray[np.float64], kind: str, stored: ImageInfo) -> npt.NDArray[np.float64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from irtd_datasets.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
     from irtd_datasets.annotations.json_records import Record, Source
@@ -47,7 +47,7 @@ REPEATED = "_repeated_round"
 """Key of a record made by `split_rounds` whose texts an earlier round of the same record has already."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which makes it slower to make; nobody changes one
 class Scanned:
     """A record of which no more is known than its place.
 
@@ -133,7 +133,9 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
     Raises:
         AnnotationError: The file as a whole cannot be read.
     """
-    ids: Counter[str] = Counter()
+    ids: dict[str, int] = {}
+
+    split = release.options.rounds == "split"
 
     def on_bad(_: int, problem: AnnotationError) -> None:
         if not file.counts_unreadable:
@@ -154,11 +156,12 @@ def scan_file(release: Release, file: AnnotationFile, tally: Tally) -> Iterator[
                     tally.found += 1
                     _drop(file, index, error, tally)
                 continue
-            ids[key] += 1  # of all records: an id must be unique over all parts that a file feeds
+            # Of all records: an id must be unique over all parts that a file feeds.
+            ids[key] = times = ids.get(key, 0) + 1
             if not ours:
                 continue
-            suffix = "" if ids[key] == 1 else f"#{ids[key]}"
-            rounds = split_rounds(record) if release.options.rounds == "split" else [record]
+            suffix = "" if times == 1 else f"#{times}"
+            rounds = split_rounds(record) if split else [record]
             tally.found += len(rounds)
             for number, part in enumerate(rounds):
                 yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
@@ -233,8 +236,9 @@ def parse(release: Release, file: AnnotationFile, scanned: Scanned, tally: Tally
     except (RecordError, UnsafePathError) as error:
         _drop(file, scanned.index, error, tally)
         return None
-    tally.quirks.update(draft.quirks)
-    return with_suffix(draft, scanned.suffix)
+    if draft.quirks:
+        tally.quirks.update(draft.quirks)
+    return with_suffix(draft, scanned.suffix) if scanned.suffix else draft
 
 
 def _drop(file: AnnotationFile, index: int, error: RecordError | UnsafePathError, tally: Tally) -> None:
@@ -247,8 +251,6 @@ def _drop(file: AnnotationFile, index: int, error: RecordError | UnsafePathError
 
 def with_suffix(draft: Draft, suffix: str) -> Draft:
     """Complete the id of a draft, and mark one whose id an earlier record of the file already has."""
-    if not suffix:
-        return draft
     issues = (*draft.issues, "duplicate-id") if suffix.startswith("#") else draft.issues
     return replace(draft, id=draft.id + suffix, issues=issues)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.errors import ImageError
 from irtd_datasets.examples.draft import Draft, finish
@@ -16,7 +16,7 @@ from irtd_datasets.examples.order import by_image
 from irtd_datasets.examples.reading import DefectPolicy, apply_policy, scan_file
 from irtd_datasets.examples.spool import RecordSpool
 from irtd_datasets.images.files import viewable_image
-from irtd_datasets.schema import FIELDS, arrow_schema
+from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,6 +48,19 @@ GROUP_BYTES = 32 * 1024 * 1024
 """Most bytes in a row group once repeated pictures are written out."""
 
 
+class Pictures(Protocol):
+    """What keeps the pictures of a row group: a list, or memory in the form in which they are going to be stored."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: Any, /) -> Any:  # noqa: ANN401 - see `append`
+        """One of them."""
+
+    def append(self, picture: Any, /) -> None:  # noqa: ANN401 - bytes or a view of them
+        """Keep one more."""
+
+
 @dataclass(slots=True)
 class RowGroup:
     """Some rows and their pictures, each distinct picture held once.
@@ -57,12 +70,14 @@ class RowGroup:
         pictures: Bytes of the distinct pictures.
         names: Released name of each distinct picture.
         picture_of: For each row the position of its picture.
+        originals: By position of a picture the file that it is a preview of; nearly always none.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[bytes] = field(default_factory=list)
+    pictures: Pictures = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     picture_of: list[int] = field(default_factory=list)
+    originals: dict[int, bytes] = field(default_factory=dict)
     decoded_bytes: int = 0
 
 
@@ -95,8 +110,12 @@ def units(images: Iterable[str], order: str) -> list[tuple[str, list[int]]]:
 
 
 def picture_rows(
-    drafts: Sequence[Draft], data: bytes, located: Located | None, policy: DefectPolicy, tally: Tally
-) -> tuple[list[dict[str, Any]], bytes]:
+    drafts: Sequence[Draft],
+    data: bytes | memoryview,
+    located: Located | None,
+    policy: DefectPolicy,
+    tally: Tally,
+) -> tuple[list[dict[str, Any]], bytes | memoryview]:
     """Complete the rows of one picture; what cannot be kept is counted.
 
     Args:
@@ -107,7 +126,8 @@ def picture_rows(
         tally: Takes the counts.
 
     Returns:
-        The rows kept and the bytes to store, which are ``data`` itself unless the picture had to be changed.
+        The rows kept, without image columns, and the bytes to store, which are ``data`` itself unless the picture had
+        to be changed.
     """
     name = drafts[0].image
     try:
@@ -115,69 +135,80 @@ def picture_rows(
     except ImageError as error:
         tally.drop(error.code, f"{name}: {error.problem}", count=len(drafts))
         return [], b""
+    # A copy: what the picture is read into takes the preview in its place.
+    original = None if picture.original is None else bytes(picture.original)
     rows = []
     for draft in drafts:
         row = finish(draft, picture, note=located.note if located else "")
-        if apply_policy(policy, draft.id, row["issues"], tally):
-            row["image"] = {"path": name}
-            row["visible"] = None
-            row["original"] = (
-                None if picture.original is None else {"bytes": bytes(picture.original), "path": name}
-            )
-            tally.kept += 1
-            tally.rounds_kept += draft.rounds
-            tally.flagged.update(row["issues"])
-            rows.append(row)
-    return rows, bytes(picture.data)  # the same object unless the picture came as a view
+        issues = row["issues"]
+        if issues:
+            if not apply_policy(policy, draft.id, issues, tally):
+                continue
+            tally.flagged.update(issues)
+        if original is not None:
+            row[ORIGINAL] = original
+        tally.kept += 1
+        tally.rounds_kept += draft.rounds
+        rows.append(row)
+    return rows, picture.data
+
+
+ORIGINAL = "original"
+"""Key by which a row carries the file that its picture is a preview of, until a row group takes it."""
 
 
 class GroupCutter:
-    """Cuts a sequence of pictures with their rows into row groups within the limits, one picture at a time."""
+    """Cuts a sequence of pictures with their rows into row groups within the limits, one picture at a time.
 
-    def __init__(self) -> None:
-        self._group = RowGroup()
+    Args:
+        keep: Makes what keeps the pictures of a row group.
+    """
 
-    def add(self, rows: Sequence[dict[str, Any]], data: bytes) -> Iterator[RowGroup]:
-        """Take a picture with its rows; yields the row groups that are full."""
+    def __init__(self, keep: Callable[[], Pictures] = list) -> None:
+        self._keep = keep
+        self._group = RowGroup(pictures=keep())
+
+    def add(self, name: str, rows: Sequence[dict[str, Any]], data: bytes | memoryview) -> Iterator[RowGroup]:
+        """Take a picture with its released name and its rows; yields the row groups that are full."""
         position = -1
         for row in rows:
-            group = self._group
-            size = len(data) + _text_bytes(row)
+            group, original = self._group, row.pop(ORIGINAL, None)
+            size = len(data) + len(original or b"") + _text_bytes(row)
             if group.rows and (len(group.rows) >= GROUP_ROWS or group.decoded_bytes + size > GROUP_BYTES):
-                yield group
-                group, position = RowGroup(), -1
+                yield group  # before memory is asked for the next one
+                group, position = RowGroup(pictures=self._keep()), -1
                 self._group = group
             if position < 0:
                 position = len(group.pictures)
                 group.pictures.append(data)
-                group.names.append(row["image"]["path"])
+                group.names.append(name)
+                if original is not None:
+                    group.originals[position] = original
             group.rows.append(row)
             group.picture_of.append(position)
             group.decoded_bytes += size
 
     def rest(self) -> Iterator[RowGroup]:
         """Yield the last row group, if there is one."""
-        group, self._group = self._group, RowGroup()
-        if group.rows:
-            yield group
+        if self._group.rows:
+            yield self._group
+            self._group = RowGroup(pictures=self._keep())
 
 
-def groups(pictures: Iterable[tuple[list[dict[str, Any]], bytes]]) -> Iterator[RowGroup]:
-    """Cut a sequence of pictures with their rows into row groups within the limits."""
-    cutter = GroupCutter()
-    for rows, data in pictures:
-        yield from cutter.add(rows, data)
+def groups(
+    pictures: Iterable[tuple[str, list[dict[str, Any]], bytes | memoryview]],
+    keep: Callable[[], Pictures] = list,
+) -> Iterator[RowGroup]:
+    """Cut a sequence of pictures with their rows into row groups within the limits; see `GroupCutter`."""
+    cutter = GroupCutter(keep)
+    for name, rows, data in pictures:
+        yield from cutter.add(name, rows, data)
     yield from cutter.rest()
 
 
 def _text_bytes(row: dict[str, Any]) -> int:
-    """At least the bytes of a row without its picture, but with the file that the picture may be a preview of.
-
-    Question, answer and objects repeat parts of the messages.
-    """
-    original = row.get("original")
-    beside = len(original["bytes"]) if original else 0
-    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"]) + beside
+    """At least the bytes of a row without its picture. Question, answer and objects repeat parts of the messages."""
+    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"])
 
 
 def release_groups(
@@ -227,7 +258,7 @@ def _looked_up(
     load: Callable[[Sequence[Place]], list[Draft]],
     policy: DefectPolicy,
     tally: Tally,
-) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+) -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
     for image, places in wanted:
         located = resolver.resolve(image)
         if located is None:
@@ -235,7 +266,7 @@ def _looked_up(
             continue
         drafts = load(places)
         if drafts:
-            yield picture_rows(drafts, resolver.read(located), located, policy, tally)
+            yield image, *picture_rows(drafts, resolver.read(located), located, policy, tally)
 
 
 class StreamRows:
@@ -283,7 +314,7 @@ class StreamRows:
             return False
         return True
 
-    def take(self, name: str, data: bytes) -> tuple[list[dict[str, Any]], bytes]:
+    def take(self, name: str, data: bytes) -> tuple[list[dict[str, Any]], bytes | memoryview]:
         """Rows of a picture that has come; none when nothing waits for it, as with a second copy of it."""
         places = self._waiting.pop(name, None)
         if places is None:
@@ -296,13 +327,18 @@ class StreamRows:
         """Records whose picture has not come."""
         return sum(len(places) for places in self._waiting.values())
 
-    def read(self, stream: PictureStream) -> Iterator[tuple[list[dict[str, Any]], bytes]]:
+    def read(self, stream: PictureStream) -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
         """Rows and picture after picture, until all have come or the stream ends; counts those that are missing."""
         for name, data in stream.pictures(self.wants):
-            yield self.take(name, data)
+            yield name, *self.take(name, data)
             if self.complete:
                 break
         self._tally.image_missing += self.count_missing()
+
+
+def _original(group: RowGroup, picture: int) -> dict[str, Any] | None:
+    data = group.originals.get(picture)
+    return None if data is None else {"bytes": data, "path": group.names[picture]}
 
 
 def to_table(group: RowGroup) -> pa.Table:
@@ -315,8 +351,12 @@ def to_table(group: RowGroup) -> pa.Table:
         kind = schema.field(name).type
         if name == "image":
             pictures = pa.array(group.pictures, pa.binary()).take(pa.array(group.picture_of, pa.int64()))
-            names = pa.array([row["image"]["path"] for row in group.rows], pa.string())
+            names = pa.array([group.names[picture] for picture in group.picture_of], pa.string())
             columns.append(pa.StructArray.from_arrays([pictures, names], ["bytes", "path"]))
+        elif name in IMAGE_FIELDS:
+            columns.append(pa.nulls(len(group.rows), kind))
+        elif name == "original":
+            columns.append(pa.array([_original(group, picture) for picture in group.picture_of], kind))
         else:
             columns.append(pa.array([row[name] for row in group.rows], kind))
     return pa.Table.from_arrays(columns, schema=arrow_schema())

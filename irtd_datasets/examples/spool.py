@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from irtd_datasets.boxes import Frame
@@ -38,8 +39,7 @@ class _Lines:
         self._mapped: mmap.mmap | None = None
 
     def append(self, line: bytes) -> Place:
-        self._file.write(line)
-        self._file.write(b"\n")
+        self._file.write(line + b"\n")
         place = (self._size, len(line))
         self._size += len(line) + 1
         return place
@@ -96,9 +96,11 @@ class DraftSpool:
 
     def add(self, draft: Draft) -> Place:
         """Append a draft; returns where it stands."""
-        values = [getattr(draft, name) for name in _NAMES]
-        values[_PLACES] = [[getattr(places, name) for name in _PLACES_NAMES] for places in draft.places]
-        values[_CORRECTIONS] = [(c.issue, c.field, c.value) for c in draft.corrections]
+        values = list(_values(draft))
+        if draft.places:
+            values[_PLACES] = list(map(_places_values, draft.places))
+        if draft.corrections:
+            values[_CORRECTIONS] = [(c.issue, c.field, c.value) for c in draft.corrections]
         return self._lines.append(json_line(values).encode())
 
     def line(self, place: Place) -> bytes:
@@ -114,13 +116,16 @@ _NAMES = tuple(field.name for field in fields(Draft))
 _TUPLES = tuple(index for index, field in enumerate(fields(Draft)) if str(field.type).startswith("tuple"))
 _PLACES = _NAMES.index("places")
 _CORRECTIONS = _NAMES.index("corrections")
-_PLACES_NAMES = tuple(field.name for field in fields(Places))
+_values = attrgetter(*_NAMES)
+_places_values = attrgetter(*(field.name for field in fields(Places)))
 
 
 def draft_from_json(values: list[Any]) -> Draft:
     """A draft from the parsed JSON of a `DraftSpool`."""
-    values[_PLACES] = [_places(*places) for places in values[_PLACES]]
-    values[_CORRECTIONS] = [Correction(*correction) for correction in values[_CORRECTIONS]]
+    if values[_PLACES]:
+        values[_PLACES] = [_places(*places) for places in values[_PLACES]]
+    if values[_CORRECTIONS]:
+        values[_CORRECTIONS] = [Correction(*correction) for correction in values[_CORRECTIONS]]
     for index in _TUPLES:
         if values[index] is not None:
             values[index] = tuple(values[index])

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from irtd_datasets.build.folder import CARD
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.hub.card import size_category
-from irtd_datasets.hub.check_files import CARD, Manifest, Shard, is_safe, part_of
+from irtd_datasets.hub.check_files import Manifest, Shard, is_safe, part_of
 from irtd_datasets.hub.folder_card import card_of
 from irtd_datasets.schema import arrow_schema, yaml_features
 from irtd_datasets.spec import read_table

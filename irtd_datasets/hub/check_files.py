@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.build.folder import LEDGER, STAGING
+from irtd_datasets.build.folder import CARD, LEDGER, STAGING, STATE
 from irtd_datasets.build.ledger import Ledger, LedgerLine
 from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
 from irtd_datasets.errors import UnsafePathError
+from irtd_datasets.hub.croissant import CROISSANT
 from irtd_datasets.releases.paths import safe_name
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ __all__ = [
     "read_manifest",
 ]
 
-CARD = "README.md"
-_KNOWN = {CARD, LEDGER, BUILT_MARKER, "croissant.json", ".gitattributes", "LICENSE", "LICENSE.md"}
+_KNOWN = {CARD, LEDGER, BUILT_MARKER, CROISSANT, ".gitattributes", "LICENSE", "LICENSE.md"}
 _SHARD_NAME = re.compile(r"(?P<split>\w+(?:\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet")
 _FILES_PER_FOLDER, _FILES = 10_000, 100_000
 _FILE_ADVISED, _FILE_LIMIT = 50 * 10**9, 200 * 10**9
@@ -117,6 +117,8 @@ def list_files(root: Path, findings: Findings) -> dict[str, int]:
         for name in sorted(names):
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
+            if relative == STATE:
+                continue  # the build's own, which is not published
             if name.startswith(".") and ".tmp" in name:
                 findings.add("build-unfinished", "a half-written file", relative)
                 continue

@@ -77,8 +77,7 @@ _GET_AGAIN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """What the header of an image says.
 
     Attributes:
@@ -109,8 +108,7 @@ class ImageInfo:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
+class PreparedImage(NamedTuple):
     """An image as it goes into a shard.
 
     Attributes:
@@ -899,14 +897,14 @@ def _with_preview(prepared: PreparedImage, data: bytes | memoryview, name: str) 
                 note = ", ".join(
                     part for part in (prepared.note, "32-bit whole numbers stored as 16-bit PNG") if part
                 )
-                return replace(prepared, data=stored, bit_depth=16, mode="I;16", note=note)
+                return prepared._replace(data=stored, bit_depth=16, mode="I;16", note=note)
             pixels, what = preview(values)
             shown = Image.fromarray(pixels)
         else:
             shown, what = _to_rgb(image), f"8-bit preview of mode {prepared.mode}"
         stored, _ = encode_lossless(shown, None)
     note = ", ".join(part for part in (prepared.note, f"{what}; the file is in original") if part)
-    return replace(prepared, data=stored, bit_depth=8, mode=shown.mode, note=note, original=data)
+    return prepared._replace(data=stored, bit_depth=8, mode=shown.mode, note=note, original=data)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ import fnmatch
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +186,7 @@ class IrtdRelease:
         subset = file.member.subset.name
         if task == "captioning":
             caption = parse_caption(record, index, name=file.where)
-            image = safe_name(strip_prefix(caption.image))
+            image = _image_name(caption.image)
             messages = (
                 Message(role="user", content=captioning.PROMPT),
                 Message(role="assistant", content=caption.text),
@@ -200,7 +200,7 @@ class IrtdRelease:
                 messages=messages,
             )
         conversation = parse_conversation(record, index, rules=_RULES, name=file.where)
-        image = safe_name(strip_prefix(conversation.images[0]))
+        image = _image_name(conversation.images[0])
         question, answer = (turn.text for turn in conversation.turns)
         try:
             reading = PARSERS[task](question, answer)
@@ -240,7 +240,7 @@ class IrtdRelease:
         if not isinstance(image, str) or not image:
             draft = self.draft(file, record, index)
             return draft.image, draft.id
-        return safe_name(strip_prefix(image)), str(record.get("id", index))
+        return _image_name(image), str(record.get("id", index))
 
     # Pictures
 
@@ -329,6 +329,11 @@ def open_release(options: ReleaseOptions) -> Release:
 
         return ConstructedRelease(options)
     return IrtdRelease(options)
+
+
+@lru_cache(maxsize=64)  # each name is asked for twice, to order the records and to parse them
+def _image_name(released: str) -> str:
+    return safe_name(strip_prefix(released))
 
 
 def _below_root(member: str) -> str:

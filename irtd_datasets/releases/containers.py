@@ -24,7 +24,7 @@ from irtd_datasets.releases.tars import TarContainer, compressed_tar
 from irtd_datasets.releases.zips import ZipContainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "MEMBER_LIMIT",
@@ -39,6 +39,19 @@ __all__ = [
 ]
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
+# Opening a pipe must not wait for its other end.
+_READ_ONLY = (
+    os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+)
+_NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
+
+
+def _read_into(fd: int, place: memoryview) -> int:
+    if hasattr(os, "readv"):
+        return os.readv(fd, [place])
+    data = os.read(fd, len(place))
+    place[: len(data)] = data
+    return len(data)
 
 
 class FolderContainer:
@@ -120,6 +133,29 @@ class FolderContainer:
         finally:
             os.close(fd)
         return data
+
+    def read_into(
+        self, name: str, room: Callable[[int], memoryview], *, limit: int = MEMBER_LIMIT
+    ) -> memoryview:
+        """Read the whole content of a file to where the caller wants to have it; returns the part that it takes.
+
+        Args:
+            name: Name of the file.
+            room: Told the size, gives memory of just this size.
+            limit: Largest size.
+        """
+        fd, size = self._opened(name, limit)
+        try:
+            place = room(size)
+            count = _read_into(fd, place)
+            while count < size and (more := _read_into(fd, place[count:])):
+                count += more
+        except OSError as error:
+            raise self._failed(name, error) from error
+        finally:
+            os.close(fd)
+        # A file that shrinks meanwhile is noticed by its reader.
+        return place if count == size else place[:count]
 
     def open(self, name: str, *, limit: int = STREAM_LIMIT) -> BinaryIO:
         """Return a file to read from."""
@@ -232,18 +268,33 @@ class FolderContainer:
 
     def _opened(self, name: str, limit: int) -> tuple[int, int]:
         name = safe_name(name)
-        place = self._place(name)
-        if place is None or not stat.S_ISREG(place[1].st_mode):  # opening a pipe would block
-            raise not_found(name, self.label)
-        try:
-            fd = os.open(place[0], os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-        except OSError as error:
-            raise self._failed(name, error) from error
-        size = os.fstat(fd).st_size
-        if size > limit:
+        fd = self._open_plain(name) if _NO_LINK else -1
+        if fd < 0:
+            place = self._place(name)
+            if place is None or not stat.S_ISREG(place[1].st_mode):
+                raise not_found(name, self.label)
+            try:
+                fd = os.open(place[0], _READ_ONLY)
+            except OSError as error:
+                raise self._failed(name, error) from error
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
             os.close(fd)
-            raise too_large(name, self.label, size, limit)
-        return fd, size
+            if not stat.S_ISREG(status.st_mode):
+                raise not_found(name, self.label)
+            raise too_large(name, self.label, status.st_size, limit)
+        return fd, status.st_size
+
+    def _open_plain(self, name: str) -> int:
+        """Open what is no symbolic link, without a look at it before; -1 where that look has to tell what it is."""
+        folder, _, last = name.rpartition("/")
+        real = self._folder(folder)
+        if real is None:
+            return -1
+        try:
+            return os.open(f"{real}{os.sep}{last}", _READ_ONLY | _NO_LINK)
+        except OSError:
+            return -1
 
     def _failed(self, name: str, error: OSError) -> ArchiveError:
         return ArchiveError(

@@ -6,9 +6,8 @@ import os
 import threading
 import weakref
 from bisect import bisect_left
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError
 
@@ -34,8 +33,7 @@ STREAM_LIMIT = 64 * 2**30
 """Most bytes that one ``open`` delivers unless the caller says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file in a container.
 
     Attributes:

@@ -16,7 +16,7 @@ import posixpath
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
@@ -24,7 +24,7 @@ from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 
@@ -93,8 +93,7 @@ class Mount:
         return f"{self.container.label}/{self.base}" if self.base else self.container.label
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """Where a picture was found.
 
     Attributes:
@@ -172,6 +171,13 @@ class ImageResolver:
     def read(self, located: Located) -> bytes:
         """Bytes of a picture that was found."""
         return self.mounts[located.mount].container.read(located.member)
+
+    def read_into(self, located: Located, room: Callable[[int], memoryview]) -> bytes | memoryview:
+        """Bytes of a picture that was found, in memory that ``room`` gives where they need not be unpacked first."""
+        container = self.mounts[located.mount].container
+        if isinstance(container, FolderContainer):
+            return container.read_into(located.member, room)
+        return container.read(located.member)
 
     def _layout(self, folder: str) -> Layout | None:
         layout = self.layouts.get(folder)

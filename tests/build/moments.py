@@ -27,6 +27,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 def small_shards(size=300_000):
     """Make shards of a few pictures. Plans are made in this process, so workers need not know."""
+    irtd_datasets.build.plan.LEAST_SHARD_BYTES = size // 2
     irtd_datasets.build.plan.SHARD_BYTES = size
     irtd_datasets.build.from_stream.SHARD_BYTES = size
 
@@ -107,6 +108,7 @@ def every(release, folder, step):
     assert status == 0, answer
     total, shards, _ = json.loads(answer)
     expected = tree(reference)
+    published = {name: digest for name, digest in expected.items() if not name.startswith(".")}
     problems = []
     for moment in range(1, total + 1, step):
         out = folder / f"moment-{moment}"
@@ -117,7 +119,7 @@ def every(release, folder, step):
         half = [name for name, digest in visible.items() if expected.get(name) != digest]
         if half:
             problems.append(f"{moment}: half-written {half}")
-        if "manifest.json" in visible and visible != expected:
+        if "manifest.json" in visible and visible != published:
             problems.append(f"{moment}: the manifest came before the files")
         notes = len(list(out.glob(".build/*/*/shard-*.json")))
         finished = shards if "manifest.json" in visible else notes

@@ -16,7 +16,7 @@ from processes import DEADLINE, environment, irtd, told
 
 from irtd_datasets.build import from_stream, plan
 from irtd_datasets.build.engine import build
-from irtd_datasets.errors import BuildError, UnknownNameError
+from irtd_datasets.errors import BuildError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 
@@ -28,6 +28,7 @@ def small_shards(monkeypatch):
     """Shards of a few pictures, so that most parts have several."""
     for module in (plan, from_stream):
         monkeypatch.setattr(module, "SHARD_BYTES", 300_000)
+    monkeypatch.setattr(plan, "LEAST_SHARD_BYTES", 200_000)
 
 
 def built(release, out, configs=ALL, **options):
@@ -67,14 +68,50 @@ def test_bytes_do_not_depend_on_workers_place_or_order(first, small, tmp_path, m
 
 
 def test_bytes_do_not_depend_on_where_and_when_the_release_was_put(first, small, tmp_path):
-    """A copy of the release with other times gives the same shards, card and ledger."""
+    """A copy of the release with other times gives the same dataset, the manifest included."""
     copy = shutil.copytree(small, tmp_path / "elsewhere" / "release")
     for path in copy.rglob("*"):
         os.utime(path, (1_600_000_000, 1_600_000_000))
     built(copy, tmp_path / "irtd")
-    other = tree(tmp_path / "irtd")
-    # The manifest remembers the times of the files read, to know what has to be built again.
-    assert {**other, "manifest.json": b""} == {**first[1], "manifest.json": b""}
+    # What the next build goes by remembers the times of the files read; it is no part of the dataset.
+    assert {**tree(tmp_path / "irtd"), ".built.json": b""} == {**first[1], ".built.json": b""}
+
+
+def test_without_what_the_next_build_goes_by_everything_is_built_again(first, small):
+    """A downloaded dataset folder, which has no identities of inputs, is built again to the same bytes."""
+    folder, files = first
+    shards = sum(name.endswith(".parquet") for name in files)
+    for damage in (None, "[]", "{"):
+        (folder / ".built.json").unlink()
+        if damage is not None:
+            (folder / ".built.json").write_text(damage)
+        report = built(small, folder)
+        assert (report.written, report.reused) == (shards, 0)
+        assert tree(folder) == files
+
+
+def test_a_build_of_no_row_is_an_error(small, tmp_path):
+    """Pictures that are all damaged give a message that says so, no folder, and nothing in a folder that was there."""
+    release = shutil.copytree(small, tmp_path / "release")
+    built(release, tmp_path / "earlier", ["instruct-location"])
+    before = tree(tmp_path / "earlier")
+    for picture in (release / "4-VEDAI" / "train" / "trainimgr").iterdir():
+        picture.write_bytes(b"<html>")
+    for out in ("earlier", "new"):
+        with pytest.raises(ReleaseNotFoundError, match="image-not-an-image"):
+            built(release, tmp_path / out, ["instruct-aerial_counting"])
+    assert tree(tmp_path / "earlier") == before
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("unit", [1, 200 << 20])
+def test_the_number_of_shards_has_many_divisors(unit, monkeypatch):
+    """Every part has 1 to 16 shards, or a multiple of 24; shards keep their least size and have less than twice it."""
+    monkeypatch.setattr(plan, "LEAST_SHARD_BYTES", unit)
+    for most in range(1, 300):
+        count = plan.shard_count(most * unit)
+        assert count in (1, 2, 3, 4, 6, 8, 12, 16) or count % 24 == 0
+        assert unit <= most * unit / count < 2 * unit
 
 
 def test_nothing_in_the_folder_tells_of_the_machine(first, small, tmp_path):
@@ -141,11 +178,16 @@ def test_other_configs_are_added_to_a_folder(small, tmp_path):
 
 
 def test_the_manifest_is_true(first):
-    """The manifest names every shard with its rows, its size and the SHA-256 of its bytes."""
+    """The manifest names every file with its size and SHA-256, and every shard with its rows."""
     import hashlib
 
     folder, files = first
     manifest = json.loads(files["manifest.json"])
+    assert manifest["files"] == {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in files.items()
+        if name not in ("manifest.json", ".built.json")
+    }
     shards = [shard for part in manifest["parts"] for shard in part["shards"]]
     assert sorted(shard["file"] for shard in shards) == sorted(n for n in files if n.endswith(".parquet"))
     for shard in shards:
@@ -338,6 +380,7 @@ def test_a_disk_that_fills_up(small, tmp_path, namespace):
     assert lines[0] == "first 1"
     assert lines[1][0] == "{"
     assert lines[lines.index("second 0") + 1 :] == [
+        "disk/irtd/.built.json",
         "disk/irtd/README.md",
         "disk/irtd/croissant.json",
         "disk/irtd/ledger.json",

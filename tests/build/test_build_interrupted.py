@@ -36,6 +36,7 @@ def small_shards(monkeypatch):
     """Builds in this process cut shards where those of `moments` do."""
     for module in (plan, from_stream):
         monkeypatch.setattr(module, "SHARD_BYTES", 300_000)
+    monkeypatch.setattr(plan, "LEAST_SHARD_BYTES", 150_000)
 
 
 def rebuilt(release, out):
@@ -50,6 +51,7 @@ def reference(small, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, from_stream):
             patch.setattr(module, "SHARD_BYTES", 300_000)
+        patch.setattr(plan, "LEAST_SHARD_BYTES", 150_000)
         assert rebuilt(small, out).written >= 6
     return tree(out)
 

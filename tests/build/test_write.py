@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -21,16 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from irtd_datasets.build.image_column import ImageBatch, ImageColumn, ImageReader
+from irtd_datasets.build.image_column import ImageBatch, ImageColumn, PictureBuffer
 from irtd_datasets.build.write import (
     MAX_ROW_GROUP_BYTES,
     RowGroup,
     ShardWriter,
-    _HashingFile,
+    _Behind,
     remove_temporaries,
     write_shard,
 )
-from irtd_datasets.errors import BuildError, ReleaseError, ReleaseNotFoundError
+from irtd_datasets.errors import BuildError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -227,31 +228,63 @@ def test_unique_images_are_plain(target):
     assert all("RLE_DICTIONARY" not in chunk.encodings for chunk in chunks)
 
 
-def test_a_late_repeat_turns_the_whole_shard_to_dictionaries(target, tmp_path):
-    """Row groups that were written plainly before the first repeated image come back unchanged."""
-    unique = [jpeg(seed) for seed in range(150)]
-    pictures = unique + [unique[0]] * 50 + [jpeg(1000)] * 30
+def test_each_row_group_takes_what_is_smaller(target, tmp_path):
+    """Row groups of unique pictures are plain, those with a repeated one have a dictionary, in one file."""
+    unique = [jpeg(seed) for seed in range(200)]
+    pictures = unique[:150] + [unique[0]] * 50 + unique[100:] + [jpeg(1000)] * 30
     summary = write_shard(target, IDS, image_groups(pictures))
-    assert all(as_dictionary(chunk) for chunk in image_chunks(target))
+    assert [as_dictionary(chunk) for chunk in image_chunks(target)] == [False, True, False, True]
     assert pq.read_table(target)["image"].combine_chunks().field("bytes").to_pylist() == pictures
     assert summary.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
-    assert summary.size < 1.03 * (sum(map(len, unique)) + len(unique[0]) + len(jpeg(1000)))
+    stored = sum(map(len, unique[:151])) + sum(map(len, unique[100:])) + len(jpeg(1000))
+    assert summary.size < 1.03 * stored
     assert [file.name for file in tmp_path.iterdir()] == [target.name]
 
 
-def test_nulls_and_names_survive_the_second_encoding(target):
-    """Rows without a picture and pictures without a name are the same before and after the turn."""
+def test_nulls_and_names_survive_both_encodings(target):
+    """Rows without a picture and pictures without a name come back from plain pages and from dictionaries."""
     plain = ImageColumn.of(
         ImageBatch.from_images([b"one", b"two", b"three"], ["1", None, "3"]), [2, -1, 0, 1]
     )
-    repeated = ImageColumn.of([b"x" * 1000], [0] * 4)
+    repeated = ImageColumn.of([b"x" * 1000, b"y"], [0, -1, 0, 1])
     groups = [
         RowGroup([{"id": str(n)} for n in range(4)], {"image": column})
         for column in (plain, ImageColumn.null(4), repeated, ImageColumn.null(4))
     ]
     write_shard(target, IDS, groups)
-    assert all(as_dictionary(chunk) for chunk in image_chunks(target))
+    assert [as_dictionary(chunk) for chunk in image_chunks(target)] == [False, False, True, False]
     assert pq.read_table(target).to_pylist() == expected_rows(groups)
+
+
+def test_pages_are_described_as_pyarrow_describes_its_own(target, tmp_path):
+    """Footer and offset index of an image column say of its pages what pyarrow says of the same pages of its own."""
+    pictures = [jpeg(seed) for seed in range(30)]
+    repeated = [pictures[n // 10] for n in range(30)]
+    for shown in (pictures, repeated):
+        write_shard(target, IDS, image_groups(shown))
+        table = pq.read_table(target)
+        theirs = tmp_path / "theirs.parquet"
+        pq.write_table(
+            table,
+            theirs,
+            compression={"id": "zstd", "image.path": "zstd", "image.bytes": "none"},
+            use_dictionary=["id", "image.path", *(["image.bytes"] if shown is repeated else [])],
+            write_statistics=["id"],
+            write_page_index=True,
+            data_page_size=1 << 30,
+            dictionary_pagesize_limit=1 << 30,
+        )
+        (ours,), (other,) = image_chunks(target), image_chunks(theirs)
+        for name in ("physical_type", "num_values", "path_in_schema", "compression"):
+            assert getattr(ours, name) == getattr(other, name), name
+        assert set(ours.encodings) == set(other.encodings)
+        assert ours.has_dictionary_page == other.has_dictionary_page
+        assert abs(ours.total_compressed_size - other.total_compressed_size) < 40
+        assert ours.total_uncompressed_size == ours.total_compressed_size
+        metadata, group = pq.read_metadata(target), pq.read_metadata(target).row_group(0)
+        columns = [group.column(index) for index in range(group.num_columns)]
+        assert group.total_byte_size == sum(column.total_uncompressed_size for column in columns)
+        assert metadata.schema.to_arrow_schema().field("image").type == IMAGE
 
 
 @settings(max_examples=40, deadline=None)
@@ -356,19 +389,19 @@ def test_nothing_is_visible_before_the_end(target, tmp_path):
     assert pq.read_metadata(target).num_rows == 300
 
 
-def test_the_memory_of_pictures_may_be_used_again(target):
-    """A buffer that is overwritten after `write` leaves the rows before it as they were."""
-    buffer = bytearray(b"aaaa")
+def test_two_buffers_in_turn_are_enough(target):
+    """A buffer that is overwritten after the next `write` leaves the rows before it as they were."""
+    buffers = [PictureBuffer(), PictureBuffer()]
     with ShardWriter(target, IDS) as writer:
-        for letter in b"abc":
-            buffer[:] = bytes([letter]) * 4
-            batch = ImageBatch(memoryview(buffer), np.array([0, 4], dtype=np.int32), ("x",))
-            writer.write(RowGroup([{"id": chr(letter)}], {"image": ImageColumn.of(batch)}))
-    assert [value["bytes"] for value in pq.read_table(target)["image"].to_pylist()] == [
-        b"aaaa",
-        b"bbbb",
-        b"cccc",
-    ]
+        for number, letter in enumerate(b"abcde"):
+            buffer = buffers[number % 2]
+            buffer.clear()
+            place = buffer.room(300_000)
+            place[:] = bytes([letter]) * 300_000
+            buffer.append(place)
+            writer.write(RowGroup([{"id": chr(letter)}], {"image": ImageColumn.of(buffer.batch(["x"]))}))
+    stored = [value["bytes"] for value in pq.read_table(target)["image"].to_pylist()]
+    assert stored == [bytes([letter]) * 300_000 for letter in b"abcde"]
 
 
 def interrupt():
@@ -393,19 +426,44 @@ def test_an_exception_leaves_no_file(target, tmp_path, action, error, after):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("call", [0, 1, 2, 5, 12])
-def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkeypatch, call):
+@pytest.mark.parametrize("name", ["write_table", "close"])
+@pytest.mark.parametrize("call", [0, 1])
+@pytest.mark.parametrize("before", [True, False])
+def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkeypatch, name, call, before):
     """An interrupt that arrives while Parquet writes, in a row group or the footer, comes through as it was."""
-    write, calls = _HashingFile.write, itertools.count()
+    original, calls = getattr(pq.ParquetWriter, name), itertools.count()
 
-    def interrupted(self, data):
-        if next(calls) == call:
+    def interrupted(self, *arguments, **options):
+        now = next(calls) == call
+        if now and before:
             interrupt()
-        return write(self, data)
+        original(self, *arguments, **options)
+        if now:
+            interrupt()
 
-    monkeypatch.setattr(_HashingFile, "write", interrupted)
+    monkeypatch.setattr(pq.ParquetWriter, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_shard(target, IDS, image_groups([b"a", b"b"]))
+        write_shard(target, IDS, image_groups([b"a", b"b", b"c"], per_group=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_behind_the_scenes_is_told(target, tmp_path, monkeypatch):
+    """An error of the thread that writes pictures reaches the caller, who gets no shard."""
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(_Behind, "_put", fail)
+    with pytest.raises(BuildError, match="Input/output error"):
+        write_shard(target, IDS, image_groups([b"a", b"b"], per_group=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pyarrow_that_counts_positions_itself_is_noticed(target, tmp_path, monkeypatch):
+    """Offsets that are not those of the file never reach a shard."""
+    monkeypatch.setattr("irtd_datasets.build.write._ParquetFile._position", lambda _: 4)
+    with pytest.raises(BuildError, match="pyarrow"):
+        write_shard(target, IDS, image_groups([b"a" * 100, b"b" * 100], per_group=1))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -591,12 +649,15 @@ def test_an_index_without_picture_is_refused(rows):
 
 @pytest.mark.parametrize(
     ("offsets", "paths"),
-    [([0, 5], (None,)), ([0, 3, 2], (None, None)), ([-1, 2], (None,)), ([0, 2], ()), ([], ())],
+    [
+        *(([0, 9], (None,)), ([0, 7, 6], (None, None)), ([-1, 5], (None,)), ([0, 5], ()), ([], ())),
+        *(([0, 3], (None,)), ([0, 6], (None,)), ([1, 6], (None,))),
+    ],
 )
 def test_offsets_stay_in_the_buffer(offsets, paths):
-    """Offsets that leave the buffer or go backwards never reach native code."""
+    """Offsets that leave the buffer, go backwards or do not fit the lengths in it never reach a file."""
     with pytest.raises(ValueError, match=r"offsets|paths"):
-        ImageBatch(b"1234", np.array(offsets, dtype=np.int32), paths)
+        ImageBatch(b"\1\0\0\0xyz", np.array(offsets, dtype=np.int32), paths)
 
 
 def test_pictures_of_equal_length_and_middle_are_told_apart():
@@ -608,32 +669,25 @@ def test_pictures_of_equal_length_and_middle_are_told_apart():
     assert distinct.rows.tolist() == [0, 1, 0, 1]
 
 
-def test_the_reader_reads_files_of_any_size_into_one_buffer(tmp_path):
-    """Files come back whole, in order and under their names, also when the buffer has to grow or is used again."""
-    reader = ImageReader()
-    for sizes in ([3, 0, 70_000], [1, 200_000], [5]):
-        files = []
+def test_the_buffer_takes_pictures_of_any_size(tmp_path):
+    """Pictures come back whole and in order, put in place or copied, also when the memory grows or is used again."""
+    buffer = PictureBuffer()
+    for sizes in ([3, 0, 70_000], [1, 9_000_000, 5], [90 << 20], [5]):
+        buffer.clear()
+        expected = []
         for number, size in enumerate(sizes):
-            files.append(tmp_path / f"{number}.jpg")
-            files[-1].write_bytes(bytes([number + 1]) * size)
-        batch = reader.read(files)
-        assert [bytes(batch[n]) for n in range(len(batch))] == [file.read_bytes() for file in files]
-        assert batch.paths == tuple(file.name for file in files)
+            expected.append(bytes([number + 1]) * size)
+            buffer.room(size + 7)  # a picture that was read and not kept
+            place = buffer.room(size)
+            place[:] = expected[-1]
+            buffer.append(place)
+            expected.append(b"copied")
+            buffer.append(expected[-1])
+        batch = buffer.batch([str(n) for n in range(len(expected))])
+        assert [bytes(batch[n]) for n in range(len(batch))] == expected
 
 
-def test_the_reader_names_a_file_that_is_missing_or_no_file(tmp_path):
-    """A missing picture and a folder in its place are told apart, each with its name."""
-    with pytest.raises(ReleaseNotFoundError, match=r"gone\.jpg"):
-        ImageReader().read([tmp_path / "gone.jpg"])
-    (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(ReleaseError, match=r"folder\.jpg"):
-        ImageReader().read([tmp_path / "folder.jpg"])
-
-
-def test_the_reader_keeps_to_its_limit(tmp_path):
-    """A file beyond the limit is refused by its size, before memory is taken for it."""
-    file = tmp_path / "large.jpg"
-    with file.open("wb") as stream:
-        stream.truncate(1 << 40)  # sparse: takes no room
-    with pytest.raises(BuildError, match=r"large\.jpg.*at most 1000"):
-        ImageReader(limit=1000).read([file])
+def test_a_row_group_beyond_what_readers_count_is_refused():
+    """More bytes than Arrow's 32-bit offsets can count are refused before memory is taken for them."""
+    with pytest.raises(BuildError, match="at most 2147483647"):
+        PictureBuffer().room(1 << 31)

@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard
 from processes import environment, irtd_here
 
 from irtd_datasets.build.engine import build
+from irtd_datasets.build.folder import STATE
 from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
 from irtd_datasets.examples.release import absolute_options
@@ -181,7 +182,7 @@ def test_an_edited_or_lost_card_is_restored(copy):
     path.unlink()
     done = irtd_here("card", copy)
     assert (done.returncode, path.read_bytes()) == (0, before)
-    assert sorted(entry.name for entry in copy.iterdir() if entry.name.startswith(".")) == []
+    assert [entry.name for entry in copy.iterdir() if entry.name.startswith(".")] == [STATE]
 
 
 def test_printing_changes_nothing(copy):

@@ -56,7 +56,9 @@ def content(hub, name="tester/irtd", revision="main"):
 
 
 def of_folder(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Files that are published, with their bytes: all but the build's own notes."""
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 def large(folder):
@@ -153,7 +155,8 @@ def test_refusals(hub, small, sample, built, tmp_path):
     (damaged["half"] / ".build").mkdir()
     whole = (small / shard).read_bytes()
     (damaged["cut"] / shard).write_bytes(whole[:-1])
-    (damaged["swapped"] / shard).write_bytes(whole[:999] + bytes([whole[999] ^ 1]) + whole[1000:])
+    place = whole.index(b"JFIF") + 9  # the density of a picture: what is there can still be read
+    (damaged["swapped"] / shard).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     (damaged["lost"] / shard).unlink()
     (damaged["link"] / "ledger.json").unlink()
     (damaged["link"] / "ledger.json").symlink_to(small / "ledger.json")
@@ -483,7 +486,7 @@ def test_killed(hub, medium, tmp_path):
     counts = []
     for how in (
         {"method": "PUT", "skip": 2, "when": 1},
-        {"method": "PUT", "skip": 3, "when": 2},
+        {"method": "PUT", "when": 2},
         {"path": "/commit/"},
         {"path": "/tag/"},
     ):

@@ -63,7 +63,7 @@ def rows_of(root, images=None):
     for member in SPEC.config("instruct").members:
         for group in release_groups(release, member, policy, tally):
             for row, picture in zip(group.rows, group.picture_of, strict=True):
-                rows[row["id"]] = {**row, "bytes": group.pictures[picture]}
+                rows[row["id"]] = {**row, "bytes": group.pictures[picture], "name": group.names[picture]}
     assert tally.balanced
     return rows
 
@@ -90,7 +90,7 @@ def released(samples, tmp_path_factory):
 def check_notes(layout, rows):
     for row in rows.values():
         task = row["id"].split("/")[2]
-        name = row["image"]["path"].rpartition("/")[2].rpartition(".")[0]
+        name = row["name"].rpartition("/")[2].rpartition(".")[0]
         if layout == "all":
             continue  # each note on its own is tested with the layout that has it
         expected = NOTES.get(layout, "")
@@ -194,7 +194,7 @@ def test_the_border_of_dronevehicle_is_cut_off(samples, released, tmp_path):
     aerial = [row for row in rows.values() if "/aerial_counting/" in row["id"]]
     assert aerial
     for row in aerial:
-        file = samples["dronevehicle"].images[row["image"]["path"]]
+        file = samples["dronevehicle"].images[row["name"]]
         with Image.open(samples["dronevehicle"].image_folder / file.path) as found:
             assert found.size == (840, 712)
             inner = found.crop((100, 100, 740, 612))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Parser", "TaskReading", "options", "split_options", "unexpected"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which makes it slower to make; nobody changes one
 class TaskReading:
     """What one task makes of one question and its answer.
 
