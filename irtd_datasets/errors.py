@@ -13,6 +13,8 @@ that it refines, so that code that knows nothing of this library still catches i
     ├── AmbiguousImageError (LookupError)       two candidates for one image name
     ├── ImageError (ValueError)                 a file that is no usable image
     ├── BoxError (ValueError)                   coordinates that are malformed or in the wrong frame
+    ├── EndpointError (ConnectionError)         a model's endpoint that refuses or does not answer
+    ├── ArrayError (ValueError)                 numbers given by the caller that do not fit
     ├── DefectError (ValueError)                a defect that the caller asked to stop at, or a wrong defect count
     └── BuildError (OSError)                    the output cannot be written
 """
@@ -28,9 +30,11 @@ __all__ = [
     "AmbiguousImageError",
     "AnnotationError",
     "ArchiveError",
+    "ArrayError",
     "BoxError",
     "BuildError",
     "DefectError",
+    "EndpointError",
     "ImageError",
     "IrtdDatasetsError",
     "ReleaseError",
@@ -128,12 +132,44 @@ class BoxError(IrtdDatasetsError, ValueError):
     """Coordinates that are malformed, degenerate or in another frame than declared."""
 
 
+class ArrayError(IrtdDatasetsError, ValueError):
+    """Numbers given by the caller whose shape or values do not fit what they are for."""
+
+
 class DefectError(IrtdDatasetsError, ValueError):
     """A defect that the caller asked to stop at, or a count that differs from the table of known defects."""
 
 
 class BuildError(IrtdDatasetsError, OSError):
     """The output of a build cannot be written or does not fit what stands there."""
+
+
+class EndpointError(IrtdDatasetsError, ConnectionError):
+    """An endpoint of a model that refuses, cannot be reached, or answers with something else.
+
+    Args:
+        problem: What it did.
+        where: Model and address.
+        remedy: What to do next.
+        again: Whether the same question may be answered later.
+        wait: Seconds that the server asked to wait.
+        fatal: Whether every other question would fail in the same way.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str = "",
+        remedy: str = "",
+        again: bool = False,
+        wait: float | None = None,
+        fatal: bool = False,
+    ) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.again = again
+        self.wait = wait
+        self.fatal = fatal
 
 
 def summarize(lines: Iterable[str], limit: int = 10) -> str:

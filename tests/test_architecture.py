@@ -18,7 +18,7 @@ LAYERS = (
     ("spec",),
     ("annotations", "boxes", "images", "releases"),
     ("schema",),
-    ("examples", "sources"),
+    ("captioning", "examples", "sources"),
     ("builder",),
     DATASETS,
     ("catalog",),

@@ -1,0 +1,214 @@
+"""One question to a chat endpoint, asked again where that helps.
+
+The client is `huggingface_hub.InferenceClient`, which talks to Hugging Face's inference providers and to any endpoint
+that understands OpenAI's chat completions (vLLM, llama.cpp, TGI, Ollama and the services of the same form).
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.errors import EndpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Endpoint", "Reply", "picture_message"]
+
+_LONGEST_WAIT = 120.0
+# 408 timeout, 409 conflict, 425 too early, 429 too many, 500 and above: the same question may be answered later.
+_WORTH_ASKING_AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model answered.
+
+    Attributes:
+        text: The answer.
+        finish_reason: Why it stopped.
+        input_tokens: Tokens of the question; None when the endpoint does not say.
+        output_tokens: Tokens of the answer.
+    """
+
+    text: str
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is, and how patiently it is asked.
+
+    Attributes:
+        model: Name of the model.
+        url: Base address of an OpenAI-compatible endpoint; None uses Hugging Face's inference providers.
+        api_key: Its key. For an endpoint of your own without one none is sent: the Hugging Face token never goes to
+            another host.
+        timeout: Seconds that one answer may take.
+        attempts: How often a question is asked in all. Waits double from one second, or are what the server asks for.
+        max_tokens: Most tokens of an answer.
+        temperature: Of the sampling; 0 is the most repeatable.
+        seed: Passed on; few endpoints keep the promise.
+    """
+
+    model: str
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = 120.0
+    attempts: int = 6
+    max_tokens: int = 512
+    temperature: float = 0.2
+    seed: int = 0
+    _sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+
+    def ask(self, messages: Sequence[dict[str, Any]]) -> Reply:
+        """Ask, and ask again after limits, stalls and failures of the server.
+
+        Raises:
+            EndpointError: The server refuses (its ``fatal`` is true where every other question would fail, too), or
+                no attempt was answered.
+        """
+        trouble = ""
+        for attempt in range(self.attempts):
+            try:
+                return self._ask_once(messages)
+            except EndpointError as error:
+                if not error.again:
+                    raise
+                trouble = error.problem
+                wait = error.wait
+            if attempt + 1 < self.attempts:
+                # Chance keeps many threads from asking again at the same moment.
+                backoff = min(2.0**attempt, 60.0) * (0.75 + random.random() / 2)  # noqa: S311
+                self._sleep(backoff if wait is None else min(wait, _LONGEST_WAIT))
+        raise EndpointError(
+            f"no answer after {self.attempts} attempts; the last failed with: {trouble}",
+            where=self._name(),
+            remedy="Run the same command again later: answers so far are kept.",
+        )
+
+    def _ask_once(self, messages: Sequence[dict[str, Any]]) -> Reply:
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+        # The bases of the hub's own error are the transport errors of the HTTP library that it uses.
+        transport = [
+            base for base in HfHubHTTPError.__mro__ if base.__name__ in {"HTTPError", "RequestException"}
+        ]
+        unreachable: tuple[type[BaseException], ...] = (OSError, *transport)
+        try:
+            output = self._client().chat_completion(
+                list(messages),
+                model=None if self.url else self.model,
+                max_tokens=self.max_tokens,
+                temperature=self.temperature,
+                seed=self.seed,
+                extra_body={"model": self.model} if self.url else None,
+            )
+        except HfHubHTTPError as error:
+            raise self._refused(error) from error
+        except OfflineModeIsEnabled as error:
+            raise EndpointError(
+                "HF_HUB_OFFLINE is set, and huggingface_hub then refuses every address",
+                where=self._name(),
+                remedy="Unset HF_HUB_OFFLINE for this command.",
+                fatal=True,
+            ) from error
+        except unreachable as error:
+            raise EndpointError(
+                f"the endpoint cannot be reached: {type(error).__name__}: {error}"[:500],
+                where=self._name(),
+                again=True,
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._not_an_answer() from error
+        try:
+            choice = output.choices[0]
+            text = choice.message.content
+        except (AttributeError, IndexError, TypeError) as error:
+            raise self._not_an_answer() from error
+        if not isinstance(text, str) or not text.strip():
+            raise EndpointError("the answer is empty", where=self._name(), again=True)
+        usage = getattr(output, "usage", None)
+        return Reply(
+            text.strip(),
+            getattr(choice, "finish_reason", None),
+            getattr(usage, "prompt_tokens", None),
+            getattr(usage, "completion_tokens", None),
+        )
+
+    def _client(self) -> Any:  # noqa: ANN401 - the client's type is imported lazily
+        from huggingface_hub import InferenceClient
+
+        if self.url:
+            return InferenceClient(base_url=self.url, api_key=self.api_key or "none", timeout=self.timeout)
+        return InferenceClient(api_key=self.api_key, timeout=self.timeout)
+
+    def _refused(self, error: Any) -> EndpointError:  # noqa: ANN401 - differs between versions of huggingface_hub
+        response = error.response
+        status = getattr(response, "status_code", None)
+        if status in _WORTH_ASKING_AGAIN or status is None:
+            return EndpointError(
+                f"the endpoint answered {status}",
+                where=self._name(),
+                again=True,
+                wait=_retry_after(response.headers.get("Retry-After")) if response is not None else None,
+            )
+        remedies = {
+            400: "The request was not understood: does the model take pictures?",
+            401: "Give a key that is valid for this endpoint.",
+            402: "The account has no credit left. Answers so far are kept.",
+            403: "The key may not use this model.",
+            404: "Check the address and the name of the model.",
+            413: "The picture is too large for the endpoint: use a smaller largest side.",
+        }
+        detail = " ".join(str(getattr(response, "text", "") or "").split())[:200]
+        return EndpointError(
+            f"the endpoint answered {status}" + (f": {detail}" if detail else ""),
+            where=self._name(),
+            remedy=remedies.get(status, ""),
+            fatal=status in {401, 402, 403, 404},
+        )
+
+    def _not_an_answer(self) -> EndpointError:
+        return EndpointError(
+            "what came back is no chat completion (a web page of a proxy?)",
+            where=self._name(),
+            remedy="The address must be the base of an OpenAI-compatible interface, such as http://HOST:PORT/v1.",
+            fatal=True,
+        )
+
+    def _name(self) -> str:
+        return f"{self.model} at {self.url}" if self.url else self.model
+
+
+def picture_message(text: str, jpeg: bytes) -> dict[str, Any]:
+    """A user's message with a JPEG picture and a text, in the form of OpenAI's chat completions."""
+    data = base64.b64encode(jpeg).decode()
+    return {
+        "role": "user",
+        "content": [
+            {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}},
+            {"type": "text", "text": text},
+        ],
+    }
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds that a server asks to wait, given as seconds or as a date; None when it does not."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,183 @@
+"""The journal of paid answers: one line each, on disk before anything is done with it.
+
+A journal is a file of JSON lines that is only ever appended to. An answer is written and synchronised before it is
+judged, so that a killed run loses none; a last line that was cut off in the middle is passed over and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from irtd_datasets.errors import AnnotationError, BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Answer", "Journal", "read_answers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One paid answer.
+
+    Attributes:
+        key: What was asked: a hash over model, prompt, settings and picture.
+        id: Id of the row that it is for.
+        model: Model that answered.
+        text: The answer as it came.
+        finish_reason: Why the model stopped, such as ``stop`` or ``length``.
+        input_tokens: Tokens that were charged for the question; None when the endpoint does not say.
+        output_tokens: Tokens that were charged for the answer.
+        turn: 0 for the first question about a picture, 1 for the correction that a fault asked for.
+    """
+
+    key: str
+    id: str
+    model: str
+    text: str
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    turn: int = 0
+
+
+def read_answers(path: str | os.PathLike[str]) -> Iterator[Answer]:
+    """Read the answers of a journal in the order in which they came.
+
+    A last line without its end, which a kill leaves, is passed over. No file is no answers.
+
+    Raises:
+        AnnotationError: A line in the middle is no answer; it names the line.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield _answer(json.loads(line))
+            except (ValueError, TypeError) as error:
+                if not line.endswith(b"\n"):
+                    return
+                raise AnnotationError(
+                    "the line is no answer of a model",
+                    where=f"{path} line {number}",
+                    remedy="Take that line out; the other answers stay good.",
+                ) from error
+
+
+class Journal:
+    """A journal that is open for one run.
+
+    Args:
+        path: The file; made when there is none.
+
+    Raises:
+        BuildError: Another run has it open, or it cannot be written.
+        AnnotationError: A line of it is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._guard = Lock()
+        self._lock = FileLock(f"{self.path}.lock", timeout=0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise BuildError(
+                "another run is writing to the journal",
+                where=str(path),
+                remedy="Wait for it, or name another.",
+            ) from None
+        except OSError as error:
+            raise BuildError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+        try:
+            self._answers: dict[tuple[str, int], Answer] = {
+                (one.key, one.turn): one for one in read_answers(path)
+            }
+            self._file = self.path.open("ab")
+            self._end_cut_line()
+        except OSError as error:
+            self._lock.release()
+            raise BuildError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: str, turn: int = 0) -> Answer | None:
+        """The answer to a question that was asked before; None when it was not."""
+        return self._answers.get((key, turn))
+
+    def add(self, answer: Answer) -> None:
+        """Write an answer; it is on disk when this returns.
+
+        Raises:
+            BuildError: The disk is full or gone. The answer is part of the message, so that it is not lost.
+        """
+        line = json.dumps(asdict(answer), ensure_ascii=False) + "\n"
+        with self._guard:
+            try:
+                self._file.write(line.encode())
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise BuildError(
+                    f"cannot write an answer: {error.strerror or error}. It was: {line.strip()}",
+                    where=str(self.path),
+                    remedy="Make room, append that line to the file, and run the same command again.",
+                ) from error
+            self._answers[answer.key, answer.turn] = answer
+
+    def _end_cut_line(self) -> None:
+        with self.path.open("rb") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                whole = file.read(1) == b"\n"
+            else:
+                whole = True
+        if not whole:
+            self._drop_cut_line()
+
+    def _drop_cut_line(self) -> None:
+        """A cut line is either a whole answer without its end, which is kept, or a piece of one, which goes."""
+        content = self.path.read_bytes()
+        start = content.rfind(b"\n") + 1
+        try:
+            _answer(json.loads(content[start:]))
+        except (ValueError, TypeError):
+            os.truncate(self.path, start)
+        else:
+            self._file.write(b"\n")
+            self._file.flush()
+
+
+def _answer(values: Any) -> Answer:  # noqa: ANN401 - whatever a line of JSON holds
+    answer = Answer(**values)
+    if not all(isinstance(one, str) for one in (answer.key, answer.id, answer.model, answer.text)):
+        raise TypeError("a field that must be text is not")
+    return answer

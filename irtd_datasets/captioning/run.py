@@ -1,0 +1,395 @@
+"""Captions for many pictures: asked side by side, written down as they come, judged, and asked again once.
+
+Each picture is one question about the visible partner. An answer that fails the validator gets one correction in the
+same conversation; an answer that fails then is rejected with its faults, and the row keeps its rule caption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from irtd_datasets.captioning.endpoint import Endpoint, picture_message
+from irtd_datasets.captioning.journal import Answer, Journal
+from irtd_datasets.captioning.validate import CaptionLimits, adapt, find_faults
+from irtd_datasets.errors import EndpointError, ImageError
+from irtd_datasets.images.files import prepare_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = [
+    "PROMPT",
+    "CaptionJob",
+    "CaptionOptions",
+    "CaptionReport",
+    "Estimate",
+    "Verdict",
+    "caption",
+    "estimate",
+]
+
+PROMPT = (
+    "Describe this picture in one paragraph of about {words} words of plain English. It is the visible partner of an "
+    "infrared picture of the same scene, and the text will stand under the infrared one. So say what is there, how "
+    'many, where, and how things stand to each other. Begin with "The image shows". Do not name any colour, do not '
+    "speak of light, shine or time of day, do not read out small writing, and do not guess what cannot be seen."
+)
+_FACTS = " The labels of the infrared picture say: {facts} Do not contradict them."
+_CORRECTION = (
+    "The text cannot stand under an infrared picture: {faults}. Write it again as one paragraph, without these "
+    "faults and otherwise the same."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionJob:
+    """A row that wants a caption.
+
+    Attributes:
+        id: Of the row.
+        visible: Gives the bytes of the visible partner.
+        facts: What the labels say, as a sentence such as the rule caption; may be empty.
+    """
+
+    id: str
+    visible: Callable[[], bytes]
+    facts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionOptions:
+    """How captions are asked for.
+
+    Attributes:
+        words: About how many words are asked for; the released captions have 131 on average.
+        limits: What is accepted.
+        max_side: Longest side in pixels of the picture that is sent; it is sent as JPEG.
+        min_luminance: Mean grey value, 0 to 255, below which a visible picture is too dark to describe. The paper
+            brightens such pictures by a network (Retinexformer) with details that were not published; here they are
+            left to rule captions.
+        concurrency: Questions under way at a time.
+        max_cost: Stop before the sum of what was charged and what is under way goes beyond this; None never stops.
+            What a question will cost is estimated and corrected by what the endpoint charged so far, so the sum can
+            pass it by a part of the questions under way, never by more.
+        input_price: Price of a million tokens of questions.
+        output_price: Price of a million tokens of answers.
+    """
+
+    words: int = 130
+    limits: CaptionLimits = field(default_factory=CaptionLimits)
+    max_side: int = 1024
+    min_luminance: float = 20.0
+    concurrency: int = 8
+    max_cost: float | None = None
+    input_price: float = 0.0
+    output_price: float = 0.0
+
+    def cost(self, input_tokens: float, output_tokens: float) -> float:
+        """Price of some tokens, in the currency of the prices."""
+        return (input_tokens * self.input_price + output_tokens * self.output_price) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will cost, before it starts.
+
+    Attributes:
+        pictures: Pictures to ask about.
+        answered: Of these, already in the journal, hence free.
+        input_tokens: Of all questions; a picture counts as one token for each 28 x 28 pixels, the text as one for
+            each 4 letters.
+        output_tokens: Of all answers, taking 1.4 tokens a word.
+        cost: In the currency of the prices.
+    """
+
+    pictures: int
+    answered: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one picture.
+
+    Attributes:
+        id: Of the row.
+        text: The caption, adapted to infrared; None when there is none.
+        faults: Why not, or codes such as ``dark`` and ``image-unreadable``.
+        changes: What `irtd_datasets.captioning.validate.adapt` took out.
+    """
+
+    id: str
+    text: str | None
+    faults: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+@dataclass
+class CaptionReport:
+    """Sums of a run.
+
+    Attributes:
+        accepted: Captions that passed.
+        asked: Questions that were paid in this run, corrections included.
+        from_journal: Answers taken from the journal.
+        rejected: Pictures without a caption, by fault.
+        failed: Questions that the endpoint did not answer; the next run asks them again.
+        input_tokens: Charged in this run, as far as the endpoint says.
+        output_tokens: Charged in this run.
+        cost: Of these tokens.
+        stopped: Why the run ended early; empty when it did not.
+    """
+
+    accepted: int = 0
+    asked: int = 0
+    from_journal: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    stopped: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {name: dict(value) if name == "rejected" else value for name, value in vars(self).items()}
+
+
+def estimate(
+    jobs: Iterable[CaptionJob], endpoint: Endpoint, journal: Journal, options: CaptionOptions
+) -> Estimate:
+    """Tell what `caption` would ask and cost; nothing is sent.
+
+    Pictures are read to know their size and whether the journal has their answer.
+    """
+    pictures = answered = input_tokens = output_tokens = 0
+    for job in jobs:
+        try:
+            picture = _prepare(job, options)
+        except _NoPictureError:
+            continue
+        pictures += 1
+        prompt = _prompt(job, options)
+        if journal.get(_key(endpoint, options, prompt, picture)):
+            answered += 1
+            continue
+        input_tokens += picture.tokens + len(prompt) // 4
+        output_tokens += min(endpoint.max_tokens, round(options.words * 1.4))
+    return Estimate(
+        pictures, answered, input_tokens, output_tokens, options.cost(input_tokens, output_tokens)
+    )
+
+
+def caption(
+    jobs: Iterable[CaptionJob],
+    endpoint: Endpoint,
+    journal: Journal,
+    options: CaptionOptions | None = None,
+    report: CaptionReport | None = None,
+) -> Iterator[Verdict]:
+    """Caption pictures, in the order of ``jobs``, with a bounded number of questions under way.
+
+    Every answer is in the journal before it is judged: a run that was killed asks nothing twice. When the endpoint
+    refuses in a way that every question would meet, or ``max_cost`` is reached, no more is asked; what is under way
+    is still written down, and answers that the journal has are still given.
+
+    Args:
+        jobs: Rows that want a caption; read as needed.
+        endpoint: Where to ask.
+        journal: An open journal.
+        options: How.
+        report: Filled while the captions come.
+
+    Yields:
+        A verdict for each job.
+
+    Raises:
+        EndpointError: The endpoint refused the very first question.
+        BuildError: The journal cannot be written.
+    """
+    options = options or CaptionOptions()
+    report = report if report is not None else CaptionReport()
+    run = _Run(endpoint, journal, options, report)
+    waiting: deque[Future[Verdict]] = deque()
+    remaining = iter(jobs)
+    with ThreadPoolExecutor(options.concurrency, thread_name_prefix="caption") as pool:
+        try:
+            waiting.extend(pool.submit(run.one, job) for job in islice(remaining, options.concurrency * 2))
+            while waiting:
+                verdict = waiting.popleft().result()
+                waiting.extend(pool.submit(run.one, job) for job in islice(remaining, 1))
+                if verdict.text is not None:
+                    report.accepted += 1
+                else:
+                    report.rejected.update(fault.partition(":")[0] for fault in verdict.faults)
+                yield verdict
+        finally:
+            for future in waiting:
+                future.cancel()
+    if run.first_error and not report.asked and not report.from_journal:
+        raise run.first_error
+
+
+class _NoPictureError(Exception):
+    """A picture that cannot be described."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture as it is sent: upright, at most ``max_side`` long."""
+
+    jpeg: bytes
+    tokens: int
+    sha256: str
+
+
+class _Run:
+    """What the threads of one run share."""
+
+    def __init__(
+        self, endpoint: Endpoint, journal: Journal, options: CaptionOptions, report: CaptionReport
+    ) -> None:
+        self._endpoint, self._journal, self._options, self._report = endpoint, journal, options, report
+        self._guard = Lock()
+        self._under_way = 0.0
+        self._charge = 1.0  # charged input tokens for each estimated one, the highest so far
+        self.first_error: EndpointError | None = None
+
+    def one(self, job: CaptionJob) -> Verdict:
+        try:
+            picture = _prepare(job, self._options)
+        except _NoPictureError as reason:
+            return Verdict(job.id, None, (str(reason),))
+        prompt = _prompt(job, self._options)
+        key = _key(self._endpoint, self._options, prompt, picture)
+        messages = [picture_message(prompt, picture.jpeg)]
+        tokens = picture.tokens + len(prompt) // 4
+        verdict = Verdict(job.id, None, ("not-answered",))
+        for turn in (0, 1):
+            answer = self._answer(job, key, turn, messages, tokens)
+            if answer is None:
+                return verdict
+            verdict = _judge(job, answer, self._options)
+            if verdict.text is not None or verdict.faults == ("refusal",):
+                return verdict
+            messages += [
+                {"role": "assistant", "content": answer.text},
+                {"role": "user", "content": _CORRECTION.format(faults="; ".join(verdict.faults))},
+            ]
+        return verdict
+
+    def _answer(
+        self, job: CaptionJob, key: str, turn: int, messages: list[dict[str, Any]], tokens: int
+    ) -> Answer | None:
+        if known := self._journal.get(key, turn):
+            with self._guard:
+                self._report.from_journal += 1
+            return known
+        expected = self._may_ask(tokens)
+        if expected is None:
+            return None
+        try:
+            reply = self._endpoint.ask(messages)
+        except EndpointError as error:
+            with self._guard:
+                self._under_way -= expected
+                self._report.failed += 1
+                self.first_error = self.first_error or error
+                if error.fatal:
+                    self._report.stopped = self._report.stopped or str(error)
+            return None
+        answer = Answer(
+            key,
+            job.id,
+            self._endpoint.model,
+            reply.text,
+            reply.finish_reason,
+            reply.input_tokens,
+            reply.output_tokens,
+            turn,
+        )
+        self._journal.add(answer)
+        with self._guard:
+            self._under_way -= expected
+            self._charge = max(self._charge, (reply.input_tokens or 0) / tokens)
+            report = self._report
+            report.asked += 1
+            report.input_tokens += reply.input_tokens or tokens
+            report.output_tokens += reply.output_tokens or len(reply.text) // 4
+            report.cost = self._options.cost(report.input_tokens, report.output_tokens)
+        return answer
+
+    def _may_ask(self, tokens: int) -> float | None:
+        """Reserve the cost of a question and return it; None when no more is asked."""
+        with self._guard:
+            if self._report.stopped:
+                return None
+            expected = self._options.cost(tokens * self._charge, self._endpoint.max_tokens)
+            limit = self._options.max_cost
+            if limit is not None and self._report.cost + self._under_way + expected > limit:
+                self._report.stopped = f"the next question could go beyond the cost of {limit}"
+                return None
+            self._under_way += expected
+            return expected
+
+
+def _judge(job: CaptionJob, answer: Answer, options: CaptionOptions) -> Verdict:
+    adapted = adapt(answer.text)
+    faults = find_faults(adapted.text, options.limits)
+    if answer.finish_reason == "length" and "cut-off" not in faults:
+        faults.append("cut-off")
+    return Verdict(job.id, None if faults else adapted.text, tuple(faults), adapted.changes)
+
+
+def _prompt(job: CaptionJob, options: CaptionOptions) -> str:
+    return PROMPT.format(words=options.words) + (_FACTS.format(facts=job.facts) if job.facts else "")
+
+
+def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, picture: _Picture) -> str:
+    """What makes two questions the same; the file's own bytes count, not those of the JPEG that a Pillow made of it."""
+    asked = (
+        endpoint.model,
+        endpoint.max_tokens,
+        endpoint.temperature,
+        endpoint.seed,
+        options.max_side,
+        picture.sha256,
+        prompt,
+    )
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def _prepare(job: CaptionJob, options: CaptionOptions) -> _Picture:
+    """Read the visible picture and bring it into the form in which it is sent."""
+    try:
+        data = job.visible()
+        upright = prepare_image(data, job.id)
+        if upright.bit_depth > 8 and upright.mode.startswith(("I", "F")):
+            raise _NoPictureError("image-not-8-bit")
+        with Image.open(io.BytesIO(upright.data)) as opened:
+            opened.draft("RGB", (options.max_side, options.max_side))
+            image = opened.convert("RGB")
+    except ImageError as error:
+        raise _NoPictureError(error.code) from error
+    except (OSError, ValueError) as error:
+        raise _NoPictureError("image-unreadable") from error
+    image.thumbnail((options.max_side, options.max_side))
+    if float(np.asarray(image.convert("L")).mean()) < options.min_luminance:
+        raise _NoPictureError("dark")
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    tokens = -(-image.width // 28) * -(-image.height // 28)
+    return _Picture(buffer.getvalue(), tokens, hashlib.sha256(data).hexdigest())

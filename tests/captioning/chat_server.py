@@ -1,0 +1,128 @@
+"""A chat endpoint on loopback that answers, stalls, limits, fails, and writes down what it was asked."""
+
+import base64
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+GOOD = (
+    "The image shows a wide road with {n} cars that stand in a row at its right side. A person walks on the pavement "
+    "at the left, near a tall lamp post. Behind them are two buildings with flat roofs and a line of trees."
+)
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Answers each picture with a text of its own.
+
+    Attributes:
+        script: What to do with the next requests, in order: ``ok``, a status, ``html``, ``cut``, ``stall``,
+            ``empty``, or a text to answer with. ``ok`` when it is exhausted.
+        asked: For each request, the hash of its picture and the number of messages.
+        most: Most requests under way at a time.
+        keys: The Authorization header of each request.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, script=(), *, delay=0.0, usage=True):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script = list(script)
+        self.delay, self.usage = delay, usage
+        self.asked, self.keys, self.bodies = [], [], []
+        self.under_way = self.most = 0
+        self.guard = threading.Lock()
+        self.over = threading.Event()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        url = body["messages"][0]["content"][0]["image_url"]["url"]
+        picture = base64.b64decode(url.partition("base64,")[2])
+        with server.guard:
+            server.asked.append((hashlib.sha256(picture).hexdigest(), len(body["messages"])))
+            server.keys.append(self.headers.get("Authorization"))
+            server.bodies.append(body)
+            action = server.script.pop(0) if server.script else "ok"
+            server.under_way += 1
+            server.most = max(server.most, server.under_way)
+        try:
+            time.sleep(server.delay)
+            self.answer(action, picture)
+        finally:
+            with server.guard:
+                server.under_way -= 1
+
+    def answer(self, action, picture):
+        if action == "stall":
+            self.server.over.wait(30)
+            self.close_connection = True
+            return
+        if action == "cut":
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"choices": [{"mess')
+            self.close_connection = True
+            return
+        if action == "html":
+            self.send(200, b"<html><body>Sign in to the network</body></html>", "text/html")
+            return
+        if isinstance(action, tuple):
+            status, headers = action
+            self.send(status, b'{"error": "no"}', "application/json", headers)
+            return
+        if isinstance(action, int):
+            self.send(action, b'{"error": "no"}', "application/json")
+            return
+        text = "" if action == "empty" else GOOD.format(n=picture[200] % 7 + 2) if action == "ok" else action
+        answer = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            ],
+        }
+        if self.server.usage:
+            answer["usage"] = {"prompt_tokens": 500, "completion_tokens": 100, "total_tokens": 600}
+        self.send(200, json.dumps(answer).encode(), "application/json")
+
+    def send(self, status, content, kind, headers=()):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextlib.contextmanager
+def chat_server(script=(), **options):
+    """Run a server while the block runs."""
+    server = ChatServer(script, **options)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
