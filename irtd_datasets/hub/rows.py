@@ -21,9 +21,19 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-__all__ = ["RowGroupRef", "config_files", "config_names", "read_groups"]
+__all__ = [
+    "CARD_LIMIT",
+    "RowGroupRef",
+    "card_configs",
+    "choose_config",
+    "config_files",
+    "config_names",
+    "config_patterns",
+    "read_groups",
+]
 
-_CARD_LIMIT = 16 << 20  # bytes; a card with all features of fifty configs has under one MB
+CARD_LIMIT = 16 << 20
+"""Bytes of a card that are read; one with all features of fifty configs has under one MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +88,13 @@ def config_files(folder: str | os.PathLike[str], config: str | None = None) -> d
         UnsafePathError: A pattern on the card leads out of the folder.
     """
     root = Path(folder)
-    configs = {str(entry["config_name"]): entry for entry in _configs(root)}
-    if config is None:
-        marked = [name for name, entry in configs.items() if entry.get("default")] or list(configs)
-        if len(marked) != 1:
-            raise UnknownNameError(
-                "the folder has several configs and none is the default",
-                where=str(root),
-                remedy=f"Name one of {', '.join(configs)}.",
-            )
-        config = marked[0]
-    if config not in configs:
-        raise UnknownNameError(
-            f"there is no config {config!r}", where=str(root), remedy=f"The configs are {', '.join(configs)}."
-        )
+    entry = choose_config(_configs(root), config, str(root))
     files: dict[str, list[Path]] = {}
-    for split, pattern in _patterns(configs[config], root):
+    for split, pattern in config_patterns(entry, str(root)):
         found = sorted(root.glob(safe_name(pattern)))
         if not found:
             raise ReleaseNotFoundError(
-                f"no file matches {pattern!r} of config {config!r}",
+                f"no file matches {pattern!r} of config {entry['config_name']!r}",
                 where=str(root),
                 remedy="Build the config again, or download the rest of the dataset.",
             )
@@ -133,6 +130,34 @@ def _groups(file: Path, columns: Sequence[str]) -> Iterator[tuple[RowGroupRef, p
         raise _unreadable(file, error) from error
 
 
+def choose_config(configs: Sequence[dict[str, Any]], name: str | None, where: str) -> dict[str, Any]:
+    """The entry of a config on a card.
+
+    Args:
+        configs: The card's entries, see `card_configs`.
+        name: Name of the config; None takes the default one, or the only one.
+        where: The folder, for messages.
+
+    Raises:
+        UnknownNameError: There is no such config.
+    """
+    entries = {str(entry["config_name"]): entry for entry in configs}
+    if name is None:
+        marked = [known for known, entry in entries.items() if entry.get("default")] or list(entries)
+        if len(marked) != 1:
+            raise UnknownNameError(
+                "the folder has several configs and none is the default",
+                where=where,
+                remedy=f"Name one of {', '.join(entries)}.",
+            )
+        name = marked[0]
+    if name not in entries:
+        raise UnknownNameError(
+            f"there is no config {name!r}", where=where, remedy=f"The configs are {', '.join(entries)}."
+        )
+    return entries[name]
+
+
 def _configs(root: Path) -> list[dict[str, Any]]:
     card = root / "README.md"
     remedy = "Name a folder that `irtd build` made, or a downloaded dataset repository."
@@ -141,18 +166,32 @@ def _configs(root: Path) -> list[dict[str, Any]]:
             "this is no dataset folder: it has no README.md", where=str(root), remedy=remedy
         )
     with card.open(encoding="utf-8") as file:
-        text = file.read(_CARD_LIMIT)
+        text = file.read(CARD_LIMIT)
+    return card_configs(text, str(card))
+
+
+def card_configs(text: str, where: str) -> list[dict[str, Any]]:
+    """The configs that a card declares.
+
+    Args:
+        text: The card.
+        where: Its name, for messages.
+
+    Raises:
+        AnnotationError: It declares none, or cannot be understood.
+    """
+    remedy = "Name a folder that `irtd build` made, or a downloaded dataset repository."
     head, _, rest = text.partition("---\n")
     front, separator, _ = rest.partition("\n---")
     try:
         values = yaml.safe_load(front) if not head.strip() and separator else None
     except yaml.YAMLError as error:
         raise AnnotationError(
-            f"its front matter is no YAML: {error}", where=str(card), remedy=remedy
+            f"its front matter is no YAML: {error}", where=where, remedy=remedy
         ) from error
     configs = values.get("configs") if isinstance(values, dict) else None
     if not isinstance(configs, list) or not configs or not all(map(_is_config, configs)):
-        raise AnnotationError("the card declares no configs with data files", where=str(card), remedy=remedy)
+        raise AnnotationError("the card declares no configs with data files", where=where, remedy=remedy)
     return configs
 
 
@@ -160,8 +199,13 @@ def _is_config(entry: Any) -> bool:  # noqa: ANN401 - any YAML value
     return isinstance(entry, dict) and isinstance(entry.get("config_name"), str) and "data_files" in entry
 
 
-def _patterns(config: dict[str, Any], root: Path) -> Iterator[tuple[str, str]]:
-    """Split and pattern of each entry; `datasets` takes a string, a list, or a list of mappings."""
+def config_patterns(config: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    """Split and pattern of each entry; `datasets` takes a string, a list, or a list of mappings.
+
+    Args:
+        config: An entry of the card.
+        where: The folder, for messages.
+    """
     data_files = config["data_files"]
     entries = data_files if isinstance(data_files, list) else [data_files]
     for entry in entries:
@@ -170,7 +214,7 @@ def _patterns(config: dict[str, Any], root: Path) -> Iterator[tuple[str, str]]:
             if not isinstance(split, str) or not isinstance(path, str):
                 raise AnnotationError(
                     f"data files of config {config['config_name']!r} are {entry!r:.200}, expected a split and a path",
-                    where=str(root / "README.md"),
+                    where=f"{where}/README.md",
                 )
             yield split, path
 

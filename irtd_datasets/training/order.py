@@ -30,6 +30,7 @@ __all__ = ["BlockOrder", "Mixture", "Shuffle", "StopRule", "key_of", "permutatio
 StopRule = Literal["first_exhausted", "all_exhausted"]
 
 _CHUNK = 1024  # draws in which a mixture has its exact proportions
+_PATTERNS = 16_384  # chunks whose order is kept, one or two bytes a draw
 _ROUNDS = 6
 _MASK = (1 << 64) - 1
 
@@ -168,7 +169,7 @@ class Mixture:
             )
         if not sum(self.sizes):
             self.total = 0
-        self._pattern = lru_cache(maxsize=8)(self._make_pattern)
+        self._pattern = lru_cache(maxsize=_PATTERNS)(self._make_pattern)
 
     def __reduce__(self) -> tuple[object, ...]:
         copy = dict(self.__dict__)
@@ -184,7 +185,8 @@ class Mixture:
 
     def _make_pattern(self, chunk: int) -> NDArray[np.int64]:
         counts = np.subtract(self._before(chunk + 1), self._before(chunk))
-        sources = np.repeat(np.arange(len(self.sizes)), counts)
+        kind = np.uint8 if len(self.sizes) < 256 else np.int64
+        sources = np.repeat(np.arange(len(self.sizes), dtype=kind), counts)
         return sources[permutation(len(sources), key_of("mixture", self._key, chunk))]
 
     def _end(self, *, last: bool) -> int:
@@ -256,7 +258,7 @@ class Mixture:
 def _restore_mixture(values: dict[str, object]) -> Mixture:
     mixture = Mixture.__new__(Mixture)
     mixture.__dict__.update(values)
-    mixture._pattern = lru_cache(maxsize=8)(mixture._make_pattern)  # noqa: SLF001 - its own
+    mixture._pattern = lru_cache(maxsize=_PATTERNS)(mixture._make_pattern)  # noqa: SLF001 - its own
     return mixture
 
 
