@@ -407,6 +407,8 @@ def rewrite_text(
     width: int,
     height: int,
     decimals: int | None = None,
+    *,
+    resized: tuple[int, int] | None = None,
 ) -> RewrittenText:
     """Convert every number of the boxes in a text, and nothing else of it.
 
@@ -418,6 +420,8 @@ def rewrite_text(
         height: Likewise.
         decimals: Digits after the point; None takes `irtd_datasets.boxes.frames.DEFAULT_DECIMALS` of the
             target. `irtd_datasets.boxes.rounding_bound` says what they cost in pixels.
+        resized: Width and height that the image has been brought to since; the new numbers are about that image.
+            It changes pixels, and the padding of the square frames by less than a pixel.
 
     Returns:
         The text, what was converted, and the places that could not be.
@@ -429,16 +433,21 @@ def rewrite_text(
         >>> rewrite_text("a ship [0.16, 0.18, 0.25, 0.24].", "square_unit", "per_mille", 640, 512).text
         'a ship [160, 100, 250, 175].'
     """
-    return _rewriter(source, target, width, height, decimals)(text)
+    return _rewriter(source, target, (width, height), decimals, resized)(text)
 
 
 def _rewriter(
-    source: Frame | str, target: Frame | str, width: int, height: int, decimals: int | None
+    source: Frame | str,
+    target: Frame | str,
+    size: tuple[int, int],
+    decimals: int | None,
+    resized: tuple[int, int] | None,
 ) -> Callable[[str], RewrittenText]:
     source, target = as_frame(source), as_frame(target)
     decimals = check_decimals(target, decimals)
-    move = _mover(source, target, width, height)
-    if source is target:
+    move = _mover(source, target, *size, resized)
+    # Numbers that are parts of the image do not change with its size.
+    if source is target and (resized in {None, size} or source is not Frame.PIXEL):
         return _leave
     return partial(_rewrite, move=move, decimals=decimals, cut=is_cut(target, decimals))
 
@@ -518,6 +527,8 @@ def rewrite_boxes(
     width: int,
     height: int,
     decimals: int | None = None,
+    *,
+    resized: tuple[int, int] | None = None,
 ) -> Rewritten:
     """Convert every number of the boxes in a conversation, in questions and answers.
 
@@ -528,6 +539,7 @@ def rewrite_boxes(
         width: Of the upright image in pixels.
         height: Likewise.
         decimals: As `rewrite_text`.
+        resized: Likewise.
 
     Returns:
         New messages, how many numbers and boxes were converted, and the places that could not be.
@@ -544,7 +556,7 @@ def rewrite_boxes(
     """
     out: list[dict[str, Any]] = []
     unreadable: list[tuple[int, Problem]] = []
-    rewrite = _rewriter(source, target, width, height, decimals)
+    rewrite = _rewriter(source, target, (width, height), decimals, resized)
     numbers = boxes = 0
     for index, message in enumerate(messages):
         content = message.get("content") if hasattr(message, "get") else None
@@ -814,19 +826,28 @@ def _place_key(item: BoxSpan | PlacedObject, decimals: int) -> tuple[str, tuple[
     return item.kind, rounded
 
 
-def _mover(source: Frame, target: Frame, width: int, height: int) -> _Move:
+def _mover(
+    source: Frame, target: Frame, width: int, height: int, resized: tuple[int, int] | None = None
+) -> _Move:
     """Return what `convert` does, for rows of any even length: they are too short to pay for an array."""
     width, height = check_size(width, "width"), check_size(height, "height")
-    if source is target:
+    new_width, new_height = resized or (width, height)
+    new_width, new_height = check_size(new_width, "resized width"), check_size(new_height, "resized height")
+    scale_x, scale_y = new_width / width, new_height / height
+    if source is target and scale_x == scale_y == 1:
         return tuple
-    one, two = axis_maps(source, width, height), axis_maps(target, width, height)
+    one, two = axis_maps(source, width, height), axis_maps(target, new_width, new_height)
     base, new_base = float(one.base), float(two.base)
     (extent_x, extent_y, pad_x, pad_y), (new_x, new_y, new_pad_x, new_pad_y) = _floats(one), _floats(two)
 
     def move(values: tuple[float, ...]) -> tuple[float, ...]:
         out = list(values)
-        out[::2] = [(x * extent_x / base - pad_x + new_pad_x) / new_x * new_base for x in values[::2]]
-        out[1::2] = [(y * extent_y / base - pad_y + new_pad_y) / new_y * new_base for y in values[1::2]]
+        out[::2] = [
+            ((x * extent_x / base - pad_x) * scale_x + new_pad_x) / new_x * new_base for x in values[::2]
+        ]
+        out[1::2] = [
+            ((y * extent_y / base - pad_y) * scale_y + new_pad_y) / new_y * new_base for y in values[1::2]
+        ]
         return tuple(out)
 
     return move

@@ -24,6 +24,7 @@ __all__ = [
     "REASONS",
     "Example",
     "LeftOut",
+    "check_turns",
     "conversation",
     "has_objects",
     "messages_row",
@@ -113,7 +114,7 @@ def prepare(row: Mapping[str, Any], style: Style, layout: str) -> Example:
         'At [{"bbox_2d": [100, 125, 200, 500]}].'
     """
     turns = [(message["role"], message["content"]) for message in row["messages"] or ()]
-    _check_turns(turns, layout)
+    check_turns(turns, layout)
     texts = [
         (
             parse_boxes(text) if _MAY_HAVE_PLACES.search(text) else ParsedText(text, (), ()),
@@ -170,7 +171,16 @@ def _frame(value: int | str | None) -> Frame:
     return Frame(name)
 
 
-def _check_turns(turns: Sequence[tuple[str, Any]], layout: str) -> None:
+def check_turns(turns: Sequence[tuple[str, Any]], layout: str) -> None:
+    """See that a conversation can be told in a layout.
+
+    Args:
+        turns: Role and text of each.
+        layout: One of `LAYOUTS`.
+
+    Raises:
+        LeftOut: A system turn, turns out of order, one without text, or a token that means a picture.
+    """
     roles = [role for role, _ in turns]
     if roles[:1] == ["system"]:
         if layout in ("jsonl", "json"):
