@@ -10,15 +10,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from irtd_datasets.training.decode import PillowDecoder
+    from irtd_datasets.training.decode import Decoder
     from irtd_datasets.training.progress import merge_states
     from irtd_datasets.training.source import Filters, Source, open_source
     from irtd_datasets.training.streams import Stream, stream
     from irtd_datasets.training.tables import ShuffledSampler, Table, table
 
 __all__ = [
+    "Decoder",
     "Filters",
-    "PillowDecoder",
     "ShuffledSampler",
     "Source",
     "Stream",
@@ -31,7 +31,7 @@ __all__ = [
 
 _HOMES = {
     "Filters": "irtd_datasets.training.source",
-    "PillowDecoder": "irtd_datasets.training.decode",
+    "Decoder": "irtd_datasets.training.decode",
     "ShuffledSampler": "irtd_datasets.training.tables",
     "Source": "irtd_datasets.training.source",
     "Stream": "irtd_datasets.training.streams",

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.training.decode import decoder, guarded
 from irtd_datasets.training.order import BlockOrder, Mixture, StopRule, key_of, temperature_weights
 from irtd_datasets.training.progress import NOTHING, Resumable, Spans
 from irtd_datasets.training.source import Filters, Source, open_source
+from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from irtd_datasets.training.decode import Decode, OnError, Transform
+    from irtd_datasets.boxes import Frame
+    from irtd_datasets.training.decode import Decoder, Mode
+    from irtd_datasets.training.transforms import OnError, Transform
     from irtd_datasets.training.order import Block
     from irtd_datasets.training.shards import GroupReader
 
@@ -53,7 +55,10 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
     temperature: float | None = None,
     stop: StopRule | int = "first_exhausted",
     shuffle: bool = True,
-    decode: Decode | Transform | None = None,
+    decode: Mode | Decoder | None = None,
+    max_side: int | None = None,
+    box_frame: Frame | str | None = None,
+    transform: Transform | None = None,
     on_error: OnError = "raise",
     rank: int | None = None,
     world_size: int | None = None,
@@ -80,7 +85,10 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         temperature: Mix by size to the power 1 / temperature instead of by weights.
         stop: With weights: ``first_exhausted``, ``all_exhausted``, or how many rows an epoch has.
         shuffle: False takes rows as they lie.
-        decode: ``rgb`` or ``native`` for arrays, None for bytes, or a function from row to row.
+        decode: ``auto``, ``luminance`` or ``rgb`` for arrays, or a `Decoder`; None leaves bytes.
+        max_side: With ``decode``: longest side of pictures in pixels.
+        box_frame: With ``decode``: frame of the numbers in the text.
+        transform: A function from row to row, after decoding.
         on_error: For rows whose decoding fails: ``raise``, ``skip`` (counted in `Stream.skipped`) or a function.
         rank: Which rank this is; None asks torch.distributed, then the variable RANK.
         world_size: How many ranks there are; as ``rank``.
@@ -91,13 +99,6 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         ReleaseNotFoundError: There is no such folder or file.
         UnknownNameError: A config, split, column, task or weight that cannot be.
         ShardChangedError: An index and its shards do not belong together.
-
-    Example:
-        >>> import tempfile
-        >>> from irtd_datasets.training.examples_data import small_folder
-        >>> rows = stream(small_folder(tempfile.mkdtemp()), columns=["id"])
-        >>> len({row["id"] for row in rows})
-        20
     """
     filters = Filters.of(tasks, sources, modalities, without_issues)
     opened, weights = open_sources(data, split=split, filters=filters, options=storage_options)
@@ -106,7 +107,7 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         weights=mixture_weights(opened, weights, temperature),
         stop=stop,
         columns=choose_columns(opened, columns),
-        transform=decoder(decode),
+        transform=row_transform(decode, max_side, box_frame, transform),
         on_error=on_error,
         shuffle=shuffle,
         seed=seed,
@@ -235,7 +236,7 @@ class Stream(Resumable):
         self._weights = None if weights is None else list(weights)
         self._stop: StopRule | int = stop
         self._transform = transform
-        self._on_error: OnError = on_error
+        self._on_error = check_on_error(on_error)
         self._shuffle = shuffle
         share = BLOCK_BYTES // max(len(self.sources), 1)
         self._widths = [

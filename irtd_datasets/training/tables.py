@@ -7,13 +7,15 @@ A picture is one read at a known place of plain Parquet, text comes from a mappe
 from __future__ import annotations
 
 import bisect
+import hashlib
 from collections.abc import Mapping
 from operator import index as whole_number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.training.decode import decoder, guarded
 from irtd_datasets.training.index import PageError
 from irtd_datasets.training.order import Mixture, Shuffle, StopRule, key_of
 from irtd_datasets.training.progress import Resumable, Spans
@@ -23,12 +25,15 @@ from irtd_datasets.training.source import Filters
 from irtd_datasets.training.storage import changed
 from irtd_datasets.training.streams import choose_columns, mixture_weights, open_sources
 from irtd_datasets.training.text_cache import ShardText, cache_folder, open_text
+from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from irtd_datasets.training.decode import Decode, OnError, Transform
+    from irtd_datasets.boxes import Frame
+    from irtd_datasets.training.decode import Decoder, Mode
+    from irtd_datasets.training.transforms import OnError, Transform
     from irtd_datasets.training.source import Source
     from irtd_datasets.training.streams import Data
 
@@ -47,7 +52,10 @@ def table(  # noqa: PLR0913 - what a training script says in one place
     temperature: float | None = None,
     stop: StopRule | int = "first_exhausted",
     seed: int = 0,
-    decode: Decode | Transform | None = None,
+    decode: Mode | Decoder | None = None,
+    max_side: int | None = None,
+    box_frame: Frame | str | None = None,
+    transform: Transform | None = None,
     on_error: OnError = "raise",
     cache: str | os.PathLike[str] | None = None,
     cache_bytes: int = 0,
@@ -67,7 +75,10 @@ def table(  # noqa: PLR0913 - what a training script says in one place
         temperature: Mix by size to the power 1 / temperature instead of by weights.
         stop: With weights: ``first_exhausted``, ``all_exhausted``, or how many rows there are to be.
         seed: With weights: decides which row stands where.
-        decode: ``rgb`` or ``native`` for arrays, None for bytes, or a function from row to row.
+        decode: ``auto``, ``luminance`` or ``rgb`` for arrays, or a `Decoder`; None leaves bytes.
+        max_side: With ``decode``: longest side of pictures in pixels.
+        box_frame: With ``decode``: frame of the numbers in the text.
+        transform: A function from row to row, after decoding.
         on_error: For rows whose decoding fails: ``raise``, ``skip`` (`Table.__getitems__` leaves them out and counts
             them in `Table.skipped`) or a function.
         cache: Folder for the text of shards; see `cache_folder` for the default.
@@ -88,7 +99,7 @@ def table(  # noqa: PLR0913 - what a training script says in one place
         stop=stop,
         seed=seed,
         columns=choose_columns(opened, columns),
-        transform=decoder(decode),
+        transform=row_transform(decode, max_side, box_frame, transform),
         on_error=on_error,
         cache=Path(cache).expanduser() if cache is not None else cache_folder(),
         cache_bytes=cache_bytes,
@@ -127,7 +138,7 @@ class Table:
         self.columns = list(columns)
         self.skipped = 0
         self._transform = transform
-        self._on_error: OnError = on_error
+        self._on_error = check_on_error(on_error)
         self._cache = cache
         sizes = [len(source) for source in self.sources]
         self._mixture = None if weights is None else Mixture(sizes, weights, stop, key_of("table", seed))
@@ -206,6 +217,7 @@ class Table:
         rank: int | None = None,
         world_size: int | None = None,
         even: bool = False,
+        order: Sequence[int] | None = None,
     ) -> ShuffledSampler:
         """A sampler over all rows: each exactly once over all ranks, in a global shuffle that takes no memory.
 
@@ -219,10 +231,13 @@ class Table:
             rank: Which rank this is; None asks torch.distributed, then the variable RANK.
             world_size: How many ranks there are; as ``rank``.
             even: Give all ranks equally many rows and leave out the few that cannot be divided.
+            order: The numbers of rows to take, in this order, instead of all in a shuffle: for a curriculum. With several ranks it is
+                cut into one part for each, so give each rank its own order where the order matters.
         """
         return ShuffledSampler(
             len(self),
             self._data,
+            order=order,
             shuffle=shuffle,
             seed=seed,
             epoch=epoch,
@@ -342,11 +357,16 @@ class ShuffledSampler(Resumable):
         rank: int | None = None,
         world_size: int | None = None,
         even: bool = False,
+        order: Sequence[int] | None = None,
     ) -> None:
         super().__init__(seed=seed, epoch=epoch, rank=rank, world_size=world_size, even=even)
-        self._rows = rows
+        self._order = None if order is None else np.asarray(order, np.int64)
+        if self._order is not None and len(self._order) and not 0 <= self._order.min() <= self._order.max() < rows:
+            raise UnknownNameError(f"the order names rows outside of 0 to {rows - 1}")
+        self._rows = rows if self._order is None else len(self._order)
         self._shuffle = shuffle
-        self._data = f"{key_of('sampler', data, shuffle):016x}"
+        listed = None if self._order is None else hashlib.sha256(self._order.astype("<i8").tobytes()).hexdigest()
+        self._data = f"{key_of('sampler', data, shuffle, listed):016x}"
 
     def data(self) -> str:
         """Identity of rows and order."""
@@ -363,9 +383,14 @@ class ShuffledSampler(Resumable):
     def walk(self, spans: Spans, epoch: int) -> Iterator[tuple[int, Any]]:
         """Row numbers at some positions."""
         shuffle = Shuffle(self._rows, key_of("sampler", self.seed, epoch)) if self._shuffle else None
+        listed = self._order
         for start, stop in spans:
             for first in range(start, stop, 4096):
                 last = min(first + 4096, stop)
-                numbers = range(first, last) if shuffle is None else shuffle(first, last).tolist()
+                numbers: Sequence[int] = range(first, last)
+                if listed is not None:
+                    numbers = listed[first:last].tolist()
+                elif shuffle is not None:
+                    numbers = shuffle(first, last).tolist()
                 for number in numbers:
                     yield 1, number
