@@ -22,7 +22,7 @@ LAYERS = (
     ("builder",),
     DATASETS,
     ("catalog",),
-    ("hub.card", "hub.contact_sheet", "hub.rows"),
+    ("hub.card", "hub.contact_sheet", "hub.rows", "training.index"),
     ("build", "testing"),
     ("evaluate", "hub", "training"),
     ("construct",),

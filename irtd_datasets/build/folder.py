@@ -6,6 +6,7 @@
       README.md                                       card: YAML configs, dataset_info, text
       manifest.json                                   shards with rows, sizes and SHA-256; how they were made
       ledger.json                                     what became of every record
+      index/instruct.grounding.parquet                where each picture lies in the shards of a part
       instruct/grounding/train-00000-of-00001.parquet one folder per part, shared by configs
       .build/                                         only while a build runs or after it was killed
 """
@@ -28,6 +29,7 @@ from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.hub.card import render_card
+from irtd_datasets.training.index import write_folder_index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +96,13 @@ class BuiltPart:
     def shard_names(self) -> list[str]:
         """Final names of the shard files."""
         return [shard_name(self.split, index, len(self.shards)) for index in range(len(self.shards))]
+
+    def named_digests(self) -> list[tuple[str, str]]:
+        """Final name, relative to the dataset folder, and SHA-256 of each shard."""
+        return [
+            (f"{self.subset}/{self.part}/{name}", shard.summary.sha256)
+            for name, shard in zip(self.shard_names(), self.shards, strict=True)
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the manifest."""
@@ -290,6 +299,7 @@ class DatasetFolder:
             "made_with": code_identity(),
             "parts": [part.as_dict() for part in parts],
         }
+        write_folder_index(self.path, [shard for part in parts for shard in part.named_digests()])
         _write(self.path / LEDGER, json.dumps(merged.as_dict(), indent=1) + "\n")
         _write(self.path / "README.md", render_card(self.spec, parts, merged))
         _write(self.path / BUILT_MARKER, json.dumps(manifest, indent=1) + "\n")

@@ -186,9 +186,7 @@ def card_configs(text: str, where: str) -> list[dict[str, Any]]:
     try:
         values = yaml.safe_load(front) if not head.strip() and separator else None
     except yaml.YAMLError as error:
-        raise AnnotationError(
-            f"its front matter is no YAML: {error}", where=where, remedy=remedy
-        ) from error
+        raise AnnotationError(f"its front matter is no YAML: {error}", where=where, remedy=remedy) from error
     configs = values.get("configs") if isinstance(values, dict) else None
     if not isinstance(configs, list) or not configs or not all(map(_is_config, configs)):
         raise AnnotationError("the card declares no configs with data files", where=where, remedy=remedy)

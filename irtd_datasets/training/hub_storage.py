@@ -49,12 +49,15 @@ class HubStorage(RemoteStorage):
             name, folder = "/".join(parts[:2]), parts[2] if len(parts) > 2 else ""
         if name.count("/") != 1:
             raise UnknownNameError(
-                f"{url!r} names no repository", remedy="Write hf://datasets/owner/name, with @revision if needed."
+                f"{url!r} names no repository",
+                remedy="Write hf://datasets/owner/name, with @revision if needed.",
             )
         revision = options.pop("revision", None) or revision or "main"
         storage = cls(f"hf://{_plural(kind)}/{name}@{revision}", options, repo=name, kind=kind, folder=folder)
-        info = storage._try(  # noqa: SLF001 - its own
-            lambda: storage._api().repo_info(name, repo_type=kind, revision=revision, timeout=storage.patience),  # noqa: SLF001
+        info = storage._try(
+            lambda: storage._api().repo_info(
+                name, repo_type=kind, revision=revision, timeout=storage.patience
+            ),
             storage.place,
         )
         storage.commit = info.sha
@@ -66,7 +69,7 @@ class HubStorage(RemoteStorage):
 
         return HfApi(endpoint=self.options.get("endpoint"), token=self.options.get("token"))
 
-    def list(self) -> dict[str, FileFacts]:
+    def files(self) -> dict[str, FileFacts]:
         def listing() -> list[Any]:
             return list(
                 self._api().list_repo_tree(
@@ -99,7 +102,11 @@ class HubStorage(RemoteStorage):
 
     def _get(self, name: str, start: int, stop: int | None) -> bytes:
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+            http_backoff,
+        )
 
         path = f"{self.folder}/{name}" if self.folder else name
         url = hf_hub_url(
@@ -110,7 +117,13 @@ class HubStorage(RemoteStorage):
             headers["range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         # Waiting and trying again is `_try`'s business, which knows of `Retry-After` in all versions.
         response = http_backoff(
-            "GET", url, headers=headers, timeout=self.patience, max_retries=0, retry_on_exceptions=(), retry_on_status_codes=()
+            "GET",
+            url,
+            headers=headers,
+            timeout=self.patience,
+            max_retries=0,
+            retry_on_exceptions=(),
+            retry_on_status_codes=(),
         )
         hf_raise_for_status(response)
         data: bytes = response.content

@@ -14,7 +14,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -48,7 +48,8 @@ def key_of(*parts: object) -> int:
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: NDArray[np.uint64] = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 def permutation(count: int, key: int) -> NDArray[np.int64]:
@@ -99,7 +100,8 @@ class Shuffle:
         left, right = values >> half, values & mask
         for key in self._keys:
             left, right = right, left ^ (_mix((right + np.uint64(1)) * key) & mask)
-        return (left << half) | right
+        joined: NDArray[np.uint64] = (left << half) | right
+        return joined
 
 
 def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]:
@@ -183,10 +185,10 @@ class Mixture:
             return [min(count, size) for count, size in zip(counts, self.sizes, strict=True)]
         return counts
 
-    def _make_pattern(self, chunk: int) -> NDArray[np.int64]:
+    def _make_pattern(self, chunk: int) -> NDArray[Any]:
         counts = np.subtract(self._before(chunk + 1), self._before(chunk))
         kind = np.uint8 if len(self.sizes) < 256 else np.int64
-        sources = np.repeat(np.arange(len(self.sizes), dtype=kind), counts)
+        sources: NDArray[Any] = np.repeat(np.arange(len(self.sizes), dtype=kind), counts)
         return sources[permutation(len(sources), key_of("mixture", self._key, chunk))]
 
     def _end(self, *, last: bool) -> int:
@@ -229,7 +231,7 @@ class Mixture:
         inside = self._pattern(chunk)[: position - sum(before)]
         return [int(count) for count in np.bincount(inside, minlength=len(self.sizes)) + before]
 
-    def sources(self, start: int, stop: int) -> Iterator[NDArray[np.int64]]:
+    def sources(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
         """The sources of the positions from ``start`` to ``stop``, in arrays of about a chunk."""
         if len(self.sizes) == 1:
             for first in range(start, stop, _CHUNK):

@@ -11,14 +11,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from irtd_datasets.errors import StateError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["Resumable", "Spans", "cut", "count", "lane_here", "merge_states", "share"]
+__all__ = ["Resumable", "Spans", "count", "cut", "lane_here", "merge_states", "share"]
 
 Spans = list[tuple[int, int]]
 """Positions from the first to before the second number of each pair, in order."""
@@ -275,7 +272,9 @@ class Resumable:
                     remedy="Make the stream as it was when the state was saved, or start a new epoch.",
                 )
         if given["total"] != self.total(int(given["epoch"])):
-            raise StateError(f"the state counts {given['total']} rows, here are {self.total(int(given['epoch']))}")
+            raise StateError(
+                f"the state counts {given['total']} rows, here are {self.total(int(given['epoch']))}"
+            )
         self.set_epoch(int(given["epoch"]))
         self._start = given
         self._now = None
@@ -321,15 +320,18 @@ class Resumable:
 
     def __iter__(self) -> Iterator[Any]:
         """Go through this lane's share of the epoch, or of what a loaded state left of it."""
-        now = self._begin()
-        if self._start is None:
-            self._skipped = 0
-        self._start = None
+        start, now = self._start, self._begin()
         self._now = now
         mine = self._share(now)
-        return self._iterate(now, cut(mine, now["done"], count(mine)))
+        return self._iterate(start, now, cut(mine, now["done"], count(mine)))
 
-    def _iterate(self, now: dict[str, Any], spans: Spans) -> Iterator[Any]:
+    def _iterate(self, start: dict[str, Any] | None, now: dict[str, Any], spans: Spans) -> Iterator[Any]:
+        # A loaded state is spent when its first row is asked for, not before: torch's loaders make an iterator of a
+        # sampler, drop it and make another.
+        if start is None:
+            self._skipped = 0
+        elif self._start is start:
+            self._start = None
         for passed, item in self.walk(spans, now["epoch"]):
             now["done"] += passed
             if item is not _NOTHING:
@@ -346,5 +348,3 @@ def _shared(epoch: int) -> Any:  # noqa: ANN401 - an int, or a tensor that worke
     if torch is None or not hasattr(torch, "tensor"):
         return epoch
     return torch.tensor(epoch).share_memory_()
-
-

@@ -70,8 +70,9 @@ def _values(array: pa.Array, kind: pa.DataType) -> Read | None:
             return None
         code = _NUMBERS[kind]
         size = kind.bit_width // 8
-        numbers = memoryview(data)[: data.size // size * size].cast("B").cast(code)
-        return numbers[array.offset : array.offset + len(array)].__getitem__
+        numbers: Any = memoryview(data)[: data.size // size * size].cast("B").cast(code)  # type: ignore[call-overload]
+        read: Read = numbers[array.offset : array.offset + len(array)].__getitem__
+        return read
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _text(array, "q" if pa.types.is_large_string(kind) else "i")
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -90,12 +91,12 @@ def _values(array: pa.Array, kind: pa.DataType) -> Read | None:
     return None
 
 
-def _offsets(array: pa.Array, code: str) -> memoryview | None:
+def _offsets(array: pa.Array, code: str) -> Any:  # noqa: ANN401 - a memoryview of numbers, or None
     buffer = array.buffers()[1]
     if buffer is None or not len(array):
         return None
     size = 8 if code == "q" else 4
-    whole = memoryview(buffer)[: buffer.size // size * size].cast("B").cast(code)
+    whole = memoryview(buffer)[: buffer.size // size * size].cast("B").cast(code)  # type: ignore[call-overload]
     return whole[array.offset : array.offset + len(array) + 1]
 
 

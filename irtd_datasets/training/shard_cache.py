@@ -63,7 +63,9 @@ class ShardCache:
                     digest.update(data)
                     file.write(data)
             if ref.sha256 and digest.hexdigest() != ref.sha256:
-                raise changed(storage.where(ref.name), f"its SHA-256 is {digest.hexdigest()}, expected {ref.sha256}")
+                raise changed(
+                    storage.where(ref.name), f"its SHA-256 is {digest.hexdigest()}, expected {ref.sha256}"
+                )
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -261,10 +261,7 @@ class OpenShard:
                 pairs = [self.walk(image, group) for group in groups]
                 offsets = np.concatenate([pair[0] for pair in pairs] or [np.empty(0, np.int64)])
                 lengths = np.concatenate([pair[1] for pair in pairs] or [np.empty(0, np.int32)])
-            self._places[image] = (
-                memoryview(np.ascontiguousarray(offsets)),
-                memoryview(np.ascontiguousarray(lengths)),
-            )
+            self._places[image] = (np.ascontiguousarray(offsets).data, np.ascontiguousarray(lengths).data)
         return self._places[image]
 
     def group_places(self, image: str, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -280,7 +277,10 @@ class OpenShard:
         chunk = chunk_of(self.metadata, group, self._leaves[image])
         try:
             if self._descriptor >= 0:
-                with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+                with (
+                    mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as data,
+                    memoryview(data) as view,
+                ):
                     return locate_values(view, chunk)
             if chunk.codec != "UNCOMPRESSED":
                 locate_values(b"", chunk)  # says so
@@ -386,17 +386,14 @@ class GroupReader:
     def __init__(self, shard: OpenShard, group: int, columns: Sequence[str], rows: NDArray[np.int64]) -> None:
         self._columns = list(columns)
         images = [name for name in columns if name in shard.image_names]
+        parts: Sequence[tuple[int, bytes | memoryview]] = ()
         if shard.storage.remote:
             parts, pictures = _fetch(shard, group, columns, images, rows)
         else:
-            parts, pictures = (), {name: _on_disk(shard, name, group) for name in images}
-        names = shard.text_columns(columns)
-        table = shard.read_text(group, columns, parts) if names else None
+            pictures = {name: _on_disk(shard, name, group) for name in images}
+        table = shard.read_text(group, columns, parts)
         self._pictures = pictures
-        self._values = {
-            name: value_reader(_one_chunk(table.column(name)))
-            for name in (columns if table is not None else ())
-        }
+        self._values = {name: value_reader(_one_chunk(table.column(name))) for name in columns}
 
     def row(self, row: int) -> dict[str, Any]:
         """A row by its number in the row group; pictures as ``{"bytes": ..., "path": ...}`` or None."""
@@ -455,8 +452,12 @@ def _fetch(
             int(row): (int(offsets[row]), int(lengths[row])) for row in rows.tolist() if offsets[row] >= 0
         }
     # With the four bytes before it, which tell its length: a file that was exchanged does not pass for the right one.
-    pictures = sorted({(start - 4, start + size) for places in wanted.values() for start, size in places.values()})
-    whole = [(name, chunk_of(shard.metadata, group, shard._leaves[name])) for name in images if name not in known]  # noqa: SLF001 - of this module
+    pictures = sorted(
+        {(start - 4, start + size) for places in wanted.values() for start, size in places.values()}
+    )
+    whole = [
+        (name, chunk_of(shard.metadata, group, shard._leaves[name])) for name in images if name not in known
+    ]
     asked = [*ranges, *pictures, *((chunk.start, chunk.stop) for _, chunk in whole)]
     blocks = shard.storage.read_ranges(shard.ref.name, asked, shard.ref.size) if asked else []
     by_start = {span: block for span, block in zip(asked, blocks, strict=True)}
@@ -541,7 +542,9 @@ def open_index(storage: Storage, name: str) -> pq.ParquetFile:
             size = storage.facts(name).size
             small = size <= _SMALL_INDEX
             file: Any = (
-                pa.BufferReader(storage.read(name, 0, size, size=size)) if small else RangeFile(storage, name, size)
+                pa.BufferReader(storage.read(name, 0, size, size=size))
+                if small
+                else RangeFile(storage, name, size)
             )
         else:
             file = pa.BufferReader(storage.read(name))

@@ -63,7 +63,7 @@ class Filters:
         tasks: Sequence[str] | str | None = None,
         sources: Sequence[str] | str | None = None,
         modalities: Sequence[str] | str | None = None,
-        without_issues: bool | Sequence[str] | str = False,  # noqa: FBT001 - a switch or a list
+        without_issues: bool | Sequence[str] | str = False,
     ) -> Filters:
         """Take one name or several for each."""
         issues = without_issues if isinstance(without_issues, bool) else _names(without_issues) or ()
@@ -87,17 +87,19 @@ class Filters:
             if names is None:
                 continue
             values = table.column(column)
-            wanted = list(names)
+            wanted: list[Any] = list(names)
             if pa.types.is_integer(values.type):
                 known = list(labels[column])
                 wanted = [known.index(name) for name in names if name in known]
             keep &= np.asarray(pc.is_in(values, pa.array(wanted, values.type)).combine_chunks())
         if self.without_issues:
             issues = table.column("issues").combine_chunks()
-            if self.without_issues is True:
+            if isinstance(self.without_issues, bool):
                 keep &= np.asarray(pc.fill_null(pc.equal(pc.list_value_length(issues), 0), fill_value=True))
             else:
-                hit = pc.is_in(pc.list_flatten(issues), pa.array(list(self.without_issues), issues.type.value_type))
+                hit = pc.is_in(
+                    pc.list_flatten(issues), pa.array(list(self.without_issues), issues.type.value_type)
+                )
                 parents = np.asarray(pc.list_parent_indices(issues))
                 keep[parents[np.asarray(hit)]] = False
         return keep
@@ -171,7 +173,9 @@ class Source:
     def unit_bytes(self) -> int:
         """Bytes of a unit on average, other columns included."""
         rows = sum(ref.rows for ref in self.shards)
-        return sum(ref.size for ref in self.shards) * self.rows // max(rows * max(len(self.units.counts), 1), 1)
+        return (
+            sum(ref.size for ref in self.shards) * self.rows // max(rows * max(len(self.units.counts), 1), 1)
+        )
 
     def open(self, shard: int) -> OpenShard:
         """A shard, opened when it is first asked for; the one that was used least lately is closed."""
@@ -230,7 +234,7 @@ def open_source(
     text = os.fspath(name)
     place, inner = (text, None) if config is not None else split_name(text)
     storage = open_storage(place, options)
-    files = storage.list()
+    files = storage.files()
     try:
         card = storage.read(_CARD, 0, min(files[_CARD].size, CARD_LIMIT) if _CARD in files else None)
     except ReleaseNotFoundError as error:
@@ -239,7 +243,9 @@ def open_source(
             where=place,
             remedy="Name a folder that `irtd build` made, or a dataset repository.",
         ) from error
-    entry = choose_config(card_configs(card.decode("utf-8", "replace"), f"{place}/{_CARD}"), inner or config, place)
+    entry = choose_config(
+        card_configs(card.decode("utf-8", "replace"), f"{place}/{_CARD}"), inner or config, place
+    )
     if not files:
         files = _from_manifest(storage)
     names = _files_of(entry, files, place, split)
@@ -336,7 +342,8 @@ def _shards(storage: Storage, files: Sequence[FileFacts]) -> list[ShardRef]:
         metadata, digest = footers[file.name]
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         sizes = tuple(
-            sum(group.column(leaf).total_compressed_size for leaf in range(group.num_columns)) for group in groups
+            sum(group.column(leaf).total_compressed_size for leaf in range(group.num_columns))
+            for group in groups
         )
         rows = tuple(group.num_rows for group in groups)
         shards.append(ShardRef(file.name, file.size, file.sha256, file.token, rows, sizes, digest))
@@ -361,9 +368,7 @@ def _index_entries(storage: Storage, index: str) -> dict[str, ShardRef]:
             remedy="Remove it: the places are then found in the shards themselves; or build the folder again.",
         ) from error
     entries = read_entries(metadata) or []
-    return {
-        entry.file: ShardRef.of_entry(entry, "", index, number) for number, entry in enumerate(entries)
-    }
+    return {entry.file: ShardRef.of_entry(entry, "", index, number) for number, entry in enumerate(entries)}
 
 
 def _compare(storage: Storage, ref: ShardRef, file: FileFacts) -> None:
@@ -430,9 +435,7 @@ def _labels(schema: pa.Schema) -> dict[str, Sequence[str]]:
     return labels
 
 
-def _shard_rows(
-    shards: Sequence[ShardRef], chosen: Sequence[NDArray[np.int32] | None]
-) -> NDArray[np.int64]:
+def _shard_rows(shards: Sequence[ShardRef], chosen: Sequence[NDArray[np.int32] | None]) -> NDArray[np.int64]:
     counts = [ref.rows if rows is None else len(rows) for ref, rows in zip(shards, chosen, strict=True)]
     return np.array(counts, np.int64)
 

@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
+from irtd_datasets.errors import (
+    IrtdDatasetsError,
+    ReleaseError,
+    ReleaseNotFoundError,
+    ShardChangedError,
+    UnknownNameError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +36,17 @@ GAP = 256 << 10
 _THREADS = 16
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
-_PASSING = ("Timeout", "Connection", "Disconnected", "Protocol", "Payload", "Network", "Read", "Incomplete", "SSL")
+_PASSING = (
+    "Timeout",
+    "Connection",
+    "Disconnected",
+    "Protocol",
+    "Payload",
+    "Network",
+    "Read",
+    "Incomplete",
+    "SSL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,8 @@ def open_storage(place: str | os.PathLike[str], options: Mapping[str, Any] | Non
         from irtd_datasets.training.hub_storage import HubStorage
 
         return HubStorage.open(text, dict(options or {}))
+    if text.startswith(("http://", "https://")):
+        return HttpStorage(text.rstrip("/"), dict(options or {}))
     return RemoteStorage(text.rstrip("/"), dict(options or {}))
 
 
@@ -106,7 +124,7 @@ class Storage:
     place: str
     remote = True
 
-    def list(self) -> dict[str, FileFacts]:
+    def files(self) -> dict[str, FileFacts]:
         """All files below the folder, by name."""
         raise NotImplementedError
 
@@ -122,7 +140,9 @@ class Storage:
         """The file as a user would write it."""
         return f"{self.place}/{name}"
 
-    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], size: int) -> Sequence[bytes | memoryview]:
+    def read_ranges(
+        self, name: str, ranges: Sequence[tuple[int, int]], size: int
+    ) -> Sequence[bytes | memoryview]:
         """Read several parts of a file at once.
 
         Ranges that lie near each other are fetched by one request, the requests side by side.
@@ -149,12 +169,14 @@ class Storage:
                 found[index] = memoryview(block)[start - first : stop - first]
         return found
 
-    def _side_by_side(self, asked: list[tuple[str, int, int, int]]) -> list[bytes]:
+    def _side_by_side(self, asked: Sequence[tuple[str, int, int, int]]) -> Sequence[bytes]:
         if len(asked) == 1:
             name, start, stop, size = asked[0]
             return [self.read(name, start, stop, size=size)]
         with ThreadPoolExecutor(min(_THREADS, max(len(asked), 1)), "irtd-read") as pool:
-            futures = [pool.submit(self.read, name, start, stop, size=size) for name, start, stop, size in asked]
+            futures = [
+                pool.submit(self.read, name, start, stop, size=size) for name, start, stop, size in asked
+            ]
             return [future.result() for future in futures]
 
 
@@ -169,7 +191,7 @@ class LocalStorage(Storage):
     place: str
     remote = False
 
-    def list(self) -> dict[str, FileFacts]:
+    def files(self) -> dict[str, FileFacts]:
         root = Path(self.place)
         names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
         return {name: self.facts(name) for name in sorted(names)}
@@ -200,7 +222,7 @@ class LocalStorage(Storage):
 
 @dataclass
 class RemoteStorage(Storage):
-    """A folder that fsspec reaches: a web server, a bucket.
+    """A folder that fsspec reaches, such as a bucket.
 
     Args:
         place: Its URL.
@@ -229,24 +251,11 @@ class RemoteStorage(Storage):
         if self._fs is None or self._pid != os.getpid():
             import fsspec
 
-            options = dict(self.options)
-            if self.place.startswith(("http://", "https://")):
-                import aiohttp
-
-                wait = aiohttp.ClientTimeout(total=None, sock_connect=self.patience, sock_read=self.patience)
-                options = {"client_kwargs": {"timeout": wait}, **options}
-            self._fs, _ = fsspec.core.url_to_fs(self.place, skip_instance_cache=True, **options)
+            self._fs, _ = fsspec.core.url_to_fs(self.place, skip_instance_cache=True, **self.options)
             self._pid = os.getpid()
         return self._fs
 
-    @property
-    def can_list(self) -> bool:
-        """Whether the files of a folder can be asked for."""
-        return not self.place.startswith(("http://", "https://"))
-
-    def list(self) -> dict[str, FileFacts]:
-        if not self.can_list:
-            return {}
+    def files(self) -> dict[str, FileFacts]:
         root = self.fs._strip_protocol(self.place).rstrip("/")  # noqa: SLF001 - fsspec's way to name paths
         found = self._try(lambda: self.fs.find(root, detail=True), self.place)
         return {
@@ -274,7 +283,9 @@ class RemoteStorage(Storage):
 
     def _get(self, name: str, start: int, stop: int | None) -> bytes:
         url = self.where(name)
-        data: bytes = self.fs.cat_file(url) if stop is None and not start else self.fs.cat_file(url, start, stop)
+        data: bytes = (
+            self.fs.cat_file(url) if stop is None and not start else self.fs.cat_file(url, start, stop)
+        )
         return data
 
     def _try(self, action: Any, url: str) -> Any:  # noqa: ANN401 - returns what the action returns
@@ -282,7 +293,9 @@ class RemoteStorage(Storage):
         for attempt in range(self.retries + 1):
             try:
                 return action()
-            except Exception as error:  # noqa: BLE001 - each file system raises its own; sorted out below
+            except IrtdDatasetsError:
+                raise
+            except Exception as error:
                 status = _status(error)
                 if status in (401, 403) or isinstance(error, PermissionError):
                     raise _refused(url, status) from error
@@ -296,6 +309,58 @@ class RemoteStorage(Storage):
                     ) from error
                 time.sleep(_pause(attempt, error))
         raise AssertionError
+
+
+@dataclass
+class HttpStorage(RemoteStorage):
+    """A folder on a web server, which cannot list it, by the standard library alone.
+
+    Attributes:
+        headers: In ``options``: sent with each request, for example ``{"Authorization": "Bearer ..."}``.
+    """
+
+    _marks: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def files(self) -> dict[str, FileFacts]:
+        return {}
+
+    def facts(self, name: str) -> FileFacts:
+        def once() -> FileFacts:
+            with self._open(name, "bytes=0-0") as response:
+                whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+                size = whole or response.headers.get("Content-Length", "")
+                return _facts(name, {"size": int(size) if size.isdigit() else None, "ETag": _mark(response)})
+
+        found: FileFacts = self._try(once, self.where(name))
+        self._marks[name] = found.token
+        return found
+
+    def _get(self, name: str, start: int, stop: int | None) -> bytes:
+        wanted = f"bytes={start}-{'' if stop is None else stop - 1}" if start or stop is not None else ""
+        with self._open(name, wanted) as response:
+            mark = _mark(response)
+            if self._marks.setdefault(name, mark) != mark:
+                raise changed(self.where(name), f"it is {mark} now, {self._marks[name]} before")
+            data: bytes = response.read()
+            expected = response.headers.get("Content-Length", "")
+            if expected.isdigit() and len(data) != int(expected):
+                raise EOFError(f"{len(data)} bytes came of {expected}")
+            return data
+
+    def _open(self, name: str, wanted: str) -> Any:  # noqa: ANN401 - what urlopen gives
+        import urllib.parse
+        import urllib.request
+
+        headers = dict(self.options.get("headers", {}))
+        if wanted:
+            headers["Range"] = wanted
+        url = f"{self.place}/{urllib.parse.quote(name)}"
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https, see open_storage
+        return urllib.request.urlopen(request, timeout=self.patience)  # noqa: S310
+
+
+def _mark(response: Any) -> str:  # noqa: ANN401
+    return str(response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
 
 
 def changed(where: str, what: str) -> ShardChangedError:
@@ -332,6 +397,7 @@ def _status(error: BaseException | None) -> int | None:
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         else:
             status = getattr(response, "status_code", None) or getattr(error, "status", None)
+            status = getattr(error, "code", None) if status is None else status
         if isinstance(status, int):
             return status
         error = error.__cause__
@@ -349,7 +415,9 @@ def _passes(error: BaseException, status: int | None) -> bool:
 
 def _pause(attempt: int, error: BaseException) -> float:
     """Seconds to wait: what the server asks for, or twice as long each time; up to a minute, never all at once."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None) or {}
+    headers = (
+        getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None) or {}
+    )
     with contextlib.suppress(TypeError, ValueError, AttributeError):
         return min(max(float(headers.get("Retry-After", "")), 0.0), 60.0) + random.random() * 0.1  # noqa: S311
     return float(min(0.25 * 2**attempt, 30.0)) * (0.5 + random.random())  # noqa: S311 - spreads requests
@@ -359,5 +427,7 @@ def _facts(name: str, info: Mapping[str, Any]) -> FileFacts:
     size = info.get("size")
     if not isinstance(size, int):
         raise UnknownNameError("the server does not tell its size", where=name, remedy="Use another server.")
-    mark = next((info[key] for key in ("ETag", "etag", "Last-Modified", "LastModified", "mtime") if info.get(key)), "")
+    mark = next(
+        (info[key] for key in ("ETag", "etag", "Last-Modified", "LastModified", "mtime") if info.get(key)), ""
+    )
     return FileFacts(name, size, "", str(mark))

@@ -22,13 +22,13 @@ from irtd_datasets.training.transforms import check_on_error, guarded, row_trans
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from irtd_datasets.boxes import Frame
     from irtd_datasets.training.decode import Decoder, Mode
-    from irtd_datasets.training.transforms import OnError, Transform
     from irtd_datasets.training.order import Block
     from irtd_datasets.training.shards import GroupReader
+    from irtd_datasets.training.transforms import OnError, Transform
 
     Data = str | os.PathLike[str] | Source | Sequence[str | os.PathLike[str] | Source] | Mapping[str, float]
 
@@ -136,7 +136,9 @@ def open_sources(
             raise UnknownNameError("no dataset is named")
         kept = [place for place, weight in enumerate(weights) if weight != 0]
         if not kept:
-            raise UnknownNameError("all weights are zero", remedy="Give one source at least a weight above 0.")
+            raise UnknownNameError(
+                "all weights are zero", remedy="Give one source at least a weight above 0."
+            )
         names, weights = [names[place] for place in kept], [weights[place] for place in kept]
     elif isinstance(data, (str, os.PathLike, Source)):
         names = [data]
@@ -240,10 +242,13 @@ class Stream(Resumable):
         self._shuffle = shuffle
         share = BLOCK_BYTES // max(len(self.sources), 1)
         self._widths = [
-            max(min(share // max(source.unit_bytes, 1), _MOST_UNITS), 1) if shuffle else 1 for source in self.sources
+            max(min(share // max(source.unit_bytes, 1), _MOST_UNITS), 1) if shuffle else 1
+            for source in self.sources
         ]
         self._mixture: tuple[int, Mixture] | None = None
-        self._data = f"{key_of([s.fingerprint for s in self.sources], weights, stop, shuffle, self._widths):016x}"
+        self._data = (
+            f"{key_of([s.fingerprint for s in self.sources], weights, stop, shuffle, self._widths):016x}"
+        )
         self.mixture(epoch)  # finds wrong weights now, not in a worker
         _register()
 
@@ -280,7 +285,9 @@ class Stream(Resumable):
             low, high = mixture.counts(start), mixture.counts(stop)
             with contextlib.ExitStack() as stack:
                 cursors = [
-                    stack.enter_context(contextlib.closing(self._rows(number, low[number], high[number], epoch)))
+                    stack.enter_context(
+                        contextlib.closing(self._rows(number, low[number], high[number], epoch))
+                    )
                     for number in range(len(self.sources))
                 ]
                 for pattern in mixture.sources(start, stop):
@@ -290,7 +297,7 @@ class Stream(Resumable):
                             self._skipped += 1
                         yield 1, NOTHING if row is None else row
 
-    def _rows(self, number: int, first: int, last: int, epoch: int) -> Iterator[dict[str, Any]]:
+    def _rows(self, number: int, first: int, last: int, epoch: int) -> Generator[dict[str, Any], None, None]:
         """Draws ``first`` to ``last`` of a source, block by block; from afar the next block is fetched meanwhile."""
         blocks = self._blocks(number, first, last, epoch)
         if not self.sources[number].storage.remote:
@@ -298,7 +305,10 @@ class Stream(Resumable):
                 for reader, row in self._load(number, block, start, stop, None):
                     yield reader.row(row)
             return
-        with ThreadPoolExecutor(_THREADS, "irtd-group") as readers, ThreadPoolExecutor(1, "irtd-block") as ahead:
+        with (
+            ThreadPoolExecutor(_THREADS, "irtd-group") as readers,
+            ThreadPoolExecutor(1, "irtd-block") as ahead,
+        ):
             coming = None
             try:
                 for block, start, stop in blocks:
@@ -372,7 +382,8 @@ class _Concatenation(Mixture):
 
     def counts(self, position: int) -> list[int]:
         return [
-            int(min(max(position - (end - size), 0), size)) for end, size in zip(self._ends, self.sizes, strict=True)
+            int(min(max(position - (end - size), 0), size))
+            for end, size in zip(self._ends, self.sizes, strict=True)
         ]
 
     def sources(self, start: int, stop: int) -> Iterator[np.ndarray[Any, Any]]:

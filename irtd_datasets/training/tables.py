@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from irtd_datasets.boxes import Frame
     from irtd_datasets.training.decode import Decoder, Mode
-    from irtd_datasets.training.transforms import OnError, Transform
     from irtd_datasets.training.source import Source
     from irtd_datasets.training.streams import Data
+    from irtd_datasets.training.transforms import OnError, Transform
 
 __all__ = ["ShuffledSampler", "Table", "table"]
 
@@ -144,14 +144,17 @@ class Table:
         self._mixture = None if weights is None else Mixture(sizes, weights, stop, key_of("table", seed))
         # Every shard of every source behind one another, and for each what is open of it.
         self._shards = [(source, shard) for source in self.sources for shard in range(len(source.shards))]
-        firsts, rows = [], 0
+        firsts: list[int] = []
+        rows = 0
         for source in self.sources:
             firsts.extend(rows + int(first) for first in source.first_rows[:-1])
             rows += len(source)
         self._firsts = firsts
         self._source_firsts = [sum(sizes[:number]) for number in range(len(sizes))]
         self._length = rows if self._mixture is None else self._mixture.total
-        self._shard_cache = ShardCache(cache / "shards", cache_bytes) if cache is not None and cache_bytes else None
+        self._shard_cache = (
+            ShardCache(cache / "shards", cache_bytes) if cache is not None and cache_bytes else None
+        )
         self._open: dict[int, _Shard] = {}
         self._data = f"{key_of('table', [s.fingerprint for s in self.sources], weights, stop, seed):016x}"
 
@@ -328,7 +331,9 @@ class _Shard:
         pictures = dict(zip(wanted, blocks, strict=True))
         for (start, stop), block in pictures.items():
             if int.from_bytes(block[:4], "little") != stop - start - 4:
-                raise changed(self.open.where, f"no picture of {stop - start - 4} bytes begins at byte {start + 4}")
+                raise changed(
+                    self.open.where, f"no picture of {stop - start - 4} bytes begins at byte {start + 4}"
+                )
         for name, (offsets, lengths) in self._places.items():
             for row, values in zip(rows, found, strict=True):
                 if values[name] is not None:
@@ -361,11 +366,17 @@ class ShuffledSampler(Resumable):
     ) -> None:
         super().__init__(seed=seed, epoch=epoch, rank=rank, world_size=world_size, even=even)
         self._order = None if order is None else np.asarray(order, np.int64)
-        if self._order is not None and len(self._order) and not 0 <= self._order.min() <= self._order.max() < rows:
+        if (
+            self._order is not None
+            and len(self._order)
+            and not 0 <= self._order.min() <= self._order.max() < rows
+        ):
             raise UnknownNameError(f"the order names rows outside of 0 to {rows - 1}")
         self._rows = rows if self._order is None else len(self._order)
         self._shuffle = shuffle
-        listed = None if self._order is None else hashlib.sha256(self._order.astype("<i8").tobytes()).hexdigest()
+        listed = (
+            None if self._order is None else hashlib.sha256(self._order.astype("<i8").tobytes()).hexdigest()
+        )
         self._data = f"{key_of('sampler', data, shuffle, listed):016x}"
 
     def data(self) -> str:

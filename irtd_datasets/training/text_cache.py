@@ -64,7 +64,8 @@ class ShardText:
         if readers is None:
             batch = self._batches[which]
             readers = self._readers[which] = [
-                (name, value_reader(batch.column(batch.schema.get_field_index(name)))) for name in self._columns
+                (name, value_reader(batch.column(batch.schema.get_field_index(name))))
+                for name in self._columns
             ]
         if which:
             row -= self._ends[which - 1]

@@ -87,9 +87,7 @@ def row_transform(
     return first if then is None else _Then(first, then)
 
 
-def guarded(
-    transform: Transform | None, on_error: OnError, row: dict[str, Any]
-) -> dict[str, Any] | None:
+def guarded(transform: Transform | None, on_error: OnError, row: dict[str, Any]) -> dict[str, Any] | None:
     """Apply a transform as ``on_error`` says; None where the row is to be left out."""
     if transform is None:
         return row
@@ -110,5 +108,7 @@ def check_on_error(on_error: OnError) -> OnError:
         UnknownNameError: It is neither.
     """
     if not callable(on_error) and on_error not in {"raise", "skip"}:
-        raise UnknownNameError(f"on_error is {on_error!r}", remedy="Write 'raise', 'skip' or pass a function.")
+        raise UnknownNameError(
+            f"on_error is {on_error!r}", remedy="Write 'raise', 'skip' or pass a function."
+        )
     return on_error

@@ -126,9 +126,10 @@ def index_name(shard: str) -> str:
 
     Example:
         >>> index_name("instruct/grounding/train-00000-of-00002.parquet")
-        'index/instruct/grounding.parquet'
+        'index/instruct.grounding.parquet'
     """
-    return f"{INDEX_FOLDER}/{shard.rpartition('/')[0] or 'data'}.parquet"
+    part = shard.rpartition("/")[0].replace("/", ".") or "data"
+    return f"{INDEX_FOLDER}/{part}.parquet"
 
 
 def image_columns(schema: pa.Schema) -> tuple[str, ...]:
@@ -144,7 +145,9 @@ def image_columns(schema: pa.Schema) -> tuple[str, ...]:
         if pa.types.is_struct(field.type):
             parts = {part.name: part.type for part in field.type}
             binary = parts.get("bytes")
-            if set(parts) == {"bytes", "path"} and (pa.types.is_binary(binary) or pa.types.is_large_binary(binary)):
+            if set(parts) == {"bytes", "path"} and (
+                pa.types.is_binary(binary) or pa.types.is_large_binary(binary)
+            ):
                 found.append(field.name)
     return tuple(found)
 
@@ -159,13 +162,13 @@ def leaf_columns(metadata: Any, images: Sequence[str]) -> dict[str, int]:  # noq
     wanted = {f"{name}.bytes": name for name in images}
     schema = metadata.schema
     return {
-        wanted[schema.column(leaf).path]: leaf for leaf in range(len(schema)) if schema.column(leaf).path in wanted
+        wanted[schema.column(leaf).path]: leaf
+        for leaf in range(len(schema))
+        if schema.column(leaf).path in wanted
     }
 
 
-def index_table(
-    path: str | os.PathLike[str], name: str, sha256: str = ""
-) -> tuple[ShardEntry, pa.Table]:
+def index_table(path: str | os.PathLike[str], name: str, sha256: str = "") -> tuple[ShardEntry, pa.Table]:
     """Make the index of one shard on disk; of its pictures only the lengths are touched.
 
     Args:
@@ -186,7 +189,7 @@ def index_table(
             images = image_columns(parquet.schema_arrow)
             groups = [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)]
             kept = [column for column in FILTER_COLUMNS if column in parquet.schema_arrow.names]
-            filters = parquet.read(columns=kept) if kept else None
+            filters = parquet.read(columns=kept)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 tail = data[-_TAIL:]
                 footer = data[size - _TAIL - int.from_bytes(tail[:4], "little") : size - _TAIL]
@@ -195,7 +198,9 @@ def index_table(
         raise type(error)(error.problem, where=f"{path}", remedy=error.remedy) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise AnnotationError(
-            f"it cannot be read as Parquet: {error}", where=str(path), remedy="Build or download this file again."
+            f"it cannot be read as Parquet: {error}",
+            where=str(path),
+            remedy="Build or download this file again.",
         ) from error
     entry = ShardEntry(name, size, sha256, footer_digest(footer), tuple(groups), images)
     columns: dict[str, Any] = {
@@ -317,11 +322,9 @@ def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[
         if _known(folder / index) != members:
             write_index(folder / index, [(folder / name, name, sha256) for name, sha256 in members])
     root = folder / INDEX_FOLDER
-    for stale in sorted(root.rglob("*.parquet")):
+    for stale in sorted(root.glob("*.parquet")):
         if stale.relative_to(folder).as_posix() not in parts:
             stale.unlink()
-            with contextlib.suppress(OSError):
-                stale.parent.rmdir()
     return [folder / index for index in parts]
 
 
