@@ -29,8 +29,8 @@ __all__ = ["BlockOrder", "Mixture", "Shuffle", "StopRule", "key_of", "permutatio
 
 StopRule = Literal["first_exhausted", "all_exhausted"]
 
-_CHUNK = 1024  # draws in which a mixture has its exact proportions
-_PATTERNS = 16_384  # chunks whose order is kept, one or two bytes a draw
+_CHUNK = 64  # draws in which a mixture has its exact proportions
+_PATTERNS = 65_536  # chunks whose order is kept, one byte a draw
 _ROUNDS = 6
 _MASK = (1 << 64) - 1
 
@@ -121,7 +121,7 @@ def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]
 class Mixture:
     """Which source each position of an epoch draws from.
 
-    Positions go in chunks of about 1,024, in each of which the sources stand in their proportions (up to one row of
+    Positions go in chunks of about 64, in each of which the sources stand in their proportions (up to one row of
     each) in an order that the key decides.
 
     Args:

@@ -532,10 +532,17 @@ _index_lock = threading.Lock()  # a ParquetFile serves one thread at a time
 _indexes: dict[tuple[str, str, int], pq.ParquetFile] = {}
 
 
-def open_index(storage: Storage, name: str) -> pq.ParquetFile:
-    """Open an index file, once in a process; from afar, a small one is fetched whole."""
+def open_index(storage: Storage, name: str, *, fresh: bool = False) -> pq.ParquetFile:
+    """Open an index file, once in a process; from afar, a small one is fetched whole.
+
+    Args:
+        storage: Where the folder lies.
+        name: The index file.
+        fresh: Open it anew: it may be another file than before.
+    """
     key = (storage.place, name, os.getpid())
-    if key not in _indexes:
+    if fresh or key not in _indexes:
+        _indexes.pop(key, None)
         while len(_indexes) >= _KEPT_INDEXES:
             _indexes.pop(next(iter(_indexes)))
         if storage.remote:

@@ -358,7 +358,7 @@ def _with(ref: ShardRef, file: FileFacts) -> ShardRef:
 
 def _index_entries(storage: Storage, index: str) -> dict[str, ShardRef]:
     try:
-        metadata = open_index(storage, index).metadata
+        metadata = open_index(storage, index, fresh=True).metadata
     except ReleaseNotFoundError:
         return {}
     except (pa.ArrowException, OSError) as error:
