@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 BATCH = 64
 TEXT = ("id", "messages", "task")
@@ -219,7 +219,9 @@ def open_webdataset(root: Path) -> Any:
     import webdataset
 
     shards = sorted(str(file) for file in root.glob("*.tar"))
-    rows = webdataset.WebDataset(shards, shardshuffle=len(shards), seed=0, workersplitter=webdataset.split_by_worker)
+    rows = webdataset.WebDataset(
+        shards, shardshuffle=len(shards), seed=0, workersplitter=webdataset.split_by_worker
+    )
     return rows.shuffle(1000)
 
 
@@ -417,11 +419,15 @@ def report(kind: str, results: dict[str, Any], pictures: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True, help="folder for the pictures and all formats")
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--kind", choices=("raw", "decoded"), action="append", help="only this part; repeatable")
+    parser.add_argument(
+        "--kind", choices=("raw", "decoded"), action="append", help="only this part; repeatable"
+    )
     parser.add_argument("--way", action="append", help="only these ways; repeatable")
     parser.add_argument("--quick", action="store_true", help="1,000 pictures, one round")
     parser.add_argument("--json", type=Path, help="write everything measured here")
@@ -439,7 +445,9 @@ def main() -> None:
     everything: dict[str, Any] = {"machine": machine(), "pictures": arguments.pictures}
     medians: dict[tuple[str, str], float] = {}
     for kind in arguments.kind or ("raw", "decoded"):
-        chosen = [way for way in (RAW if kind == "raw" else (*DECODED, "only decoding")) if available(library(way))]
+        chosen = [
+            way for way in (RAW if kind == "raw" else (*DECODED, "only decoding")) if available(library(way))
+        ]
         chosen = [way for way in chosen if not arguments.way or library(way) in arguments.way]
         missing = sorted(set(NEEDS) - {library(way) for way in chosen})
         shared = [__file__, "--corpus", str(arguments.corpus), "--pictures", str(arguments.pictures)]
@@ -456,11 +464,18 @@ def main() -> None:
         ("raw: table, times litdata", ("raw", "litdata"), ("raw", "table"), 1.5),
         ("raw: table, times datasets with shuffle(1000)", ("raw", "datasets"), ("raw", "table"), 8),
         ("raw: stream, times datasets with shuffle(1000)", ("raw", "datasets"), ("raw", "stream"), 2),
-        ("decoded: table in one way of two workers, of only decoding", ("decoded", "only decoding"), ("decoded", "table, Pillow"), 0.95),
+        (
+            "decoded: table in one way of two workers, of only decoding",
+            ("decoded", "only decoding"),
+            ("decoded", "table, Pillow"),
+            0.95,
+        ),
     ):
         if one in medians and other in medians:
             print(verdict(text, medians[one] / medians[other], limit, at_least=True))
-    peers = {way: seconds for (kind, way), seconds in medians.items() if kind == "decoded" and way in DECODED[3:]}
+    peers = {
+        way: seconds for (kind, way), seconds in medians.items() if kind == "decoded" and way in DECODED[3:]
+    }
     fast = medians.get(("decoded", DECODED[0]))
     if peers and fast:
         best = min(peers, key=peers.__getitem__)
