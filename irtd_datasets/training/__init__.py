@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from irtd_datasets.training.batches import Batches, batches
     from irtd_datasets.training.decode import Decoder
     from irtd_datasets.training.progress import merge_states
     from irtd_datasets.training.source import Filters, Source, open_source
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from irtd_datasets.training.tables import ShuffledSampler, Table, table
 
 __all__ = [
+    "Batches",
     "Decoder",
     "Filters",
     "ShuffledSampler",
     "Source",
     "Stream",
     "Table",
+    "batches",
     "merge_states",
     "open_source",
     "stream",
@@ -30,6 +33,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Batches": "irtd_datasets.training.batches",
+    "batches": "irtd_datasets.training.batches",
     "Filters": "irtd_datasets.training.source",
     "Decoder": "irtd_datasets.training.decode",
     "ShuffledSampler": "irtd_datasets.training.tables",
