@@ -354,6 +354,7 @@ class HttpStorage(RemoteStorage):
             return data
 
     def _open(self, name: str, wanted: str) -> Any:  # noqa: ANN401 - what urlopen gives
+        import urllib.error
         import urllib.parse
         import urllib.request
 
@@ -362,7 +363,11 @@ class HttpStorage(RemoteStorage):
             headers["Range"] = wanted
         url = f"{self.place}/{urllib.parse.quote(name)}"
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https, see open_storage
-        return urllib.request.urlopen(request, timeout=self.patience)  # noqa: S310
+        try:
+            return urllib.request.urlopen(request, timeout=self.patience)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection; status and headers stay
+            raise
 
 
 def _mark(response: Any) -> str:  # noqa: ANN401
