@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from irtd_datasets.spec import DatasetSpec, PartSpec
 
-__all__ = ["SIZE_CATEGORIES", "configs_of", "prose", "render_card", "size_category", "task_categories"]
+__all__ = [
+    "SIZE_CATEGORIES",
+    "Part",
+    "configs_of",
+    "prose",
+    "render_card",
+    "size_category",
+    "task_categories",
+]
 
 SIZE_CATEGORIES = {
     "n<1K": 1_000,
@@ -75,19 +83,32 @@ _REDISTRIBUTION = {
 }
 
 
-class _Part(Protocol):
+class Part(Protocol):
+    """What a card tells of a built part."""
+
     @property
-    def subset(self) -> str: ...
+    def subset(self) -> str:
+        """Its subset, the outer folder."""
+
     @property
-    def part(self) -> str: ...
+    def part(self) -> str:
+        """Its name, the inner folder."""
+
     @property
-    def split(self) -> str: ...
+    def split(self) -> str:
+        """Split of its rows."""
+
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """Its rows."""
+
     @property
-    def num_bytes(self) -> int: ...
+    def num_bytes(self) -> int:
+        """Bytes of its rows in memory."""
+
     @property
-    def bytes_on_disk(self) -> int: ...
+    def bytes_on_disk(self) -> int:
+        """Bytes of its shards."""
 
 
 class _Ledger(Protocol):
@@ -119,7 +140,7 @@ def prose(name: str) -> str:
     raise UnknownNameError(f"there is no card text for {name!r}", remedy="It belongs into dataset_cards/.")
 
 
-def configs_of(spec: DatasetSpec, parts: Sequence[_Part]) -> dict[str, list[_Part]]:
+def configs_of(spec: DatasetSpec, parts: Sequence[Part]) -> dict[str, list[Part]]:
     """Configs that a folder with these parts has, each with its parts in order."""
     built = {(part.subset, part.part): part for part in parts if part.rows}
     configs = {}
@@ -151,7 +172,7 @@ def task_categories(tasks: Iterable[str]) -> list[str]:
     return [category for category, covered in _TASK_CATEGORIES.items() if wanted.intersection(covered)]
 
 
-def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, folder: Path) -> str:
+def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folder: Path) -> str:
     """The whole README.md.
 
     Args:
@@ -193,13 +214,13 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, fold
 
 
 def _metadata(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, _Part]], configs: dict[str, list[_Part]]
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]]
 ) -> dict[str, Any]:
     default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
     features = yaml_features()
     entries, infos = [], []
     for name, members in configs.items():
-        splits: dict[str, list[_Part]] = {}
+        splits: dict[str, list[Part]] = {}
         for part in members:
             splits.setdefault(part.split, []).append(part)
         entry: dict[str, Any] = {"config_name": name}
@@ -240,7 +261,7 @@ def _metadata(
     }
 
 
-def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
+def _loading(spec: DatasetSpec, configs: dict[str, list[Part]]) -> str:
     if not configs:
         return "## Loading\n\nThis folder has no rows."
     name = spec.default_config if spec.default_config in configs else next(iter(configs))
@@ -258,7 +279,7 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
     )
 
 
-def _task_table(present: Sequence[tuple[PartSpec, _Part]]) -> str:
+def _task_table(present: Sequence[tuple[PartSpec, Part]]) -> str:
     counts: Counter[tuple[str, str, str]] = Counter()
     for declared, part in present:
         counts[declared.task, declared.modality, part.split] += part.rows
@@ -267,7 +288,7 @@ def _task_table(present: Sequence[tuple[PartSpec, _Part]]) -> str:
 
 
 def _source_table(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, _Part]], files: Sequence[list[Path]]
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], files: Sequence[list[Path]]
 ) -> str:
     counts: Counter[str | None] = Counter()
     tasks: dict[str | None, dict[str, None]] = {}
@@ -312,7 +333,7 @@ def _public(spec: DatasetSpec) -> str:
     return "\n".join([*public, "", "Not released:", "", *lacking])
 
 
-def _row_counts(configs: dict[str, list[_Part]]) -> list[list[str]]:
+def _row_counts(configs: dict[str, list[Part]]) -> list[list[str]]:
     return [
         [name, split, f"{sum(part.rows for part in parts if part.split == split):,}"]
         for name, parts in configs.items()
