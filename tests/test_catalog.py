@@ -240,7 +240,7 @@ def test_a_mapped_dataset_is_made_by_several_processes(sample, tmp_path):
 
 @pytest.mark.parametrize("place", ["release", "built"])
 def test_data_files_are_refused(place, sample, request, tmp_path):
-    """Data files would do nothing, so the error says so and what to give instead, whichever way the name is asked for."""
+    """Data files would do nothing, so the error says what to give instead, whichever way the name is asked for."""
     folder = sample.folder if place == "release" else request.getfixturevalue("built")
     files = str(tmp_path / "Location.json")
     calls = [

@@ -9,11 +9,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.examples.draft import Correction, Draft, Places
+from irtd_datasets.examples.draft import Correction, Draft, Places, json_encoder
 from irtd_datasets.examples.reading import Scanned, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
@@ -26,18 +26,7 @@ Place: TypeAlias = "tuple[int, int]"
 _decode = json.JSONDecoder().raw_decode
 
 
-def _line_encoder() -> Callable[[object], str]:
-    """What ``JSONEncoder.encode`` does, without making the encoder anew for each of 100,000 lines."""
-    encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:  # no CPython
-        return encoder.encode
-    text = json.encoder.encode_basestring_ascii
-    pieces = make(None, encoder.default, text, None, ":", ",", False, False, True)
-    return lambda value: "".join(pieces(value, 0))
-
-
-json_line = _line_encoder()
+json_line = json_encoder(",", ":")
 """A value as JSON in one line of ASCII, without blanks."""
 
 
