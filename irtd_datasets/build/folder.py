@@ -9,7 +9,8 @@
       ledger.json                                     what became of every record
       index/instruct.grounding.parquet                where each picture lies in the shards of a part
       instruct/grounding/train-00000-of-00001.parquet one folder per part, shared by configs
-      .build/                                         only while a build runs or after it was killed
+      .build/                                         only while a build runs or after it was killed; while shards
+                                                      of an older build are replaced, its card and manifest wait here
       .built.json                                     what the next build goes by; no part of the dataset
 """
 
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.build.plan import code_identity, shard_name
 from irtd_datasets.build.shards import ShardResult, read_result
-from irtd_datasets.catalog import BUILT_MARKER
+from irtd_datasets.catalog import BUILT_MARKER, STAGING
 from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.tally import Tally
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CARD", "LEDGER", "SPOOL", "STAGING", "STATE", "BuiltPart", "DatasetFolder"]
 
-STAGING = ".build"
 SPOOL = "records.jsonl"
 """Name of the file in which the records of a part wait while it is being built."""
 LEDGER = "ledger.json"
@@ -241,6 +241,8 @@ class DatasetFolder:
 
     def give_up(self) -> None:
         """After a build that gave no row, leave no trace of it; call only while holding the lock."""
+        if self._replacing():
+            return  # what was set aside is all that tells what the folder held
         shutil.rmtree(self.staging, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
@@ -289,6 +291,8 @@ class DatasetFolder:
             BuildError: It cannot be read.
         """
         path = self.path / BUILT_MARKER
+        if not path.exists() and self._replacing():
+            path = self.staging / BUILT_MARKER
         try:
             manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -330,13 +334,21 @@ class DatasetFolder:
 
         Returns:
             The ledger of everything in the folder.
+
+        Raises:
+            BuildError: A build that replaced shards of other parts was killed, and has to be finished first.
         """
-        for part in built:
-            self._place(part)
         new = {part.key for part in built}
         order = [member.key for member in self.spec.members]
-        parts = [*(part for part in self.parts() if part.key not in new), *built]
+        before = self.parts()
+        parts = [*(part for part in before if part.key not in new), *built]
         parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
+        if self._replacing():
+            self._check_kept([part for part in parts if part.key not in new])
+        elif [part.as_dict() for part in before] != [part.as_dict() for part in parts]:
+            self._set_aside()
+        for part in built:
+            self._place(part)
         earlier = self.ledger()
         merged = earlier.merged(ledger, self.spec) if earlier else ledger
         texts = {
@@ -362,6 +374,30 @@ class DatasetFolder:
             _write(self.path / name, text)
         shutil.rmtree(self.staging, ignore_errors=True)
         return merged
+
+    def _replacing(self) -> bool:
+        """Whether shards of an older build are being replaced, now or when a build was killed."""
+        return (self.staging / BUILT_MARKER).is_file()
+
+    def _set_aside(self) -> None:
+        """Take the description of the shards away before they change: the manifest first, so that nobody goes by it.
+
+        A reader that finds shards without a card stops, where an old card with new shards would give it rows of both.
+        """
+        for name in (BUILT_MARKER, CARD, CROISSANT):
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).replace(self.staging / name)
+
+    def _check_kept(self, kept: Sequence[BuiltPart]) -> None:
+        """Refuse to describe shards that a killed build may have replaced."""
+        for part in kept:
+            for name, shard in zip(part.files(), part.shards, strict=True):
+                if _size(self.path / name) != shard.summary.size:
+                    raise BuildError(
+                        "a build that was killed has begun to replace this file",
+                        where=str(self.path / name),
+                        remedy=f"Finish that build first: start its command again (config {part.subset!r}).",
+                    )
 
     def _place(self, part: BuiltPart) -> None:
         folder = self.path.joinpath(*part.key)

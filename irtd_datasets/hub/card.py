@@ -198,7 +198,7 @@ def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folde
         "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
         "## Tasks\n\n" + _task_table(present),
         "## Sources\n\n" + _source_table(spec, present, files),
-        "## What became of the release\n\n" + _ledger_table(ledger),
+        "## What became of the release\n\n" + _ledger_table(spec, ledger),
         *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
         "## Fields\n\n"
@@ -341,11 +341,11 @@ def _row_counts(configs: dict[str, list[Part]]) -> list[list[str]]:
     ]
 
 
-def _ledger_table(ledger: _Ledger) -> str:
+def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.tally is None:
-            rows.append([line.subset, line.file, _released(line), "file not there", "", "", "", ""])
+            rows.append([line.subset, line.file, _released(spec, line), "file not there", "", "", "", ""])
             continue
         tally = line.tally
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items()))
@@ -354,7 +354,7 @@ def _ledger_table(ledger: _Ledger) -> str:
             [
                 line.subset,
                 line.file,
-                _released(line),
+                _released(spec, line),
                 f"{tally.found:,}",
                 f"{tally.kept:,}",
                 f"{tally.image_missing:,}",
@@ -407,8 +407,9 @@ def _rounds_table(ledger: _Ledger) -> str:
     )
 
 
-def _released(line: Any) -> str:  # noqa: ANN401 - a line of the ledger
-    return "not known" if line.released is None and line.rounds is not None else _number(line.released)
+def _released(spec: DatasetSpec, line: Any) -> str:  # noqa: ANN401 - a line of the ledger
+    none = spec.part(line.subset, line.part).count_unknown
+    return none if line.released is None else f"{line.released:,}"
 
 
 def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
@@ -429,7 +430,7 @@ def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
 
 
 def _number(value: int | None) -> str:
-    return "not released" if value is None else f"{value:,}"
+    return "unknown" if value is None else f"{value:,}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
