@@ -8,6 +8,7 @@ that it refines, so that code that knows nothing of this library still catches i
     ├── ReleaseError
     │   ├── ReleaseNotFoundError (FileNotFoundError)
     │   ├── ArchiveError (OSError)              truncated, missing part, not an archive, too large
+    │   ├── ShardChangedError (OSError)         a file that was replaced while it was being read
     │   └── UnsafePathError (ValueError)        a name from outside that leaves its folder
     ├── AnnotationError (ValueError)            a record or an annotation file that cannot be read
     ├── AmbiguousImageError (LookupError)       two candidates for one image name
@@ -15,6 +16,7 @@ that it refines, so that code that knows nothing of this library still catches i
     ├── BoxError (ValueError)                   coordinates that are malformed or in the wrong frame
     ├── EndpointError (ConnectionError)         a model's endpoint that refuses or does not answer
     ├── ArrayError (ValueError)                 numbers given by the caller that do not fit
+    ├── StateError (ValueError)                 a saved state of other data, another order, or an incomplete one
     ├── DefectError (ValueError)                a defect that the caller asked to stop at, or a wrong defect count
     ├── BuildError (OSError)                    the output cannot be written
     └── PublishError (ValueError)               a folder or a repository that is not fit for publishing
@@ -43,6 +45,8 @@ __all__ = [
     "PublishError",
     "ReleaseError",
     "ReleaseNotFoundError",
+    "ShardChangedError",
+    "StateError",
     "UnknownNameError",
     "UnsafePathError",
     "summarize",
@@ -103,6 +107,10 @@ class ArchiveError(ReleaseError, OSError):
     """An archive that is truncated, incomplete, out of order, too large, or not an archive at all."""
 
 
+class ShardChangedError(ReleaseError, OSError):
+    """A file that is not, or no longer, the one that an index, a state or the running epoch was made for."""
+
+
 class UnsafePathError(ReleaseError, ValueError):
     """A name from an annotation or an archive that would leave the folder it belongs to."""
 
@@ -138,6 +146,10 @@ class BoxError(IrtdDatasetsError, ValueError):
 
 class ArrayError(IrtdDatasetsError, ValueError):
     """Numbers given by the caller whose shape or values do not fit what they are for."""
+
+
+class StateError(IrtdDatasetsError, ValueError):
+    """A saved state that does not belong to these rows in this order, or of which a part is missing."""
 
 
 class DefectError(IrtdDatasetsError, ValueError):

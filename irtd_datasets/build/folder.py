@@ -7,6 +7,7 @@
       croissant.json                                  the same for programs that read Croissant
       manifest.json                                   every other file with size and SHA-256; rows; how they were made
       ledger.json                                     what became of every record
+      index/instruct.grounding.parquet                where each picture lies in the shards of a part
       instruct/grounding/train-00000-of-00001.parquet one folder per part, shared by configs
       .build/                                         only while a build runs or after it was killed
       .built.json                                     what the next build goes by; no part of the dataset
@@ -32,9 +33,10 @@ from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.hub.card import render_card
 from irtd_datasets.hub.croissant import CROISSANT, render_croissant
+from irtd_datasets.training.index import write_folder_index
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from irtd_datasets.spec import DatasetSpec, Member
@@ -106,6 +108,11 @@ class BuiltPart:
     def files(self) -> list[str]:
         """Names of the shard files in the dataset folder."""
         return [f"{self.subset}/{self.part}/{name}" for name in self.shard_names()]
+
+    def named_digests(self) -> list[tuple[str, str]]:
+        """Name in the dataset folder, and SHA-256, of each shard."""
+        digests = (shard.summary.sha256 for shard in self.shards)
+        return list(zip(self.files(), digests, strict=True))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the manifest: everything but `identity`."""
@@ -337,12 +344,15 @@ class DatasetFolder:
             CARD: render_card(self.spec, parts, merged, self.path),
             CROISSANT: render_croissant(self.spec, parts),
         }
+        self.staging.mkdir(parents=True, exist_ok=True)
+        shards = [shard for part in parts for shard in part.named_digests()]
+        indexes = write_folder_index(self.path, shards, self.staging)
         manifest = {
             "dataset": self.spec.name,
             "version": self.spec.version,
             "order_seed": ORDER_SEED,
             "made_with": code_identity(),
-            "files": _described(texts, parts),
+            "files": dict(sorted((_described(texts, parts) | _measured(self.path, indexes)).items())),
             "parts": [part.as_dict() for part in parts],
         }
         # The manifest comes last: a folder that has one is whole.
@@ -392,7 +402,7 @@ class DatasetFolder:
 
 
 def _described(texts: dict[str, str], parts: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
-    """Every file that is published but the manifest: SHA-256 and size by name, names in order."""
+    """Every file that is published but the manifest: SHA-256 and size by name."""
     files: dict[str, dict[str, Any]] = {}
     for name, text in texts.items():
         data = text.encode()
@@ -400,7 +410,19 @@ def _described(texts: dict[str, str], parts: Sequence[BuiltPart]) -> dict[str, d
     for part in parts:
         for name, shard in zip(part.files(), part.shards, strict=True):
             files[name] = {"sha256": shard.summary.sha256, "bytes": shard.summary.size}
-    return dict(sorted(files.items()))
+    return files
+
+
+def _measured(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of small files that were written."""
+    files = {}
+    for path in paths:
+        data = path.read_bytes()
+        files[path.relative_to(folder).as_posix()] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+        }
+    return files
 
 
 def _size(path: Path) -> int:

@@ -20,6 +20,7 @@ from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
 from irtd_datasets.errors import UnsafePathError
 from irtd_datasets.hub.croissant import CROISSANT
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.training.index import INDEX_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -241,9 +242,9 @@ def _sha256(path: Path) -> str:
 def open_shards(
     root: Path, found: Mapping[str, int], manifest: Manifest | None, findings: Findings
 ) -> list[Shard]:
-    """Read the footers of all Parquet files; those that cannot be read are told."""
+    """Read the footers of all shards; those that cannot be read are told."""
     shards = []
-    for name in sorted(name for name in found if name.endswith(".parquet")):
+    for name in sorted(name for name in found if name.endswith(".parquet") and not _is_index(name, manifest)):
         path = root / name
         try:
             with pq.ParquetFile(path) as parquet:
@@ -264,6 +265,11 @@ def open_shards(
                 )
     _check_names([shard.name for shard in shards], findings)
     return shards
+
+
+def _is_index(name: str, manifest: Manifest | None) -> bool:
+    """Whether a file tells where pictures lie in the shards, and is no shard; the build has written it."""
+    return name.startswith(f"{INDEX_FOLDER}/") and (manifest is None or name in manifest.files)
 
 
 def _check_names(names: Iterable[str], findings: Findings) -> None:

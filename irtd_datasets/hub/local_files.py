@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import BUILT_MARKER
 from irtd_datasets.errors import PublishError, summarize
+from irtd_datasets.training.index import INDEX_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,12 +78,18 @@ class FolderFiles:
 
 
 def shard_hashes(manifest: dict[str, Any]) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 of each shard that a manifest lists, by path."""
-    return {
+    """Size and SHA-256 of each shard and each index that a manifest lists, by path."""
+    shards = {
         str(shard["file"]): (int(shard["summary"]["size"]), str(shard["summary"]["sha256"]))
         for part in manifest["parts"]
         for shard in part["shards"]
     }
+    indexes = {
+        str(path): (int(known["bytes"]), str(known["sha256"]))
+        for path, known in manifest.get("files", {}).items()
+        if path.startswith(f"{INDEX_FOLDER}/")
+    }
+    return shards | indexes
 
 
 def read_folder(folder: Path) -> FolderFiles:

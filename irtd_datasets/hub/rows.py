@@ -22,11 +22,23 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-__all__ = ["RowGroupRef", "config_files", "config_names", "folder_files", "read_groups"]
+__all__ = [
+    "CARD_LIMIT",
+    "RowGroupRef",
+    "card_configs",
+    "choose_config",
+    "config_files",
+    "config_names",
+    "config_patterns",
+    "folder_files",
+    "read_groups",
+]
 
 # The safe loader of libyaml where PyYAML has it: ten times as fast on a card with the features of twenty configs.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_CARD_LIMIT = 16 << 20  # bytes; a card with all features of fifty configs has under one MB
+
+CARD_LIMIT = 16 << 20
+"""Bytes of a card that are read; one with all features of fifty configs has under one MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +93,7 @@ def config_files(folder: str | os.PathLike[str], config: str | None = None) -> d
         UnsafePathError: A pattern on the card leads out of the folder.
     """
     root = Path(folder)
-    configs = {str(entry["config_name"]): entry for entry in _configs(root)}
-    if config is None:
-        marked = [name for name, entry in configs.items() if entry.get("default")] or list(configs)
-        if len(marked) != 1:
-            raise UnknownNameError(
-                "the folder has several configs and none is the default",
-                where=str(root),
-                remedy=f"Name one of {', '.join(configs)}.",
-            )
-        config = marked[0]
-    return _files_of(configs, config, root)
+    return _files_of(choose_config(_configs(root), config, str(root)), root)
 
 
 def folder_files(folder: str | os.PathLike[str], configs: Sequence[str] = ()) -> dict[Path, str]:
@@ -108,27 +110,22 @@ def folder_files(folder: str | os.PathLike[str], configs: Sequence[str] = ()) ->
         UnsafePathError: As `config_files`.
     """
     root = Path(folder)
-    known = {
-        str(entry["config_name"]): entry for entry in _configs(root)
-    }  # of a card that may have 100,000 lines
+    known = _configs(root)
+    chosen = [choose_config(known, name, str(root)) for name in configs] if configs else known
     files: dict[Path, str] = {}
-    for config in configs or known:
-        for split, paths in _files_of(known, config, root).items():
+    for entry in chosen:
+        for split, paths in _files_of(entry, root).items():
             files.update(dict.fromkeys(paths, split))
     return files
 
 
-def _files_of(configs: dict[str, dict[str, Any]], config: str, root: Path) -> dict[str, list[Path]]:
-    if config not in configs:
-        raise UnknownNameError(
-            f"there is no config {config!r}", where=str(root), remedy=f"The configs are {', '.join(configs)}."
-        )
+def _files_of(entry: dict[str, Any], root: Path) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = {}
-    for split, pattern in _patterns(configs[config], root):
+    for split, pattern in config_patterns(entry, str(root)):
         found = sorted(root.glob(safe_name(pattern)))
         if not found:
             raise ReleaseNotFoundError(
-                f"no file matches {pattern!r} of config {config!r}",
+                f"no file matches {pattern!r} of config {entry['config_name']!r}",
                 where=str(root),
                 remedy="Build the config again, or download the rest of the dataset.",
             )
@@ -164,6 +161,34 @@ def _groups(file: Path, columns: Sequence[str]) -> Iterator[tuple[RowGroupRef, p
         raise _unreadable(file, error) from error
 
 
+def choose_config(configs: Sequence[dict[str, Any]], name: str | None, where: str) -> dict[str, Any]:
+    """The entry of a config on a card.
+
+    Args:
+        configs: The card's entries, see `card_configs`.
+        name: Name of the config; None takes the default one, or the only one.
+        where: The folder, for messages.
+
+    Raises:
+        UnknownNameError: There is no such config.
+    """
+    entries = {str(entry["config_name"]): entry for entry in configs}
+    if name is None:
+        marked = [known for known, entry in entries.items() if entry.get("default")] or list(entries)
+        if len(marked) != 1:
+            raise UnknownNameError(
+                "the folder has several configs and none is the default",
+                where=where,
+                remedy=f"Name one of {', '.join(entries)}.",
+            )
+        name = marked[0]
+    if name not in entries:
+        raise UnknownNameError(
+            f"there is no config {name!r}", where=where, remedy=f"The configs are {', '.join(entries)}."
+        )
+    return entries[name]
+
+
 def _configs(root: Path) -> list[dict[str, Any]]:
     card = root / "README.md"
     remedy = "Name a folder that `irtd build` made, or a downloaded dataset repository."
@@ -172,34 +197,51 @@ def _configs(root: Path) -> list[dict[str, Any]]:
             "this is no dataset folder: it has no README.md", where=str(root), remedy=remedy
         )
     status = card.stat()
-    try:
-        values = _front_matter(card, status.st_mtime_ns, status.st_size)
-    except yaml.YAMLError as error:
-        raise AnnotationError(
-            f"its front matter is no YAML: {error}", where=str(card), remedy=remedy
-        ) from error
-    configs = values.get("configs") if isinstance(values, dict) else None
-    if not isinstance(configs, list) or not configs or not all(map(_is_config, configs)):
-        raise AnnotationError("the card declares no configs with data files", where=str(card), remedy=remedy)
-    return configs
+    return _parsed(card, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)
-def _front_matter(card: Path, changed: int, size: int) -> Any:  # noqa: ANN401, ARG001 - any YAML; key of the cache
-    """Values at the head of a card, parsed once as long as the file stays the same: many configs take a while."""
+def _parsed(card: Path, changed: int, size: int) -> list[dict[str, Any]]:  # noqa: ARG001 - key of the cache
+    """Configs of a card, parsed once as long as the file stays the same: one may have 100,000 lines."""
     with card.open(encoding="utf-8") as file:
-        text = file.read(_CARD_LIMIT)
+        text = file.read(CARD_LIMIT)
+    return card_configs(text, str(card))
+
+
+def card_configs(text: str, where: str) -> list[dict[str, Any]]:
+    """The configs that a card declares.
+
+    Args:
+        text: The card.
+        where: Its name, for messages.
+
+    Raises:
+        AnnotationError: It declares none, or cannot be understood.
+    """
+    remedy = "Name a folder that `irtd build` made, or a downloaded dataset repository."
     head, _, rest = text.partition("---\n")
     front, separator, _ = rest.partition("\n---")
-    return yaml.load(front, Loader=_Loader) if not head.strip() and separator else None  # noqa: S506 - a safe one
+    try:
+        values = yaml.load(front, _Loader) if not head.strip() and separator else None  # noqa: S506 - a safe one
+    except yaml.YAMLError as error:
+        raise AnnotationError(f"its front matter is no YAML: {error}", where=where, remedy=remedy) from error
+    configs = values.get("configs") if isinstance(values, dict) else None
+    if not isinstance(configs, list) or not configs or not all(map(_is_config, configs)):
+        raise AnnotationError("the card declares no configs with data files", where=where, remedy=remedy)
+    return configs
 
 
 def _is_config(entry: Any) -> bool:  # noqa: ANN401 - any YAML value
     return isinstance(entry, dict) and isinstance(entry.get("config_name"), str) and "data_files" in entry
 
 
-def _patterns(config: dict[str, Any], root: Path) -> Iterator[tuple[str, str]]:
-    """Split and pattern of each entry; `datasets` takes a string, a list, or a list of mappings."""
+def config_patterns(config: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    """Split and pattern of each entry; `datasets` takes a string, a list, or a list of mappings.
+
+    Args:
+        config: An entry of the card.
+        where: The folder, for messages.
+    """
     data_files = config["data_files"]
     entries = data_files if isinstance(data_files, list) else [data_files]
     for entry in entries:
@@ -208,7 +250,7 @@ def _patterns(config: dict[str, Any], root: Path) -> Iterator[tuple[str, str]]:
             if not isinstance(split, str) or not isinstance(path, str):
                 raise AnnotationError(
                     f"data files of config {config['config_name']!r} are {entry!r:.200}, expected a split and a path",
-                    where=str(root / "README.md"),
+                    where=f"{where}/README.md",
                 )
             yield split, path
 

@@ -7,6 +7,8 @@ A training script or a loader can be tried without any data::
     sample = write_sample_release("irtd", "sample", rows=200)
     sample.images[sample.record("json_sft/Location.json", "0").image].objects   # what is really there
 
+`assert_stream_exact` proves of any loader that it gives each row exactly once.
+
 Nothing here is real data, and every sample says so in its ``SAMPLE_RELEASE.txt``.
 """
 
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.testing.damage import Damage, DamageKind, damage
+from irtd_datasets.testing.exact import StreamCheck, assert_stream_exact
 from irtd_datasets.testing.irtd_release import IRTD_DEFECTS, Layout, write_irtd_sample
 from irtd_datasets.testing.mmrs_release import MMRS_DEFECTS, write_mmrs_sample
 from irtd_datasets.testing.rs_gpt4v_release import RS_GPT4V_DEFECTS, write_rs_gpt4v_sample
@@ -45,6 +48,8 @@ __all__ = [
     "SampleObject",
     "SampleRecord",
     "SampleRelease",
+    "StreamCheck",
+    "assert_stream_exact",
     "damage",
     "register_sample_writer",
     "sample_names",

@@ -142,7 +142,12 @@ class Decoder:
             raise ImageError(f"{self.wide} is an empty range")
 
     def decode(
-        self, data: bytes | memoryview, modality: str | None = None, *, name: str = "image"
+        self,
+        data: bytes | memoryview,
+        modality: str | None = None,
+        *,
+        name: str = "image",
+        out: Pixels | None = None,
     ) -> Decoded:
         """Decode one picture.
 
@@ -150,6 +155,7 @@ class Decoder:
             data: The whole file.
             modality: ``infrared``, ``optical`` or ``sar``, for the mode ``auto``; None counts as optical.
             name: Name of the picture for messages.
+            out: Contiguous array to decode into; taken where it has the picture's shape, else passed over.
 
         Returns:
             Its pixels, upright.
@@ -159,11 +165,11 @@ class Decoder:
         """
         grey = self.mode == "luminance" or (self.mode == "auto" and modality in {"infrared", "sar"})
         try:
+            found = None
             if self._is_fast and bytes(data[:3]) == _JPEG:
-                found = self._decode_fast(data, name, grey=grey)
-                if found is not None:
-                    return found
-            return self._decode_pillow(data, grey=grey)
+                found = self._decode_fast(data, name, out, grey=grey)
+            if found is None:
+                found = self._decode_pillow(data, grey=grey)
         except ImageError:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -172,6 +178,10 @@ class Decoder:
                 where=name,
                 remedy="Leave its row out (on_error='skip'), or build the dataset again from a whole file.",
             ) from error
+        if out is None or found.pixels is out or found.pixels.shape != out.shape:
+            return found
+        out[...] = found.pixels
+        return Decoded(out, found.width, found.height)
 
     def decode_many(
         self, pictures: Sequence[bytes | memoryview], modalities: Sequence[str | None] | None = None
@@ -190,7 +200,9 @@ class Decoder:
     def _is_fast(self) -> bool:
         return self.backend != "pillow" and has_fast_decoder()
 
-    def _decode_fast(self, data: bytes | memoryview, name: str, *, grey: bool) -> Decoded | None:
+    def _decode_fast(
+        self, data: bytes | memoryview, name: str, out: Pixels | None, *, grey: bool
+    ) -> Decoded | None:
         """Decode a plain JPEG by libjpeg-turbo; None for one that needs more than decoding (turned, CMYK, damaged)."""
         import simplejpeg
 
@@ -198,15 +210,27 @@ class Decoder:
         if info.orientation != 1 or info.mode not in {"L", "RGB"}:
             return None
         target = _fit(info.width, info.height, self.max_side)
+        one_channel = grey or info.mode == "L"
+        shape = (target[1], target[0]) if grey else (target[1], target[0], 3)
+        # Only a picture that needs no second step can be decoded to where it is wanted.
+        fits = (
+            out is not None
+            and out.shape == shape
+            and target == (info.width, info.height)
+            and one_channel == grey
+        )
         try:
             pixels = simplejpeg.decode_jpeg(
                 data,
-                colorspace="GRAY" if grey or info.mode == "L" else "RGB",
+                colorspace="GRAY" if one_channel else "RGB",
                 min_width=target[0] if self.max_side else 0,
                 min_height=target[1] if self.max_side else 0,
+                buffer=out if fits else None,
             )
         except ValueError:
             return None  # Pillow tells what is wrong with it, or is more patient
+        if fits and out is not None:
+            return Decoded(out, info.width, info.height)
         if pixels.ndim == 3 and pixels.shape[2] == 1:
             pixels = pixels[:, :, 0]
         if (pixels.shape[1], pixels.shape[0]) != target:
@@ -239,6 +263,7 @@ def decode_row(
     *,
     box_frame: Frame | str | None = None,
     columns: Sequence[str] = ("image", "visible"),
+    out: Pixels | None = None,
 ) -> dict[str, Any]:
     """Decode the pictures of a row and let its places follow.
 
@@ -252,6 +277,7 @@ def decode_row(
         decoder: How.
         box_frame: Frame wanted for the numbers in the text; None keeps that of the row.
         columns: Columns with pictures.
+        out: As for `Decoder.decode`, for the column ``image``.
 
     Returns:
         A new row with arrays in place of the pictures' bytes; `Decoded.pixels` of each.
@@ -260,7 +286,7 @@ def decode_row(
         ImageError: A picture cannot be decoded.
         BoxError: No such frame.
     """
-    out = dict(row)
+    made = dict(row)
     modality = _name(row.get("modality"), MODALITIES)
     main: Decoded | None = None
     for column in columns:
@@ -268,25 +294,27 @@ def decode_row(
         if data is None:
             continue
         kind = "optical" if column == "visible" else modality
-        found = decoder.decode(data, kind, name=str(row.get("id", column)))
-        out[column] = found.pixels
+        found = decoder.decode(
+            data, kind, name=str(row.get("id", column)), out=out if column == "image" else None
+        )
+        made[column] = found.pixels
         if column == "image":
             main = found
     if main is None:
-        return out
+        return made
     source = _name(row.get("box_frame"), BOX_FRAMES)
     if row.get("messages") and source is not None and source != "unknown":
         wanted = as_frame(box_frame or source)
-        out["messages"] = rewrite_boxes(
+        made["messages"] = rewrite_boxes(
             row["messages"], source, wanted, main.width, main.height, resized=main.size
         ).messages
-        out["box_frame"] = (
+        made["box_frame"] = (
             BOX_FRAMES.index(wanted.value) if isinstance(row["box_frame"], int) else wanted.value
         )
     if row.get("objects"):
-        out["objects"] = _scaled(row["objects"], main)
+        made["objects"] = _scaled(row["objects"], main)
     sides = {"width": main.size[0], "height": main.size[1]}
-    return out | {name: side for name, side in sides.items() if name in row}
+    return made | {name: side for name, side in sides.items() if name in row}
 
 
 def has_fast_decoder() -> bool:

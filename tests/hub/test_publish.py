@@ -481,7 +481,7 @@ def medium(sample, tmp_path_factory):
 
 
 def test_killed(hub, medium, tmp_path):
-    """Killed while a file is on its way, which does not arrive, at the commit and at the tag, the next run goes on from there."""
+    """Killed while a file is on its way, at the commit and at the tag, the next run goes on from there."""
     kills = Kills(hub, medium, tmp_path / "home")
     counts = []
     for how in (

@@ -1,0 +1,34 @@
+"""Where each picture lies inside plain Parquet: the walk through page headers, and the file that keeps its result."""
+
+from irtd_datasets.training.index.file import (
+    FILTER_COLUMNS,
+    INDEX_FOLDER,
+    ShardEntry,
+    footer_digest,
+    image_columns,
+    index_name,
+    index_table,
+    leaf_columns,
+    read_entries,
+    write_folder_index,
+    write_index,
+)
+from irtd_datasets.training.index.pages import ColumnChunk, PageError, chunk_of, locate_values
+
+__all__ = [
+    "FILTER_COLUMNS",
+    "INDEX_FOLDER",
+    "ColumnChunk",
+    "PageError",
+    "ShardEntry",
+    "chunk_of",
+    "footer_digest",
+    "image_columns",
+    "index_name",
+    "index_table",
+    "leaf_columns",
+    "locate_values",
+    "read_entries",
+    "write_folder_index",
+    "write_index",
+]

@@ -1,0 +1,565 @@
+"""One shard of a dataset folder, open for reading: its text by row group, its pictures one by one.
+
+On a disk a picture is one ``pread`` at the place that the index or the page headers tell. Memory maps were measured to
+be a third faster, but their pages count as memory of the process, and a file that is cut short ends the process
+instead of raising. From afar the text columns of a row group and the pictures that are wanted of it are fetched
+together, in as few requests as possible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from irtd_datasets.errors import AnnotationError
+from irtd_datasets.training.index import (
+    ColumnChunk,
+    PageError,
+    ShardEntry,
+    chunk_of,
+    footer_digest,
+    image_columns,
+    leaf_columns,
+    locate_values,
+)
+from irtd_datasets.training.rows import value_reader
+from irtd_datasets.training.storage import LocalStorage, Storage, changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["GroupReader", "OpenShard", "RangeFile", "ShardRef", "read_footer"]
+
+_TAIL = 64 << 10
+_END = 8  # four bytes of the footer's length, and the magic number
+_MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRef:
+    """A shard as a source knows it, before it is opened.
+
+    Attributes:
+        name: Relative to the folder.
+        size: Its bytes.
+        sha256: If known; else empty.
+        token: Changes when the file is replaced, see `FileFacts`.
+        groups: Rows of each row group.
+        group_bytes: Bytes of each row group where the footer was read; else empty.
+        footer: SHA-256 of its footer.
+        index: Name of the index file that knows it; empty for none.
+        index_group: Which row group of the index is about it.
+        images: Image columns of which the index knows the places.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    token: str
+    groups: tuple[int, ...]
+    group_bytes: tuple[int, ...]
+    footer: str
+    index: str = ""
+    index_group: int = 0
+    images: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Its rows."""
+        return sum(self.groups)
+
+    @classmethod
+    def of_entry(cls, entry: ShardEntry, token: str, index: str, index_group: int) -> ShardRef:
+        """A shard that an index knows."""
+        return cls(
+            entry.file,
+            entry.size,
+            entry.sha256,
+            token,
+            entry.groups,
+            (),
+            entry.footer,
+            index,
+            index_group,
+            entry.images,
+        )
+
+
+class RangeFile(io.RawIOBase):
+    """A file of a storage as pyarrow wants it, of which some parts are in memory already.
+
+    Args:
+        storage: Where it lies.
+        name: Its name.
+        size: Its bytes.
+        parts: First byte and bytes of each part that was fetched.
+    """
+
+    def __init__(
+        self, storage: Storage, name: str, size: int, parts: Sequence[tuple[int, bytes | memoryview]] = ()
+    ) -> None:
+        super().__init__()
+        self._storage, self._name, self._size = storage, name, size
+        self._parts = sorted(parts, key=lambda part: part[0])
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position, in bytes."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        """Bytes from the position on, from what was fetched before or from the storage."""
+        start = min(self._position, self._size)
+        stop = self._size if count is None or count < 0 else min(start + count, self._size)
+        self._position = stop
+        for first, data in self._parts:
+            if first <= start and stop <= first + len(data):
+                return bytes(data[start - first : stop - first])
+        return self._storage.read(self._name, start, stop, size=self._size) if start < stop else b""
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
+        """Fill a buffer from the position on; the number of bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def read_footer(storage: Storage, name: str, size: int) -> tuple[Any, str]:
+    """Read the footer of a shard.
+
+    Returns:
+        The ``pyarrow.parquet.FileMetaData``, and the footer's SHA-256.
+
+    Raises:
+        AnnotationError: The file is no Parquet file.
+    """
+    start = max(size - _TAIL, 0)
+    tail = storage.read(name, start, size, size=size)
+    length = int.from_bytes(tail[-_END:-4], "little")
+    if len(tail) < _END + 4 or tail[-4:] != _MAGIC or length > size - _END - 4:
+        raise AnnotationError(
+            f"it is no Parquet file: it ends with {bytes(tail[-4:])!r}",
+            where=storage.where(name),
+            remedy="Build or download this file again.",
+        )
+    if length + _END > len(tail):
+        start = size - _END - length
+        tail = storage.read(name, start, size, size=size)
+    footer = tail[-_END - length : -_END]
+    try:
+        metadata = pq.read_metadata(RangeFile(storage, name, size, [(start, tail)]))
+    except (pa.ArrowException, OSError) as error:
+        raise AnnotationError(
+            f"its footer cannot be read: {error}",
+            where=storage.where(name),
+            remedy="Build or download this file again.",
+        ) from error
+    return metadata, footer_digest(bytes(footer))
+
+
+class OpenShard:
+    """A shard open in this process.
+
+    Args:
+        storage: Where it lies.
+        ref: Which shard.
+
+    Raises:
+        ShardChangedError: It is not the file that the reference means.
+    """
+
+    def __init__(self, storage: Storage, ref: ShardRef) -> None:
+        self.storage = storage
+        self.ref = ref
+        self.where = storage.where(ref.name)
+        self._descriptor = -1
+        if isinstance(storage, LocalStorage):
+            self._descriptor = os.open(storage.path(ref.name), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self.check()
+        self.metadata, self.footer = read_footer(storage, ref.name, ref.size)
+        if ref.footer and self.footer != ref.footer:
+            raise changed(self.where, "its footer is another one")
+        self.schema = self.metadata.schema.to_arrow_schema()
+        self.image_names = image_columns(self.schema)
+        self.leaves = leaf_columns(self.metadata, self.image_names)
+        self._starts = np.concatenate([[0], np.cumsum(ref.groups)]).astype(np.int64)
+        self._places: dict[str, tuple[memoryview, memoryview]] = {}
+        self._index: pa.Table | None = None
+        self._parquet: pq.ParquetFile | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._parquet is not None:
+            self._parquet.close()
+            self._parquet = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def check(self) -> None:
+        """Refuse the file if it was replaced since it was first seen.
+
+        Raises:
+            ShardChangedError: Its size, its time or what its server says of it differs.
+        """
+        if self.storage.remote and not self.ref.token:
+            return
+        if getattr(self.storage, "commit", ""):
+            return  # a commit of the Hub does not change
+        facts = self.storage.facts(self.ref.name)
+        if facts.size != self.ref.size:
+            raise changed(self.where, f"it has {facts.size} bytes, {self.ref.size} were expected")
+        if self.ref.token and facts.token != self.ref.token:
+            raise changed(self.where, f"it was written again ({facts.token}, before {self.ref.token})")
+
+    def prepare(self, columns: Sequence[str]) -> None:
+        """Read what the index says of the pictures, before several threads ask for them."""
+        for name in columns:
+            if name in self.ref.images:
+                self.places(name)
+
+    def group_start(self, group: int) -> int:
+        """Number of a row group's first row in the shard."""
+        return int(self._starts[group])
+
+    # Pictures -------------------------------------------------------------------------------------------------------
+
+    def places(self, image: str) -> tuple[memoryview, memoryview]:
+        """Offsets (int64) and lengths (int32) of all pictures of a column, from the index or from the page headers.
+
+        Raises:
+            PageError: The pictures do not lie in the file as they are.
+        """
+        if image not in self._places:
+            if image in self.ref.images:
+                offsets, lengths = self._indexed(image)
+            else:
+                groups = [group for group, rows in enumerate(self.ref.groups) if rows]
+                pairs = [self.walk(image, group) for group in groups]
+                offsets = np.concatenate([pair[0] for pair in pairs] or [np.empty(0, np.int64)])
+                lengths = np.concatenate([pair[1] for pair in pairs] or [np.empty(0, np.int32)])
+            self._places[image] = (np.ascontiguousarray(offsets).data, np.ascontiguousarray(lengths).data)
+        return self._places[image]
+
+    def group_places(self, image: str, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The same for one row group; the other row groups are not looked at where there is no index."""
+        if image in self.ref.images or image in self._places:
+            offsets, lengths = self.places(image)
+            part = slice(int(self._starts[group]), int(self._starts[group + 1]))
+            return np.asarray(offsets[part]), np.asarray(lengths[part])
+        return self.walk(image, group)
+
+    def walk(self, image: str, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Find the pictures of a row group by its page headers."""
+        chunk = chunk_of(self.metadata, group, self.leaves[image])
+        try:
+            if self._descriptor >= 0:
+                with (
+                    mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as data,
+                    memoryview(data) as view,
+                ):
+                    return locate_values(view, chunk)
+            if chunk.codec != "UNCOMPRESSED":
+                locate_values(b"", chunk)  # says so
+            block = self.storage.read(self.ref.name, chunk.start, chunk.stop, size=self.ref.size)
+            return _locate_in(block, chunk)
+        except PageError as error:
+            raise PageError(
+                error.problem, where=f"{self.where}, column {image!r}, row group {group}", remedy=error.remedy
+            ) from error
+
+    def _indexed(self, image: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        if self._index is None:
+            self._index = read_index_group(self.storage, self.ref)
+        columns = [self._index[f"{image}.{part}"] for part in ("offset", "length")]
+        offsets, lengths = (column.combine_chunks().fill_null(-1).to_numpy() for column in columns)
+        inside = offsets < 0
+        inside |= (offsets >= 4) & (lengths >= 0) & (offsets + lengths <= self.ref.size)
+        if len(offsets) != self.ref.rows or not inside.all():
+            raise AnnotationError(
+                f"its index {self.ref.index} names places outside of the file",
+                where=self.where,
+                remedy="Remove the index file; the places are then found in the shard itself.",
+            )
+        return offsets, lengths
+
+    def picture(self, offset: int, length: int) -> bytes:
+        """Read one picture from the disk.
+
+        Raises:
+            ShardChangedError: The file ends before it.
+        """
+        data = os.pread(self._descriptor, length, offset) if _HAS_PREAD else self._read_at(length, offset)
+        if len(data) != length:
+            raise changed(self.where, f"it ends before byte {offset + length}")
+        return data
+
+    def _read_at(self, length: int, offset: int) -> bytes:  # Windows
+        os.lseek(self._descriptor, offset, os.SEEK_SET)
+        return os.read(self._descriptor, length)
+
+    # Text -----------------------------------------------------------------------------------------------------------
+
+    def text_columns(self, columns: Sequence[str]) -> list[str]:
+        """What to ask pyarrow for: columns, and of image columns the names alone."""
+        return [f"{name}.path" if name in self.image_names else name for name in columns]
+
+    def read_text(self, group: int | None, columns: Sequence[str], parts: Any = ()) -> pa.Table:  # noqa: ANN401
+        """Read all that is not a picture, of one row group or of all."""
+        wanted = self.text_columns(columns)
+        try:
+            if self._descriptor >= 0:
+                if self._parquet is None:
+                    self._parquet = pq.ParquetFile(self.storage.path(self.ref.name), metadata=self.metadata)  # type: ignore[attr-defined]
+                parquet = self._parquet
+            else:
+                file = RangeFile(self.storage, self.ref.name, self.ref.size, parts)
+                parquet = pq.ParquetFile(file, metadata=self.metadata)
+            if group is None:
+                return parquet.read(columns=wanted, use_threads=False)
+            return parquet.read_row_group(group, columns=wanted, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, AnnotationError) or not isinstance(error, (pa.ArrowException, EOFError)):
+                raise
+            raise AnnotationError(
+                f"row group {group} cannot be read: {error}",
+                where=self.where,
+                remedy="Build or download this file again.",
+            ) from error
+
+    def text_ranges(self, group: int, columns: Sequence[str]) -> list[tuple[int, int]]:
+        """Where the text columns of a row group lie."""
+        wanted = self.text_columns(columns)
+        row_group = self.metadata.row_group(group)
+        found = []
+        for leaf in range(row_group.num_columns):
+            chunk = row_group.column(leaf)
+            path = chunk.path_in_schema
+            if any(path == name or path.startswith(f"{name}.") for name in wanted):
+                found.append(_span(chunk))
+        return found
+
+    def group(self, group: int, columns: Sequence[str], rows: NDArray[np.int64]) -> GroupReader:
+        """Open some rows of a row group.
+
+        Args:
+            group: Which row group.
+            columns: Columns that are wanted.
+            rows: Rows that are wanted, as numbers in the row group.
+        """
+        return GroupReader(self, group, columns, rows)
+
+
+class GroupReader:
+    """Some rows of a row group: the text in memory; the pictures in memory too where they come from afar.
+
+    Args:
+        shard: The open shard.
+        group: Which row group.
+        columns: Columns that are wanted.
+        rows: Rows of it that are wanted, int, sorted or not.
+    """
+
+    def __init__(self, shard: OpenShard, group: int, columns: Sequence[str], rows: NDArray[np.int64]) -> None:
+        self._columns = list(columns)
+        images = [name for name in columns if name in shard.image_names]
+        parts: Sequence[tuple[int, bytes | memoryview]] = ()
+        if shard.storage.remote:
+            parts, pictures = _fetch(shard, group, columns, images, rows)
+        else:
+            pictures = {name: _on_disk(shard, name, group) for name in images}
+        table = shard.read_text(group, columns, parts)
+        self._pictures = pictures
+        self._values = {name: value_reader(_one_chunk(table.column(name))) for name in columns}
+
+    def row(self, row: int) -> dict[str, Any]:
+        """A row by its number in the row group; pictures as ``{"bytes": ..., "path": ...}`` or None."""
+        values = {name: read(row) for name, read in self._values.items()}
+        for name, read in self._pictures.items():
+            picture = values[name]
+            if picture is not None:
+                values[name] = {"bytes": read(row), "path": picture["path"]}
+        return values
+
+
+_HAS_PREAD = hasattr(os, "pread")
+
+
+def _on_disk(shard: OpenShard, image: str, group: int) -> Callable[[int], bytes | None]:
+    try:
+        offsets, lengths = shard.group_places(image, group)
+    except PageError:
+        return _decoded(shard, image, group, ())
+    starts, sizes = offsets.tolist(), lengths.tolist()
+
+    def read(row: int) -> bytes | None:
+        start = starts[row]
+        return None if start < 0 else shard.picture(start, sizes[row])
+
+    return read
+
+
+def _decoded(shard: OpenShard, image: str, group: int, parts: Any) -> Callable[[int], bytes | None]:  # noqa: ANN401
+    """Pictures of a column that Arrow has to decompress or decode: all of the row group in memory."""
+    if shard.storage.remote:
+        file: Any = RangeFile(shard.storage, shard.ref.name, shard.ref.size, parts)
+    else:
+        file = shard.storage.path(shard.ref.name)  # type: ignore[attr-defined]
+    with pq.ParquetFile(file, metadata=shard.metadata) as parquet:
+        table = parquet.read_row_group(group, columns=[f"{image}.bytes"], use_threads=False)
+    array = _one_chunk(table.column(image)).field("bytes")
+
+    def read(row: int) -> bytes | None:
+        value: bytes | None = array[row].as_py()
+        return value
+
+    return read
+
+
+def _fetch(
+    shard: OpenShard, group: int, columns: Sequence[str], images: Sequence[str], rows: NDArray[np.int64]
+) -> tuple[list[tuple[int, bytes | memoryview]], dict[str, Callable[[int], bytes | None]]]:
+    """Fetch text and pictures of a row group together."""
+    ranges = shard.text_ranges(group, columns)
+    known = [name for name in images if name in shard.ref.images]
+    wanted: dict[str, dict[int, tuple[int, int]]] = {}
+    for name in known:
+        offsets, lengths = shard.group_places(name, group)
+        wanted[name] = {
+            int(row): (int(offsets[row]), int(lengths[row])) for row in rows.tolist() if offsets[row] >= 0
+        }
+    # With the four bytes before it, which tell its length: a file that was exchanged does not pass for the right one.
+    pictures = sorted(
+        {(start - 4, start + size) for places in wanted.values() for start, size in places.values()}
+    )
+    whole = [
+        (name, chunk_of(shard.metadata, group, shard.leaves[name])) for name in images if name not in known
+    ]
+    asked = [*ranges, *pictures, *((chunk.start, chunk.stop) for _, chunk in whole)]
+    blocks = shard.storage.read_ranges(shard.ref.name, asked, shard.ref.size) if asked else []
+    by_start = dict(zip(asked, blocks, strict=True))
+    parts = [(start, by_start[start, stop]) for start, stop in ranges]
+    readers: dict[str, Callable[[int], bytes | None]] = {}
+    for name, places in wanted.items():
+        found: dict[int, bytes | memoryview] = {}
+        for row, (start, size) in places.items():
+            block = by_start[start - 4, start + size]
+            if int.from_bytes(block[:4], "little") != size:
+                raise changed(shard.where, f"no picture of {size} bytes begins at byte {start}")
+            found[row] = block[4:]
+        readers[name] = _from_memory(found)
+    for name, chunk in whole:
+        block = by_start[chunk.start, chunk.stop]
+        try:
+            offsets, lengths = _locate_in(block, chunk)
+        except PageError:
+            readers[name] = _decoded(shard, name, group, [(chunk.start, block)])
+            continue
+        first = chunk.start
+        readers[name] = _from_memory(
+            {
+                row: memoryview(block)[offsets[row] - first : offsets[row] - first + lengths[row]]
+                for row in rows.tolist()
+                if offsets[row] >= 0
+            }
+        )
+    return parts, readers
+
+
+def _from_memory(found: dict[int, bytes | memoryview]) -> Callable[[int], bytes | None]:
+    def read(row: int) -> bytes | None:
+        data = found.get(row)
+        return None if data is None else bytes(data)
+
+    return read
+
+
+def _locate_in(block: bytes | memoryview, chunk: ColumnChunk) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """`locate_values` for a column chunk that was read by itself; offsets count from the file's first byte."""
+    moved = ColumnChunk(0, chunk.stop - chunk.start, chunk.values, chunk.max_definition, chunk.codec)
+    offsets, lengths = locate_values(memoryview(block), moved)
+    return np.where(offsets < 0, offsets, offsets + chunk.start), lengths
+
+
+def _span(chunk: Any) -> tuple[int, int]:  # noqa: ANN401 - pyarrow has no types
+    start = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        start = min(start, chunk.dictionary_page_offset)
+    return start, start + chunk.total_compressed_size
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def read_index_group(storage: Storage, ref: ShardRef, columns: Sequence[str] | None = None) -> pa.Table:
+    """What the index says of a shard: one row per row of it."""
+    if columns is None:
+        columns = [f"{name}.{part}" for name in ref.images for part in ("offset", "length")]
+    parquet = open_index(storage, ref.index)
+    with _index_lock:
+        return parquet.read_row_group(ref.index_group, columns=list(columns), use_threads=False)
+
+
+_SMALL_INDEX = 8 << 20
+_KEPT_INDEXES = 8
+_index_lock = threading.Lock()  # a ParquetFile serves one thread at a time
+_indexes: dict[tuple[str, str, int], pq.ParquetFile] = {}
+
+
+def open_index(storage: Storage, name: str, *, fresh: bool = False) -> pq.ParquetFile:
+    """Open an index file, once in a process; from afar, a small one is fetched whole.
+
+    Args:
+        storage: Where the folder lies.
+        name: The index file.
+        fresh: Open it anew: it may be another file than before.
+    """
+    key = (storage.place, name, os.getpid())
+    if fresh or key not in _indexes:
+        _indexes.pop(key, None)
+        while len(_indexes) >= _KEPT_INDEXES:
+            _indexes.pop(next(iter(_indexes)))
+        if storage.remote:
+            size = storage.facts(name).size
+            small = size <= _SMALL_INDEX
+            file: Any = (
+                pa.BufferReader(storage.read(name, 0, size, size=size))
+                if small
+                else RangeFile(storage, name, size)
+            )
+        else:
+            file = pa.BufferReader(storage.read(name))
+        _indexes[key] = pq.ParquetFile(file)
+    return _indexes[key]

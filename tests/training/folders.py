@@ -1,0 +1,127 @@
+"""Dataset folders made for the tests of reading: any number of rows, small pictures, the columns that matter."""
+
+import hashlib
+import io
+import json
+from collections import deque
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from irtd_datasets.build.image_column import ImageColumn
+from irtd_datasets.build.write import RowGroup, write_shard
+from irtd_datasets.schema import MODALITIES, TASKS
+from irtd_datasets.training.index import write_folder_index
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", IMAGE),
+        ("visible", IMAGE),
+        ("task", pa.int64()),
+        ("modality", pa.int64()),
+        ("source", pa.string()),
+        ("messages", MESSAGES),
+        ("width", pa.int32()),
+        ("issues", pa.list_(pa.string())),
+    ]
+)
+
+
+def picture(number, size=300):
+    """Bytes that only this picture has; no real picture."""
+    return hashlib.sha512(b"%d" % number).digest() * (size // 64 + number % 3)
+
+
+def png(shade):
+    file = io.BytesIO()
+    Image.fromarray(np.full((4, 6), shade, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def row_of(number, prefix="made"):
+    return {
+        "id": f"{prefix}/{number:06d}",
+        "task": number % len(TASKS),
+        "modality": number % len(MODALITIES),
+        "source": f"source-{number % 5}" if number % 7 else None,
+        "messages": [{"role": "user", "content": f"Wo ist Nummer {number}? ü"}] * (number % 3),
+        "width": number,
+        "issues": [["odd"], [], [], ["odd", "strange"]][number % 4],
+    }
+
+
+def make_folder(
+    root, rows=200, *, shards=2, group=20, per_picture=1, prefix="made", index=True, data=picture
+):
+    """Write a folder with one config, ``all``; every 11th row has no picture. Returns the rows as readers see them."""
+    expected = []
+    digests = []
+    ends = [rows * (shard + 1) // shards for shard in range(shards)]
+    first = 0
+    for shard, end in enumerate(ends):
+        groups = []
+        for start in range(first, end, group):
+            numbers = list(range(start, min(start + group, end)))
+            kinds = sorted({number // per_picture for number in numbers})
+            place = [-1 if n % 11 == 10 else kinds.index(n // per_picture) for n in numbers]
+            column = ImageColumn.of([data(kind) for kind in kinds], place)
+            records = [row_of(number, prefix) for number in numbers]
+            groups.append(RowGroup(records, {"image": column, "visible": ImageColumn.null(len(numbers))}))
+            for record, where in zip(records, place, strict=True):
+                image = None if where < 0 else {"bytes": data(kinds[where]), "path": None}
+                expected.append({**record, "image": image, "visible": None})
+        name = f"data/part/train-{shard:05d}-of-{shards:05d}.parquet"
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        summary = write_shard(path, SCHEMA, groups)
+        digests.append((name, summary.sha256, summary.size))
+        first = end
+    (root / "README.md").write_text(
+        "---\nconfigs:\n- config_name: all\n  data_files:\n  - split: train\n    path: data/part/train-*\n---\n# Made\n"
+    )
+    manifest = {
+        "parts": [{"shards": [{"file": n, "summary": {"size": s, "sha256": d}} for n, d, s in digests]}]
+    }
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    if index:
+        write_folder_index(root, [(name, digest) for name, digest, _ in digests])
+    return expected
+
+
+class Workers:
+    """A DataLoader with workers, without torch: each worker has a copy of the stream, and gives a batch in its turn.
+
+    As torch's StatefulDataLoader it gives the states that the workers had when they gave the batches that came out,
+    not those of batches that were read ahead.
+    """
+
+    def __init__(self, streams, batch=4, ahead=2):
+        self._streams = streams
+        self._batch = batch
+        self._ahead = ahead
+        self._states = [stream.state_dict() for stream in streams]
+
+    def __iter__(self):
+        iterators = [iter(stream) for stream in self._streams]
+        self._states = [stream.state_dict() for stream in self._streams]
+        ready = [deque() for _ in iterators]
+        alive = set(range(len(iterators)))
+        while alive:
+            for number in sorted(alive):
+                while len(ready[number]) < self._ahead:
+                    rows = [row for _, row in zip(range(self._batch), iterators[number], strict=False)]
+                    ready[number].append((rows, self._streams[number].state_dict()))
+                    if len(rows) < self._batch:
+                        break
+                rows, self._states[number] = ready[number].popleft()
+                if rows:
+                    yield rows
+                if len(rows) < self._batch:
+                    alive.discard(number)
+
+    def state_dict(self):
+        return {"workers": self._states}
