@@ -147,11 +147,7 @@ def extend(
         progress.stage(f"reading {place.row.name}")
         given = tuple(task for task in selection.tasks or known if _can_give(place.row, task))
         if given:
-            source = open_source(place.row.name, place.path, table=rows)
-            writer.write(source, given, selection)
-            if source.problems.counts:
-                counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
-                result.problems[place.row.name] = f"in its files: {counts}"
+            writer.write(open_source(place.row.name, place.path, table=rows), given, selection)
     if not result.parts:
         told = "; ".join(f"{name}: {why}" for name, why in result.problems.items())
         raise ReleaseNotFoundError(
@@ -221,6 +217,13 @@ class _Writer:
                 by_file.setdefault(file, []).append(record)
             for (name, folder), records in sorted(by_file.items()):
                 self._save(source, task, name, folder, records)
+        self._tell(source)
+
+    def _tell(self, source: Source) -> None:
+        """Keep what was wrong with a source's files."""
+        if source.problems.counts:
+            counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
+            self._result.problems[source.name] = f"in its files: {counts}"
 
     def _rounds(
         self, task: str, image: LabelledImage, size: tuple[int, int] | None, categories: list[str]
