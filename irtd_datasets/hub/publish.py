@@ -476,7 +476,15 @@ def _check(folder: Path) -> list[str]:
             remedy="`irtd check` shows all of them with what to do.",
         )
     # Terms are told with their rows, and decide, in `_check_terms`.
-    return [_told(finding) for finding in report.warnings if not finding.rule.startswith("source-")]
+    first = {
+        finding.rule: _told(finding)
+        for finding in reversed(report.warnings)
+        if not finding.rule.startswith("source-")
+    }
+    return [
+        f"{rule}, {report.counts[rule]:,} times (`irtd check` shows them), such as {told}"
+        for rule, told in sorted(first.items())
+    ]
 
 
 def _told(finding: Finding) -> str:
