@@ -369,7 +369,9 @@ class DatasetFolder:
             CROISSANT: render_croissant(self.spec, parts),
         }
         self._remove_changed_indexes()
-        indexes = write_folder_index(self.path, [shard for part in parts for shard in part.named_digests()])
+        self.staging.mkdir(parents=True, exist_ok=True)
+        shards = [shard for part in parts for shard in part.named_digests()]
+        indexes = write_folder_index(self.path, shards, self.staging)
         manifest = {
             "dataset": self.spec.name,
             "version": self.spec.version,
