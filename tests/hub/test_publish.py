@@ -97,6 +97,7 @@ def test_published_and_read_back(hub, publish, small, tmp_path):
     assert not repository.private
     assert said["created"]
     assert sorted(said["uploaded"]) == sorted(of_folder(small))
+    assert [warning.partition(",")[0] for warning in said["warnings"][:-1]] == ["statistics-two-values"]
     assert set(said["verified"]) == {
         "benchmark/test",
         "benchmark-scene/test",
@@ -149,7 +150,7 @@ def test_refusals(hub, small, sample, built, tmp_path):
     """What cannot be published is refused with a message, the remedy and exit code 1, before anything is sent."""
     no_write = hub.add_token("tester", role="read")
     damaged = {}
-    for name in ("half", "cut", "swapped", "lost", "link"):
+    for name in ("half", "cut", "swapped", "lost", "link", "edited", "counted"):
         damaged[name] = shutil.copytree(small, tmp_path / name)
     shard = next(path.relative_to(small) for path in sorted(small.glob("*/*/*.parquet")))
     (damaged["half"] / ".build").mkdir()
@@ -160,6 +161,12 @@ def test_refusals(hub, small, sample, built, tmp_path):
     (damaged["lost"] / shard).unlink()
     (damaged["link"] / "ledger.json").unlink()
     (damaged["link"] / "ledger.json").symlink_to(small / "ledger.json")
+    with (damaged["edited"] / "README.md").open("a") as card:
+        card.write("Mirrored by us.\n")
+    counted = (small / "ledger.json").read_text()
+    (damaged["counted"] / "ledger.json").write_text(
+        counted.replace('"note": "', '"note": "~', 1).replace(",\n", ",", 1)
+    )
     hub.store.create("dataset", "tester/taken", "tester", private=False)
     hub.commit("tester/taken", {"data.csv": b"a,b"})
     hub.store.create("dataset", "tester/other", "tester", private=False)
@@ -177,6 +184,8 @@ def test_refusals(hub, small, sample, built, tmp_path):
         ([damaged["cut"], "tester/new"], hub.token, [str(shard), "the manifest says"]),
         ([damaged["lost"], "tester/new"], hub.token, [str(shard), "missing"]),
         ([damaged["link"], "tester/new"], hub.token, ["leads out of the folder"]),
+        ([damaged["edited"], "tester/new"], hub.token, ["README.md", "the manifest says", "irtd check"]),
+        ([damaged["counted"], "tester/new"], hub.token, ["ledger.json: SHA-256", "irtd check"]),
         ([sample.folder, "tester/new"], hub.token, ["no manifest.json"]),
         ([tmp_path / "nowhere", "tester/new"], hub.token, ["no manifest.json"]),
         (
