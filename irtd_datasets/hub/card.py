@@ -6,6 +6,7 @@ manifest, its ledger and its Parquet files, so that it can be made anew without 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from importlib import resources
 from pathlib import Path
@@ -76,6 +77,19 @@ _FRAMES = {
     Frame.SQUARE_PER_MILLE: "0 to 999 of the image padded to a square, cut to whole numbers.",
     "unknown": "The release does not say, and no check could tell; `objects` is empty.",
 }
+_FILES = (
+    (
+        "`<subset>/<part>/<split>-*.parquet`",
+        "The rows. Configs share them: each names the parts that it has.",
+    ),
+    ("`croissant.json`", "The same configs and fields as Croissant metadata, which mlcroissant loads."),
+    ("`ledger.json`", "What became of every record of the release, as summed above."),
+    ("`manifest.json`", "Size and SHA-256 of every file here, rows of every shard, and how they were made."),
+    (
+        "`index/*.parquet`",
+        "Where each picture lies inside the shards, for readers that fetch single rows; no config reads it.",
+    ),
+)
 _REDISTRIBUTION = {
     "allowed": "under its licence",
     "forbidden": "**restricted by its terms**",
@@ -206,6 +220,7 @@ def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folde
             ["field", "type", "meaning"], [[f"`{f.name}`", f.describe_type(), f.doc] for f in FIELDS.values()]
         ),
         "## Frames\n\n" + _frame_table(files),
+        "## Files\n\n" + _table(["file", "what is in it"], _FILES),
         "## What is public\n\n" + _public(spec),
         f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
         f"## Citation\n\n```bibtex\n{spec.citation}\n```",
@@ -434,6 +449,13 @@ def _number(value: int | None) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    marks = ["---:" if _is_numeric([row[index] for row in rows]) else "---" for index in range(len(head))]
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(marks)}|"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds counts, so that their digits are to stand below each other."""
+    filled = [cell for cell in cells if cell and not cell.startswith("not ")]
+    return bool(filled) and all(re.fullmatch(r"[+-]?[\d,]+", cell) for cell in filled)
