@@ -72,13 +72,22 @@ _SUBSETS = (
         (
             _part("captioning", "new_relative.json", 84284, (), "Captioning"),
             PartSpec(
+                "model_captions",
+                "captioning",
+                "ModelCaptions.json",
+                None,
+                (),
+                "Captions by a model",
+                "infrared",
+            ),
+            PartSpec(
                 "rule_captions", "captioning", "RuleCaptions.json", None, (), "Captions by rule", "infrared"
             ),
         ),
         "as-released",
         "Infrared pictures with a caption that a language model wrote for their visible partner.",
         "84,284 captions with their pictures; about 106K rule-made captions were never released: `irtd construct irtd "
-        "pretrain` makes such from source sets.",
+        "pretrain` makes such from source sets, and with `--captions llm` captions by a model of your own.",
     ),
     SubsetSpec(
         "instruct",
