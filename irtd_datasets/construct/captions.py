@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.captioning.endpoint import Endpoint
-    from irtd_datasets.captioning.run import Estimate
+    from irtd_datasets.captioning.run import Estimate, Verdict
     from irtd_datasets.construct.benchmark import Gathering
     from irtd_datasets.construct.pool import Candidate
     from irtd_datasets.sources import Source
@@ -76,35 +76,48 @@ class LanguageModel:
         report = CaptionReport()
         texts: dict[int, str] = {}
         faults: dict[int, str] = {}
-        with Journal(self.journal, read_only=dry_run) as journal:
-            self.progress.stage("captions: what they will cost")
-            expected = estimate(self._jobs(asked, described, gathering), self.endpoint, journal, self.options)
-            captioned = Captioned(
-                self.endpoint.model,
-                self.journal,
-                expected,
-                None if dry_run else report,
-                self.options.prompts.digest,
-            )
-            if not dry_run:
-                if expected.questions:
-                    self.confirm(expected)
-                jobs = self._jobs(asked, described, gathering)
-                verdicts = caption(jobs, self.endpoint, journal, self.options, report)
-                for number, (one, verdict) in enumerate(zip(asked, verdicts, strict=True), 1):
-                    if verdict.text is not None:
-                        texts[id(one)] = verdict.text
-                    else:
-                        faults[id(one)] = verdict.faults[0].partition(":")[0]
-                    if number % _EVERY == 0 or number == len(asked):
-                        self.progress.stage(_told(number, len(asked), report))
+        self.progress.stage("captions: what they will cost")
+        with Journal(self.journal, read_only=True) as journal:
+            jobs = self._jobs(asked, described, gathering)
+            expected = estimate(jobs, self.endpoint, journal, self.options)
+        captioned = Captioned(
+            self.endpoint.model,
+            self.journal,
+            expected,
+            None if dry_run else report,
+            self.options.prompts.digest,
+        )
+        if not dry_run:
+            if expected.questions:
+                self.confirm(expected)
+            for one, verdict in self._verdicts(asked, described, gathering, report):
+                if verdict.text is not None:
+                    texts[id(one)] = verdict.text
+                else:
+                    faults[id(one)] = verdict.faults[0].partition(":")[0]
         if report.stopped and not report.over_cost:
+            problem, _, remedy = report.stopped.partition("\n")
             raise EndpointError(
-                f"{report.stopped.partition(chr(10))[0]}; {report.accepted:,} of {len(asked):,} pictures have their "
+                f"{problem}; {report.accepted:,} of {len(asked):,} pictures have their "
                 "caption in the journal, and nothing was built",
-                remedy="Mend that and run the same command again: no answer that was paid is asked for again.",
+                remedy=f"{remedy} Then run the same command again: no answer that was paid is asked for again.".strip(),
             )
         return *self._sorted(chosen, described, texts, faults, results, asked=not dry_run), captioned
+
+    def _verdicts(
+        self,
+        asked: list[Candidate],
+        described: Mapping[int, str],
+        gathering: Gathering,
+        report: CaptionReport,
+    ) -> Iterator[tuple[Candidate, Verdict]]:
+        jobs = self._jobs(asked, described, gathering)
+        with Journal(self.journal) as journal:
+            verdicts = caption(jobs, self.endpoint, journal, self.options, report)
+            for number, pair in enumerate(zip(asked, verdicts, strict=True), 1):
+                yield pair
+                if number % _EVERY == 0 or number == len(asked):
+                    self.progress.stage(_told(number, len(asked), report))
 
     def _described(self, candidate: Candidate, gathering: Gathering) -> str:
         return picture_to_describe(candidate.visible, gathering.sources[candidate.source].row, self.rules)
@@ -166,10 +179,11 @@ class LanguageModel:
                 counts.rejected["labels allow no rule caption"] += 1
         kept = {part: records for part, records in parts.items() if records}
         counted = {_MODEL: model, _RULE: rule}
-        return kept, {
+        told = {
             part: [one for one in counts.values() if one.candidates or one.rejected]
             for part, counts in counted.items()
         }
+        return kept, {part: counts for part, counts in told.items() if counts}
 
 
 def _reader(

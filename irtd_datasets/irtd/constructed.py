@@ -8,8 +8,8 @@
     pretrain/ModelCaptions.json
 
 Records carry a key ``constructed`` beside those of the release: the source, the size of the picture, for a mosaic its
-crops, for Security the classes that are labelled exhaustively, for a caption by a model which picture it describes. Pictures stay where they are; mosaics are drawn when
-they are read.
+crops, for Security the classes that are labelled exhaustively, for a caption by a model which picture it describes.
+Pictures stay where they are; mosaics are drawn when they are read.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from irtd_datasets.images.files import PIXEL_TRANSFORMS
 from irtd_datasets.images.mosaic import draw_mosaic
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, relationship, security
+from irtd_datasets.releases.containers import FolderContainer
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Located
 from irtd_datasets.sources import TABLE, Source, SourceOptions, get, merge_tables, open_source, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.examples.release import PictureStream
@@ -237,3 +238,16 @@ class SourceImages(ImageResolver):
         if source.row.transform and not located.transform:
             return source.picture(LabelledImage(source.name, located.member))
         return source.read(located.member)
+
+    def read_into(self, located: Located, room: Callable[[int], memoryview]) -> bytes | memoryview:
+        """Bytes of a picture, in memory that ``room`` gives where the file is stored as it is."""
+        source = self._sources[self._order[located.mount]]
+        container = source.container
+        if (
+            located.member in self._members
+            or source.row.transform
+            or not isinstance(container, FolderContainer)
+        ):
+            return self.read(located)
+        name = f"{source.base}/{located.member}" if source.base else located.member
+        return container.read_into(safe_name(name), room)

@@ -107,9 +107,7 @@ class Batches:
             raise UnknownNameError("a stream has an order of its own", remedy="Leave the sampler out.")
         self._walk: Any = rows
         if self._table is not None:
-            self._walk = (
-                self._table.sampler() if sampler is None else sampler
-            )  # a used-up sampler has length 0
+            self._walk = self._table.sampler() if sampler is None else sampler  # a used-up sampler has length 0
         self._batch_size, self._ahead, self._recycle, self._drop_last = batch_size, ahead, recycle, drop_last
         self._decoder, self._box_frame = decoder, box_frame
         self._on_error = check_on_error(on_error)

@@ -264,7 +264,8 @@ with Journal(Path(sys.argv[1])) as journal:
 """
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "HF_HUB_OFFLINE": "0"}
+_FOLDERS = os.pathsep.join(str(Path(__file__).parents[height]) for height in (2, 1))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": _FOLDERS, "HF_HUB_OFFLINE": "0"}
 
 
 def test_killed_run_loses_no_answer(tmp_path):
