@@ -16,7 +16,7 @@ import numpy as np
 from irtd_datasets.boxes import Boxes, Frame
 from irtd_datasets.boxes.frames import as_frame
 from irtd_datasets.errors import BoxError
-from irtd_datasets.images.pairs.matching import Match, Objects, match_objects
+from irtd_datasets.images.pairs.matching import Match, Objects, find_turn, match_objects
 from irtd_datasets.images.pairs.pictures import CroppedPicture, Picture, open_picture
 from irtd_datasets.images.pairs.transform import PairTransform
 
@@ -375,6 +375,9 @@ class _Pair:
                 f"{len(match.pairs)} objects match; a different alignment scores {match.rival:.2f} of that"
             )
             return self.refuse("ambiguous", detail, "labels", found)
+        turn = find_turn(infrared, visible, match, rules.tolerance * diagonal, _MAX_TURN)
+        if turn:
+            return self.refuse("turned", f"by {turn:.1f} degrees", "labels", found)
         return self.cut(found)
 
     def label_quality(self, match: Match, view: Floats) -> PairQuality:
