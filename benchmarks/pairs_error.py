@@ -1,18 +1,20 @@
 """How far `crop_pair` is from the truth on real pairs, and whether aligned pairs come back unchanged.
 
-    python benchmarks/pairs_error.py DIR                     # a folder with the sets named below, as their authors lay them out
-    python benchmarks/pairs_error.py DIR --boards OUT        # draws a checkerboard of each pair that is cut
+    python benchmarks/pairs_error.py DIR                # a folder with the sets named below, as they are handed out
+    python benchmarks/pairs_error.py DIR --boards OUT   # draws a checkerboard of each pair that is cut
+    python benchmarks/pairs_error.py DIR --only roadscene
 
 The sets, each skipped where it is not there:
 
-- ``multimodal-matching``: pairs with 20 points that people marked in both pictures (converted to ``_derived/landmarks.json``).
-  By images: the distance between marked infrared points and marked visible points as moved. By labels: half of the points are
-  given as labels, the other half are measured.
-- ``vtuav-hmft``: a video with a box for each modality in every tenth frame. By labels: the boxes of all frames but one as objects
-  of one picture (the rig does not change), the box that is left is measured.
-- ``roadscene``: raw infrared frames beside their visible partner; the authors' own crop, found in the raw frame, is the truth.
-- ``llvip``, ``vifb``, ``tno-fusiongan``, ``m3fd``: aligned by their authors, so whatever is not ``aligned`` is a mistake, but for
-  a refusal, which is an honest answer.
+- ``multimodal-matching``: pairs with 20 points that people marked in both pictures (read from
+  ``_derived/landmarks.json``). By images: the distance between marked infrared points and marked visible points as
+  moved. By labels: half of the points are given as labels, the other half are measured.
+- ``vtuav-hmft``: a video with a box for each modality in every tenth frame. By labels: the boxes of all frames but one
+  as objects of one picture (the rig does not change), the box that is left is measured.
+- ``roadscene``: raw infrared frames beside their visible partner; the authors' own crop, found in the raw frame, is the
+  truth, where it is found for certain.
+- ``llvip``, ``vifb``, ``tno-fusiongan``, ``m3fd``, and the crops of ``roadscene``: aligned by their authors, so a cut
+  is a mistake; a refusal is an honest answer.
 
 All distances are in infrared pixels, and as a share of the infrared diagonal.
 """
@@ -51,6 +53,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--boards", type=Path, help="folder for checkerboards")
+    parser.add_argument("--only", help="one set")
     options = parser.parse_args()
     wrong = 0
     for name, measure in (
@@ -58,7 +61,7 @@ def main() -> None:
         ("vtuav-hmft", video),
         ("roadscene", roadscene),
     ):
-        if (options.folder / name).is_dir():
+        if options.only in {None, name} and (options.folder / name).is_dir():
             print(f"\n{name}")
             print(f"  {'pair':34} {'answer':28} {'mean':>6} {'most':>6} {'share':>7} {'best':>6}")
             for line in measure(options.folder / name, options.boards):
@@ -70,7 +73,7 @@ def main() -> None:
         ("m3fd", _mirrored("vi/*", "vi", "ir")),
         ("roadscene", _mirrored("crop_LR_visible/*", "crop_LR_visible", "cropinfrared")),
     ):
-        if (options.folder / name).is_dir():
+        if options.only in {None, name} and (options.folder / name).is_dir():
             wrong += aligned(options.folder / name, pairs)
     print(f"\nanswers that are wrong and were not refused: {wrong}")
 
@@ -230,16 +233,16 @@ def _residual(visible: np.ndarray, infrared: np.ndarray) -> float:
 
 
 def _search(raw: Image.Image, cut: Image.Image) -> tuple[np.ndarray, float]:
-    """Where the authors' crop, which they stretched, lies in the raw frame: left, top, right, bottom; and the correlation."""
+    """Where the authors' crop, which they stretched, lies in the raw frame as a box, and the correlation there."""
+    half, small = np.asarray(raw.reduce(2), float), cut.reduce(2)
+    best = max(_fit(half, small, scale, scale) for scale in np.arange(0.8, 1.5, 0.04))
+    moves = np.arange(-3, 4) * 0.02
+    best = max(_fit(half, small, best[1] + x, best[2] + y) for x in moves for y in moves)
+    moves = np.arange(-1, 2) * 0.008
     whole = np.asarray(raw, float)
-    best = (0.0, 1.0, 1.0, 0, 0)
-    for scale in np.arange(0.8, 1.5, 0.03):
-        best = max(best, _fit(whole, cut, scale, scale))
-    for step in (0.02, 0.005):
-        _, middle_x, middle_y, _, _ = best
-        moves = np.arange(-3, 4) * step
-        best = max([best, *(_fit(whole, cut, middle_x + x, middle_y + y) for x in moves for y in moves)])
-    fit, scale_x, scale_y, left, top = best
+    fit, scale_x, scale_y, left, top = max(
+        _fit(whole, cut, best[1] + x, best[2] + y) for x in moves for y in moves
+    )
     return np.array([left, top, left + cut.width * scale_x, top + cut.height * scale_y]), fit
 
 

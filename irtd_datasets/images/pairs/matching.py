@@ -9,7 +9,6 @@ matches only have to be outvoted.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -149,18 +148,18 @@ def find_turn(
         least: Degrees from which on a turn is told.
     """
     there = _centres(infrared.boxes) @ _COMPLEX
-    here = match.transform.apply(_centres(visible.boxes)) @ _COMPLEX
     index = np.array(match.pairs)
     if len(index) >= 4:
-        t, s = there[index[:, 0]], here[index[:, 1]]
+        t, s = there[index[:, 0]], (match.transform.apply(_centres(visible.boxes)) @ _COMPLEX)[index[:, 1]]
         t, s = t - t.mean(), s - s.mean()
-        square = float((np.abs(s) ** 2).sum())
-        ratio = (t * s.conj()).sum() / max(square, 1e-9)
-        unsure = np.sqrt((np.abs(t - ratio * s) ** 2).sum() / (2 * len(index) - 4) / max(square, 1e-9))
+        square = max(float((np.abs(s) ** 2).sum()), 1e-9)
+        ratio = (t * s.conj()).sum() / square
+        unsure = np.sqrt((np.abs(t - ratio * s) ** 2).sum() / (2 * len(index) - 4) / square)
         degrees = float(np.degrees(np.angle(ratio)))
         if abs(degrees) - 2 * float(np.degrees(unsure)) > least:
             return degrees
-    enough = max(5, math.ceil(1.3 * len(index)) + 1)
+    here = _centres(visible.boxes) @ _COMPLEX  # the match has distorted scales where there is a turn
+    enough = max(5, len(index) + max(2, len(index) // 3))
     candidates = np.argwhere(infrared.classes[:, None] == visible.classes[None])[:_MOST_TURNED]
     if min(len(there), len(here), len(candidates)) < enough:
         return 0.0
@@ -168,12 +167,13 @@ def find_turn(
     one, two = (side[(candidates[one] != candidates[two]).all(1)] for side in (one, two))
     t, s = there[candidates[:, 0]], here[candidates[:, 1]]
     far = np.argsort(-np.abs(s[two] - s[one]), kind="stable")[:_MOST_PROPOSALS]
-    far = far[np.abs(s[two[far]] - s[one[far]]) > 4 * tolerance]
+    far = far[(s[two[far]] != s[one[far]]) & (np.abs(t[two[far]] - t[one[far]]) > 4 * tolerance)]
     one, two = one[far], two[far]
     ratio = (t[two] - t[one]) / (s[two] - s[one])
     degrees = np.degrees(np.angle(ratio))
-    # The match has the scale nearly right already; half a right angle is no pair of views.
-    legal = (np.abs(np.abs(ratio) - 1) < 0.25) & (np.abs(degrees) > least) & (np.abs(degrees) < 45)
+    # Half a right angle is no pair of views.
+    legal = (np.abs(ratio) > _SCALES[0]) & (np.abs(ratio) < _SCALES[1])
+    legal &= (np.abs(degrees) > least) & (np.abs(degrees) < 45)
     one, ratio, degrees = one[legal], ratio[legal], degrees[legal]
     hit = np.abs(ratio[:, None] * (s[None] - s[one][:, None]) - (t[None] - t[one][:, None])) < tolerance
     if not len(hit):
