@@ -375,7 +375,8 @@ class _Pair:
         if match is None:
             return self.refuse("no-common-objects", _counts(infrared, visible), "labels")
         whole = self.common_view(match.transform)
-        quality = self.label_quality(match, whole)
+        inside = self.objects_inside(match, whole)
+        quality = self.label_quality(match, whole, inside)
         found = _Found("labels", match.model, match.transform, quality, match)
         if match.rival > _MAX_RIVAL:
             detail = (
@@ -385,7 +386,7 @@ class _Pair:
         turn = find_turn(infrared, visible, match, rules.tolerance * diagonal, _MAX_TURN)
         if turn:
             return self.refuse("turned", f"by {turn:.1f} degrees", "labels", found)
-        there = min(self.objects_inside(match, whole))
+        there = min(inside)
         if len(match.pairs) < _LEAST_MATCHED * there:
             detail = f"{len(match.pairs)} of {there} objects match that both pictures have in the common view"
             return self.refuse("few-match", detail, "labels", found)
@@ -396,10 +397,10 @@ class _Pair:
         first, second = self.infrared.rectangles(), match.transform.apply(self.visible.rectangles())
         return int((_shares(first, view) > 0.5).sum()), int((_shares(second, view) > 0.5).sum())
 
-    def label_quality(self, match: Match, view: Floats) -> PairQuality:
+    def label_quality(self, match: Match, view: Floats, inside: tuple[int, int] | None = None) -> PairQuality:
         """Quality over a rectangle in infrared pixels."""
         first, second = self.infrared.rectangles(), match.transform.apply(self.visible.rectangles())
-        inside = self.objects_inside(match, view)
+        inside = inside or self.objects_inside(match, view)
         corners = view[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2)
         errors = match.error_at(match.transform.inverse().apply(corners))
         index = np.array(match.pairs)
