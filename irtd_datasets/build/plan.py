@@ -8,7 +8,6 @@ is a stretch of that file, so a plan is small and a worker reads on from line to
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from array import array
 from collections import Counter
@@ -23,7 +22,7 @@ from irtd_datasets.errors import AmbiguousImageError, summarize
 from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
-from irtd_datasets.examples.spool import DraftSpool, draft_from_json, json_line
+from irtd_datasets.examples.spool import DraftSpool, draft_from_json, json_from_line, json_line
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
@@ -235,7 +234,7 @@ def planned_pictures(job: ShardJob) -> Iterator[tuple[Located, list[Draft]]]:
         while position < end:
             line = file.readline()
             position += len(line)
-            facts, drafts = json.loads(line)
+            facts, drafts = json_from_line(line)
             yield Located(*facts), [draft_from_json(values) for values in drafts]
 
 

@@ -54,14 +54,14 @@ def card(
     folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
     show: Annotated[bool, typer.Option("--print", help="Print the card and change nothing.")] = False,
 ) -> None:
-    """Write the card of a dataset folder anew from its own files, or print it."""
+    """Write the card and croissant.json of a dataset folder anew from its own files, or print the card."""
     from irtd_datasets.hub.folder_card import card_of, write_card
 
     if show:
         typer.echo(card_of(folder), nl=False)
         return
     changed = write_card(folder)
-    typer.echo(f"{folder / 'README.md'}: {'written' if changed else 'was as it should be'}")
+    typer.echo(f"{folder}: {', '.join(changed)} written" if changed else f"{folder}: was as it should be")
 
 
 @app.command()

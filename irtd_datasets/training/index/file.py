@@ -36,8 +36,8 @@ from irtd_datasets.errors import AnnotationError
 from irtd_datasets.training.index.pages import chunk_of, locate_values
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -237,7 +237,9 @@ def _places(
     return found
 
 
-def write_index(path: Path, shards: Iterable[tuple[Path, str, str]]) -> list[ShardEntry]:
+def write_index(
+    path: Path, shards: Iterable[tuple[Path, str, str]], staging: Path | None = None
+) -> list[ShardEntry]:
     """Write the index of some shards with equal columns; it appears when it is complete.
 
     The same shards give the same bytes.
@@ -245,12 +247,13 @@ def write_index(path: Path, shards: Iterable[tuple[Path, str, str]]) -> list[Sha
     Args:
         path: The index file.
         shards: For each shard its path, its name relative to the dataset folder, and its SHA-256.
+        staging: Folder of the same file system for the file while it is written; that of the index by default.
 
     Returns:
         The entries, in order.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = (staging or path.parent) / f".{path.name}.tmp-{os.getpid()}"
     entries: list[ShardEntry] = []
     writer: pq.ParquetWriter | None = None
     try:
@@ -303,7 +306,9 @@ def read_entries(metadata: Any) -> list[ShardEntry] | None:  # noqa: ANN401 - py
     return entries if len(entries) == metadata.num_row_groups else None
 
 
-def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[Path]:
+def write_folder_index(
+    folder: Path, shards: Iterable[tuple[str, str]], staging: Path | None = None
+) -> list[Path]:
     """Bring the index of a dataset folder up to date with its shards.
 
     Parts whose index names these very shards already are left alone; an index without a part is removed.
@@ -311,6 +316,7 @@ def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[
     Args:
         folder: The dataset folder.
         shards: Name relative to the folder, and SHA-256, of each shard in order.
+        staging: See `write_index`.
 
     Returns:
         The index files of the folder.
@@ -320,7 +326,7 @@ def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[
         parts.setdefault(index_name(name), []).append((name, sha256))
     for index, members in parts.items():
         if _known(folder / index) != members:
-            write_index(folder / index, [(folder / name, name, sha256) for name, sha256 in members])
+            write_index(folder / index, [(folder / name, name, sha256) for name, sha256 in members], staging)
     root = folder / INDEX_FOLDER
     for stale in sorted(root.glob("*.parquet")):
         if stale.relative_to(folder).as_posix() not in parts:
