@@ -137,7 +137,7 @@ def _folder(
     if is_url(place) and local_path(place) is None:
         from irtd_datasets.build.remote_folder import RemoteFolder, default_scratch
 
-        store = Store(place.rstrip("/"), dict(storage_options or {}))
+        store = Store(place if place.endswith("://") else place.rstrip("/"), dict(storage_options or {}))
         if store.protocol == "memory" and workers > 1:
             raise UnknownNameError(
                 "memory:// is the memory of one process", where=store.shown, remedy="Use one worker."
@@ -147,14 +147,14 @@ def _folder(
     for given, name in ((storage_options, "--storage-option"), (scratch, "--scratch")):
         if given:
             raise UnknownNameError(
-                f"{name} is for a build to a URL", where=str(place), remedy="Leave it out, or give --out a URL."
+                f"{name} is for a build to a URL",
+                where=str(place),
+                remedy="Leave it out, or give --out a URL.",
             )
     return DatasetFolder(Path(local_path(place) or place), spec(dataset))
 
 
-def _workers(
-    count: int, dask: Any, release: Release, folder: DatasetFolder, progress: Progress
-) -> Workers:
+def _workers(count: int, dask: Any, release: Release, folder: DatasetFolder, progress: Progress) -> Workers:
     """Processes of this machine, or the workers of a cluster."""
     if dask is None:
         return ProcessWorkers(count)

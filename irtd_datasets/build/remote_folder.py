@@ -207,7 +207,7 @@ class RemoteFolder(DatasetFolder):
             self.staging.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self.failed(error) from error
-        self._sizes = self.store.listing()
+        self._sizes = self.store.listing(attempts=1)
         names = set(self._sizes)
         ours = BUILT_MARKER in names or any(name.startswith(f"{STAGING}/") for name in names)
         if names and not ours:
@@ -228,7 +228,9 @@ class RemoteFolder(DatasetFolder):
         notes = [name for name in names if name.startswith(f"{STAGING}/") and "/shard-" in name]
         found = self.store.read_many(name for name in notes if name.endswith(".json"))
         self._notes = {
-            name.removesuffix(".json"): note for name, data in found.items() if (note := _note(data)) is not None
+            name.removesuffix(".json"): note
+            for name, data in found.items()
+            if (note := _note(data)) is not None
         }
         self.store.remove(name for name in names if name.startswith(f"{STAGING}/records/"))
 
@@ -377,9 +379,7 @@ class RemoteFolder(DatasetFolder):
 
         texts = self._texts(parts, merged, render_card(self.spec, parts, merged, None, count))
         manifest = self._manifest(parts, described(texts, parts) | files)
-        identities = {
-            "/".join(part.key): {**part.identity(), "counts": counts[part.key]} for part in parts
-        }
+        identities = {"/".join(part.key): {**part.identity(), "counts": counts[part.key]} for part in parts}
         texts[STATE] = json.dumps(identities, indent=1) + "\n"
         texts[BUILT_MARKER] = manifest  # last: a folder that has one is whole
         for name, text in texts.items():
@@ -422,7 +422,8 @@ class RemoteFolder(DatasetFolder):
             (f"{name}.parquet", file)
             for part in built
             for index, file in enumerate(part.files())
-            if (name := self._note_name(part.key, index)) in notes and notes[name]["file"] == f"{name}.parquet"
+            if (name := self._note_name(part.key, index)) in notes
+            and notes[name]["file"] == f"{name}.parquet"
         ]
         there = self.store.listing(STAGING) if moves else {}
 

@@ -114,7 +114,11 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
         target: Path of the file to write.
     """
     earlier = read_result(Path(target).with_suffix(".json"))
-    if earlier is not None and earlier.fingerprint == job.fingerprint and _size(target) == earlier.summary.size:
+    if (
+        earlier is not None
+        and earlier.fingerprint == job.fingerprint
+        and _size(target) == earlier.summary.size
+    ):
         return earlier  # by a worker that was lost before it could tell
     release = _release(job)
     resolver = release.resolver(job.member.subset)

@@ -67,7 +67,9 @@ class Site:
         if here != self.code:
             names = ("irtd_datasets", "schema", "pyarrow", "Pillow")
             pairs = list(zip(names, here, self.code, strict=False))
-            other = ", ".join(f"{name} {found}, not {wanted}" for name, found, wanted in pairs if found != wanted)
+            other = ", ".join(
+                f"{name} {found}, not {wanted}" for name, found, wanted in pairs if found != wanted
+            )
             raise BuildError(
                 f"it has {other or 'other limits of row groups'}: its shards would have other bytes",
                 where=worker or worker_name(),

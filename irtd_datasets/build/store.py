@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Store", "is_url", "local_path", "parse_storage_options", "shown_url"]
 
 _T = TypeVar("_T")
-_URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?=[^/])", re.IGNORECASE)
-_ATTEMPTS = 5
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_ATTEMPTS = 4
 _FIRST_WAIT = 0.5
 _BATCH = 500
 _SECRET = re.compile(r"key|secret|token|pass|credential|sas|account", re.IGNORECASE)
@@ -40,13 +40,17 @@ _PASSING_NAMES = (
     "SlowDown",
     "HTTPClientError",
 )
-_PASSING_CODES = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"})
+_PASSING_CODES = frozenset(
+    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"}
+)
 _NO_CREDENTIALS = ("NoCredentials", "PartialCredentials", "ProfileNotFound", "DefaultCredentialsError")
 _HUB = (
     "Build into a folder or a bucket, and then run `irtd publish FOLDER OWNER/NAME`: it uploads everything and shows it "
     "in one commit. Through hf:// each shard would be a commit of its own."
 )
-_READ_ONLY = frozenset({"http", "https", "github", "zip", "tar", "data", "git", "libarchive", "filecache", "simplecache"})
+_READ_ONLY = frozenset(
+    {"http", "https", "github", "zip", "tar", "data", "git", "libarchive", "filecache", "simplecache"}
+)
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
@@ -57,7 +61,7 @@ def is_url(place: object) -> bool:
         >>> is_url("s3://bucket/irtd"), is_url("./irtd"), is_url("C:/irtd"), is_url("file:///data/irtd")
         (True, False, False, True)
     """
-    return isinstance(place, str) and "://" in place and _URL.match(place) is not None
+    return isinstance(place, str) and _URL.match(place) is not None
 
 
 def local_path(place: str) -> str | None:
@@ -103,7 +107,9 @@ def parse_storage_options(items: Iterable[str]) -> dict[str, Any]:
                 f"--storage-option {name!r} has no value", remedy="Write it as KEY=VALUE, such as anon=true."
             )
         if name in options:
-            raise UnknownNameError(f"--storage-option is given twice for {name!r}", remedy="Give each name once.")
+            raise UnknownNameError(
+                f"--storage-option is given twice for {name!r}", remedy="Give each name once."
+            )
         options[name] = value
         number = value.isdecimal() and len(value) < 10 and not _SECRET.search(name)
         if number or value in {"true", "false", "null"} or value[:1] in {"{", "["}:
@@ -247,8 +253,14 @@ class Store:
 
         self._try(put, name)
 
-    def listing(self, folder: str = "") -> dict[str, int]:
-        """Sizes of all objects below a folder, by name relative to the store's."""
+    def listing(self, folder: str = "", *, attempts: int = _ATTEMPTS) -> dict[str, int]:
+        """Sizes of all objects below a folder, by name relative to the store's.
+
+        Args:
+            folder: Relative to the store's; empty for all.
+            attempts: How often to try. Libraries of stores try some times by themselves, too, so that once is enough
+                for the first question, where a wrong endpoint should be told soon.
+        """
 
         def find(system: Any, root: str) -> dict[str, int]:  # noqa: ANN401
             system.invalidate_cache()
@@ -265,7 +277,7 @@ class Store:
                     sizes[name] = int(facts["size"] or 0)
             return sizes
 
-        return self._try(find, folder)
+        return self._try(find, folder, attempts)
 
     def copy(self, source: str, target: str) -> None:
         """Copy inside the store, which sends nothing."""
@@ -316,16 +328,16 @@ class Store:
         if "s3" not in _protocols(system) and "gs" not in _protocols(system):
             system.makedirs(path.rpartition("/")[0], exist_ok=True)
 
-    def _try(self, action: Callable[[Any, str], _T], name: str) -> _T:
+    def _try(self, action: Callable[[Any, str], _T], name: str, attempts: int = _ATTEMPTS) -> _T:
         """Do something with the file system; again after a pause where that may help."""
         system, root = self._open()
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             try:
                 return action(system, root)
             except IrtdDatasetsError:
                 raise
             except Exception as error:  # what a library of a store raises has no common base
-                if attempt + 1 < _ATTEMPTS and _passing(error):
+                if attempt + 1 < attempts and _passing(error):
                     time.sleep(_FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
                     continue
                 raise self.failed(error, name) from None
@@ -347,6 +359,10 @@ class Store:
         elif isinstance(error, FileNotFoundError):
             problem = f"there is no such bucket or object: {text}"
             remedy = "Make the bucket first, and check its name and the endpoint."
+        elif isinstance(error, TypeError):
+            # Options go down to the library of the store, which finds out late that it does not know one.
+            problem = f"the store cannot be opened: {text}"
+            remedy = f"Check the storage options (given: {', '.join(self.options) or 'none'})."
         elif _passing(error):
             problem = f"the store cannot be reached or does not answer: {text}"
             remedy = "Check the network and the endpoint, and start the same command again: finished shards are kept."

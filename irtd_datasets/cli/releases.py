@@ -112,7 +112,9 @@ def build(
     scratch: Annotated[
         Path | None,
         typer.Option(
-            "--scratch", metavar="DIR", help="For a URL: where to set records aside. Default: the user's cache."
+            "--scratch",
+            metavar="DIR",
+            help="For a URL: where to set records aside. Default: the user's cache.",
         ),
     ] = None,
     as_json: Json = False,

@@ -317,7 +317,9 @@ def read_tables(source: Any) -> list[tuple[ShardEntry, pa.Table]]:  # noqa: ANN4
     """
     with pq.ParquetFile(source) as parquet:
         entries = read_entries(parquet.metadata) or []
-        return [(entry, parquet.read_row_group(group).combine_chunks()) for group, entry in enumerate(entries)]
+        return [
+            (entry, parquet.read_row_group(group).combine_chunks()) for group, entry in enumerate(entries)
+        ]
 
 
 def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[Path]:
