@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Pictures", "RowOrder"]
 
 _CHUNK = 1 << 20
+_MOST = (1 << 32) - 1
 _SHARE = 1 << 22
 """Rows that are sorted at a time, about."""
 _IN_MEMORY = 16 << 20
@@ -42,8 +43,10 @@ class RowOrder:
     """
 
     def __init__(self) -> None:
-        self._chunks: list[tuple[NDArray[np.uint64], NDArray[np.uint32]]] = []
-        self._keys, self._lengths = array("Q"), array("I")
+        # Keys, ends of lines relative to the chunk's first byte, and that byte.
+        self._chunks: list[tuple[NDArray[np.uint64], NDArray[np.uint32], int]] = []
+        self._keys, self._ends = array("Q"), array("I")
+        self._start = self._end = 0  # of the chunk that is being filled
         self._rows = 0
 
     def __len__(self) -> int:
@@ -54,25 +57,28 @@ class RowOrder:
 
         Args:
             key: Sort key of its picture.
-            length: Bytes of its line; lines stand one behind the other.
+            length: Bytes of its line; lines stand one behind the other. Less than 4 GB.
         """
-        self._keys.append(key)
-        self._lengths.append(length)
-        if len(self._keys) == _CHUNK:
+        if len(self._keys) == _CHUNK or self._end + length > _MOST:
             self._close_chunk()
+        self._end += length
+        self._keys.append(key)
+        self._ends.append(self._end)
 
     def extend(self, keys: NDArray[np.uint64], lengths: NDArray[np.uint32]) -> None:
-        """Take many rows; see `add`."""
+        """Take many rows, whose lines have less than 4 GB together; see `add`."""
         self._close_chunk()
-        self._chunks.append((keys, lengths))
+        ends = np.cumsum(lengths, dtype=np.int64)
+        self._chunks.append((keys, ends.astype(np.uint32), self._start))
+        self._start += int(ends[-1]) if len(ends) else 0
         self._rows += len(keys)
 
     def _close_chunk(self) -> None:
         if self._keys:
-            keys = np.frombuffer(self._keys, np.uint64)
-            lengths = np.frombuffer(self._lengths, np.dtype(f"u{self._lengths.itemsize}"))
-            self._keys, self._lengths = array("Q"), array("I")
-            self._chunks.append((keys, lengths))
+            keys, ends = np.frombuffer(self._keys, np.uint64), np.frombuffer(self._ends, np.uint32)
+            self._keys, self._ends = array("Q"), array("I")
+            self._chunks.append((keys, ends, self._start))
+            self._start, self._end = self._start + self._end, 0
             self._rows += len(keys)
 
     def groups(self, order: str) -> Iterator[NDArray[np.int64]]:
@@ -101,29 +107,26 @@ class RowOrder:
 
     def _by_image(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
         # Keys are hashes, so that equal stretches of their range hold about equally many rows.
-        count = 1 << max(self._rows // _SHARE, 0).bit_length()
-        shift = np.uint64(64 - count.bit_length() + 1)
-        for share in range(count):
-            keys: list[NDArray[np.uint64]] = []
-            places: list[NDArray[np.int64]] = []
-            for chunk, offsets, lengths in self._placed():
-                chosen = np.flatnonzero(chunk >> shift == share) if count > 1 else slice(None)
-                keys.append(chunk[chosen])
-                places.append(np.stack((offsets[chosen], lengths[chosen]), axis=1))
-            joined = np.concatenate(keys or [np.empty(0, np.uint64)])
-            del keys
-            if not len(joined):
+        bits = (self._rows // _SHARE).bit_length()
+        for share in range(1 << bits):
+            found: list[tuple[NDArray[np.uint64], NDArray[np.int64]]] = []
+            for chunk in self._chunks:
+                keys = chunk[0]
+                chosen = np.flatnonzero(keys >> np.uint64(64 - bits) == share) if bits else np.arange(len(keys))
+                found.append((keys[chosen], _places(chunk, chosen)))
+            keys = np.concatenate([some for some, _ in found] or [np.empty(0, np.uint64)])
+            if not len(keys):
                 continue
-            order = np.argsort(joined, kind="stable")
-            together = np.concatenate(places)
-            del places
-            yield joined[order], together[order]
+            places = np.concatenate([some for _, some in found])
+            del found
+            order = _sorted_rows(keys)
+            yield keys[order], places[order]
 
     def _as_released(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
         carried_keys, carried = np.empty(0, np.uint64), np.empty((0, 2), np.int64)
-        for chunk, offsets, lengths in self._placed():
-            keys = np.concatenate((carried_keys, chunk))
-            places = np.concatenate((carried, np.stack((offsets, lengths), axis=1)))
+        for chunk in self._chunks:
+            keys = np.concatenate((carried_keys, chunk[0]))
+            places = np.concatenate((carried, _places(chunk, np.arange(len(chunk[0])))))
             # The last picture may go on in the next chunk.
             different = np.flatnonzero(keys != keys[-1])
             cut = int(different[-1]) + 1 if len(different) else 0
@@ -133,12 +136,38 @@ class RowOrder:
         if len(carried_keys):
             yield carried_keys, carried
 
-    def _placed(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]]:
-        start = 0
-        for keys, lengths in self._chunks:
-            ends = np.cumsum(lengths, dtype=np.int64)
-            yield keys, ends - lengths + start, lengths.astype(np.int64)
-            start += int(ends[-1])
+
+def _places(
+    chunk: tuple[NDArray[np.uint64], NDArray[np.uint32], int], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Offset and length of the lines of some rows of a chunk."""
+    _, ends, start = chunk
+    places = np.empty((len(rows), 2), np.int64)
+    places[:, 0] = np.where(rows > 0, ends[rows - 1], 0)
+    places[:, 1] = ends[rows] - places[:, 0]
+    places[:, 0] += start
+    return places
+
+
+def _sorted_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Positions in the order of the keys, equal ones as they came; much faster than a stable sort."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    repeated = ordered[1:] == ordered[:-1]
+    if repeated.any():
+        group = np.cumsum(np.concatenate(([True], ~repeated)))
+        order = order[np.lexsort((order, group))] if len(keys) < _CHUNK else _mended(order, group, repeated)
+    return order
+
+
+def _mended(order: NDArray[np.int64], group: NDArray[np.int64], repeated: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The same for many keys: only rows that share theirs are sorted again."""
+    shared = np.zeros(len(order), bool)
+    shared[1:] |= repeated
+    shared[:-1] |= repeated
+    some = order[shared]
+    order[shared] = some[np.lexsort((some, group[shared]))]
+    return order
 
 
 class Pictures:

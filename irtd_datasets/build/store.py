@@ -12,6 +12,7 @@ import random
 import re
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
@@ -206,23 +207,21 @@ class Store:
         """Objects by name, fetched side by side; those that are not there are left out."""
         wanted = list(names)
 
-        def get(system: Any, root: str, some: list[str]) -> dict[str, bytes]:  # noqa: ANN401
+        def get(system: Any, root: str, some: list[str]) -> dict[str, Any]:  # noqa: ANN401
             found = system.cat([f"{root}/{name}" for name in some], on_error="return")
-            if isinstance(found, bytes):  # of a single one
+            if not isinstance(found, dict):  # of a single one
                 return {some[0]: found}
-            by_name = {}
-            for name in some:
-                value = found.get(f"{root}/{name}", found.get(f"{root}/{name}".lstrip("/")))
-                if isinstance(value, BaseException) and not isinstance(value, FileNotFoundError):
-                    raise value
-                if isinstance(value, bytes):
-                    by_name[name] = value
-            return by_name
+            by_path = {path.lstrip("/"): value for path, value in found.items()}
+            return {name: by_path.get(f"{root}/{name}".lstrip("/")) for name in some}
 
         whole: dict[str, bytes] = {}
         for first in range(0, len(wanted), _BATCH):
             some = wanted[first : first + _BATCH]
-            whole |= self._try(lambda system, root, some=some: get(system, root, some), some[0])  # type: ignore[misc]
+            for name, value in self._try(partial(get, some=some), some[0]).items():
+                # One that failed among many is asked for again by itself.
+                data = value if isinstance(value, bytes) else self.read(name)
+                if data is not None:
+                    whole[name] = data
         return whole
 
     def write(self, name: str, data: bytes) -> None:
