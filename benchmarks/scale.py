@@ -33,8 +33,8 @@ def simulate(rows):
     from irtd_datasets.build.dask_workers import WINDOW
     from irtd_datasets.build.ordering import Pictures, RowOrder
     from irtd_datasets.build.plan import ShardJob, shard_count
-    from irtd_datasets.build.site import Site, run_at
     from irtd_datasets.build.shards import write_shard
+    from irtd_datasets.build.site import Site, run_at
     from irtd_datasets.catalog import spec
     from irtd_datasets.examples.release import ReleaseOptions
 
@@ -141,7 +141,9 @@ def peak():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int)
     parser.add_argument("--records", type=int)
     given = parser.parse_args()

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.build.site import Site, run_at
+from irtd_datasets.build.site import Site, describe, run_at
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class DaskWorkers:
     def _result(self, future: Any, task: tuple[Any, tuple[Any, ...], int]) -> tuple[Any] | None:  # noqa: ANN401
         """What a task gave; None when it is going to be done again."""
         import asyncio
+        from concurrent.futures import CancelledError
 
         import distributed
 
@@ -133,19 +134,21 @@ class DaskWorkers:
                 remedy="Their log says why; most often it is memory: give each worker 1 GB for each of its threads. "
                 "Start the same command again: finished shards are kept.",
             ) from error
-        except (asyncio.CancelledError, distributed.comm.CommClosedError) as error:
+        except (CancelledError, asyncio.CancelledError, distributed.comm.CommClosedError) as error:
             raise self._gone() from error
         except ImportError as error:
             raise BuildError(
                 f"a worker cannot import what it needs: {error}",
                 where=self.address,
-                remedy="Install irtd-datasets and the extras that this build uses on every worker, in the same versions.",
+                remedy="Install irtd-datasets and the extras that this build uses on every worker, in the versions "
+                "that run here.",
             ) from error
 
     def _fill(self) -> None:
         room = max(WINDOW, 4 * self._threads()) - len(self._running)
         for _ in range(min(room, len(self._waiting))):
-            call, what, attempt = task = self._waiting.popleft()
+            task = self._waiting.popleft()
+            what = task[1]
             self._count += 1
             key = f"irtd-{what[0].__name__}-{self._site.run}-{self._count}"
             future = self._client.submit(run_at, self._site, *what, key=key, pure=False)
@@ -186,8 +189,8 @@ class DaskWorkers:
                 self._client.close(timeout=5)
 
 
-def _check(site: Site) -> None:
-    site.check()
+def _check(site: Site, dask_worker: Any = None) -> None:  # noqa: ANN401 - given by the worker, by this name
+    site.check(describe(dask_worker))
 
 
 def _address(error: Any) -> str:  # noqa: ANN401 - untyped library

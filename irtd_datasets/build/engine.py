@@ -51,7 +51,7 @@ class BuildReport:
     rows: dict[str, int]
 
 
-def build(
+def build(  # noqa: PLR0913 - each is an option of the command
     dataset: str,
     configs: Sequence[str],
     options: ReleaseOptions,

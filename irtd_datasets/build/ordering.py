@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from array import array
-from typing import TYPE_CHECKING, IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
     from typing_extensions import Self
 
 __all__ = ["Pictures", "RowOrder"]
@@ -112,7 +111,9 @@ class RowOrder:
             found: list[tuple[NDArray[np.uint64], NDArray[np.int64]]] = []
             for chunk in self._chunks:
                 keys = chunk[0]
-                chosen = np.flatnonzero(keys >> np.uint64(64 - bits) == share) if bits else np.arange(len(keys))
+                chosen = (
+                    np.flatnonzero(keys >> np.uint64(64 - bits) == share) if bits else np.arange(len(keys))
+                )
                 found.append((keys[chosen], _places(chunk, chosen)))
             keys = np.concatenate([some for some, _ in found] or [np.empty(0, np.uint64)])
             if not len(keys):
@@ -160,7 +161,9 @@ def _sorted_rows(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return order
 
 
-def _mended(order: NDArray[np.int64], group: NDArray[np.int64], repeated: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _mended(
+    order: NDArray[np.int64], group: NDArray[np.int64], repeated: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """The same for many keys: only rows that share theirs are sorted again."""
     shared = np.zeros(len(order), bool)
     shared[1:] |= repeated

@@ -242,7 +242,7 @@ class RemoteFolder(DatasetFolder):
         """After a failure, leave no trace where nothing was finished."""
         super().tidy()
         with contextlib.suppress(BuildError):
-            self.store.remove([name for name in self.store.listing(f"{STAGING}/records")])
+            self.store.remove(self.store.listing(f"{STAGING}/records"))
             waiting = [name for name in self.store.listing(STAGING) if name != _RUN]
             if not waiting:
                 self.store.remove_folder(STAGING)
@@ -374,7 +374,7 @@ class RemoteFolder(DatasetFolder):
         def count(part: Any, column: str) -> Counter[Any]:  # noqa: ANN401 - see `render_card`
             whole: Counter[Any] = Counter()
             for shard in counts[part.key]:
-                whole.update({value: number for value, number in shard[column]})
+                whole.update(dict(shard[column]))
             return whole
 
         texts = self._texts(parts, merged, render_card(self.spec, parts, merged, None, count))

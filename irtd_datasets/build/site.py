@@ -16,7 +16,7 @@ from irtd_datasets.errors import BuildError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Site", "run_at"]
+__all__ = ["Site", "describe", "run_at"]
 
 _checked = threading.local()
 
@@ -82,9 +82,13 @@ def worker_name() -> str:
     try:
         from distributed import get_worker
 
-        worker = get_worker()
+        return describe(get_worker())
     except (ImportError, ValueError):
         return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def describe(worker: Any) -> str:  # noqa: ANN401 - of an untyped library
+    """The same for a worker object of `distributed`."""
     named = "" if worker.name in {None, worker.address} else f" {worker.name}"
     return f"worker{named} at {worker.address} on {socket.gethostname()}"
 

@@ -95,8 +95,8 @@ def parse_storage_options(items: Iterable[str]) -> dict[str, Any]:
         UnknownNameError: An item has no name or no value; the value is not shown.
 
     Example:
-        >>> parse_storage_options(["anon=false", "key=0123", "endpoint_url=http://x", 'client_kwargs={"verify": false}'])
-        {'anon': False, 'key': '0123', 'endpoint_url': 'http://x', 'client_kwargs': {'verify': False}}
+        >>> parse_storage_options(["anon=false", "key=0123", 'client_kwargs={"verify": false}'])
+        {'anon': False, 'key': '0123', 'client_kwargs': {'verify': False}}
     """
     import json
 
@@ -335,7 +335,7 @@ class Store:
                 return action(system, root)
             except IrtdDatasetsError:
                 raise
-            except Exception as error:  # what a library of a store raises has no common base
+            except Exception as error:  # noqa: BLE001 - what a library of a store raises has no common base
                 if attempt + 1 < attempts and _passing(error):
                     time.sleep(_FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
                     continue

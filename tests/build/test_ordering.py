@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from irtd_datasets.build import ordering
 from irtd_datasets.build.ordering import Pictures, RowOrder
 
-ROWS = st.lists(st.tuples(st.sampled_from([0, 1, 5, 1 << 62, 3 << 62, (1 << 64) - 1]), st.integers(1, 50)), max_size=40)
+ROWS = st.lists(
+    st.tuples(st.sampled_from([0, 1, 5, 1 << 62, 3 << 62, (1 << 64) - 1]), st.integers(1, 50)), max_size=40
+)
 
 
 @pytest.fixture(autouse=True, params=["small", "as is"])
@@ -55,7 +57,9 @@ def test_neighbours_come_together_as_released(rows):
         if not expected or expected[-1][0] != key:
             expected.append((key, []))
         expected[-1][1].append([offset, length])
-    assert [places.tolist() for places in filled(rows).groups("as-released")] == [group for _, group in expected]
+    assert [places.tolist() for places in filled(rows).groups("as-released")] == [
+        group for _, group in expected
+    ]
 
 
 def test_lines_of_more_than_four_gigabytes():
@@ -76,7 +80,9 @@ def test_many_rows_at_once_are_the_same_as_one_by_one():
     at_once.add(3, 4)
     one_by_one = filled([(3, 8), *zip(keys.tolist(), lengths.tolist(), strict=True), (3, 4)])
     assert len(at_once) == len(one_by_one) == 32
-    found, expected = ([places.tolist() for places in one.groups("by-image")] for one in (at_once, one_by_one))
+    found, expected = (
+        [places.tolist() for places in one.groups("by-image")] for one in (at_once, one_by_one)
+    )
     assert found == expected
 
 
