@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py                     plan 1, 10 and 100 million rows, each in a process of its own
     python benchmarks/scale.py --rows 10000000     one size
-    python benchmarks/scale.py --records 200000    the whole way of a plan, from JSON records to shards, on a made release
+    python benchmarks/scale.py --records 200000    the whole way of a plan, from JSON records to shards, of a sample
 
 Each picture has one row here, the hardest case: keys, sizes and lines of equally many pictures. Everything that a plan
 does once per row in Python code (parsing the record, looking for the picture) is not in the first figure; the second

@@ -154,7 +154,13 @@ def _folder(
     return DatasetFolder(Path(local_path(place) or place), spec(dataset))
 
 
-def _workers(count: int, dask: Any, release: Release, folder: DatasetFolder, progress: Progress) -> Workers:
+def _workers(
+    count: int,
+    dask: Any,  # noqa: ANN401 - see `build`
+    release: Release,
+    folder: DatasetFolder,
+    progress: Progress,
+) -> Workers:
     """Processes of this machine, or the workers of a cluster."""
     if dask is None:
         return ProcessWorkers(count)

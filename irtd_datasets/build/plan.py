@@ -8,7 +8,6 @@ is a stretch of that file, so a plan is small and a worker reads on from line to
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,7 @@ from irtd_datasets.errors import AmbiguousImageError, summarize
 from irtd_datasets.examples.order import ORDER_SEED, image_key
 from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS
-from irtd_datasets.examples.spool import DraftSpool, draft_from_json, draft_line, json_line
+from irtd_datasets.examples.spool import DraftSpool, draft_from_json, draft_line, json_from_line, json_line
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
@@ -189,15 +188,15 @@ def _units(rows: RowOrder, file: IO[bytes], order: str) -> Iterator[tuple[str, l
         found = [lines[offset : offset + length].split(b"\t", 1) for offset, length in places.tolist()]
         names = [name for name, _ in found]
         if names.count(names[0]) == len(names):
-            yield json.loads(names[0]), [line for _, line in found]
+            yield json_from_line(names[0]), [line for _, line in found]
         elif order == "by-image":
             by_name: dict[str, list[bytes]] = {}
             for name, line in found:
-                by_name.setdefault(json.loads(name), []).append(line)
+                by_name.setdefault(json_from_line(name), []).append(line)
             yield from sorted(by_name.items())
         else:
             for name, same in groupby(found, key=itemgetter(0)):
-                yield json.loads(name), [line for _, line in same]
+                yield json_from_line(name), [line for _, line in same]
 
 
 def _drafts(release: Release, plan: PartPlan, spool: DraftSpool) -> Iterator[tuple[str, Place]]:
@@ -256,7 +255,7 @@ def planned_pictures(job: ShardJob) -> Iterator[tuple[Located, list[Draft]]]:
         while position < end:
             line = file.readline()
             position += len(line)
-            facts, drafts = json.loads(line)
+            facts, drafts = json_from_line(line)
             yield Located(*facts), [draft_from_json(values) for values in drafts]
 
 

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.build.folder import STAGING, STATE, BuiltPart, DatasetFolder, described
+from irtd_datasets.build.folder import CARD, STAGING, STATE, BuiltPart, DatasetFolder
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.build.plan import shard_name
 from irtd_datasets.build.shards import ShardResult, write_shard
@@ -45,6 +45,7 @@ from irtd_datasets.catalog import BUILT_MARKER
 from irtd_datasets.errors import BuildError
 from irtd_datasets.hub.card import render_card
 from irtd_datasets.hub.counts import count_values
+from irtd_datasets.hub.croissant import CROISSANT
 from irtd_datasets.training.index import INDEX_FOLDER, index_name, read_tables, write_index, write_tables
 
 if TYPE_CHECKING:
@@ -358,7 +359,7 @@ class RemoteFolder(DatasetFolder):
         _check_run(Upload(self.store, self.run, "", "", ""))
         notes = self._notes_of(built)
         old_tables = self._old_tables(built, notes)
-        parts, merged = self._merged(built, ledger)
+        parts, merged = self._all_parts(built), self._all_lines(ledger)
         kept = {name for part in parts for name in part.files()}
         changed = [part.key for part in built if self._differs(part)]
         self._withdraw(changed)
@@ -378,10 +379,9 @@ class RemoteFolder(DatasetFolder):
             return whole
 
         texts = self._texts(parts, merged, render_card(self.spec, parts, merged, None, count))
-        manifest = self._manifest(parts, described(texts, parts) | files)
         identities = {"/".join(part.key): {**part.identity(), "counts": counts[part.key]} for part in parts}
         texts[STATE] = json.dumps(identities, indent=1) + "\n"
-        texts[BUILT_MARKER] = manifest  # last: a folder that has one is whole
+        texts[BUILT_MARKER] = self._manifest(parts, texts, files)  # last: a folder that has one is whole
         for name, text in texts.items():
             self.store.write(name, text.encode())
         self.store.remove_folder(STAGING)
@@ -399,7 +399,8 @@ class RemoteFolder(DatasetFolder):
             return
         if any(key in self._by_key for key in keys):
             self.store.copy(BUILT_MARKER, _BEFORE)
-            self.store.remove([BUILT_MARKER])
+            # The card, too: an old card with new shards would give a reader rows of both.
+            self.store.remove([BUILT_MARKER, CARD, CROISSANT])
             self._withdrawn = True
 
     def _notes_of(self, built: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:

@@ -46,8 +46,8 @@ _PASSING_CODES = frozenset(
 )
 _NO_CREDENTIALS = ("NoCredentials", "PartialCredentials", "ProfileNotFound", "DefaultCredentialsError")
 _HUB = (
-    "Build into a folder or a bucket, and then run `irtd publish FOLDER OWNER/NAME`: it uploads everything and shows it "
-    "in one commit. Through hf:// each shard would be a commit of its own."
+    "Build into a folder or a bucket, and then run `irtd publish FOLDER OWNER/NAME`: it uploads everything and shows "
+    "it in one commit. Through hf:// each shard would be a commit of its own."
 )
 _READ_ONLY = frozenset(
     {"http", "https", "github", "zip", "tar", "data", "git", "libarchive", "filecache", "simplecache"}
@@ -333,7 +333,7 @@ class Store:
         for attempt in range(attempts):
             try:
                 return action(system, root)
-            except IrtdDatasetsError:
+            except IrtdDatasetsError:  # noqa: PERF203 - beside a request it costs nothing
                 raise
             except Exception as error:  # noqa: BLE001 - what a library of a store raises has no common base
                 if attempt + 1 < attempts and _passing(error):
@@ -347,10 +347,10 @@ class Store:
         text = _told(error)
         kind = type(error).__name__
         if any(word in kind for word in _NO_CREDENTIALS) or "Unable to locate credentials" in text:
-            problem, remedy = (
-                "no credentials",
+            problem = "no credentials"
+            remedy = (
                 "Give the store's own variables (for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile), or "
-                "--storage-option; workers on other machines need them, too.",
+                "--storage-option; workers on other machines need them, too."
             )
         elif isinstance(error, PermissionError) or _status(error) in {401, 403}:
             problem = f"the store refuses: {text}"

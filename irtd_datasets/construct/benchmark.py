@@ -274,10 +274,11 @@ def choose(
     progress = progress or Progress()
     chosen: dict[str, list[Candidate]] = {}
     results: dict[str, list[TaskResult]] = {}
+    taken = Looks()
     for found in gathering.surveys:
         progress.stage(f"choosing from {found.source}")
         source = gathering.sources[found.source]
-        checks = _Pictures(source, exclusion, options.max_distance) if look else None
+        checks = _Pictures(source, exclusion, taken, options.max_distance) if look else None
         for task, pool in found.pools.items():
             result = TaskResult(gathering.wants[found.source][task], pool.offered)
             results.setdefault(task, []).append(result)
@@ -305,14 +306,21 @@ def _share(limit: int, task: str, gathering: Gathering) -> int:
 
 
 class _Pictures:
-    """Checks of the pictures of one source; each picture is opened once."""
+    """Checks of the pictures of one source; each picture is opened once.
 
-    def __init__(self, source: Source, exclusion: Exclusion, max_distance: int) -> None:
+    Args:
+        source: The source.
+        exclusion: Pictures that must not be taken.
+        taken: Pictures that were taken, of all sources: sets share pictures, as FLIR and FLIR_ADAS do.
+        max_distance: Bits up to which a picture counts as one of another subset.
+    """
+
+    def __init__(self, source: Source, exclusion: Exclusion, taken: Looks, max_distance: int) -> None:
         self._source = source
         self._exclusion = exclusion
         self._max_distance = max_distance
         self._verdicts: dict[str, str] = {}
-        self._taken = Looks()
+        self._taken = taken
 
     def why_not(self, candidate: Candidate) -> str:
         """Why a candidate cannot be taken; empty where it can."""

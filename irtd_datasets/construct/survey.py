@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from irtd_datasets.irtd.tasks.making import Made, Rules
     from irtd_datasets.sources import Source
 
-__all__ = ["FRAMES_A_VIDEO", "FRAME_STEP", "OWN_DIVISION", "Survey", "survey"]
+__all__ = ["FRAMES_A_VIDEO", "FRAME_STEP", "MOSAICS_A_PERSON", "OWN_DIVISION", "Survey", "survey"]
 
 FRAME_STEP = 25
 """Frames between two that are taken of one video: a second, at the usual rates."""
 FRAMES_A_VIDEO = 30
 """Most frames taken of one video."""
+
+MOSAICS_A_PERSON = 2
+"""Most Re-ID mosaics that ask about one person; the release has one of each, two where it uses a set twice."""
 
 OWN_DIVISION = 0.2
 """Share of a source without a division of its own that goes to the benchmark, by sequence where it has sequences."""
@@ -224,9 +227,9 @@ def _size(source: Source, image: LabelledImage) -> tuple[int, int] | None:
 def _mosaics(
     people: dict[str, list[LabelledImage]], found: Survey, rows: int, rules: Rules, seed: int
 ) -> None:
-    """Candidates of Re-ID: as many mosaics of each person as are needed for the rows wanted."""
+    """Candidates of Re-ID: as many mosaics of each person as the rows wanted need, and no more than two."""
     fixed = {name: sorted(images, key=lambda image: image.image) for name, images in people.items()}
-    rounds = -(-rows // len(fixed))
+    rounds = min(MOSAICS_A_PERSON, -(-rows // len(fixed)))
     for name in sorted(fixed):
         for number in range(rounds):
             draw = Draw(seed, found.source, name, "reid", str(number))

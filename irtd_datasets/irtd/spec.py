@@ -30,7 +30,7 @@ _FLIR = ("63-FLIR_ADAS/training/PreviewData",)
 
 
 def _part(task: str, file: str, records: int | None, image_dirs: tuple[str, ...], title: str) -> PartSpec:
-    return PartSpec(task, task, file, records, image_dirs, title, "infrared")
+    return PartSpec(task, task, file, records, image_dirs, title, "infrared", public=records is not None)
 
 
 _LSOTB = tuple(f"6-LSOTB-TIR/Training_Dataset/TrainingData/TIR_training_00{part}" for part in (1, 2, 3))
@@ -72,7 +72,14 @@ _SUBSETS = (
         (
             _part("captioning", "new_relative.json", 84284, (), "Captioning"),
             PartSpec(
-                "rule_captions", "captioning", "RuleCaptions.json", None, (), "Captions by rule", "infrared"
+                "rule_captions",
+                "captioning",
+                "RuleCaptions.json",
+                None,
+                (),
+                "Captions by rule",
+                "infrared",
+                public=False,
             ),
         ),
         "as-released",

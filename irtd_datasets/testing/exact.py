@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamCheck", "assert_stream_exact", "row_keys"]
 
 Make = Callable[[int, int, int, "list[Any] | None"], Any]
-"""Called with rank, number of ranks, workers, and the states of all ranks before (None at the start); gives a loader."""
+"""Gives a loader for a rank, the number of ranks, workers, and the states of all ranks before (None at the start)."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def assert_stream_exact(
 ) -> StreamCheck:
     """Check that an epoch that is stopped and taken up again gives each row exactly once.
 
-    The epoch is cut into stretches, one more than ``stops``. In each, every rank gets a loader of its own from ``make``,
+    The epoch is cut into stretches, one more than ``stops``. In each, every rank has a loader of its own from ``make``,
     takes the items that its stop tells, and gives its state. The last stretch runs to the end.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a training run needs of a dataset folder beyond ``load_dataset``: streams, random access, layouts of other programs.
+"""What training needs of a dataset folder beyond ``load_dataset``: streams, random access, forms of other programs.
 
 `stream` and `table` read dataset folders on a disk, on the Hub or in a bucket; `merge_states` puts the states of
 their ranks and workers together.
@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from irtd_datasets.training.batches import Batches, batches
+    from irtd_datasets.training.batching import Batches, batches
     from irtd_datasets.training.decode import Decoder
     from irtd_datasets.training.progress import merge_states
     from irtd_datasets.training.source import Filters, Source, open_source
@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Batches": "irtd_datasets.training.batches",
-    "batches": "irtd_datasets.training.batches",
+    "Batches": "irtd_datasets.training.batching",
+    "batches": "irtd_datasets.training.batching",
     "Filters": "irtd_datasets.training.source",
     "Decoder": "irtd_datasets.training.decode",
     "ShuffledSampler": "irtd_datasets.training.tables",

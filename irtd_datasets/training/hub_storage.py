@@ -70,6 +70,8 @@ class HubStorage(RemoteStorage):
         return HfApi(endpoint=self.options.get("endpoint"), token=self.options.get("token"))
 
     def files(self) -> dict[str, FileFacts]:
+        """All files of the folder at the commit, by name."""
+
         def listing() -> list[Any]:
             return list(
                 self._api().list_repo_tree(
@@ -90,6 +92,7 @@ class HubStorage(RemoteStorage):
         return found
 
     def facts(self, name: str) -> FileFacts:
+        """What the Hub says of a file; its SHA-256 where it is a large one."""
         path = f"{self.folder}/{name}" if self.folder else name
         entries = self._try(
             lambda: self._api().get_paths_info(self.repo, [path], revision=self.commit, repo_type=self.kind),

@@ -1,4 +1,4 @@
-"""In which order rows come: pure functions of seed, epoch and position, so that every place in an epoch can be jumped to.
+"""In which order rows come: pure functions of seed, epoch and position; every place in an epoch can be jumped to.
 
 An epoch is a sequence of positions ``0 .. total``. Three things are computed for any position without going through
 those before it: which source a position draws from (`Mixture`), which row that draw gives (`BlockOrder` for streams,

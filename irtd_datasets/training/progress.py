@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from irtd_datasets.errors import StateError
@@ -102,36 +103,20 @@ def merge_states(states: object) -> dict[str, Any]:
             remedy="Pass the list of what `state_dict()` of the stream or the StatefulDataLoader gave in each rank.",
         )
     first = found[0]
-    for state in found:
-        for key in _SAME:
-            if state.get(key) != first.get(key):
-                raise StateError(
-                    f"the states differ in {key!r}: {str(first.get(key))[:80]} and {str(state.get(key))[:80]}",
-                    remedy="Pass the states of all ranks that were saved at one time of one run.",
-                )
+    for state, key in product(found, _SAME):
+        if state.get(key) != first.get(key):
+            raise StateError(
+                f"the states differ in {key!r}: {str(first.get(key))[:80]} and {str(state.get(key))[:80]}",
+                remedy="Pass the states of all ranks that were saved at one time of one run.",
+            )
     if first["lane"] is None:
         return dict(first)
-    lanes: dict[int, dict[str, Any]] = {}
-    for state in found:
-        other = lanes.setdefault(int(state["lane"]), state)
-        if other["done"] != state["done"]:
-            raise StateError(
-                f"lane {state['lane']} is there twice, at rows {other['done']} and {state['done']}",
-                remedy="Pass the last state of each rank, and of no rank two.",
-            )
-    missing = sorted(set(range(first["lanes"])) - set(lanes))
-    if missing:
-        raise StateError(
-            f"{len(missing)} of {first['lanes']} states are missing (lane {missing[0]} is the first)",
-            remedy="Pass the states of all ranks: a rank that is left out would repeat its rows.",
-        )
+    lanes = _by_lane(found, first["lanes"])
     todo = [(start, stop) for start, stop in first["todo"]]
     left: Spans = []
-    for lane in range(first["lanes"]):
-        mine = share(todo, lane, first["lanes"])
-        if first["even"]:
-            mine = share(todo, lane, first["lanes"], even=True)
-        left.extend(cut(mine, int(lanes[lane]["done"]), count(mine)))
+    for lane, state in lanes.items():
+        mine = share(todo, lane, first["lanes"], even=first["even"])
+        left.extend(cut(mine, int(state["done"]), count(mine)))
     if first["even"]:
         each = count(todo) // first["lanes"]
         left.extend(cut(todo, each * first["lanes"], count(todo)))
@@ -143,6 +128,25 @@ def merge_states(states: object) -> dict[str, Any]:
         "done": 0,
         "skipped": sum(int(state["skipped"]) for state in lanes.values()),
     }
+
+
+def _by_lane(found: Iterable[dict[str, Any]], count_of_lanes: int) -> dict[int, dict[str, Any]]:
+    """The state of each lane, in order."""
+    lanes: dict[int, dict[str, Any]] = {}
+    for state in found:
+        other = lanes.setdefault(int(state["lane"]), state)
+        if other["done"] != state["done"]:
+            raise StateError(
+                f"lane {state['lane']} is there twice, at rows {other['done']} and {state['done']}",
+                remedy="Pass the last state of each rank, and of no rank two.",
+            )
+    missing = sorted(set(range(count_of_lanes)) - set(lanes))
+    if missing:
+        raise StateError(
+            f"{len(missing)} of {count_of_lanes} states are missing (lane {missing[0]} is the first)",
+            remedy="Pass the states of all ranks: a rank that is left out would repeat its rows.",
+        )
+    return dict(sorted(lanes.items()))
 
 
 def _find(states: object) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Whole shards from afar, kept on the disk up to a limit, for random access that would otherwise be one request a row."""
+"""Whole shards from afar, kept on the disk up to a limit: random access without a request for each row."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from irtd_datasets.training.storage import LocalStorage, changed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from irtd_datasets.training.shards import ShardRef
     from irtd_datasets.training.storage import Storage
 
@@ -50,7 +51,7 @@ class ShardCache:
             if not path.is_file() or path.stat().st_size != ref.size:
                 self._make_room(ref.size)
                 self._download(storage, ref, path)
-            os.utime(path)  # noqa: PTH - marks it as used
+            os.utime(path)  # marks it as used
         return LocalStorage(str(self.folder)), replace(ref, name=name, token="", index="", images=())
 
     def _download(self, storage: Storage, ref: ShardRef, path: Path) -> None:

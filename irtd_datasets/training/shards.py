@@ -115,20 +115,25 @@ class RangeFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
+        """Yes."""
         return True
 
     def seekable(self) -> bool:
+        """Yes."""
         return True
 
     def tell(self) -> int:
+        """The position, in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position, in bytes."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = max(base + offset, 0)
         return self._position
 
     def read(self, count: int | None = -1, /) -> bytes:
+        """Bytes from the position on, from what was fetched before or from the storage."""
         start = min(self._position, self._size)
         stop = self._size if count is None or count < 0 else min(start + count, self._size)
         self._position = stop
@@ -138,6 +143,7 @@ class RangeFile(io.RawIOBase):
         return self._storage.read(self._name, start, stop, size=self._size) if start < stop else b""
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
+        """Fill a buffer from the position on; the number of bytes."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -200,7 +206,7 @@ class OpenShard:
             raise changed(self.where, "its footer is another one")
         self.schema = self.metadata.schema.to_arrow_schema()
         self.image_names = image_columns(self.schema)
-        self._leaves = leaf_columns(self.metadata, self.image_names)
+        self.leaves = leaf_columns(self.metadata, self.image_names)
         self._starts = np.concatenate([[0], np.cumsum(ref.groups)]).astype(np.int64)
         self._places: dict[str, tuple[memoryview, memoryview]] = {}
         self._index: pa.Table | None = None
@@ -274,7 +280,7 @@ class OpenShard:
 
     def walk(self, image: str, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Find the pictures of a row group by its page headers."""
-        chunk = chunk_of(self.metadata, group, self._leaves[image])
+        chunk = chunk_of(self.metadata, group, self.leaves[image])
         try:
             if self._descriptor >= 0:
                 with (
@@ -456,7 +462,7 @@ def _fetch(
         {(start - 4, start + size) for places in wanted.values() for start, size in places.values()}
     )
     whole = [
-        (name, chunk_of(shard.metadata, group, shard._leaves[name])) for name in images if name not in known
+        (name, chunk_of(shard.metadata, group, shard.leaves[name])) for name in images if name not in known
     ]
     asked = [*ranges, *pictures, *((chunk.start, chunk.stop) for _, chunk in whole)]
     blocks = shard.storage.read_ranges(shard.ref.name, asked, shard.ref.size) if asked else []

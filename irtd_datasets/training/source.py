@@ -1,7 +1,8 @@
-"""A config of a dataset folder as rows that can be drawn: its shards, its row groups, and which rows a filter leaves."""
+"""A config of a dataset folder as rows that can be drawn: shards, row groups, and the rows that a filter leaves."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -274,10 +275,8 @@ def _from_manifest(storage: Storage) -> dict[str, FileFacts]:
             remedy="Serve a folder that `irtd build` made, or use a bucket or the Hub.",
         ) from error
     for index in {index_name(file) for file in found}:
-        try:
+        with contextlib.suppress(ReleaseNotFoundError):
             found[index] = storage.facts(index)
-        except ReleaseNotFoundError:
-            continue
     return found
 
 

@@ -192,6 +192,7 @@ class LocalStorage(Storage):
     remote = False
 
     def files(self) -> dict[str, FileFacts]:
+        """All files of the folder, by name."""
         root = Path(self.place)
         names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
         return {name: self.facts(name) for name in sorted(names)}
@@ -201,6 +202,7 @@ class LocalStorage(Storage):
         return f"{self.place}/{name}"
 
     def facts(self, name: str) -> FileFacts:
+        """Size and identity of a file on the disk."""
         try:
             found = os.stat(self.path(name))  # noqa: PTH116 - called for each block of a stream
         except OSError as error:
@@ -208,6 +210,7 @@ class LocalStorage(Storage):
         return FileFacts(name, found.st_size, "", f"{found.st_mtime_ns}-{found.st_ino}")
 
     def read(self, name: str, start: int = 0, stop: int | None = None, *, size: int | None = None) -> bytes:
+        """Bytes of a file."""
         del size
         try:
             with open(self.path(name), "rb", buffering=0) as file:  # noqa: PTH123 - without a Path for each range
@@ -256,6 +259,7 @@ class RemoteStorage(Storage):
         return self._fs
 
     def files(self) -> dict[str, FileFacts]:
+        """All files of the folder, by name."""
         root = self.fs._strip_protocol(self.place).rstrip("/")  # noqa: SLF001 - fsspec's way to name paths
         found = self._try(lambda: self.fs.find(root, detail=True), self.place)
         return {
@@ -264,10 +268,12 @@ class RemoteStorage(Storage):
         }
 
     def facts(self, name: str) -> FileFacts:
+        """Size and identity of a file as the file system tells it."""
         url = self.where(name)
         return _facts(name, self._try(lambda: self.fs.info(url), url))
 
     def read(self, name: str, start: int = 0, stop: int | None = None, *, size: int | None = None) -> bytes:
+        """Bytes of a file."""
         url = self.where(name)
 
         def once() -> bytes:
@@ -293,7 +299,7 @@ class RemoteStorage(Storage):
         for attempt in range(self.retries + 1):
             try:
                 return action()
-            except IrtdDatasetsError:
+            except IrtdDatasetsError:  # noqa: PERF203 - few rounds, each a request
                 raise
             except Exception as error:
                 status = _status(error)
@@ -348,6 +354,7 @@ class HttpStorage(RemoteStorage):
             return data
 
     def _open(self, name: str, wanted: str) -> Any:  # noqa: ANN401 - what urlopen gives
+        import urllib.error
         import urllib.parse
         import urllib.request
 
@@ -356,7 +363,11 @@ class HttpStorage(RemoteStorage):
             headers["Range"] = wanted
         url = f"{self.place}/{urllib.parse.quote(name)}"
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https, see open_storage
-        return urllib.request.urlopen(request, timeout=self.patience)  # noqa: S310
+        try:
+            return urllib.request.urlopen(request, timeout=self.patience)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection; status and headers stay
+            raise
 
 
 def _mark(response: Any) -> str:  # noqa: ANN401

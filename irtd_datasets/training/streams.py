@@ -237,7 +237,7 @@ class Stream(Resumable):
         self.columns = list(columns)
         self._weights = None if weights is None else list(weights)
         self._stop: StopRule | int = stop
-        self._transform = transform
+        self.transform = transform
         self._on_error = check_on_error(on_error)
         self._shuffle = shuffle
         share = BLOCK_BYTES // max(len(self.sources), 1)
@@ -292,7 +292,7 @@ class Stream(Resumable):
                 ]
                 for pattern in mixture.sources(start, stop):
                     for number in pattern.tolist():
-                        row = guarded(self._transform, self._on_error, next(cursors[number]))
+                        row = guarded(self.transform, self._on_error, next(cursors[number]))
                         if row is None:
                             self._skipped += 1
                         yield 1, NOTHING if row is None else row

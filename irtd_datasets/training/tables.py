@@ -27,9 +27,8 @@ from irtd_datasets.training.text_cache import ShardText, cache_folder, open_text
 from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from irtd_datasets.boxes import Frame
     from irtd_datasets.training.decode import Decoder, Mode
@@ -137,7 +136,7 @@ class Table:
         self.sources = list(sources)
         self.columns = list(columns)
         self.skipped = 0
-        self._transform = transform
+        self.transform = transform
         self._on_error = check_on_error(on_error)
         self._cache = cache
         sizes = [len(source) for source in self.sources]
@@ -175,7 +174,7 @@ class Table:
             IndexError: There is no such row.
         """
         shard, place = self._place(whole_number(row))
-        found = guarded(self._transform, self._on_error, shard.row(place))
+        found = guarded(self.transform, self._on_error, shard.row(place))
         if found is None:
             raise UnknownNameError(
                 f"row {row} cannot be decoded and is to be skipped, which a single row cannot be",
@@ -204,9 +203,9 @@ class Table:
             read = [row if row is not None else places[n][0].row(places[n][1]) for n, row in enumerate(found)]
         else:
             read = [shard.row(place) for shard, place in places]
-        if self._transform is None:
+        if self.transform is None:
             return read
-        treated = [guarded(self._transform, self._on_error, row) for row in read]
+        treated = [guarded(self.transform, self._on_error, row) for row in read]
         kept = [row for row in treated if row is not None]
         self.skipped += len(treated) - len(kept)
         return kept
@@ -234,8 +233,8 @@ class Table:
             rank: Which rank this is; None asks torch.distributed, then the variable RANK.
             world_size: How many ranks there are; as ``rank``.
             even: Give all ranks equally many rows and leave out the few that cannot be divided.
-            order: The numbers of rows to take, in this order, instead of all in a shuffle: for a curriculum. With several ranks it is
-                cut into one part for each, so give each rank its own order where the order matters.
+            order: The numbers of rows to take, in this order, instead of all in a shuffle: for a curriculum. With
+                several ranks it is cut into one part for each, so give each rank its own order where the order matters.
         """
         return ShuffledSampler(
             len(self),
@@ -351,7 +350,7 @@ class ShuffledSampler(Resumable):
     number of workers has nothing to do with it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - see `Table.sampler`
         self,
         rows: int,
         data: str,

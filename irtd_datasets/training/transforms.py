@@ -22,8 +22,8 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 """From a row to a row."""
 
 OnError = Literal["raise", "skip"] | Callable[[Exception, dict[str, Any]], dict[str, Any] | None]
-"""For a row that a transform cannot treat: ``raise``, ``skip``, or a function of the error and the row, whose answer takes
-the row's place (None leaves it out)."""
+"""For a row that a transform cannot treat: ``raise``, ``skip``, or a function of the error and the row, whose answer
+takes the row's place (None leaves it out)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class DecodeRow:
     box_frame: Frame | str | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with its pictures decoded and its places in the frame asked for."""
         from irtd_datasets.training.decode import decode_row
 
         return decode_row(row, self.decoder, box_frame=self.box_frame)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import urllib.request
 
 from irtd_datasets.build import from_stream, plan
 from irtd_datasets.build.engine import build
@@ -42,7 +43,8 @@ def objects(store):
 
 @contextlib.contextmanager
 def s3_server():
-    """An S3 server on this machine; gives the options by which it is reached."""
+    """An S3 server on this machine with an empty bucket; gives the options by which it is reached."""
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -50,8 +52,15 @@ def s3_server():
     server.start()
     try:
         _, port = server.get_host_and_port()
-        yield {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": SECRET}
+        options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": SECRET}
+        # What it holds is the process's: another test may have had a server before.
+        reset = urllib.request.Request(f"{options['endpoint_url']}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset).close()
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem(**options).mkdir("bucket")
+        yield options
     finally:
+        s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
 
 

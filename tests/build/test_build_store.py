@@ -55,9 +55,6 @@ def s3():
     pytest.importorskip("s3fs", reason="S3 needs the extra s3")
     pytest.importorskip("moto.server", reason="a server of S3 on this machine needs moto")
     with s3_server() as options:
-        import s3fs
-
-        s3fs.S3FileSystem(**options).mkdir("bucket")
         yield options
 
 

@@ -1,4 +1,4 @@
-"""Dataset folders made for the tests of reading: any number of rows, small made-up pictures, the columns that matter."""
+"""Dataset folders made for the tests of reading: any number of rows, small pictures, the columns that matter."""
 
 import hashlib
 import io

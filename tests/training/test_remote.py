@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
-from folders import Workers, make_folder
+from folders import Workers, make_folder, picture
 from hub_server import hub_server
 from hub_server.store import Entry, write_whole
 
@@ -48,7 +49,7 @@ def put(hub, root, name=NAME):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("remote") / "made"
-    return root, make_folder(root, 300, shards=3, group=20, per_picture=2)
+    return root, make_folder(root, 300, shards=3, group=20, per_picture=2, data=partial(picture, size=4000))
 
 
 @pytest.fixture

@@ -270,7 +270,9 @@ class Labels:
         self.view = view
         self.scenes = scenes
         named = [(word(thing.label, image.source), thing) for thing in image.objects]
-        self.unclear = any(name is None or "crowd" in thing.attributes for name, thing in named)
+        self.unclear = image.unclear or any(
+            name is None or "crowd" in thing.attributes for name, thing in named
+        )
         placed = [_thing(name, thing, self.size) for name, thing in named if name is not None]
         self.things = tuple(thing for thing in placed if thing is not None)
 

@@ -36,8 +36,8 @@ from irtd_datasets.errors import AnnotationError
 from irtd_datasets.training.index.pages import chunk_of, locate_values
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -239,7 +239,9 @@ def _places(
     return found
 
 
-def write_index(path: Path, shards: Iterable[tuple[Path, str, str]]) -> list[ShardEntry]:
+def write_index(
+    path: Path, shards: Iterable[tuple[Path, str, str]], staging: Path | None = None
+) -> list[ShardEntry]:
     """Write the index of some shards with equal columns; it appears when it is complete.
 
     The same shards give the same bytes.
@@ -247,17 +249,21 @@ def write_index(path: Path, shards: Iterable[tuple[Path, str, str]]) -> list[Sha
     Args:
         path: The index file.
         shards: For each shard its path, its name relative to the dataset folder, and its SHA-256.
+        staging: Folder of the same file system for the file while it is written; that of the index by default.
 
     Returns:
         The entries, in order.
     """
-    return write_tables(path, (index_table(file, name, sha256) for file, name, sha256 in shards))
+    tables = (index_table(file, name, sha256) for file, name, sha256 in shards)
+    return write_tables(path, tables, staging)
 
 
-def write_tables(path: Path, tables: Iterable[tuple[ShardEntry, pa.Table]]) -> list[ShardEntry]:
+def write_tables(
+    path: Path, tables: Iterable[tuple[ShardEntry, pa.Table]], staging: Path | None = None
+) -> list[ShardEntry]:
     """Write an index from what `index_table` gave for each shard, here or elsewhere; see `write_index`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = (staging or path.parent) / f".{path.name}.tmp-{os.getpid()}"
     entries: list[ShardEntry] = []
     writer: pq.ParquetWriter | None = None
     try:
@@ -322,7 +328,9 @@ def read_tables(source: Any) -> list[tuple[ShardEntry, pa.Table]]:  # noqa: ANN4
         ]
 
 
-def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[Path]:
+def write_folder_index(
+    folder: Path, shards: Iterable[tuple[str, str]], staging: Path | None = None
+) -> list[Path]:
     """Bring the index of a dataset folder up to date with its shards.
 
     Parts whose index names these very shards already are left alone; an index without a part is removed.
@@ -330,6 +338,7 @@ def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[
     Args:
         folder: The dataset folder.
         shards: Name relative to the folder, and SHA-256, of each shard in order.
+        staging: See `write_index`.
 
     Returns:
         The index files of the folder.
@@ -339,7 +348,7 @@ def write_folder_index(folder: Path, shards: Iterable[tuple[str, str]]) -> list[
         parts.setdefault(index_name(name), []).append((name, sha256))
     for index, members in parts.items():
         if _known(folder / index) != members:
-            write_index(folder / index, [(folder / name, name, sha256) for name, sha256 in members])
+            write_index(folder / index, [(folder / name, name, sha256) for name, sha256 in members], staging)
     root = folder / INDEX_FOLDER
     for stale in sorted(root.glob("*.parquet")):
         if stale.relative_to(folder).as_posix() not in parts:

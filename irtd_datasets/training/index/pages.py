@@ -310,10 +310,8 @@ def _read_struct(data: memoryview, position: int, end: int, depth: int = 0) -> t
 
 
 def _read_value(data: memoryview, position: int, end: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (1, 2):  # an element of a list of booleans
-        return data[position] == 1, position + 1
-    if kind == 3:
-        return data[position], position + 1
+    if kind in (1, 2, 3):  # 1 and 2: an element of a list of booleans
+        return data[position] if kind == 3 else data[position] == 1, position + 1
     if kind in (4, 5, 6):
         number, position = _varint(data, position, end)
         return _zigzag(number), position

@@ -97,17 +97,17 @@ class Batches:
         for name, value in (("batch_size", batch_size), ("ahead", ahead)):
             if value < 1:
                 raise UnknownNameError(f"{name} is {value}, expected at least 1")
-        if getattr(rows, "_transform", None) is not None:
+        if rows.transform is not None:
             raise UnknownNameError(
                 "the rows are treated already, by `decode` or by `transform`",
                 remedy="Make the table or the stream without both: its pictures are decoded here.",
             )
-        self._table: Any = rows if hasattr(rows, "__getitems__") else None
-        if self._table is None and sampler is not None:
+        table: Any = rows if hasattr(rows, "__getitems__") else None
+        if table is None and sampler is not None:
             raise UnknownNameError("a stream has an order of its own", remedy="Leave the sampler out.")
-        self._walk: Any = rows
-        if self._table is not None:
-            self._walk = self._table.sampler() if sampler is None else sampler  # a used-up sampler has length 0
+        # Compared with None, since a sampler that is used up has the length 0.
+        self._walk: Any = sampler if sampler is not None else rows if table is None else table.sampler()
+        self._table = table
         self._batch_size, self._ahead, self._recycle, self._drop_last = batch_size, ahead, recycle, drop_last
         self._decoder, self._box_frame = decoder, box_frame
         self._on_error = check_on_error(on_error)
