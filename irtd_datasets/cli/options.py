@@ -100,6 +100,8 @@ def release_options(
     Raises:
         UnknownNameError: Neither the command nor the environment names a release.
     """
+    if release is not None:
+        local_folder(release)
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
     declared = spec(dataset)
     if not root:
