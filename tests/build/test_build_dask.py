@@ -49,13 +49,20 @@ def reference(small, tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Two workers, each a process with one thread; each is started again when it dies."""
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        dashboard_address=None,
-        local_directory=str(tmp_path_factory.mktemp("dask")),
-        silence_logs=50,
-    ) as running:
+    import dask
+
+    # A machine with much other work starts a process slowly.
+    patient = {"distributed.comm.timeouts.connect": "120s"}
+    with (
+        dask.config.set(patient),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            local_directory=str(tmp_path_factory.mktemp("dask")),
+            silence_logs=50,
+        ) as running,
+    ):
         yield running
 
 
