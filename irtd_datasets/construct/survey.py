@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.construct.targets import Target
-    from irtd_datasets.irtd.tasks.making import Made, Rules
+    from irtd_datasets.irtd.tasks.making import Made, Maker, Rules
     from irtd_datasets.sources import Source
 
 __all__ = ["FRAMES_A_VIDEO", "FRAME_STEP", "MOSAICS_A_PERSON", "OWN_DIVISION", "Survey", "survey"]
@@ -95,6 +95,7 @@ def survey(
     seed: int = 0,
     subset: str = "benchmark",
     frame_step: int = FRAME_STEP,
+    makers: Mapping[str, Maker] = MAKERS,
 ) -> Survey:
     """Read the labels of a source, and make the candidates of each task.
 
@@ -105,6 +106,7 @@ def survey(
         seed: Of everything drawn.
         subset: ``benchmark`` takes what is not for training, ``pretrain`` what is.
         frame_step: Frames between two that are taken of one video.
+        makers: Makes the records of each task from the labels of one picture.
 
     Returns:
         Candidates and counts.
@@ -126,7 +128,7 @@ def survey(
             if task == "reid":
                 continue
             draw = Draw(seed, source.name, image.image, task)
-            for made in MAKERS[task](labels, rules, draw):
+            for made in makers[task](labels, rules, draw):
                 found.pools[task].offer(_candidate(task, image, made, (rank, key), labels))
     if people:
         _mosaics(people, found, target.rows, rules, seed)
@@ -147,6 +149,7 @@ def _candidate(
         image.sequence,
         image.identity,
         tuple(sorted(labels.exhaustive)) if task == "security" else (),
+        image.visible,
     )
 
 

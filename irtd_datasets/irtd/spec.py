@@ -72,6 +72,16 @@ _SUBSETS = (
         (
             _part("captioning", "new_relative.json", 84284, (), "Captioning"),
             PartSpec(
+                "model_captions",
+                "captioning",
+                "ModelCaptions.json",
+                None,
+                (),
+                "Captions by a model",
+                "infrared",
+                public=False,
+            ),
+            PartSpec(
                 "rule_captions",
                 "captioning",
                 "RuleCaptions.json",
@@ -85,7 +95,7 @@ _SUBSETS = (
         "as-released",
         "Infrared pictures with a caption that a language model wrote for their visible partner.",
         "84,284 captions with their pictures; about 106K rule-made captions were never released: `irtd construct irtd "
-        "pretrain` makes such from source sets.",
+        "pretrain` makes such from source sets, and with `--captions llm` captions by a model of your own.",
     ),
     SubsetSpec(
         "instruct",

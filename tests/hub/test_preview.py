@@ -34,7 +34,7 @@ from irtd_datasets.hub.preview import write_contact_sheet, write_preview
 from irtd_datasets.hub.preview_page import Picture, render_card
 from irtd_datasets.hub.rows import RowGroupRef
 from irtd_datasets.hub.sampling import choose, read_chosen, survey
-from irtd_datasets.hub.viewable import viewable
+from irtd_datasets.images.viewable import viewable
 from irtd_datasets.schema import TASKS
 
 FLAGS = (
