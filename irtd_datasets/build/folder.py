@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.build.plan import code_identity, shard_name
-from irtd_datasets.build.shards import ShardResult, read_result
+from irtd_datasets.build.shards import ShardResult, read_result, write_shard
 from irtd_datasets.catalog import BUILT_MARKER, STAGING
 from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.order import ORDER_SEED
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from irtd_datasets.build.plan import PartPlan, ShardJob
     from irtd_datasets.spec import DatasetSpec, Member
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "BuiltPart",
     "DatasetFolder",
     "described",
+    "shards_described",
     "write_text",
 ]
 
@@ -176,6 +178,27 @@ class DatasetFolder:
         self.path = path
         self.spec = spec
         self.staging = path / STAGING
+        self._parts: list[BuiltPart] | None = None
+
+    @property
+    def place(self) -> Path | str:
+        """Where the dataset folder is, for people and reports."""
+        return self.path
+
+    def task(self, plan: PartPlan, job: ShardJob) -> tuple[Any, ...]:
+        """The function that writes a shard, and its arguments, for `Workers.submit`."""
+        return write_shard, job, str(self.staged(plan.member, job.index))
+
+    def share(self, plan: PartPlan) -> None:
+        """Put what the workers need of a plan where they can read it: it is there already, in the folder."""
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        """Paths that every worker has to see besides the release, each with what it is."""
+        return [("the dataset folder", str(self.staging.absolute()))]
+
+    def keep(self, member: Member, index: int, result: ShardResult) -> None:
+        """Remember that a shard is written, and by that take it over in the next run."""
+        result.save(self.staged(member, index).with_suffix(".json"))
 
     def prepare(self) -> None:
         """Make the folder if needed, and refuse one that holds something else.
@@ -268,8 +291,21 @@ class DatasetFolder:
         """Where a shard waits for the end of the build."""
         return self.part_staging(member) / f"shard-{index:05d}.parquet"
 
-    def finished(self, member: Member, index: int, fingerprint: str) -> ShardResult | None:
-        """A shard that an earlier run wrote from the same inputs; None when it has to be written."""
+    def finished(
+        self,
+        member: Member,
+        index: int,
+        fingerprint: str,
+        count: int | None = None,  # noqa: ARG002 - for folders that shards are written into under their last name
+    ) -> ShardResult | None:
+        """A shard that an earlier run wrote from the same inputs; None when it has to be written.
+
+        Args:
+            member: Its part.
+            index: Its number.
+            fingerprint: Identity of its inputs.
+            count: Shards of the part; None where that is not known yet.
+        """
         staged = self.staged(member, index)
         result = read_result(staged.with_suffix(".json"))
         if result is not None and result.fingerprint == fingerprint:
@@ -317,7 +353,12 @@ class DatasetFolder:
         return manifest
 
     def parts(self) -> list[BuiltPart]:
-        """Parts that the folder holds."""
+        """Parts that the folder holds; read once, since a build asks for them at every shard."""
+        if self._parts is None:
+            self._parts = self._read_parts()
+        return self._parts
+
+    def _read_parts(self) -> list[BuiltPart]:
         manifest = self.manifest()
         if manifest is None:
             return []
@@ -362,45 +403,64 @@ class DatasetFolder:
         Raises:
             BuildError: A build that replaced shards of other parts was killed, and has to be finished first.
         """
+        before, parts = self.parts(), self._all_parts(built)
         new = {part.key for part in built}
-        order = [member.key for member in self.spec.members]
-        before = self.parts()
-        parts = [*(part for part in before if part.key not in new), *built]
-        parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
         if self._replacing():
             self._check_kept([part for part in parts if part.key not in new])
         elif [part.as_dict() for part in before] != [part.as_dict() for part in parts]:
             self._set_aside()
         for part in built:
             self._place(part)
-        earlier = self.ledger()
-        merged = earlier.merged(ledger, self.spec) if earlier else ledger
-        texts = {
-            LEDGER: json.dumps(merged.as_dict(), indent=1) + "\n",
-            CARD: render_card(self.spec, parts, merged, self.path),
-            CROISSANT: render_croissant(self.spec, parts),
-        }
+        merged = self._all_lines(ledger)
+        texts = self._texts(parts, merged, render_card(self.spec, parts, merged, self.path))
         self._remove_changed_indexes()
         self.staging.mkdir(parents=True, exist_ok=True)
         shards = [shard for part in parts for shard in part.named_digests()]
         indexes = write_folder_index(self.path, shards, self.staging)
+        # The manifest comes last: a folder that has one is whole.
+        texts[STATE] = json.dumps({"/".join(part.key): part.identity() for part in parts}, indent=1) + "\n"
+        texts[BUILT_MARKER] = self._manifest(parts, texts, _measured(self.path, indexes))
+        for name, text in texts.items():
+            write_text(self.path / name, text)
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self._parts = None
+        return merged
+
+    def _all_parts(self, built: Sequence[BuiltPart]) -> list[BuiltPart]:
+        """All parts that the folder is going to have, in the order of the spec."""
+        new = {part.key for part in built}
+        order = [member.key for member in self.spec.members]
+        parts = [*(part for part in self.parts() if part.key not in new), *built]
+        return sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
+
+    def _all_lines(self, ledger: Ledger) -> Ledger:
+        """The ledger of all that the folder is going to have."""
+        earlier = self.ledger()
+        return earlier.merged(ledger, self.spec) if earlier else ledger
+
+    def _texts(self, parts: Sequence[BuiltPart], ledger: Ledger, card: str) -> dict[str, str]:
+        """The files that describe the parts, but the manifest."""
+        return {
+            LEDGER: json.dumps(ledger.as_dict(), indent=1) + "\n",
+            CARD: card,
+            CROISSANT: render_croissant(self.spec, parts),
+        }
+
+    def _manifest(
+        self, parts: Sequence[BuiltPart], texts: Mapping[str, str], indexes: Mapping[str, dict[str, Any]]
+    ) -> str:
+        """The manifest of parts, of the texts that describe them, and of their index files."""
+        texts = {name: text for name, text in texts.items() if name != STATE}
+        files = described(texts) | shards_described(parts) | dict(indexes)
         manifest = {
             "dataset": self.spec.name,
             "version": self.spec.version,
             "order_seed": ORDER_SEED,
             "made_with": code_identity(),
-            "files": dict(
-                sorted((described(texts) | _shards(parts) | _measured(self.path, indexes)).items())
-            ),
+            "files": dict(sorted(files.items())),
             "parts": [part.as_dict() for part in parts],
         }
-        # The manifest comes last: a folder that has one is whole.
-        texts[STATE] = json.dumps({"/".join(part.key): part.identity() for part in parts}, indent=1) + "\n"
-        texts[BUILT_MARKER] = json.dumps(manifest, indent=1) + "\n"
-        for name, text in texts.items():
-            write_text(self.path / name, text)
-        shutil.rmtree(self.staging, ignore_errors=True)
-        return merged
+        return json.dumps(manifest, indent=1) + "\n"
 
     def _replacing(self) -> bool:
         """Whether shards of an older build are being replaced, now or when a build was killed."""
@@ -461,6 +521,12 @@ class DatasetFolder:
             if _size(other) == size:
                 other.replace(folder / name)
                 return
+        raise BuildError(
+            "the shard was written and is gone",
+            where=str(staging / f"shard-{index:05d}.parquet"),
+            remedy="Let nobody change the folder while a build runs, and start the same command again. On several "
+            "machines the folder must be one that all of them share.",
+        )
 
     def _foreign(self) -> str:
         """Why the path cannot become a dataset folder; empty when it can."""
@@ -477,7 +543,8 @@ def described(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return {name: _entry(text.encode()) for name, text in texts.items()}
 
 
-def _shards(parts: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
+def shards_described(parts: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
+    """The same of the shards of parts."""
     return {
         name: {"sha256": shard.summary.sha256, "bytes": shard.summary.size}
         for part in parts

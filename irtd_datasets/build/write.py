@@ -186,7 +186,8 @@ class ShardWriter:
         self._layout = _Layout.of(schema, features, filter_columns)
         self._fsync = fsync
         self._temporary = self.path.with_name(
-            f".{self.path.name}.tmp-{os.getpid()}-{threading.get_ident():x}"
+            # Random, too: another machine that shares the folder may have a process of this number.
+            f".{self.path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
         )
         self._file: _ParquetFile | None = None
         self._failed = False

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
 
-__all__ = ["DraftSpool", "Place", "RecordSpool", "draft_from_json", "json_from_line", "json_line"]
+__all__ = [
+    "DraftSpool",
+    "Place",
+    "RecordSpool",
+    "draft_from_json",
+    "draft_line",
+    "json_from_line",
+    "json_line",
+]
 
 Place: TypeAlias = "tuple[int, int]"
 """Offset and length of a line in the file."""
@@ -105,16 +113,7 @@ class DraftSpool:
 
     def add(self, draft: Draft) -> Place:
         """Append a draft; returns where it stands."""
-        values = list(_values(draft))
-        if draft.places:
-            values[_PLACES] = list(map(_places_values, draft.places))
-        if draft.corrections:
-            values[_CORRECTIONS] = [(c.issue, c.field, c.value) for c in draft.corrections]
-        return self._lines.append(json_line(values).encode())
-
-    def line(self, place: Place) -> bytes:
-        """A draft as it stands in the file: JSON for `draft_from_json`."""
-        return self._lines[place]
+        return self._lines.append(draft_line(draft).encode())
 
     def draft(self, place: Place) -> Draft:
         """A draft that was added before."""
@@ -127,6 +126,16 @@ _PLACES = _NAMES.index("places")
 _CORRECTIONS = _NAMES.index("corrections")
 _values = attrgetter(*_NAMES)
 _places_values = attrgetter(*(field.name for field in fields(Places)))
+
+
+def draft_line(draft: Draft) -> str:
+    """A draft as JSON for `draft_from_json`, without a line end."""
+    values = list(_values(draft))
+    if draft.places:
+        values[_PLACES] = list(map(_places_values, draft.places))
+    if draft.corrections:
+        values[_CORRECTIONS] = [(c.issue, c.field, c.value) for c in draft.corrections]
+    return json_line(values)
 
 
 def draft_from_json(values: list[Any]) -> Draft:

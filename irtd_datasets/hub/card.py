@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +21,7 @@ from irtd_datasets.hub.counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from irtd_datasets.spec import DatasetSpec, PartSpec
 
@@ -186,7 +187,13 @@ def task_categories(tasks: Iterable[str]) -> list[str]:
     return [category for category, covered in _TASK_CATEGORIES.items() if wanted.intersection(covered)]
 
 
-def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folder: Path) -> str:
+def render_card(
+    spec: DatasetSpec,
+    parts: Sequence[Part],
+    ledger: _Ledger,
+    folder: Path | None,
+    count: Callable[[Part, str], Counter[Any]] | None = None,
+) -> str:
     """The whole README.md.
 
     Args:
@@ -194,6 +201,7 @@ def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folde
         parts: The parts in the folder.
         ledger: What became of every record.
         folder: The dataset folder with the Parquet files of the parts in place; sources and frames are counted there.
+        count: Counts the values of a column in a part instead; the folder is not looked at then.
 
     Raises:
         AnnotationError: A Parquet file cannot be read.
@@ -201,7 +209,9 @@ def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folde
     configs = configs_of(spec, parts)
     declared = {member.key: member.part for member in spec.members}
     present = [(declared[part.subset, part.part], part) for part in parts if part.rows]
-    files = [sorted((folder / part.subset / part.part).glob("*.parquet")) for _, part in present]
+    if count is None:
+        assert folder is not None
+        count = partial(_count_in, folder)
     header = yaml.dump(
         _metadata(spec, present, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
     )
@@ -211,7 +221,7 @@ def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folde
         _loading(spec, configs),
         "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
         "## Tasks\n\n" + _task_table(present),
-        "## Sources\n\n" + _source_table(spec, present, files),
+        "## Sources\n\n" + _source_table(spec, present, count),
         "## What became of the release\n\n" + _ledger_table(spec, ledger),
         *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
@@ -219,7 +229,7 @@ def render_card(spec: DatasetSpec, parts: Sequence[Part], ledger: _Ledger, folde
         + _table(
             ["field", "type", "meaning"], [[f"`{f.name}`", f.describe_type(), f.doc] for f in FIELDS.values()]
         ),
-        "## Frames\n\n" + _frame_table(files),
+        "## Frames\n\n" + _frame_table([part for _, part in present], count),
         "## Files\n\n" + _table(["file", "what is in it"], _FILES),
         "## What is public\n\n" + _public(spec),
         f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
@@ -303,12 +313,14 @@ def _task_table(present: Sequence[tuple[PartSpec, Part]]) -> str:
 
 
 def _source_table(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], files: Sequence[list[Path]]
+    spec: DatasetSpec,
+    present: Sequence[tuple[PartSpec, Part]],
+    count: Callable[[Part, str], Counter[Any]],
 ) -> str:
     counts: Counter[str | None] = Counter()
     tasks: dict[str | None, dict[str, None]] = {}
-    for (declared, _), shards in zip(present, files, strict=True):
-        found = count_values(shards, "source")
+    for declared, part in present:
+        found = count(part, "source")
         counts.update(found)
         for source in found:
             tasks.setdefault(source, {})[declared.task] = None
@@ -325,8 +337,14 @@ def _source_table(
     )
 
 
-def _frame_table(files: Sequence[list[Path]]) -> str:
-    counts = count_values((file for shards in files for file in shards), "box_frame")
+def _count_in(folder: Path, part: Part, column: str) -> Counter[Any]:
+    return count_values(sorted((folder / part.subset / part.part).glob("*.parquet")), column)
+
+
+def _frame_table(parts: Sequence[Part], count: Callable[[Part, str], Counter[Any]]) -> str:
+    counts: Counter[Any] = Counter()
+    for part in parts:
+        counts.update(count(part, "box_frame"))
     rows = [
         [f"`{name}`", _FRAMES[name], f"{counts[number]:,}"]
         for number, name in enumerate(BOX_FRAMES)
