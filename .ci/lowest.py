@@ -13,17 +13,17 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def lower_bounds(pyproject: str) -> list[str]:
-    r"""Each run-time dependency with a lower bound, pinned to it.
+    r"""Each dependency of users with a lower bound, pinned to it: those at run time, and the extras ``dask`` and ``s3``.
 
     Example:
         >>> lower_bounds('dependencies = [\n  "numpy>=1.24", # why\n  "filelock", # why\n]')
         ['numpy==1.24']
     """
     # Read as text: Python 3.10 has no TOML reader.
-    declared = re.search(r"^dependencies = \[(.*?)^\]", pyproject, re.DOTALL | re.MULTILINE)
-    if declared is None:
+    declared = re.findall(r"^(?:dependencies|dask|s3) = \[(.*?)^\]", pyproject, re.DOTALL | re.MULTILINE)
+    if not declared:
         raise SystemExit("pyproject.toml has no list of dependencies")
-    bounds = re.findall(r'^\s*"([\w-]+)>=([\w.]+)', declared[1], re.MULTILINE)
+    bounds = re.findall(r'^\s*"([\w-]+)>=([\w.]+)', "\n".join(declared), re.MULTILINE)
     return [f"{name}=={version}" for name, version in bounds]
 
 
