@@ -42,11 +42,14 @@ from irtd_datasets.training.chat import chat_transform
 from irtd_datasets.training.curriculum import curriculum_order, read_scores
 from irtd_datasets.training.examples import LeftOut
 
-RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun sets them
+RANK, WORLD = (
+    int(os.environ.get("RANK", "0")),
+    int(os.environ.get("WORLD_SIZE", "1")),
+)  # as torchrun sets them
 
 
 def left_out(error: Exception, row: dict[str, Any]) -> dict[str, Any]:
-    """Name a row that cannot be trained on. What is returned takes its place, so all ranks have equally many batches."""
+    """Name a row that cannot be trained on. The answer takes its place, so that all ranks have as many batches."""
     if not isinstance(error, (LeftOut, ImageError)):
         raise error
     print(f"left out {row['id']}: {error}", file=sys.stderr)
@@ -55,7 +58,7 @@ def left_out(error: Exception, row: dict[str, Any]) -> dict[str, Any]:
 
 def open_rows(args: argparse.Namespace, **options: Any) -> Any:
     """Rows by number (`table`: shuffles all of an epoch) or one behind the other (`stream`: keeps nothing on disk)."""
-    parts = [re.fullmatch(r"(.+?)(?:=([\d.]+))?", name).groups() for name in args.data]
+    parts = [re.fullmatch(r"(.+?)(?:=(\d*\.?\d+))?", name).groups() for name in args.data]
     data = {name: float(weight) for name, weight in parts if weight} or [name for name, _ in parts]
     if len(data) < len(parts):
         raise SystemExit("Give each dataset a weight (folder:config=0.5), or none.")
@@ -139,7 +142,7 @@ def train(args: argparse.Namespace) -> None:
         transform=chat_transform("trl-prompt"),  # prompt, completion, images: loss on the last answer alone
         on_error=left_out,
     )
-    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
+    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
     model, processor = tiny_llava(args.seed)
     make_batch = DataCollatorForVisionLanguageModeling(processor, max_length=2048, completion_only_loss=True)
     model.to(device).train()
@@ -157,8 +160,9 @@ def train(args: argparse.Namespace) -> None:
     loader = make_loader(args, rows, make_batch, epoch, saved)
     batches = iter(loader)
     if saved is not None and same_shape(args, saved):
-        torch.set_rng_state(saved["ranks"][RANK]["random"])  # after `iter`, which draws a seed for the workers
-    args.out.mkdir(parents=True, exist_ok=True)
+        torch.set_rng_state(
+            saved["ranks"][RANK]["random"]
+        )  # after `iter`, which draws a seed for the workers
     log = (args.out / f"steps-{RANK}.jsonl").open("a" if args.resume else "w", encoding="utf-8", buffering=1)
     clock = {"batches": 0.0, "model": 0.0, "checkpoints": 0.0}
     trained, setup = 0, time.perf_counter() - began
@@ -189,15 +193,24 @@ def train(args: argparse.Namespace) -> None:
         if RANK == 0 and (step % 10 == 0 or step == args.steps):
             print(f"step {step}  epoch {epoch}  loss {median(losses[-10:]):.3f}", flush=True)
     if RANK == 0 and trained:
-        took = sum(clock.values())
-        shares = ", ".join(f"{100 * part / took:.0f} % {name}" for name, part in clock.items())
-        print(f"loss {median(losses[:10]):.3f} at the start, {median(losses[-10:]):.3f} at the end (medians of 10 steps)")
-        print(f"{WORLD * trained / took:.1f} rows/s in {took:.1f} s: {shares}; before them {setup:.1f} s to set up")
+        report(losses, WORLD * trained, clock, setup)
+
+
+def report(losses: list[float], trained: int, clock: dict[str, float], setup: float) -> None:
+    """Print whether it learnt, how fast, and where the time went."""
+    took = sum(clock.values())
+    shares = ", ".join(f"{100 * part / took:.0f} % {name}" for name, part in clock.items())
+    print(
+        f"loss {median(losses[:10]):.3f} at the start, {median(losses[-10:]):.3f} at the end (medians of 10 steps)"
+    )
+    print(f"{trained / took:.1f} rows/s in {took:.1f} s: {shares}; before them {setup:.1f} s to set up")
 
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="folder or repository, :config, and =weight in a mixture")
     add("--tasks", nargs="+", help="only these tasks, such as grounding")
@@ -218,6 +231,7 @@ def main() -> None:
         parser.error("a stream has an order of its own: use one of --stream and --curriculum")
     if args.resume and not (args.out / "checkpoint.pt").is_file():
         parser.error(f"there is no checkpoint in {args.out}: leave --resume out, or name another --out")
+    args.out.mkdir(parents=True, exist_ok=True)
     if WORLD > 1:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
