@@ -40,6 +40,27 @@ ENVIRONMENT = {
 }  # one thread: it shares the machine with other tests
 DEADLINE = 250
 
+# The example, with rows among its data that have no picture.
+PICKY = """
+import train_vlm
+from irtd_datasets.training.examples import LeftOut
+
+chat_transform = train_vlm.chat_transform
+
+def picky(form):
+    chat = chat_transform(form)
+
+    def treat(row):
+        if row["id"].endswith("3"):
+            raise LeftOut("image-missing")
+        return chat(row)
+
+    return treat
+
+train_vlm.chat_transform = picky
+train_vlm.main()
+"""
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
@@ -177,6 +198,36 @@ class TestTraining:
             assert len(tiers) == 40
             assert tiers == sorted(tiers)
             assert set(tiers) == {0, 1}
+
+    def test_rows_that_cannot_be_trained_on(self, folders, tmp_path):
+        """They are named and left out of their batch; the others of the batch and the number of batches stay."""
+        program = tmp_path / "picky.py"
+        program.write_text(PICKY)
+        arguments = [
+            "--data",
+            f"{folders}/irtd:instruct",
+            "--out",
+            tmp_path,
+            "--steps",
+            "3",
+            "--workers",
+            "0",
+        ]
+        done = subprocess.run(
+            [sys.executable, program, *arguments],
+            env=environment(**ENVIRONMENT, PYTHONPATH=f"{EXAMPLES.parent}{os.pathsep}{EXAMPLES}"),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        ids = [one for line in steps(tmp_path).values() for one in line["ids"]]
+        named = [line.split()[2][:-1] for line in done.stderr.splitlines() if line.startswith("left out")]
+        assert named
+        assert {one[-1] for one in named} == {"3"}
+        assert len(ids) == len(set(ids)) == 3 * 8 - len(named)
+        assert not set(ids) & set(named)
 
     @pytest.mark.parametrize(
         ("arguments", "says"),
