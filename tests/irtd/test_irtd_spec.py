@@ -20,7 +20,7 @@ def test_counts_of_the_subsets():
     assert SPEC.subset("instruct").records == 40_200
     assert SPEC.subset("pretrain").records == 84_284
     assert SPEC.subset("benchmark").records is None
-    assert [len(SPEC.subset(name).parts) for name in ("pretrain", "instruct", "benchmark")] == [2, 8, 9]
+    assert [len(SPEC.subset(name).parts) for name in ("pretrain", "instruct", "benchmark")] == [3, 8, 9]
     assert SPEC.version in SPEC.release_notes
 
 
@@ -32,7 +32,7 @@ def test_every_part_can_be_read_and_named():
         assert member.part.task in PARSERS
         assert SPEC.smallest_config(member).members == (member,)
         assert SPEC.smallest_config(member).name in names
-    assert len(names) == len(SPEC.configs) == 3 + 9 + 10
+    assert len(names) == len(SPEC.configs) == 3 + 9 + 11
 
 
 @pytest.mark.parametrize("issue", SPEC.issues, ids=lambda issue: issue.code)
@@ -75,6 +75,14 @@ def test_corrections_are_of_the_counted_records():
     for row in rows:
         assert 0 <= int(row["target_x"]) <= 1000
         assert 0 <= int(row["target_y"]) <= 1000
+
+
+def test_ambiguous_phrases_are_of_the_counted_records():
+    """The table has one row for each of the 282 records that the issue table counts, each with two objects or more."""
+    rows = read_table("irtd_datasets.irtd", "ambiguous.csv")
+    assert len({row["id"] for row in rows}) == len(rows) == SPEC.issue("phrase-ambiguous").count
+    for row in rows:
+        assert 2 <= int(row["objects"]) <= 5
 
 
 GROUNDING = "The target bounding box is <box>[[{}]]</box>."
@@ -122,15 +130,15 @@ READINGS = {
         "security",
         "What object does not appear in the picture?\n(A) other vehicle (B) car (C) dog (D) bus",
         "(A) other vehicle (C) dog (D) bus",
-        {"choices": ("other vehicle", "car", "dog", "bus"), "issues": ("absence-unverified",)},
+        {"choices": ("other vehicle", "car", "dog", "bus"), "issues": (), "quirks": ("absence-unverified",)},
     ),
     "an absent class that is labelled": (
         "security",
         "What object does not appear in the picture?\n(A) bike (B) car",
         "(A) bike",
-        {"issues": ()},
+        {"issues": (), "quirks": ()},
     ),
-    "a count": ("aerial_counting", "Count.", "<num>0</num>", {"answer": "0", "issues": ("source-misfiled",)}),
+    "a count": ("aerial_counting", "Count.", "<num>0</num>", {"answer": "0", "quirks": ("source-misfiled",)}),
 }
 
 
