@@ -219,7 +219,7 @@ def test_field_table_covers_the_schema():
 
 
 def test_documentation_names_options_that_exist():
-    """Each option that a page writes is one that the command line, an example or torchrun knows."""
+    """Each option that a page writes is one that the command line, a script of ours or torchrun knows."""
     from typer.main import get_command
 
     from irtd_datasets.cli.app import app
@@ -230,10 +230,8 @@ def test_documentation_names_options_that_exist():
         for parameter in command.params
         for option in [*parameter.opts, *parameter.secondary_opts]
     } | {"--help", "--version", "--nproc-per-node"}
-    for example in (ROOT / "examples").glob("*.py"):
-        known |= set(
-            re.findall(r'^ +(?:add|parser\.add_argument)\("(--[a-z-]+)"', example.read_text(), re.MULTILINE)
-        )
+    for script in [*(ROOT / "examples").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+        known |= set(re.findall(r'(?:add|add_argument)\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
         written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert written <= known, page_id(page)
