@@ -233,7 +233,7 @@ def test_documentation_names_options_that_exist():
     for script in [*(ROOT / "examples").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
         known |= set(re.findall(r'(?:add|add_argument)\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
-        written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
+        written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", page.read_text(encoding="utf-8")))
         assert written <= known, page_id(page)
 
 
