@@ -7,7 +7,7 @@
     torchrun --nproc-per-node 2 examples/train_vlm.py --data ./irtd:instruct   # two processes
 
 The model is a tiny LLaVA with random weights: it learns the form of the answers and no more. For real work replace
-`tiny_llava` by ``from_pretrained`` and ``Transform`` below as its processor wants boxes; all else stays.
+`tiny_llava` by ``from_pretrained``, and give `chat_transform` the model's name as ``target``; all else stays.
 
 TRL's own collator makes the batches, and a plain loop trains on them. Not ``Trainer`` or ``SFTTrainer``: these go on by
 counting. They go through the batches that were trained on once more and throw them away, of a stream with all its
@@ -42,10 +42,8 @@ from irtd_datasets.training.chat import chat_transform
 from irtd_datasets.training.curriculum import curriculum_order, read_scores
 from irtd_datasets.training.examples import LeftOut
 
-RANK, WORLD = (
-    int(os.environ.get("RANK", "0")),
-    int(os.environ.get("WORLD_SIZE", "1")),
-)  # as torchrun sets them
+# As torchrun sets them.
+RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def left_out(error: Exception, row: dict[str, Any]) -> dict[str, Any]:
@@ -159,22 +157,20 @@ def train(args: argparse.Namespace) -> None:
     wrapped = DistributedDataParallel(model, find_unused_parameters=True) if WORLD > 1 else model
     loader = make_loader(args, rows, make_batch, epoch, saved)
     batches = iter(loader)
-    if saved is not None and same_shape(args, saved):
-        torch.set_rng_state(
-            saved["ranks"][RANK]["random"]
-        )  # after `iter`, which draws a seed for the workers
+    if saved is not None and same_shape(args, saved):  # after `iter`, which draws a seed for the workers
+        torch.set_rng_state(saved["ranks"][RANK]["random"])
     log = (args.out / f"steps-{RANK}.jsonl").open("a" if args.resume else "w", encoding="utf-8", buffering=1)
     clock = {"batches": 0.0, "model": 0.0, "checkpoints": 0.0}
-    trained, setup = 0, time.perf_counter() - began
+    trained, mark = 0, time.perf_counter()
+    setup = mark - began
     while step < args.steps:
-        times = [time.perf_counter()]
         batch, ids = next(batches, (None, []))
         if batch is None:
             epoch += 1
             loader = make_loader(args, rows, make_batch, epoch)
             batches = iter(loader)
             continue
-        times.append(time.perf_counter())
+        times = [mark, time.perf_counter()]
         loss = wrapped(**{name: value.to(device) for name, value in batch.items()}).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -188,7 +184,7 @@ def train(args: argparse.Namespace) -> None:
         log.write(json.dumps({"step": step, "epoch": epoch, "loss": losses[-1], "ids": ids}) + "\n")
         if step % args.save_every == 0 or step == args.steps:
             save(checkpoint, loader, parts, step=step, epoch=epoch, losses=losses, workers=args.workers)
-        times.append(time.perf_counter())
+        times.append(mark := time.perf_counter())
         clock = {name: clock[name] + times[at + 1] - times[at] for at, name in enumerate(clock)}
         if RANK == 0 and (step % 10 == 0 or step == args.steps):
             print(f"step {step}  epoch {epoch}  loss {median(losses[-10:]):.3f}", flush=True)
