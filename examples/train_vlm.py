@@ -227,6 +227,10 @@ def main() -> None:
         parser.error("a stream has an order of its own: use one of --stream and --curriculum")
     if args.resume and not (args.out / "checkpoint.pt").is_file():
         parser.error(f"there is no checkpoint in {args.out}: leave --resume out, or name another --out")
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(
+            1
+        )  # for a model this small threads cost more than they give; leave it out for a real one
     args.out.mkdir(parents=True, exist_ok=True)
     if WORLD > 1:
         if torch.cuda.is_available():
