@@ -233,7 +233,9 @@ def test_documentation_names_options_that_exist():
     for script in [*(ROOT / "examples").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
         known |= set(re.findall(r'(?:add|add_argument)\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
-        written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w-])", page.read_text(encoding="utf-8")))
+        lines = page.read_text(encoding="utf-8").splitlines()
+        ours = "\n".join(line for line in lines if not re.match(r"(python|swift|torchrun) ", line))
+        written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))
         assert written <= known, page_id(page)
 
 
