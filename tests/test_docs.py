@@ -219,7 +219,7 @@ def test_field_table_covers_the_schema():
 
 
 def test_documentation_names_options_that_exist():
-    """Each option that a page writes for `irtd` is one that the command line knows."""
+    """Each option that a page writes is one that the command line, a script of ours or torchrun knows."""
     from typer.main import get_command
 
     from irtd_datasets.cli.app import app
@@ -229,7 +229,9 @@ def test_documentation_names_options_that_exist():
         for command in get_command(app).commands.values()
         for parameter in command.params
         for option in [*parameter.opts, *parameter.secondary_opts]
-    } | {"--help", "--version"}
+    } | {"--help", "--version", "--nproc-per-node"}
+    for script in [*(ROOT / "examples").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+        known |= set(re.findall(r'(?:add|add_argument)\("(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
         lines = page.read_text(encoding="utf-8").splitlines()
         ours = "\n".join(line for line in lines if not re.match(r"(python|swift|torchrun) ", line))

@@ -1,0 +1,120 @@
+"""Score the rows of a dataset from easy to hard, as the IRGPT paper does, for ``train_vlm.py --curriculum``.
+
+    python examples/curriculum.py --data ./irtd:instruct --visible ./rs_gpt4v:default --out scores.parquet
+    python examples/train_vlm.py --data ./irtd:instruct --curriculum scores.parquet
+
+A row is hard when its picture is far from visible pictures, and when its picture and text do not come together during a
+warm-up. The encoders here are toys that need no download: 8 x 8 pixels for pictures, counted words for texts, and one
+matrix between them whose warm-up is a least-squares fit. Replace `see`, `read` and the two matrices by your encoder
+before and after its warm-up; all else stays. The scores lie in a table of their own, joined by ``id``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from irtd_datasets.errors import IrtdDatasetsError
+from irtd_datasets.training import table
+from irtd_datasets.training.curriculum import (
+    loss_variation,
+    merge_ranks,
+    modality_distance,
+    sample_weights,
+    write_scores,
+)
+
+WORDS = 64
+
+
+def see(pixels: np.ndarray) -> np.ndarray:
+    """Features of a picture, (64,): the paper turns visible pictures to grey before the encoder, as here."""
+    small = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX), float).ravel()
+    return (small - small.mean()) / (small.std() + 1)
+
+
+def read(messages: list[dict[str, str]]) -> np.ndarray:
+    """Features of a conversation, (WORDS,)."""
+    counts = np.zeros(WORDS)
+    for word in re.findall(r"\w+", " ".join(message["content"] for message in messages).lower()):
+        counts[zlib.crc32(word.encode()) % WORDS] += 1
+    return counts / (np.linalg.norm(counts) + 1e-9)
+
+
+def alignment_loss(pictures: np.ndarray, texts: np.ndarray, batch: int = 256) -> np.ndarray:
+    """Contrastive loss of each pair among those of its batch, (N,)."""
+    pictures = pictures / (np.linalg.norm(pictures, axis=1, keepdims=True) + 1e-9)
+    losses = []
+    for part in np.array_split(np.arange(len(pictures)), -(-len(pictures) // batch)):  # no batch of one pair
+        alike = pictures[part] @ texts[part].T / 0.07
+        top = alike.max(axis=1)
+        losses.append(np.log(np.exp(alike - top[:, None]).sum(axis=1)) + top - alike.diagonal())
+    return np.concatenate(losses)
+
+
+def main() -> None:
+    """Read the command line, score, and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", required=True, help="folder or repository with :config, as for train_vlm.py"
+    )
+    parser.add_argument("--visible", required=True, help="any dataset with visible pictures")
+    parser.add_argument("--limit", type=int, default=2000, help="visible pictures that are used")
+    parser.add_argument("--out", default="scores.parquet")
+    args = parser.parse_args()
+    try:
+        score(args)
+    except IrtdDatasetsError as error:
+        raise SystemExit(str(error)) from None
+
+
+def score(args: argparse.Namespace) -> None:
+    """Write ``difficulty``, what it was made of, and the weights of the samples in the loss."""
+    rows = table(args.data, columns=["id", "image", "messages"], decode="luminance", max_side=64)
+    others = table(
+        args.visible,
+        columns=["image"],
+        modalities=["optical"],
+        decode="luminance",
+        max_side=64,
+        cache_bytes=2**34,
+    )
+    chosen = list(others.sampler(seed=0))[: args.limit]
+    visible = np.stack([see(others[number]["image"]) for number in chosen])
+    ids, pictures, texts = zip(
+        *(
+            (row["id"], see(row["image"]), read(row["messages"]))
+            for row in map(rows.__getitem__, range(len(rows)))
+        ),
+        strict=True,
+    )
+    infrared, text = np.stack(pictures), np.stack(texts)
+    far = modality_distance(infrared, visible)
+
+    start = np.random.default_rng(0).normal(size=(infrared.shape[1], WORDS)) / WORDS
+    fitted = np.linalg.solve(infrared.T @ infrared + np.eye(infrared.shape[1]), infrared.T @ text)
+    before, after = alignment_loss(infrared @ start, text), alignment_loss(infrared @ fitted, text)
+    variation = loss_variation(before, after)
+
+    write_scores(
+        args.out,
+        ids,
+        difficulty=merge_ranks(far.distance, variation),
+        distance=far.distance,
+        loss_before=before,
+        loss_after=after,
+        variation=variation,
+        weight=sample_weights(variation),
+    )
+    losses = f"loss {before.mean():.2f} before the warm-up, {after.mean():.2f} after"
+    print(f"{len(ids)} rows scored: distance of the centres {far.mmd:.3f}, {losses}")
+
+
+if __name__ == "__main__":
+    main()
