@@ -442,7 +442,9 @@ def report(kind: str, results: dict[str, Any], pictures: int) -> str:
                 f"{result.facts['rows']:,}",
             ]
         )
-    return f"{kind}\n\n" + table(["way", "rows/s", "seconds", "first row, s", "peak PSS, MB", "above imports", "rows"], lines)
+    return f"{kind}\n\n" + table(
+        ["way", "rows/s", "seconds", "first row, s", "peak PSS, MB", "above imports", "rows"], lines
+    )
 
 
 def main() -> None:
