@@ -11,6 +11,7 @@ import pytest
 from folders import SCHEMA, Workers, make_folder, picture, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import python
 
 from irtd_datasets.errors import (
     AnnotationError,
@@ -401,6 +402,18 @@ def test_without_pread(made, monkeypatch):
     """Where the system has no positional read, pictures are the same."""
     monkeypatch.setattr(shards_module, "_HAS_PREAD", False)
     assert by_id(stream(made[0])) == by_id(made[1])
+
+
+def test_pandas_is_not_imported(made):
+    """The first row of a stream and of a table needs no pandas, whose import takes longer than reading it."""
+    code = """
+import sys
+from irtd_datasets.training import stream, table
+assert next(iter(stream(sys.argv[1])))["id"] and table(sys.argv[1], cache=sys.argv[2])[10]["image"] is None
+assert "pandas" not in sys.modules
+"""
+    done = python(code, made[0], made[0].parent / "cache")
+    assert done.returncode == 0, done.stderr
 
 
 def test_local_storage_refuses_short_files(tmp_path):

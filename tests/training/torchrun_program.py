@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node N torchrun_program.py DATA FOLDER EVERY
 
-FOLDER gets ``checkpoint.json``, written anew and renamed after every EVERY steps: the rows that the model has seen up to
+FOLDER gets ``checkpoint.json``, written and renamed after every EVERY steps: the rows that the model has seen until
 then, and the states of all ranks. Rows behind the last checkpoint are lost with the model, and have to come again.
 ``steps`` grows by one byte a step, so that the test knows when to kill, and ``pids`` names ranks and their workers.
 """
@@ -15,7 +15,6 @@ from pathlib import Path
 
 def main():
     import torch.distributed as dist
-    import torch.utils.data
     from torchdata.stateful_dataloader import StatefulDataLoader
 
     from irtd_datasets.training import merge_states, stream
