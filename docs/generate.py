@@ -53,6 +53,10 @@ MODULES = (
     "hub.folder_card",
     "hub.publish",
     "schema",
+    "training.bench",
+    "training.chat",
+    "training.curriculum",
+    "training.decode",
 )
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 
