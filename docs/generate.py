@@ -46,12 +46,17 @@ from irtd_datasets.spec import read_table  # noqa: E402
 BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MODULES = (
+    "captioning.endpoint",
+    "captioning.journal",
+    "captioning.run",
+    "captioning.validate",
     "errors",
     "hub.check",
     "hub.contact_sheet",
     "hub.findings",
     "hub.folder_card",
     "hub.publish",
+    "images.pairs",
     "schema",
     "training.bench",
     "training.chat",

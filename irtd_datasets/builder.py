@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError
+from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
 from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options, check_rounds
 from irtd_datasets.examples.rows import release_groups, to_table
@@ -69,8 +69,8 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
         # same relative name, or one folder before and after a file was added, would share their rows.
         kwargs["dataset_name"] = self.SPEC.name
-        if not kwargs.get("data_files"):
-            kwargs.pop("data_files", None)
+        if kwargs.pop("data_files", None):
+            raise data_files_error(self.SPEC)
         kwargs["hash"] = self._fingerprint(kwargs)
         super().__init__(*args, **kwargs)
 
@@ -214,6 +214,19 @@ def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
             f"--out ./{spec.name}\n"
             f"- a Hub repository: load_dataset('OWNER/{spec.name}', {spec.default_config!r})\n"
             f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
+        ),
+    )
+
+
+def data_files_error(spec: DatasetSpec) -> UnknownNameError:
+    """The error for ``data_files``, which would do nothing: a release is a folder, of which all is read."""
+    return UnknownNameError(
+        f"{spec.name} takes no data_files",
+        remedy=(
+            f"- a release, or a folder made by a build: load_dataset({spec.name!r}, {spec.default_config!r}, "
+            "data_dir=FOLDER)\n"
+            f"- a part of it: a config, such as {spec.configs[-1].name!r}\n"
+            "- single files of a build: load_dataset('parquet', data_files=...)"
         ),
     )
 

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +37,9 @@ DATASETS = ("irtd", "mmrs_1m", "rs_gpt4v")
 
 BUILT_MARKER = "manifest.json"
 """A folder with this file and a README.md is a dataset folder made by a build."""
+
+STAGING = ".build"
+"""Folder in a dataset folder where unfinished work waits."""
 
 _HASH = "irtd_datasets"
 
@@ -165,6 +168,10 @@ def _factory(load: ModuleType) -> type:
 
         def __init__(self, name: str, data_dir: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
             if name in DATASETS:
+                if kwargs.get("data_files"):
+                    from irtd_datasets.builder import data_files_error
+
+                    raise data_files_error(spec(name))
                 self.name = name
                 self.data_dir = data_dir
             else:
@@ -204,6 +211,12 @@ def _built_folder(name: str, data_dir: str | None) -> Path | None:
     if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
         return None
     folder = Path(data_dir or name)
+    if (folder / STAGING / BUILT_MARKER).is_file() and not (folder / BUILT_MARKER).is_file():
+        raise ReleaseNotFoundError(
+            "a build was killed while it replaced an older one, so the folder has shards of both",
+            where=str(folder),
+            remedy="Start the same `irtd build` again; it goes on where it was.",
+        )
     return folder if (folder / BUILT_MARKER).is_file() and (folder / "README.md").is_file() else None
 
 

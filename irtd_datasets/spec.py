@@ -51,6 +51,7 @@ class PartSpec:
         title: Its name in the paper.
         modality: Kind of sensor of its pictures.
         rounds: Questions with an answer that the paper counts for it; None where it counts records, or nothing.
+        public: Whether its authors ever handed it out.
     """
 
     name: str
@@ -61,6 +62,12 @@ class PartSpec:
     title: str
     modality: str
     rounds: int | None = None
+    public: bool = True
+
+    @property
+    def count_unknown(self) -> str:
+        """What is shown for a count that is None."""
+        return "unknown" if self.public else "not released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +137,14 @@ class ConfigSpec:
 
     @property
     def records(self) -> int | None:
-        """Released records of its members; None when nothing was released."""
+        """Released records of its members; None when nothing was released, or their number is not known."""
         known = [member.part.records for member in self.members if member.part.records is not None]
         return sum(known) if known else None
+
+    @property
+    def public(self) -> bool:
+        """Whether any of its members was ever handed out."""
+        return any(member.part.public for member in self.members)
 
     @property
     def rounds(self) -> int | None:
@@ -238,6 +250,20 @@ class DatasetSpec:
         raise UnknownNameError(
             f"{self.name} has no subset {name!r}",
             remedy=f"Its subsets are {', '.join(s.name for s in self.subsets)}.",
+        )
+
+    def part(self, subset: str, name: str) -> PartSpec:
+        """A part by its names.
+
+        Raises:
+            UnknownNameError: There is no such subset, or it has no such part.
+        """
+        for part in self.subset(subset).parts:
+            if part.name == name:
+                return part
+        raise UnknownNameError(
+            f"{self.name} {subset} has no part {name!r}",
+            remedy=f"Its parts are {', '.join(part.name for part in self.subset(subset).parts)}.",
         )
 
     @property

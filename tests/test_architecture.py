@@ -23,7 +23,7 @@ LAYERS = (
     DATASETS,
     ("catalog",),
     ("hub.counts",),
-    ("hub.card", "hub.rows", "hub.viewable", "training.index"),
+    ("hub.card", "hub.rows", "training.index"),
     ("hub.contact_sheet", "hub.croissant"),
     ("build", "testing"),
     ("evaluate", "hub", "training"),

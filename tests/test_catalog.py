@@ -236,3 +236,21 @@ def test_a_mapped_dataset_is_made_by_several_processes(sample, tmp_path):
     one = datasets.load_dataset("irtd", "instruct", cache_dir=tmp_path / "one", **options)
     two = datasets.load_dataset("irtd", "instruct", cache_dir=tmp_path / "two", num_proc=2, **options)
     assert facts(one) == facts(two)
+
+
+@pytest.mark.parametrize("place", ["release", "built"])
+def test_data_files_are_refused(place, sample, request, tmp_path):
+    """Data files would do nothing, so the error says what to give instead, whichever way the name is asked for."""
+    folder = sample.folder if place == "release" else request.getfixturevalue("built")
+    files = str(tmp_path / "Location.json")
+    calls = [
+        lambda: irtd_datasets.load_dataset("irtd", "instruct", data_dir=folder, data_files=files),
+        lambda: datasets.load_dataset("irtd", "instruct", data_dir=str(folder), data_files={"train": files}),
+        lambda: datasets.load_dataset("irtd", data_files=files),
+        lambda: irtd_datasets.IrtdInstruct(data_dir=str(folder), data_files=files),
+    ]
+    for call in calls:
+        with pytest.raises(UnknownNameError, match="irtd takes no data_files") as caught:
+            call()
+        assert "data_dir=FOLDER" in str(caught.value)
+        assert "load_dataset('parquet', data_files=...)" in str(caught.value)

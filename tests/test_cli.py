@@ -8,7 +8,7 @@ import sys
 import pytest
 from processes import DEADLINE, environment, irtd, irtd_here, told
 
-from irtd_datasets.catalog import DATASETS
+from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.schema import FIELDS
 
@@ -23,6 +23,19 @@ def test_list_shows_what_a_newcomer_needs():
         assert words in text
     for step in SPEC.obtain:
         assert step.split(":")[0] in text
+
+
+def test_a_count_that_nobody_knows_is_not_called_unreleased():
+    """RS-GPT4V was released and its records were never counted: `unknown`; what IR-TD kept back is `not released`."""
+    table = irtd_here("list", "rs_gpt4v").stdout.partition("Not released")[0]
+    assert "not released" not in table
+    assert table.count("unknown") == len(spec("rs_gpt4v").configs)
+    assert irtd_here("list", "irtd").stdout.count("not released") == 11
+    (found,) = json.loads(irtd_here("list", "irtd", "--json").stdout)
+    assert {name for name, config in found["configs"].items() if not config["public"]} == {
+        "pretrain-rule_captions",
+        *(name for name in found["configs"] if name.startswith("benchmark")),
+    }
 
 
 def test_list_as_json_is_the_declaration():

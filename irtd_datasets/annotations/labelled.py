@@ -56,6 +56,8 @@ class LabelledImage:
         captions: Sentences about it.
         questions: Pairs of question and answer about it.
         exhaustive: Classes of which every visible object is labelled, so that a class without an object is absent.
+        unclear: Whether the source marks a place of which it says nothing, or its labels are known to be wrong: then
+            nothing is exhaustive.
         label_file: Name of the file that the labels come from, below the folder of the source.
     """
 
@@ -76,4 +78,5 @@ class LabelledImage:
     captions: tuple[str, ...] = ()
     questions: tuple[tuple[str, str], ...] = ()
     exhaustive: frozenset[str] = field(default=frozenset())
+    unclear: bool = False
     label_file: str | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -13,17 +14,18 @@ from irtd_datasets.build.from_stream import write_streamed
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.build.plan import PartPlan, plan_part
 from irtd_datasets.build.progress import Progress
-from irtd_datasets.build.shards import ShardResult, forget_releases, write_shard
-from irtd_datasets.build.workers import Workers
+from irtd_datasets.build.shards import ShardResult, forget_releases
+from irtd_datasets.build.store import Store, is_url, local_path
+from irtd_datasets.build.workers import ProcessWorkers
 from irtd_datasets.catalog import open_release, spec
-from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError
+from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
 from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from irtd_datasets.build.workers import Workers
     from irtd_datasets.examples.release import Release, ReleaseOptions
     from irtd_datasets.spec import Member
 
@@ -35,21 +37,21 @@ class BuildReport:
     """What a build did.
 
     Attributes:
-        folder: The dataset folder.
+        folder: The dataset folder; its URL, without secrets, where it lies in a store.
         ledger: What became of every record of the subsets built.
         written: Shards written by this run.
         reused: Shards taken over from an earlier run.
         rows: Rows by part, as subset/part.
     """
 
-    folder: Path
+    folder: Path | str
     ledger: Ledger
     written: int
     reused: int
     rows: dict[str, int]
 
 
-def build(
+def build(  # noqa: PLR0913 - each is an option of the command
     dataset: str,
     configs: Sequence[str],
     options: ReleaseOptions,
@@ -57,6 +59,9 @@ def build(
     *,
     workers: int = 1,
     progress: Progress | None = None,
+    dask: Any = None,  # noqa: ANN401 - an address or a client of an untyped library
+    storage_options: Mapping[str, Any] | None = None,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> BuildReport:
     """Build configs of a dataset into a dataset folder.
 
@@ -67,17 +72,29 @@ def build(
         dataset: Name of the dataset.
         configs: Names of configs (``instruct``, ``instruct-grounding``); several are built into the same folder.
         options: Where the release is.
-        out: The dataset folder; made if missing. Other subsets that it has stay.
+        out: The dataset folder, or a URL of fsspec such as ``s3://bucket/irtd``; made if missing. Other subsets that
+            it has stay. In a store a shard gets its name as soon as it is written, and the manifest comes last.
         workers: Processes that write shards. The bytes are the same for any number.
         progress: Told what goes on.
+        dask: Address of a Dask scheduler, path of its scheduler file, or a `distributed.Client`, whose workers then
+            write the shards. They need this library in the same version, and the release at the same path; the
+            dataset folder, too, where it is no URL.
+        storage_options: For the file system of a URL, such as credentials.
+        scratch: For a URL: folder of this machine for what a plan sets aside; by default one in the user's cache.
 
     Raises:
         UnknownNameError: No such dataset or config.
         ReleaseNotFoundError: None of the annotation files is there, or none of the pictures.
-        BuildError: The folder cannot be written, holds something else, or is being built by another process.
+        BuildError: The folder cannot be written, holds something else, or is being built by another process; a worker
+            cannot see the release; the scheduler or the store fails.
     """
     progress = progress or Progress()
-    folder = DatasetFolder(Path(out), spec(dataset))
+    if workers > 1 and dask is not None:
+        raise UnknownNameError(
+            "workers of this machine and of a cluster are two ways to the same",
+            remedy="Leave out --workers or --dask; a cluster has as many workers as were started for it.",
+        )
+    folder = _folder(dataset, out, storage_options, scratch, workers=workers, elsewhere=dask is not None)
     # Beside the unfinished shards, so that a build that is killed finds again what it unpacked.
     release = open_release(dataset, replace(options, scratch=str(folder.staging.absolute() / "release")))
     DefectPolicy(release.spec, dict(options.on_defect))
@@ -87,7 +104,7 @@ def build(
         with FileLock(folder.staging / "lock", timeout=0):
             folder.clear_temporaries()
             try:
-                with Workers(workers) as pool:
+                with _workers(workers, dask, release, folder, progress) as pool:
                     return _build(release, wanted, folder, pool, progress)
             except BaseException:
                 folder.tidy()
@@ -97,13 +114,63 @@ def build(
     except Timeout:
         raise BuildError(
             "another build is writing into this folder",
-            where=str(folder.path),
+            where=str(folder.place),
             remedy="Wait for it, or use another --out.",
         ) from None
     except OSError as error:
         if isinstance(error, IrtdDatasetsError):
             raise
         raise folder.failed(error) from error
+
+
+def _folder(
+    dataset: str,
+    out: str | os.PathLike[str],
+    storage_options: Mapping[str, Any] | None,
+    scratch: str | os.PathLike[str] | None,
+    *,
+    workers: int,
+    elsewhere: bool,
+) -> DatasetFolder:
+    """The dataset folder at a path or a URL."""
+    place = os.fspath(out)
+    if is_url(place) and local_path(place) is None:
+        from irtd_datasets.build.remote_folder import RemoteFolder, default_scratch
+
+        store = Store(place if place.endswith("://") else place.rstrip("/"), dict(storage_options or {}))
+        if store.protocol == "memory" and workers > 1:
+            raise UnknownNameError(
+                "memory:// is the memory of one process", where=store.shown, remedy="Use one worker."
+            )
+        room = Path(scratch).absolute() / "irtd-build" if scratch else default_scratch(store.url)
+        return RemoteFolder(store, spec(dataset), room, workers_elsewhere=elsewhere)
+    for given, name in ((storage_options, "--storage-option"), (scratch, "--scratch")):
+        if given:
+            raise UnknownNameError(
+                f"{name} is for a build to a URL",
+                where=str(place),
+                remedy="Leave it out, or give --out a URL.",
+            )
+    return DatasetFolder(Path(local_path(place) or place), spec(dataset))
+
+
+def _workers(
+    count: int,
+    dask: Any,  # noqa: ANN401 - see `build`
+    release: Release,
+    folder: DatasetFolder,
+    progress: Progress,
+) -> Workers:
+    """Processes of this machine, or the workers of a cluster."""
+    if dask is None:
+        return ProcessWorkers(count)
+    from irtd_datasets.build.dask_workers import DaskWorkers
+    from irtd_datasets.build.site import Site
+
+    options = release.options
+    paths = [("the release", options.root), *(("its pictures", path) for path in options.images.values())]
+    progress.stage("asking the workers")
+    return DaskWorkers(dask, Site.here(os.urandom(8).hex(), [*paths, *folder.shared_paths()]), progress)
 
 
 def _wanted(release: Release, configs: Sequence[str]) -> list[Member]:
@@ -128,7 +195,7 @@ def _build(
         plan = plan_part(release, member, files, folder.part_staging(member) / SPOOL)
         plans.append(plan)
         for job in plan.jobs:
-            result = folder.finished(member, job.index, job.fingerprint)
+            result = folder.finished(member, job.index, job.fingerprint, len(plan.jobs))
             if result is not None:
                 results[member.key, job.index] = result
                 reused += 1
@@ -137,8 +204,10 @@ def _build(
         folder.check_space(needed, free)
         progress.total(needed)
         # Workers, where there are any, write this part while the next one is planned.
+        if jobs:
+            folder.share(plan)
         for job in jobs:
-            pool.submit((member.key, job), write_shard, job, str(folder.staged(member, job.index)))
+            pool.submit((member.key, job), *folder.task(plan, job))
         written += len(jobs)
     _check_anything(release, wanted, plans)
     progress.stage("writing")
@@ -167,7 +236,7 @@ def _build(
         raise _no_rows(release, [part.tally() for part in built])
     ledger = _publish(release, built, plans, absent, folder)
     rows = {"/".join(part.key): part.rows for part in built}
-    return BuildReport(folder.path, ledger, written, reused, rows)
+    return BuildReport(folder.place, ledger, written, reused, rows)
 
 
 def _absent(member: Member) -> LedgerLine:
@@ -218,7 +287,7 @@ def _publish(
     if wrong:
         raise BuildError(
             f"the counts of {', '.join(wrong)} do not add up; this is a defect of the library",
-            where=str(folder.path),
+            where=str(folder.place),
             remedy="Nothing was published. Please report it with the command used.",
         )
     subsets = dict.fromkeys(plan.member.subset for plan in plans)

@@ -9,7 +9,8 @@
       ledger.json                                     what became of every record
       index/instruct.grounding.parquet                where each picture lies in the shards of a part
       instruct/grounding/train-00000-of-00001.parquet one folder per part, shared by configs
-      .build/                                         only while a build runs or after it was killed
+      .build/                                         only while a build runs or after it was killed; while shards
+                                                      of an older build are replaced, its card and manifest wait here
       .built.json                                     what the next build goes by; no part of the dataset
 """
 
@@ -26,24 +27,35 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.build.plan import code_identity, shard_name
-from irtd_datasets.build.shards import ShardResult, read_result
-from irtd_datasets.catalog import BUILT_MARKER
+from irtd_datasets.build.shards import ShardResult, read_result, write_shard
+from irtd_datasets.catalog import BUILT_MARKER, STAGING
 from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.order import ORDER_SEED
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.hub.card import render_card
 from irtd_datasets.hub.croissant import CROISSANT, render_croissant
-from irtd_datasets.training.index import write_folder_index
+from irtd_datasets.training.index import INDEX_FOLDER, write_folder_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from irtd_datasets.build.plan import PartPlan, ShardJob
     from irtd_datasets.spec import DatasetSpec, Member
 
-__all__ = ["CARD", "LEDGER", "SPOOL", "STAGING", "STATE", "BuiltPart", "DatasetFolder"]
+__all__ = [
+    "CARD",
+    "LEDGER",
+    "SPOOL",
+    "STAGING",
+    "STATE",
+    "BuiltPart",
+    "DatasetFolder",
+    "described",
+    "shards_described",
+    "write_text",
+]
 
-STAGING = ".build"
 SPOOL = "records.jsonl"
 """Name of the file in which the records of a part wait while it is being built."""
 LEDGER = "ledger.json"
@@ -166,6 +178,27 @@ class DatasetFolder:
         self.path = path
         self.spec = spec
         self.staging = path / STAGING
+        self._parts: list[BuiltPart] | None = None
+
+    @property
+    def place(self) -> Path | str:
+        """Where the dataset folder is, for people and reports."""
+        return self.path
+
+    def task(self, plan: PartPlan, job: ShardJob) -> tuple[Any, ...]:
+        """The function that writes a shard, and its arguments, for `Workers.submit`."""
+        return write_shard, job, str(self.staged(plan.member, job.index))
+
+    def share(self, plan: PartPlan) -> None:
+        """Put what the workers need of a plan where they can read it: it is there already, in the folder."""
+
+    def shared_paths(self) -> list[tuple[str, str]]:
+        """Paths that every worker has to see besides the release, each with what it is."""
+        return [("the dataset folder", str(self.staging.absolute()))]
+
+    def keep(self, member: Member, index: int, result: ShardResult) -> None:
+        """Remember that a shard is written, and by that take it over in the next run."""
+        result.save(self.staged(member, index).with_suffix(".json"))
 
     def prepare(self) -> None:
         """Make the folder if needed, and refuse one that holds something else.
@@ -188,6 +221,7 @@ class DatasetFolder:
                 where=str(self.path),
                 remedy=f"Give --out another folder for {self.spec.name}.",
             )
+        self.ledger()  # a damaged one is told before anything is done
 
     def failed(self, error: OSError) -> BuildError:
         """The error for an operating system's refusal, with its remedy."""
@@ -241,6 +275,8 @@ class DatasetFolder:
 
     def give_up(self) -> None:
         """After a build that gave no row, leave no trace of it; call only while holding the lock."""
+        if self._replacing():
+            return  # what was set aside is all that tells what the folder held
         shutil.rmtree(self.staging, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
@@ -255,8 +291,21 @@ class DatasetFolder:
         """Where a shard waits for the end of the build."""
         return self.part_staging(member) / f"shard-{index:05d}.parquet"
 
-    def finished(self, member: Member, index: int, fingerprint: str) -> ShardResult | None:
-        """A shard that an earlier run wrote from the same inputs; None when it has to be written."""
+    def finished(
+        self,
+        member: Member,
+        index: int,
+        fingerprint: str,
+        count: int | None = None,  # noqa: ARG002 - for folders that shards are written into under their last name
+    ) -> ShardResult | None:
+        """A shard that an earlier run wrote from the same inputs; None when it has to be written.
+
+        Args:
+            member: Its part.
+            index: Its number.
+            fingerprint: Identity of its inputs.
+            count: Shards of the part; None where that is not known yet.
+        """
         staged = self.staged(member, index)
         result = read_result(staged.with_suffix(".json"))
         if result is not None and result.fingerprint == fingerprint:
@@ -289,6 +338,8 @@ class DatasetFolder:
             BuildError: It cannot be read.
         """
         path = self.path / BUILT_MARKER
+        if not path.exists() and self._replacing():
+            path = self.staging / BUILT_MARKER
         try:
             manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -302,7 +353,12 @@ class DatasetFolder:
         return manifest
 
     def parts(self) -> list[BuiltPart]:
-        """Parts that the folder holds."""
+        """Parts that the folder holds; read once, since a build asks for them at every shard."""
+        if self._parts is None:
+            self._parts = self._read_parts()
+        return self._parts
+
+    def _read_parts(self) -> list[BuiltPart]:
         manifest = self.manifest()
         if manifest is None:
             return []
@@ -321,47 +377,122 @@ class DatasetFolder:
         return found if isinstance(found, dict) else {}
 
     def ledger(self) -> Ledger | None:
-        """The ledger; None when there is none yet."""
+        """The ledger; None when there is none yet.
+
+        Raises:
+            BuildError: It cannot be read.
+        """
         path = self.path / LEDGER
-        return Ledger.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return Ledger.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BuildError(
+                f"it is damaged ({type(error).__name__}: {error})",
+                where=str(path),
+                remedy="Remove this file and build every config of the folder again: finished shards are taken over.",
+            ) from error
 
     def publish(self, built: Sequence[BuiltPart], ledger: Ledger) -> Ledger:
         """Put finished shards into place and describe them; what other builds put here stays.
 
         Returns:
             The ledger of everything in the folder.
+
+        Raises:
+            BuildError: A build that replaced shards of other parts was killed, and has to be finished first.
         """
+        before, parts = self.parts(), self._all_parts(built)
+        new = {part.key for part in built}
+        if self._replacing():
+            self._check_kept([part for part in parts if part.key not in new])
+        elif [part.as_dict() for part in before] != [part.as_dict() for part in parts]:
+            self._set_aside()
         for part in built:
             self._place(part)
-        new = {part.key for part in built}
-        order = [member.key for member in self.spec.members]
-        parts = [*(part for part in self.parts() if part.key not in new), *built]
-        parts = sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
-        earlier = self.ledger()
-        merged = earlier.merged(ledger, self.spec) if earlier else ledger
-        texts = {
-            LEDGER: json.dumps(merged.as_dict(), indent=1) + "\n",
-            CARD: render_card(self.spec, parts, merged, self.path),
-            CROISSANT: render_croissant(self.spec, parts),
-        }
+        merged = self._all_lines(ledger)
+        texts = self._texts(parts, merged, render_card(self.spec, parts, merged, self.path))
+        self._remove_changed_indexes()
         self.staging.mkdir(parents=True, exist_ok=True)
         shards = [shard for part in parts for shard in part.named_digests()]
         indexes = write_folder_index(self.path, shards, self.staging)
+        # The manifest comes last: a folder that has one is whole.
+        texts[STATE] = json.dumps({"/".join(part.key): part.identity() for part in parts}, indent=1) + "\n"
+        texts[BUILT_MARKER] = self._manifest(parts, texts, _measured(self.path, indexes))
+        for name, text in texts.items():
+            write_text(self.path / name, text)
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self._parts = None
+        return merged
+
+    def _all_parts(self, built: Sequence[BuiltPart]) -> list[BuiltPart]:
+        """All parts that the folder is going to have, in the order of the spec."""
+        new = {part.key for part in built}
+        order = [member.key for member in self.spec.members]
+        parts = [*(part for part in self.parts() if part.key not in new), *built]
+        return sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
+
+    def _all_lines(self, ledger: Ledger) -> Ledger:
+        """The ledger of all that the folder is going to have."""
+        earlier = self.ledger()
+        return earlier.merged(ledger, self.spec) if earlier else ledger
+
+    def _texts(self, parts: Sequence[BuiltPart], ledger: Ledger, card: str) -> dict[str, str]:
+        """The files that describe the parts, but the manifest."""
+        return {
+            LEDGER: json.dumps(ledger.as_dict(), indent=1) + "\n",
+            CARD: card,
+            CROISSANT: render_croissant(self.spec, parts),
+        }
+
+    def _manifest(
+        self, parts: Sequence[BuiltPart], texts: Mapping[str, str], indexes: Mapping[str, dict[str, Any]]
+    ) -> str:
+        """The manifest of parts, of the texts that describe them, and of their index files."""
+        texts = {name: text for name, text in texts.items() if name != STATE}
+        files = described(texts) | shards_described(parts) | dict(indexes)
         manifest = {
             "dataset": self.spec.name,
             "version": self.spec.version,
             "order_seed": ORDER_SEED,
             "made_with": code_identity(),
-            "files": dict(sorted((_described(texts, parts) | _measured(self.path, indexes)).items())),
+            "files": dict(sorted(files.items())),
             "parts": [part.as_dict() for part in parts],
         }
-        # The manifest comes last: a folder that has one is whole.
-        texts[STATE] = json.dumps({"/".join(part.key): part.identity() for part in parts}, indent=1) + "\n"
-        texts[BUILT_MARKER] = json.dumps(manifest, indent=1) + "\n"
-        for name, text in texts.items():
-            _write(self.path / name, text)
-        shutil.rmtree(self.staging, ignore_errors=True)
-        return merged
+        return json.dumps(manifest, indent=1) + "\n"
+
+    def _replacing(self) -> bool:
+        """Whether shards of an older build are being replaced, now or when a build was killed."""
+        return (self.staging / BUILT_MARKER).is_file()
+
+    def _set_aside(self) -> None:
+        """Take the description of the shards away before they change: the manifest first, so that nobody goes by it.
+
+        A reader that finds shards without a card stops, where an old card with new shards would give it rows of both.
+        """
+        for name in (BUILT_MARKER, CARD, CROISSANT):
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).replace(self.staging / name)
+
+    def _check_kept(self, kept: Sequence[BuiltPart]) -> None:
+        """Refuse to describe shards that a killed build may have replaced."""
+        for part in kept:
+            for name, shard in zip(part.files(), part.shards, strict=True):
+                if _size(self.path / name) != shard.summary.size:
+                    raise BuildError(
+                        "a build that was killed has begun to replace this file",
+                        where=str(self.path / name),
+                        remedy=f"Finish that build first: start its command again (config {part.subset!r}).",
+                    )
+
+    def _remove_changed_indexes(self) -> None:
+        """Remove index files that are not those of the last build, so that they are not taken over."""
+        listed = (self.manifest() or {}).get("files", {})
+        for path in (self.path / INDEX_FOLDER).glob("*.parquet"):
+            known = listed.get(path.relative_to(self.path).as_posix())
+            if known is not None and known != _entry(path.read_bytes()):
+                path.unlink()
 
     def _place(self, part: BuiltPart) -> None:
         folder = self.path.joinpath(*part.key)
@@ -390,6 +521,12 @@ class DatasetFolder:
             if _size(other) == size:
                 other.replace(folder / name)
                 return
+        raise BuildError(
+            "the shard was written and is gone",
+            where=str(staging / f"shard-{index:05d}.parquet"),
+            remedy="Let nobody change the folder while a build runs, and start the same command again. On several "
+            "machines the folder must be one that all of them share.",
+        )
 
     def _foreign(self) -> str:
         """Why the path cannot become a dataset folder; empty when it can."""
@@ -401,28 +538,27 @@ class DatasetFolder:
         return "the folder is not empty and was not made by a build"
 
 
-def _described(texts: dict[str, str], parts: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
-    """Every file that is published but the manifest: SHA-256 and size by name."""
-    files: dict[str, dict[str, Any]] = {}
-    for name, text in texts.items():
-        data = text.encode()
-        files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    for part in parts:
-        for name, shard in zip(part.files(), part.shards, strict=True):
-            files[name] = {"sha256": shard.summary.sha256, "bytes": shard.summary.size}
-    return files
+def described(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of text files, as the manifest lists them."""
+    return {name: _entry(text.encode()) for name, text in texts.items()}
+
+
+def shards_described(parts: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
+    """The same of the shards of parts."""
+    return {
+        name: {"sha256": shard.summary.sha256, "bytes": shard.summary.size}
+        for part in parts
+        for name, shard in zip(part.files(), part.shards, strict=True)
+    }
+
+
+def _entry(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def _measured(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """SHA-256 and size of small files that were written."""
-    files = {}
-    for path in paths:
-        data = path.read_bytes()
-        files[path.relative_to(folder).as_posix()] = {
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "bytes": len(data),
-        }
-    return files
+    return {path.relative_to(folder).as_posix(): _entry(path.read_bytes()) for path in paths}
 
 
 def _size(path: Path) -> int:
@@ -432,7 +568,8 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears when it is whole."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(text.encode())  # not as text, whose line ends some systems change
     temporary.replace(path)

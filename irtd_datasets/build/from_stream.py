@@ -168,5 +168,5 @@ class _Filling:
         result = ShardResult(
             f"{self._plan.fingerprint}-{index}", writer.summary, self._tally.take(), self.rows.position
         )
-        result.save(writer.path.with_suffix(".json"))
+        self._folder.keep(self._plan.member, index, result)
         self._results.append(result)

@@ -8,29 +8,29 @@ is a stretch of that file, so a plan is small and a worker reads on from line to
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
-from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from itertools import groupby
+from operator import itemgetter
+from typing import IO, TYPE_CHECKING
 
 import PIL
 import pyarrow as pa
 
+from irtd_datasets.build.ordering import Pictures, RowOrder, mapped
 from irtd_datasets.errors import AmbiguousImageError, summarize
-from irtd_datasets.examples.order import ORDER_SEED
+from irtd_datasets.examples.order import ORDER_SEED, image_key
 from irtd_datasets.examples.reading import check_counts, parse, scan_file
-from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS, units
-from irtd_datasets.examples.spool import DraftSpool, draft_from_json, json_line
+from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS
+from irtd_datasets.examples.spool import DraftSpool, draft_from_json, draft_line, json_from_line, json_line
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from irtd_datasets.examples.draft import Draft
@@ -158,35 +158,55 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
         plan.streamed = True
         plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spool)])
         return plan
-    with tempfile.TemporaryFile(dir=spool.parent) as file, spool.open("wb") as ordered:
-        drafts = DraftSpool(file)
-        read = list(_drafts(release, plan, drafts))
-        sizes, ends = array("q"), array("q", [0])
-        for rows, located in _located(release, member, [image for image, _ in read], plan.tally):
-            lines = [drafts.line(read[row][1]) for row in rows]
-            written = ordered.write(_picture_line(located, lines))
-            sizes.append(located.size)
-            ends.append(ends[-1] + written)
-    for index, (first, last) in enumerate(pairwise(_divide(sizes))):
-        stretch = (ends[first], ends[last])
+    with (
+        tempfile.TemporaryFile(dir=spool.parent) as file,
+        spool.open("wb") as ordered,
+        Pictures(spool.parent) as pictures,
+    ):
+        rows = RowOrder()
+        for image, draft in _parsed(release, plan):
+            # The name goes along: what waits in memory is a key of eight bytes.
+            line = f"{json_line(image)}\t{draft_line(draft)}".encode()
+            rows.add(int.from_bytes(image_key(image), "big"), file.write(line))
+        for located, lines in _located(release, member, _units(rows, file, member.subset.order), plan.tally):
+            pictures.add(located.size, ordered.write(_picture_line(located, lines)))
+        shards = pictures.shards(shard_count(pictures.total))
+    for index, (stretch, size) in enumerate(shards):
         fingerprint = _fingerprint(release, member, [*readings, _digest(spool, *stretch)])
         plan.jobs.append(
             ShardJob(
-                release.spec.name,
-                release.options,
-                member,
-                index,
-                str(spool),
-                stretch,
-                sum(sizes[first:last]),
-                fingerprint,
+                release.spec.name, release.options, member, index, str(spool), stretch, size, fingerprint
             )
         )
     return plan
 
 
+def _units(rows: RowOrder, file: IO[bytes], order: str) -> Iterator[tuple[str, list[bytes]]]:
+    """Lines of one picture together, in the order of the subset; see `irtd_datasets.examples.rows.units`."""
+    lines = mapped(file)
+    for places in rows.groups(order):
+        found = [lines[offset : offset + length].split(b"\t", 1) for offset, length in places.tolist()]
+        names = [name for name, _ in found]
+        if names.count(names[0]) == len(names):
+            yield json_from_line(names[0]), [line for _, line in found]
+        elif order == "by-image":
+            by_name: dict[str, list[bytes]] = {}
+            for name, line in found:
+                by_name.setdefault(json_from_line(name), []).append(line)
+            yield from sorted(by_name.items())
+        else:
+            for name, same in groupby(found, key=itemgetter(0)):
+                yield json_from_line(name), [line for _, line in same]
+
+
 def _drafts(release: Release, plan: PartPlan, spool: DraftSpool) -> Iterator[tuple[str, Place]]:
     """Parse all records of a part and set them aside; yields the picture of each, and where it stands."""
+    for image, draft in _parsed(release, plan):
+        yield image, spool.add(draft)
+
+
+def _parsed(release: Release, plan: PartPlan) -> Iterator[tuple[str, Draft]]:
+    """Parse all records of a part, and count what became of them; yields the picture of each, and the draft."""
     for file in plan.files:
         counts, flagged = Tally(), Counter[str]()
         for scanned in scan_file(release, file, counts):
@@ -194,27 +214,27 @@ def _drafts(release: Release, plan: PartPlan, spool: DraftSpool) -> Iterator[tup
             if draft is None:
                 continue
             flagged.update(draft.issues)
-            yield scanned.image, spool.add(draft)
+            yield scanned.image, draft
         check_counts(release.spec, file, counts, flagged)
         plan.tally.add(counts)
 
 
 def _located(
-    release: Release, member: Member, images: Sequence[str], tally: Tally
-) -> Iterator[tuple[list[int], Located]]:
-    """Find the pictures of a part, in the order of its shards; yields the rows of each, and where it is."""
+    release: Release, member: Member, units: Iterable[tuple[str, list[bytes]]], tally: Tally
+) -> Iterator[tuple[Located, list[bytes]]]:
+    """Find the pictures of a part, in the order of its shards; yields where each is, with its drafts."""
     resolver = release.resolver(member.subset)
     ambiguous: list[AmbiguousImageError] = []
-    for image, rows in units(images, member.subset.order):
+    for image, lines in units:
         try:
             located = resolver.resolve(image)
         except AmbiguousImageError as error:
             ambiguous.append(error)
             continue
         if located is None:
-            tally.image_missing += len(rows)
+            tally.image_missing += len(lines)
         elif not ambiguous:
-            yield rows, located
+            yield located, lines
     if ambiguous:
         raise AmbiguousImageError(
             summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
@@ -235,7 +255,7 @@ def planned_pictures(job: ShardJob) -> Iterator[tuple[Located, list[Draft]]]:
         while position < end:
             line = file.readline()
             position += len(line)
-            facts, drafts = json.loads(line)
+            facts, drafts = json_from_line(line)
             yield Located(*facts), [draft_from_json(values) for values in drafts]
 
 
@@ -255,23 +275,6 @@ def shard_count(total: int) -> int:
     if most >= _MANY_SHARDS:
         return most // _MANY_SHARDS * _MANY_SHARDS
     return max(count for count in _SHARD_COUNTS if count <= most)
-
-
-def _divide(sizes: Sequence[int]) -> list[int]:
-    """Cut into `shard_count` shards of about equal picture bytes.
-
-    Returns:
-        The first picture of each shard, and the number of pictures.
-    """
-    total = sum(sizes)
-    share = total / shard_count(total)
-    cuts: list[int] = []
-    done = 0
-    for index, size in enumerate(sizes):
-        if not cuts or done >= share * len(cuts):
-            cuts.append(index)
-        done += size
-    return [*cuts, len(sizes)]
 
 
 def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:

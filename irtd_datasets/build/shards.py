@@ -7,6 +7,7 @@ takes little memory.
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,20 +89,21 @@ def read_result(path: Path) -> ShardResult | None:
         return None  # the shard is written again
 
 
-_releases: dict[str, Release] = {}
+_opened = threading.local()  # a worker of a cluster may have several threads, containers have one position
 
 
 def _release(job: ShardJob) -> Release:
     key = repr((job.dataset, job.options))
-    if key not in _releases:
-        _releases.clear()
-        _releases[key] = open_release(job.dataset, job.options)
-    return _releases[key]
+    if getattr(_opened, "key", None) != key:
+        _opened.release = open_release(job.dataset, job.options)
+        _opened.key = key
+    release: Release = _opened.release
+    return release
 
 
 def forget_releases() -> None:
-    """Let go of releases opened in this process: the next build reads what is on disk then."""
-    _releases.clear()
+    """Let go of the release opened in this thread: the next build reads what is on disk then."""
+    _opened.__dict__.clear()
 
 
 def write_shard(job: ShardJob, target: str) -> ShardResult:
@@ -111,6 +113,13 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
         job: What the shard consists of.
         target: Path of the file to write.
     """
+    earlier = read_result(Path(target).with_suffix(".json"))
+    if (
+        earlier is not None
+        and earlier.fingerprint == job.fingerprint
+        and _size(target) == earlier.summary.size
+    ):
+        return earlier  # by a worker that was lost before it could tell
     release = _release(job)
     resolver = release.resolver(job.member.subset)
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
@@ -127,6 +136,13 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     result = ShardResult(job.fingerprint, summary, tally)
     result.save(Path(target).with_suffix(".json"))
     return result
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1
 
 
 def write_groups(row_groups: Iterable[RowGroup], target: Path) -> ShardSummary:

@@ -1,4 +1,8 @@
-"""Processes that do independent work; with one worker everything runs in the calling process."""
+"""Workers that do independent work: what a build asks of them, and processes of this machine.
+
+With one worker everything runs in the calling process. The workers of a cluster are in
+`irtd_datasets.build.dask_workers`, which is imported only where they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.errors import BuildError
 
@@ -22,15 +26,35 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Workers"]
+__all__ = ["ProcessWorkers", "Workers"]
 
 
-class Workers:
+class Workers(Protocol):
+    """What a build asks of its workers; a context manager that ends the work when an exception leaves it."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether they may be on machines that see nothing of this one's disks but what is shared."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None: ...
+
+    def submit(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401 - theirs
+        """Have a function of a module called; ``call`` is what `results` names this call by."""
+
+    def results(self) -> Iterator[tuple[Any, Any]]:
+        """Yield each call with its result, as they get finished."""
+
+
+class ProcessWorkers:
     """A pool of processes, started at once so that their imports run while the caller plans.
 
     Args:
         count: Number of processes; 1 means none beside the caller.
     """
+
+    elsewhere = False
 
     def __init__(self, count: int) -> None:
         self._pool: ProcessPoolExecutor | None = None

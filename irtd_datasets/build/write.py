@@ -11,9 +11,9 @@ What a shard is, and why:
 - The pages of image columns are put together here, from the buffer that the pictures were read into (see
   `irtd_datasets.build.pages`); pyarrow writes all other columns. In each row group the texts come first and
   lie together, then the pictures.
-- Writing pictures and hashing the file happens in a thread while the next row group is made: both are work
-  of the system and of native code, as long together as reading the pictures, checking them and completing
-  their rows. At most one row group waits, which bounds the memory.
+- Encoding the texts, writing and hashing the file happen in a thread while the next row group is made: all of
+  it is work of the system and of native code, as long together as reading the pictures, checking them and
+  completing their rows. At most one row group waits, which bounds the memory.
 - Every reader sees plain ``binary``.
 - The same rows give the same bytes.
 - The file appears under its name when it is complete, by one rename. Until then it has a hidden name, which
@@ -30,6 +30,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +186,8 @@ class ShardWriter:
         self._layout = _Layout.of(schema, features, filter_columns)
         self._fsync = fsync
         self._temporary = self.path.with_name(
-            f".{self.path.name}.tmp-{os.getpid()}-{threading.get_ident():x}"
+            # Random, too: another machine that shares the folder may have a process of this number.
+            f".{self.path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
         )
         self._file: _ParquetFile | None = None
         self._failed = False
@@ -424,14 +426,27 @@ class _ParquetFile:
             stack.pop_all()
 
     def write(self, columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -> None:
+        """Have a row group written; returns when those before it are, and raises what went wrong with them."""
         arrays = [
             images[name].paths_array() if name in images else columns.column(name)
             for name in self._layout.written.names
         ]
+        table = pa.Table.from_arrays(arrays, schema=self._layout.written)
+        self._behind.add(partial(self._write_texts, table, images))
+
+    def _write_texts(
+        self, table: pa.Table, images: Mapping[str, ImageColumn]
+    ) -> tuple[int, Sequence[ImageChunk]]:
+        """Write what pyarrow writes; returns where the pictures go, and their chunks."""
         start = self._position()
-        self._writer.write_table(
-            pa.Table.from_arrays(arrays, schema=self._layout.written), row_group_size=columns.num_rows
-        )
+        try:
+            self._writer.write_table(table, row_group_size=table.num_rows)
+        except pa.ArrowInvalid as error:
+            raise BuildError(
+                f"the shard cannot be written: {error}",
+                where=f"{self.path}, row group {len(self._row_groups)}",
+                remedy="Check the row group against the schema.",
+            ) from error
         first = position = self._position()
         placed = {}
         for leaf, (name, _) in self._layout.image_leaves.items():
@@ -439,10 +454,11 @@ class _ParquetFile:
             position += placed[leaf].chunk.size
         os.lseek(self._descriptor, position, os.SEEK_SET)
         self._row_groups.append((start, placed))
-        self._behind.add(first, [item.chunk for item in placed.values()])
+        return first, [item.chunk for item in placed.values()]
 
     def close(self, *, fsync: bool = False) -> tuple[int, str]:
         """Write the footer; return the size and the SHA-256 of the file."""
+        self._behind.wait()
         self._writer.close()
         end = self._position()
         self._sink.close()
@@ -490,7 +506,7 @@ def _descriptor(sink: pa.OSFile, path: Path) -> int:
 
 
 class _Behind:
-    """Writes pictures into a file and hashes the file, in a thread, one row group behind the one that is being made.
+    """Writes row groups into a file and hashes the file, in a thread, one row group behind the one that is being made.
 
     Args:
         path: A file that somebody else writes all but the pictures into.
@@ -506,14 +522,28 @@ class _Behind:
     def fileno(self) -> int:
         return self._file.fileno()
 
-    def add(self, position: int, chunks: Sequence[ImageChunk]) -> None:
-        """Write chunks at a position up to which the file is complete; returns when those before them are written.
+    def add(self, write_texts: Callable[[], tuple[int, Sequence[ImageChunk]]]) -> None:
+        """Write a row group in the thread; returns when those before it are written.
+
+        Args:
+            write_texts: Called in the thread: writes everything but pictures, and gives the position up to which the
+                file is complete then, and the chunks that belong there.
 
         Raises:
-            OSError: Writing those before them failed.
+            OSError: Writing those before it failed.
         """
-        self._wait()
-        self._running = self._pool.submit(self._write, position, chunks)
+        self.wait()
+        self._running = self._pool.submit(self._write, write_texts)
+
+    def wait(self) -> None:
+        """Return when all row groups are written.
+
+        Raises:
+            OSError: Writing one failed.
+        """
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
 
     def finish(self, end: int, replace_footer: Callable[[bytes, int], bytes]) -> str:
         """Replace the footer of the file; returns the SHA-256 of the file.
@@ -522,7 +552,7 @@ class _Behind:
             end: Size of the file.
             replace_footer: Told the last bytes, footer to magic number, and ``end``; gives what stands there instead.
         """
-        self._wait()
+        self.wait()
         trailer = len(MAGIC) + 4
         size = int.from_bytes(self._read(end - trailer, 4), "little") + trailer
         tail = replace_footer(self._read(end - size, size), end)
@@ -537,12 +567,8 @@ class _Behind:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._file.close()
 
-    def _wait(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
-
-    def _write(self, position: int, chunks: Sequence[ImageChunk]) -> None:
+    def _write(self, write_texts: Callable[[], tuple[int, Sequence[ImageChunk]]]) -> None:
+        position, chunks = write_texts()
         self._hash_up_to(position)
         self._file.seek(position)
         parts = [part for chunk in chunks for part in chunk.parts]

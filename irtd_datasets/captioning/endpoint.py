@@ -17,6 +17,7 @@ from irtd_datasets.errors import EndpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from threading import Event
 
 __all__ = ["Endpoint", "Reply", "picture_message"]
 
@@ -66,10 +67,14 @@ class Endpoint:
     max_tokens: int = 512
     temperature: float = 0.2
     seed: int = 0
-    _sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+    _sleep: Callable[[float], None] | None = field(default=None, repr=False, compare=False)
 
-    def ask(self, messages: Sequence[dict[str, Any]]) -> Reply:
+    def ask(self, messages: Sequence[dict[str, Any]], over: Event | None = None) -> Reply:
         """Ask, and ask again after limits, stalls and failures of the server.
+
+        Args:
+            messages: The conversation so far.
+            over: Ends the waiting when somebody sets it; the question then counts as not answered.
 
         Raises:
             EndpointError: The server refuses (its ``fatal`` is true where every other question would fail, too), or
@@ -87,7 +92,15 @@ class Endpoint:
             if attempt + 1 < self.attempts:
                 # Chance keeps many threads from asking again at the same moment.
                 backoff = min(2.0**attempt, 60.0) * (0.75 + random.random() / 2)  # noqa: S311
-                self._sleep(backoff if wait is None else min(wait, _LONGEST_WAIT))
+                seconds = backoff if wait is None else min(wait, _LONGEST_WAIT)
+                if self._sleep is not None:
+                    self._sleep(seconds)
+                elif over is None:
+                    time.sleep(seconds)
+                else:
+                    over.wait(seconds)
+                if over is not None and over.is_set():
+                    raise EndpointError(f"given up while waiting after: {trouble}", where=self._name())
         raise EndpointError(
             f"no answer after {self.attempts} attempts; the last failed with: {trouble}",
             where=self._name(),

@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -83,15 +83,20 @@ class Journal:
 
     Args:
         path: The file; made when there is none.
+        read_only: Only look answers up: nothing is locked or made.
 
     Raises:
         BuildError: Another run has it open, or it cannot be written.
         AnnotationError: A line of it is damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path)
         self._guard = Lock()
+        self._file: BinaryIO | None = None
+        if read_only:
+            self._answers = {(one.key, one.turn): one for one in read_answers(path)}
+            return
         self._lock = FileLock(f"{self.path}.lock", timeout=0)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +110,9 @@ class Journal:
         except OSError as error:
             raise BuildError(f"cannot write: {error.strerror or error}", where=str(path)) from error
         try:
-            self._answers: dict[tuple[str, int], Answer] = {
-                (one.key, one.turn): one for one in read_answers(path)
-            }
+            self._answers = {(one.key, one.turn): one for one in read_answers(path)}
             self._file = self.path.open("ab")
-            self._end_cut_line()
+            self._end_cut_line(self._file)
         except OSError as error:
             self._lock.release()
             raise BuildError(f"cannot write: {error.strerror or error}", where=str(path)) from error
@@ -123,8 +126,9 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._lock.release()
+        if self._file is not None:
+            self._file.close()
+            self._lock.release()
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -139,6 +143,8 @@ class Journal:
         Raises:
             BuildError: The disk is full or gone. The answer is part of the message, so that it is not lost.
         """
+        if self._file is None:
+            raise BuildError("the journal is open for looking up only", where=str(self.path))
         line = json.dumps(asdict(answer), ensure_ascii=False) + "\n"
         with self._guard:
             try:
@@ -153,27 +159,19 @@ class Journal:
                 ) from error
             self._answers[answer.key, answer.turn] = answer
 
-    def _end_cut_line(self) -> None:
-        with self.path.open("rb") as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                whole = file.read(1) == b"\n"
-            else:
-                whole = True
-        if not whole:
-            self._drop_cut_line()
-
-    def _drop_cut_line(self) -> None:
+    def _end_cut_line(self, file: BinaryIO) -> None:
         """A cut line is either a whole answer without its end, which is kept, or a piece of one, which goes."""
         content = self.path.read_bytes()
+        if not content or content.endswith(b"\n"):
+            return
         start = content.rfind(b"\n") + 1
         try:
             _answer(json.loads(content[start:]))
         except (ValueError, TypeError):
             os.truncate(self.path, start)
         else:
-            self._file.write(b"\n")
-            self._file.flush()
+            file.write(b"\n")
+            file.flush()
 
 
 def _answer(values: Any) -> Answer:  # noqa: ANN401 - whatever a line of JSON holds

@@ -1,7 +1,8 @@
 """Captions for many pictures: asked side by side, written down as they come, judged, and asked again once.
 
-Each picture is one question about the visible partner. An answer that fails the validator gets one correction in the
-same conversation; an answer that fails then is rejected with its faults, and the row keeps its rule caption.
+Each picture is one question, about the visible partner where there is one, else about the infrared picture itself. An
+answer that fails the validator gets one correction in the same conversation; an answer that fails then is rejected
+with its faults.
 """
 
 from __future__ import annotations
@@ -9,27 +10,30 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from irtd_datasets.captioning.endpoint import Endpoint, picture_message
 from irtd_datasets.captioning.journal import Answer, Journal
+from irtd_datasets.captioning.prompts import Prompts
 from irtd_datasets.captioning.validate import CaptionLimits, adapt, find_faults
 from irtd_datasets.errors import EndpointError, ImageError
-from irtd_datasets.images.files import prepare_image
+from irtd_datasets.images.files import inspect_image
+from irtd_datasets.images.viewable import viewable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
-    "PROMPT",
+    "FLAT",
+    "NOT_ANSWERED",
     "CaptionJob",
     "CaptionOptions",
     "CaptionReport",
@@ -39,17 +43,11 @@ __all__ = [
     "estimate",
 ]
 
-PROMPT = (
-    "Describe this picture in one paragraph of about {words} words of plain English. It is the visible partner of an "
-    "infrared picture of the same scene, and the text will stand under the infrared one. So say what is there, how "
-    'many, where, and how things stand to each other. Begin with "The image shows". Do not name any colour, do not '
-    "speak of light, shine or time of day, do not read out small writing, and do not guess what cannot be seen."
-)
-_FACTS = " The labels of the infrared picture say: {facts} Do not contradict them."
-_CORRECTION = (
-    "The text cannot stand under an infrared picture: {faults}. Write it again as one paragraph, without these "
-    "faults and otherwise the same."
-)
+NOT_ANSWERED = "not-answered"
+"""Fault of a picture whose question was not asked, or not answered; the next run asks it."""
+
+FLAT = 2.0
+"""Standard deviation of grey values, 0 to 255, below which an infrared picture shows nothing to describe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +56,15 @@ class CaptionJob:
 
     Attributes:
         id: Of the row.
-        visible: Gives the bytes of the visible partner.
+        picture: Gives the bytes of the picture that is described.
         facts: What the labels say, as a sentence such as the rule caption; may be empty.
+        of: Which picture it is: ``visible`` for the visible partner, ``infrared`` for the row's own.
     """
 
     id: str
-    visible: Callable[[], bytes]
+    picture: Callable[[], bytes]
     facts: str = ""
+    of: Literal["visible", "infrared"] = "visible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class CaptionOptions:
         min_luminance: Mean grey value, 0 to 255, below which a visible picture is too dark to describe. The paper
             brightens such pictures by a network (Retinexformer) with details that were not published; here they are
             left to rule captions.
+        prompts: The texts of the questions.
         concurrency: Questions under way at a time.
         max_cost: Stop before the sum of what was charged and what is under way goes beyond this; None never stops.
             What a question will cost is estimated and corrected by what the endpoint charged so far, so the sum can
@@ -90,6 +91,7 @@ class CaptionOptions:
     limits: CaptionLimits = field(default_factory=CaptionLimits)
     max_side: int = 1024
     min_luminance: float = 20.0
+    prompts: Prompts = field(default_factory=Prompts)
     concurrency: int = 8
     max_cost: float | None = None
     input_price: float = 0.0
@@ -102,10 +104,10 @@ class CaptionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will cost, before it starts.
+    """What a run will cost at most but for corrections, before it starts.
 
     Attributes:
-        pictures: Pictures to ask about.
+        pictures: Pictures to ask about, those that will turn out too dark included.
         answered: Of these, already in the journal, hence free.
         input_tokens: Of all questions; a picture counts as one token for each 28 x 28 pixels, the text as one for
             each 4 letters.
@@ -118,6 +120,15 @@ class Estimate:
     input_tokens: int
     output_tokens: int
     cost: float
+
+    @property
+    def questions(self) -> int:
+        """Pictures whose answer is not in the journal yet."""
+        return self.pictures - self.answered
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "questions": self.questions}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,7 @@ class CaptionReport:
         output_tokens: Charged in this run.
         cost: Of these tokens.
         stopped: Why the run ended early; empty when it did not.
+        over_cost: Whether it ended at ``max_cost``.
     """
 
     accepted: int = 0
@@ -162,6 +174,7 @@ class CaptionReport:
     output_tokens: int = 0
     cost: float = 0.0
     stopped: str = ""
+    over_cost: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -173,20 +186,22 @@ def estimate(
 ) -> Estimate:
     """Tell what `caption` would ask and cost; nothing is sent.
 
-    Pictures are read to know their size and whether the journal has their answer.
+    Pictures are read, to know their size and whether the journal has their answer, and not decoded.
     """
     pictures = answered = input_tokens = output_tokens = 0
     for job in jobs:
         try:
-            picture = _prepare(job, options)
-        except _NoPictureError:
+            data = job.picture()
+            info = inspect_image(data, job.id)
+        except (ImageError, OSError):
             continue
         pictures += 1
         prompt = _prompt(job, options)
-        if journal.get(_key(endpoint, options, prompt, picture)):
+        if journal.get(_key(endpoint, options, prompt, data)):
             answered += 1
             continue
-        input_tokens += picture.tokens + len(prompt) // 4
+        shrunk = min(1.0, options.max_side / max(info.width, info.height))
+        input_tokens += _tokens(info.width * shrunk, info.height * shrunk) + len(prompt) // 4
         output_tokens += min(endpoint.max_tokens, round(options.words * 1.4))
     return Estimate(
         pictures, answered, input_tokens, output_tokens, options.cost(input_tokens, output_tokens)
@@ -237,6 +252,7 @@ def caption(
                     report.rejected.update(fault.partition(":")[0] for fault in verdict.faults)
                 yield verdict
         finally:
+            run.over.set()
             for future in waiting:
                 future.cancel()
     if run.first_error and not report.asked and not report.from_journal:
@@ -253,7 +269,6 @@ class _Picture:
 
     jpeg: bytes
     tokens: int
-    sha256: str
 
 
 class _Run:
@@ -266,43 +281,63 @@ class _Run:
         self._guard = Lock()
         self._under_way = 0.0
         self._charge = 1.0  # charged input tokens for each estimated one, the highest so far
+        self._asking: dict[str, Lock] = {}
         self.first_error: EndpointError | None = None
+        self.over = Event()  # nobody wants more: questions that wait to be asked again are given up
 
     def one(self, job: CaptionJob) -> Verdict:
         try:
-            picture = _prepare(job, self._options)
-        except _NoPictureError as reason:
-            return Verdict(job.id, None, (str(reason),))
+            data = job.picture()
+        except ImageError as error:
+            return Verdict(job.id, None, (error.code,))
+        except OSError:
+            return Verdict(job.id, None, ("image-missing",))
         prompt = _prompt(job, self._options)
-        key = _key(self._endpoint, self._options, prompt, picture)
-        messages = [picture_message(prompt, picture.jpeg)]
-        tokens = picture.tokens + len(prompt) // 4
-        verdict = Verdict(job.id, None, ("not-answered",))
+        key = _key(self._endpoint, self._options, prompt, data)
+        with self._guard:
+            mine = self._asking.setdefault(key, Lock())
+        with mine:  # the same picture under two names is asked about once
+            return self._converse(job, prompt, key, data)
+
+    def _converse(self, job: CaptionJob, prompt: str, key: str, data: bytes) -> Verdict:
+        verdict = Verdict(job.id, None, (NOT_ANSWERED,))
+        picture: _Picture | None = None
+        said: list[dict[str, Any]] = []
         for turn in (0, 1):
-            answer = self._answer(job, key, turn, messages, tokens)
+            answer = self._known(key, turn)
             if answer is None:
-                return verdict
+                try:
+                    picture = picture or _prepare(job, data, self._options)
+                except _NoPictureError as reason:
+                    return Verdict(job.id, None, (str(reason),))
+                messages = [picture_message(prompt, picture.jpeg), *said]
+                answer = self._ask(job, key, turn, messages, picture.tokens + len(prompt) // 4)
+            if answer is None:
+                return Verdict(job.id, None, (NOT_ANSWERED,))
             verdict = _judge(job, answer, self._options)
             if verdict.text is not None or verdict.faults == ("refusal",):
                 return verdict
-            messages += [
+            said = [
                 {"role": "assistant", "content": answer.text},
-                {"role": "user", "content": _CORRECTION.format(faults="; ".join(verdict.faults))},
+                {"role": "user", "content": self._options.prompts.fill_correction(verdict.faults)},
             ]
         return verdict
 
-    def _answer(
-        self, job: CaptionJob, key: str, turn: int, messages: list[dict[str, Any]], tokens: int
-    ) -> Answer | None:
-        if known := self._journal.get(key, turn):
+    def _known(self, key: str, turn: int) -> Answer | None:
+        known = self._journal.get(key, turn)
+        if known is not None:
             with self._guard:
                 self._report.from_journal += 1
-            return known
+        return known
+
+    def _ask(
+        self, job: CaptionJob, key: str, turn: int, messages: list[dict[str, Any]], tokens: int
+    ) -> Answer | None:
         expected = self._may_ask(tokens)
         if expected is None:
             return None
         try:
-            reply = self._endpoint.ask(messages)
+            reply = self._endpoint.ask(messages, self.over)
         except EndpointError as error:
             with self._guard:
                 self._under_way -= expected
@@ -310,6 +345,7 @@ class _Run:
                 self.first_error = self.first_error or error
                 if error.fatal:
                     self._report.stopped = self._report.stopped or str(error)
+                    self.over.set()
             return None
         answer = Answer(
             key,
@@ -341,6 +377,7 @@ class _Run:
             limit = self._options.max_cost
             if limit is not None and self._report.cost + self._under_way + expected > limit:
                 self._report.stopped = f"the next question could go beyond the cost of {limit}"
+                self._report.over_cost = True
                 return None
             self._under_way += expected
             return expected
@@ -355,10 +392,10 @@ def _judge(job: CaptionJob, answer: Answer, options: CaptionOptions) -> Verdict:
 
 
 def _prompt(job: CaptionJob, options: CaptionOptions) -> str:
-    return PROMPT.format(words=options.words) + (_FACTS.format(facts=job.facts) if job.facts else "")
+    return options.prompts.fill(job.of, options.words, job.facts)
 
 
-def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, picture: _Picture) -> str:
+def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, data: bytes) -> str:
     """What makes two questions the same; the file's own bytes count, not those of the JPEG that a Pillow made of it."""
     asked = (
         endpoint.model,
@@ -366,30 +403,29 @@ def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, picture: _Pic
         endpoint.temperature,
         endpoint.seed,
         options.max_side,
-        picture.sha256,
+        hashlib.sha256(data).hexdigest(),
         prompt,
     )
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _prepare(job: CaptionJob, options: CaptionOptions) -> _Picture:
-    """Read the visible picture and bring it into the form in which it is sent."""
+def _tokens(width: float, height: float) -> int:
+    """About how many tokens a picture counts as: one for each 28 x 28 pixels."""
+    return math.ceil(width / 28) * math.ceil(height / 28)
+
+
+def _prepare(job: CaptionJob, data: bytes, options: CaptionOptions) -> _Picture:
+    """Bring a picture into the form in which it is sent; more than 8 bits are mapped as for looking at."""
     try:
-        data = job.visible()
-        upright = prepare_image(data, job.id)
-        if upright.bit_depth > 8 and upright.mode.startswith(("I", "F")):
-            raise _NoPictureError("image-not-8-bit")
-        with Image.open(io.BytesIO(upright.data)) as opened:
-            opened.draft("RGB", (options.max_side, options.max_side))
-            image = opened.convert("RGB")
+        inspect_image(data, job.id)  # tells an empty file, a pointer or a web page by name
+        image = viewable(data, options.max_side, job.id).image
     except ImageError as error:
         raise _NoPictureError(error.code) from error
-    except (OSError, ValueError) as error:
-        raise _NoPictureError("image-unreadable") from error
-    image.thumbnail((options.max_side, options.max_side))
-    if float(np.asarray(image.convert("L")).mean()) < options.min_luminance:
+    grey = np.asarray(image.convert("L"))
+    if job.of == "visible" and float(grey.mean()) < options.min_luminance:
         raise _NoPictureError("dark")
+    if job.of == "infrared" and float(grey.std()) < FLAT:
+        raise _NoPictureError("flat")
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
-    tokens = -(-image.width // 28) * -(-image.height // 28)
-    return _Picture(buffer.getvalue(), tokens, hashlib.sha256(data).hexdigest())
+    return _Picture(buffer.getvalue(), _tokens(*image.size))

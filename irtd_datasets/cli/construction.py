@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irtd_datasets.cli.app import app
 from irtd_datasets.cli.options import Json, Quiet, SourceTable, named_pairs, print_json
+from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import construction as report
 from irtd_datasets.report.console import progress as show_progress
 
-__all__ = ["construct"]
+if TYPE_CHECKING:
+    from irtd_datasets.captioning.run import CaptionOptions, Estimate
+
+__all__ = ["KEY_VARIABLE", "construct"]
+
+KEY_VARIABLE = "IRTD_ENDPOINT_TOKEN"
+"""Environment variable that holds the key of a captioning endpoint, unless ``--token-env`` names another."""
+
+_PANEL = "Captions by a language model"
+# What `--ask` can set: type and least value.
+_ENDPOINT = {
+    "max_tokens": (int, 1),
+    "temperature": (float, 0),
+    "seed": (int, 0),
+    "timeout": (float, 1),
+    "attempts": (int, 1),
+}
+_CAPTION = {"words": (int, 5), "max_side": (int, 28), "min_luminance": (float, 0)}
+_LIMITS = {"min_words": (int, 1), "max_words": (int, 1)}
 
 
 @app.command()
@@ -38,8 +61,91 @@ def construct(
         list[str] | None, typer.Option("--task", help="Only this task of the benchmark. Repeatable.")
     ] = None,
     captions: Annotated[
-        str | None, typer.Option("--captions", metavar="rule", help="How the captions of pretrain are made.")
+        str | None,
+        typer.Option(
+            "--captions", metavar="rule|llm", help="How the captions of pretrain are made. Default: rule."
+        ),
     ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="URL",
+            help="Base of an OpenAI-compatible interface, such as http://localhost:8000/v1. "
+            "Default: Hugging Face's inference providers.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="The model, as its endpoint calls it.", rich_help_panel=_PANEL),
+    ] = None,
+    token_env: Annotated[
+        str,
+        typer.Option(
+            "--token-env",
+            metavar="NAME",
+            help="Environment variable that holds the endpoint's key. Keys are taken from nowhere else; the Hugging "
+            "Face token goes to Hugging Face only.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = KEY_VARIABLE,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency", min=1, max=256, help="Questions under way at a time.", rich_help_panel=_PANEL
+        ),
+    ] = 8,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            "--price",
+            metavar="IN[,OUT]",
+            help="Price of a million tokens of questions and of answers, for the estimate and --max-cost.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost",
+            min=0,
+            help="Stop asking before the charges go beyond this. Build with what is there.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--journal",
+            metavar="FILE",
+            help="Keeps every paid answer; another run takes them from it. Default: beside --out, "
+            "OUT.captions.jsonl.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt",
+            metavar="NAME=FILE",
+            help="A prompt of your own: visible, infrared or correction. Repeatable.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ask",
+            metavar="NAME=NUMBER",
+            help=f"How to ask: {', '.join((*_ENDPOINT, *_CAPTION, *_LIMITS))}. Repeatable.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Ask without confirming the estimate.", rich_help_panel=_PANEL),
+    ] = False,
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,9 +182,32 @@ def construct(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Make by rule, from source sets, what was never released: benchmark, rule captions, further records."""
-    from irtd_datasets.construct.request import Request, run
+    """Make, from source sets, what was never released: benchmark, captions, further records."""
+    from irtd_datasets.construct.request import Asking, Request, run
 
+    asking = Asking()
+    if captions == "llm":
+        words, settings = _asked(ask or [], prompt or [], price)
+        asking = Asking(
+            model,
+            endpoint,
+            os.environ.get(token_env) or None,
+            replace(words, concurrency=concurrency, max_cost=max_cost),
+            settings,
+            journal,
+            confirm=lambda expected: _confirm(expected, priced=price is not None, yes=yes),
+        )
+        if token_env != KEY_VARIABLE and not asking.key:
+            raise UnknownNameError(
+                f"the environment has no variable {token_env}", remedy=f"export {token_env}=... first."
+            )
+    else:
+        _refuse_unused(
+            {
+                "--endpoint": endpoint, "--model": model, "--price": price, "--max-cost": max_cost,
+                "--journal": journal, "--prompt": prompt, "--ask": ask,
+            }
+        )  # fmt: skip
     base, switched = _rules(rule or [])
     request = Request(
         dataset=dataset,
@@ -87,6 +216,7 @@ def construct(
         out=out,
         tasks=tuple(task or ()),
         captions=captions,
+        asking=asking,
         rules=switched,
         released=base,
         seed=seed,
@@ -107,6 +237,88 @@ def construct(
         print_json(result.as_dict())
     else:
         report.show_construction(result)
+    captioned = getattr(result, "captions", None)
+    if captioned and captioned.report and captioned.report.failed:
+        typer.echo("irtd: the endpoint left questions unanswered; run the same command again", err=True)
+        raise typer.Exit(1)
+
+
+def _asked(
+    items: list[str], prompts: list[str], price: str | None
+) -> tuple[CaptionOptions, dict[str, float]]:
+    """How pictures are asked about, and further fields of the endpoint."""
+    from irtd_datasets.captioning.prompts import read_prompts
+    from irtd_datasets.captioning.run import CaptionOptions
+    from irtd_datasets.captioning.validate import CaptionLimits
+
+    given = _numbers(items)
+    prices = _prices(price)
+    limits = CaptionLimits(**{name: given[name] for name in _LIMITS if name in given})  # type: ignore[arg-type]
+    options = CaptionOptions(
+        limits=limits,
+        prompts=read_prompts(named_pairs(prompts, "--prompt")),
+        input_price=prices[0],
+        output_price=prices[1],
+        **{name: given[name] for name in _CAPTION if name in given},  # type: ignore[arg-type]
+    )
+    return options, {name: given[name] for name in _ENDPOINT if name in given}
+
+
+def _numbers(items: list[str]) -> dict[str, float]:
+    known = {**_ENDPOINT, **_CAPTION, **_LIMITS}
+    found: dict[str, float] = {}
+    for name, value in named_pairs(items, "--ask").items():
+        if name not in known:
+            raise UnknownNameError(
+                f"--ask has no name {name!r}", remedy=f"Write NAME=NUMBER with a name of {', '.join(known)}."
+            )
+        kind, least = known[name]
+        try:
+            found[name] = kind(value)
+        except ValueError:
+            found[name] = math.nan
+        if not found[name] >= least or math.isinf(found[name]):
+            raise UnknownNameError(
+                f"--ask {name}={value} is no {'whole ' if kind is int else ''}number of at least {least:g}",
+                remedy=f"Write it as --ask {name}=NUMBER.",
+            )
+    return found
+
+
+def _prices(text: str | None) -> tuple[float, float]:
+    if text is None:
+        return 0.0, 0.0
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in {1, 2} or not all(0 <= value < math.inf for value in values):
+        raise UnknownNameError(
+            f"--price {text} is no price",
+            remedy="Write one or two numbers, for a million tokens of questions and of answers: --price 0.15,0.60.",
+        )
+    return values[0], values[-1]
+
+
+def _confirm(expected: Estimate, *, priced: bool, yes: bool) -> None:
+    """Show what asking will cost, and go on only when that is wanted."""
+    told = report.describe_estimate(expected, priced=priced)
+    if yes:
+        typer.echo(f"irtd: {told}", err=True)
+        return
+    if not sys.stdin.isatty():
+        raise UnknownNameError(
+            f"{told}; nothing was asked", remedy="Add --yes to go on, or --dry-run to see the rest."
+        )
+    typer.confirm(f"{told}. Ask?", abort=True, err=True)
+
+
+def _refuse_unused(given: dict[str, object]) -> None:
+    used = [name for name, value in given.items() if value is not None]
+    if used:
+        raise UnknownNameError(
+            f"{used[0]} is for captions by a language model", remedy="Add --captions llm, or leave it out."
+        )
 
 
 def _rules(items: list[str]) -> tuple[bool, dict[str, str]]:

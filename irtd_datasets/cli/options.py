@@ -24,6 +24,7 @@ __all__ = [
     "Rounds",
     "Settings",
     "SourceTable",
+    "local_folder",
     "named_pairs",
     "parse_settings",
     "print_json",
@@ -99,6 +100,8 @@ def release_options(
     Raises:
         UnknownNameError: Neither the command nor the environment names a release.
     """
+    if release is not None:
+        local_folder(release)
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
     declared = spec(dataset)
     if not root:
@@ -150,6 +153,27 @@ def parse_settings(items: list[str] | None, frame: str | None) -> dict[str, str]
     if frame is not None:
         settings["frame"] = frame
     return settings
+
+
+def local_folder(path: Path) -> Path:
+    """A folder that a command reads by path; for ``callback=`` of an argument.
+
+    Raises:
+        UnknownNameError: It was given as a URL.
+
+    Example:
+        >>> local_folder(Path("irtd")) == Path("irtd")
+        True
+    """
+    scheme = path.parts[0] if path.parts else ""
+    if len(scheme) > 2 and scheme.endswith(":") and not path.exists():
+        raise UnknownNameError(
+            f"this command reads a folder of this machine, and {scheme}// is none",
+            where=str(path).replace(":/", "://", 1),
+            remedy="Copy the dataset to a disk first, for example with the program of the store "
+            "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
+        )
+    return path
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

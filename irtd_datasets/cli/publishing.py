@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, Quiet, print_json
+from irtd_datasets.cli.options import Json, Quiet, local_folder, print_json
 from irtd_datasets.report import publishing as report
 from irtd_datasets.report.console import progress, status
 
@@ -17,8 +17,11 @@ __all__ = ["card", "check", "overlap", "preview", "publish"]
 
 @app.command()
 def overlap(
-    a: Annotated[Path, typer.Argument(help="Dataset folder whose rows are listed.")],
-    b: Annotated[Path, typer.Argument(help="Dataset folder in which their pictures are looked for.")],
+    a: Annotated[Path, typer.Argument(help="Dataset folder whose rows are listed.", callback=local_folder)],
+    b: Annotated[
+        Path,
+        typer.Argument(help="Dataset folder in which their pictures are looked for.", callback=local_folder),
+    ],
     part_a: Annotated[
         str | None, typer.Option("--a", metavar="CONFIG[/SPLIT]", help="Only this part of A.")
     ] = None,
@@ -51,22 +54,22 @@ def overlap(
 
 @app.command()
 def card(
-    folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    folder: Annotated[Path, typer.Argument(help="Dataset folder.", callback=local_folder)],
     show: Annotated[bool, typer.Option("--print", help="Print the card and change nothing.")] = False,
 ) -> None:
-    """Write the card of a dataset folder anew from its own files, or print it."""
+    """Write the card and croissant.json of a dataset folder anew from its own files, or print the card."""
     from irtd_datasets.hub.folder_card import card_of, write_card
 
     if show:
         typer.echo(card_of(folder), nl=False)
         return
     changed = write_card(folder)
-    typer.echo(f"{folder / 'README.md'}: {'written' if changed else 'was as it should be'}")
+    typer.echo(f"{folder}: {', '.join(changed)} written" if changed else f"{folder}: was as it should be")
 
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    folder: Annotated[Path, typer.Argument(help="Dataset folder.", callback=local_folder)],
     images: Annotated[
         str,
         typer.Option(
@@ -106,7 +109,9 @@ def check(
 
 @app.command()
 def publish(
-    folder: Annotated[Path, typer.Argument(help="Dataset folder that `irtd build` has finished.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Dataset folder that `irtd build` has finished.", callback=local_folder)
+    ],
     repository: Annotated[
         str, typer.Argument(help="OWNER/NAME on the Hub, or a name under your account.", metavar="REPOSITORY")
     ],
@@ -147,7 +152,9 @@ def publish(
 
 @app.command()
 def preview(
-    folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.", callback=local_folder)
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Page to write. Default: preview.html.", metavar="FILE.html"),

@@ -79,7 +79,12 @@ def build(
     ] = None,
     release: Release = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Dataset folder to write. Default: ./DATASET.")
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER|URL",
+            help="Dataset folder to write, or a URL such as s3://bucket/irtd. Default: ./DATASET.",
+        ),
     ] = None,
     images: Images = None,
     on_defect: OnDefect = None,
@@ -87,17 +92,53 @@ def build(
     frame: BoxFrame = None,
     rounds: Rounds = "keep",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask",
+            metavar="ADDRESS",
+            help="Let the workers of a Dask cluster write: tcp://HOST:8786, or a scheduler file (.json).",
+        ),
+    ] = None,
+    storage_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--storage-option",
+            metavar="KEY=VALUE",
+            help="For the file system of a URL, as fsspec names it. Secrets are safer in its environment variables. "
+            "Repeatable.",
+        ),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            "--scratch",
+            metavar="DIR",
+            help="For a URL: where to set records aside. Default: the user's cache.",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
     from irtd_datasets.build.engine import build as run
+    from irtd_datasets.build.store import parse_storage_options
 
     options = release_options(dataset, release, images, on_defect, parse_settings(settings, frame), rounds)
     try:
         with show_progress(silent=quiet or as_json) as progress:
             wanted = configs or [spec(dataset).default_config]
-            result = run(dataset, wanted, options, out or Path(dataset), workers=workers, progress=progress)
+            result = run(
+                dataset,
+                wanted,
+                options,
+                out or dataset,
+                workers=workers,
+                progress=progress,
+                dask=dask,
+                storage_options=parse_storage_options(storage_option or []),
+                scratch=scratch,
+            )
     except KeyboardInterrupt:
         typer.echo("irtd: interrupted; the same command goes on from here", err=True)
         raise typer.Exit(130) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.annotations.labelled import LabelledImage
 from irtd_datasets.build.progress import Progress
+from irtd_datasets.captioning.run import NOT_ANSWERED
+from irtd_datasets.construct.describing import caption_maker
 from irtd_datasets.construct.exclusion import LIKE_OTHER_SUBSET, LIKE_OWN, Exclusion, Looks, bits_of
 from irtd_datasets.construct.survey import survey
 from irtd_datasets.construct.targets import Target, targets, wanted
@@ -17,7 +19,7 @@ from irtd_datasets.examples.draw import draw_key
 from irtd_datasets.images.files import prepare_image
 from irtd_datasets.irtd.constructed import KEY, project_of
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
-from irtd_datasets.irtd.tasks import BENCHMARK_TASKS
+from irtd_datasets.irtd.tasks import BENCHMARK_TASKS, MAKERS
 from irtd_datasets.irtd.tasks.making import Rules
 from irtd_datasets.sources import TABLE, SourceOptions, find_sources, open_source
 from irtd_datasets.version import __version__
@@ -27,17 +29,37 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.build.engine import BuildReport
+    from irtd_datasets.captioning.run import CaptionReport, Estimate
     from irtd_datasets.construct.pool import Candidate
     from irtd_datasets.construct.survey import Survey
     from irtd_datasets.sources import Source, SourceRow
 
-__all__ = ["SUBSETS", "Construction", "Gathering", "Options", "TaskResult", "choose", "construct", "gather"]
+__all__ = [
+    "CAPTION_PARTS",
+    "SUBSETS",
+    "Captioned",
+    "Captioner",
+    "Construction",
+    "Gathering",
+    "Options",
+    "TaskResult",
+    "choose",
+    "construct",
+    "gather",
+    "record_id",
+]
 
 SUBSETS = ("benchmark", "pretrain")
 """Subsets of IR-TD that can be constructed."""
 
 RULE_CAPTIONS = 106_000
 """Rule captions of the paper, about (section 3.2); not split by source."""
+
+MODEL_CAPTIONS = 84_284
+"""Captions by a language model in the paper (section 3.2); not split by source."""
+
+CAPTION_PARTS = ("model_captions", "rule_captions")
+"""Parts of pretrain that can be constructed; they are made together, so that no picture stands in both."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,8 @@ class Options:
         exclude: Further dataset folders none of whose training pictures may be in the benchmark.
         max_distance: Bits up to which a picture counts as one of another subset.
         table: A table of sources in addition to the library's own.
+        described: Whether a language model is to describe the pictures of pretrain, so that those whose labels allow
+            no rule caption are candidates, too.
     """
 
     tasks: tuple[str, ...] = BENCHMARK_TASKS
@@ -63,6 +87,7 @@ class Options:
     exclude: tuple[Path, ...] = ()
     max_distance: int = LIKE_OTHER_SUBSET
     table: Path | None = None
+    described: bool = False
 
     def __post_init__(self) -> None:
         for task in self.tasks:
@@ -109,6 +134,52 @@ class Gathering:
 
 
 @dataclass(slots=True)
+class Captioned:
+    """What asking a language model for captions came to.
+
+    Attributes:
+        model: Its name.
+        journal: The file that keeps every paid answer.
+        estimate: What was expected before the first question.
+        report: What was asked and answered; None where nothing was sent.
+        prompts: Digest of the prompts.
+    """
+
+    model: str
+    journal: Path
+    estimate: Estimate
+    report: CaptionReport | None
+    prompts: str
+
+    @property
+    def unanswered(self) -> int:
+        """Pictures that the next run asks about."""
+        if self.report is None:
+            return self.estimate.questions
+        return self.report.rejected[NOT_ANSWERED]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "model": self.model,
+            "prompts": self.prompts,
+            "journal": str(self.journal),
+            "estimate": self.estimate.as_dict(),
+            "report": self.report.as_dict() if self.report else None,
+            "unanswered": self.unanswered,
+        }
+
+
+class Captioner(Protocol):
+    """Turns the pictures that were chosen for captions into records with their texts."""
+
+    def __call__(
+        self, chosen: list[Candidate], results: list[TaskResult], gathering: Gathering, *, dry_run: bool
+    ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]], Captioned]:
+        """Records and counts of each part of `CAPTION_PARTS`, and what asking came to."""
+
+
+@dataclass(slots=True)
 class Construction:
     """What was constructed.
 
@@ -121,6 +192,7 @@ class Construction:
         label_problems: For each source what was not as it should be in its labels, by code.
         excluded: Dataset folders whose pictures were kept out.
         build: What the build did; None where nothing was built.
+        captions: What asking a language model came to; None where none was asked.
     """
 
     subset: str
@@ -131,6 +203,7 @@ class Construction:
     label_problems: dict[str, dict[str, int]]
     excluded: list[str]
     build: BuildReport | None = None
+    captions: Captioned | None = None
 
     def state(self, task: str) -> str:
         """``complete``, ``partial`` or ``absent``: whether a task has all records that the table of targets wants."""
@@ -142,8 +215,8 @@ class Construction:
 
     def target(self, task: str) -> int:
         """Records that a task has when all listed sources are there."""
-        if task == "captioning":
-            return RULE_CAPTIONS
+        if task in {"captioning", *CAPTION_PARTS}:
+            return MODEL_CAPTIONS if task == "model_captions" else RULE_CAPTIONS
         return sum(target.rows for target in targets() if target.task == task)
 
     @property
@@ -179,6 +252,7 @@ class Construction:
             "problems": self.problems,
             "label_problems": self.label_problems,
             "excluded": self.excluded,
+            "captions": self.captions.as_dict() if self.captions else None,
             "folder": str(self.build.folder) if self.build else None,
         }
 
@@ -225,7 +299,10 @@ def gather(
         )
         found.sources[place.row.name] = source
         found.wants[place.row.name] = wants
-        found.surveys.append(survey(source, wants, options.rules, seed=options.seed, subset=subset))
+        makers = {"captioning": caption_maker(place.row)} if options.described else MAKERS
+        found.surveys.append(
+            survey(source, wants, options.rules, seed=options.seed, subset=subset, makers=makers)
+        )
     if subset == "benchmark":
         found.absent = [
             target for target in targets() if target.task in tasks and target.source not in found.sources
@@ -246,7 +323,7 @@ def _wants(row: SourceRow, tasks: tuple[str, ...], subset: str, options: Options
     if row.modality != "infrared":
         return {}
     if subset == "pretrain":
-        rows = RULE_CAPTIONS if options.limit is None else options.limit
+        rows = RULE_CAPTIONS + MODEL_CAPTIONS * options.described if options.limit is None else options.limit
         return {"captioning": Target("captioning", row.name, rows, ("test", "validation"), "ground")}
     return wanted(row, tasks, others=options.other_sources)
 
@@ -274,10 +351,11 @@ def choose(
     progress = progress or Progress()
     chosen: dict[str, list[Candidate]] = {}
     results: dict[str, list[TaskResult]] = {}
+    taken = Looks()
     for found in gathering.surveys:
         progress.stage(f"choosing from {found.source}")
         source = gathering.sources[found.source]
-        checks = _Pictures(source, exclusion, options.max_distance) if look else None
+        checks = _Pictures(source, exclusion, taken, options.max_distance) if look else None
         for task, pool in found.pools.items():
             result = TaskResult(gathering.wants[found.source][task], pool.offered)
             results.setdefault(task, []).append(result)
@@ -305,14 +383,21 @@ def _share(limit: int, task: str, gathering: Gathering) -> int:
 
 
 class _Pictures:
-    """Checks of the pictures of one source; each picture is opened once."""
+    """Checks of the pictures of one source; each picture is opened once.
 
-    def __init__(self, source: Source, exclusion: Exclusion, max_distance: int) -> None:
+    Args:
+        source: The source.
+        exclusion: Pictures that must not be taken.
+        taken: Pictures that were taken, of all sources: sets share pictures, as FLIR and FLIR_ADAS do.
+        max_distance: Bits up to which a picture counts as one of another subset.
+    """
+
+    def __init__(self, source: Source, exclusion: Exclusion, taken: Looks, max_distance: int) -> None:
         self._source = source
         self._exclusion = exclusion
         self._max_distance = max_distance
         self._verdicts: dict[str, str] = {}
-        self._taken = Looks()
+        self._taken = taken
 
     def why_not(self, candidate: Candidate) -> str:
         """Why a candidate cannot be taken; empty where it can."""
@@ -354,6 +439,7 @@ def construct(
     workers: int = 1,
     progress: Progress | None = None,
     dry_run: bool = False,
+    captioner: Captioner | None = None,
 ) -> Construction:
     """Construct a subset of IR-TD from source sets into a dataset folder.
 
@@ -367,9 +453,11 @@ def construct(
         workers: Processes that write shards.
         progress: Told what goes on.
         dry_run: Choose without opening a picture, and write nothing.
+        captioner: Asks a language model for the captions of pretrain; None writes them by rule.
 
     Raises:
         UnknownNameError: No such subset.
+        EndpointError: The language model refuses.
         ReleaseNotFoundError: No source is there that can give anything, or what there is gives no record.
         BuildError: The folder cannot be written, or holds something else.
     """
@@ -381,6 +469,8 @@ def construct(
             remedy=f"Use {' or '.join(SUBSETS)}; `irtd build` builds the rest.",
         )
     options = options or Options()
+    if captioner is not None:
+        options = replace(options, described=True)
     progress = progress or Progress()
     folder = DatasetFolder(out, SPEC)
     if not dry_run:
@@ -394,6 +484,11 @@ def construct(
             exclusion.read(place, others, progress.stage)
     gathering = gather(sources, subset, options, progress)
     chosen, results = choose(gathering, exclusion, options, look=not dry_run, progress=progress)
+    captioned = None
+    if captioner is not None:
+        chosen, results, captioned = captioner(
+            chosen.get("captioning", []), results.get("captioning", []), gathering, dry_run=dry_run
+        )
     construction = Construction(
         subset,
         results,
@@ -402,6 +497,7 @@ def construct(
         gathering.problems,
         {name: source.problems.counts for name, source in gathering.sources.items() if len(source.problems)},
         exclusion.folders,
+        captions=captioned,
     )
     if dry_run:
         return construction
@@ -438,12 +534,13 @@ def _build(
     from irtd_datasets.build.engine import build
     from irtd_datasets.examples.release import absolute_options
 
-    names = [f"{subset}-{_part(subset, task)}" for task in chosen]
+    parts = CAPTION_PARTS if subset == "pretrain" else [_part(subset, task) for task in chosen]
+    names = [f"{subset}-{part}" for part in parts]
     return build(SPEC.name, names, absolute_options(records), out, workers=workers, progress=progress)
 
 
 def _part(subset: str, task: str) -> str:
-    return "rule_captions" if subset == "pretrain" else task
+    return "rule_captions" if (subset, task) == ("pretrain", "captioning") else task
 
 
 def write_records(
@@ -480,8 +577,9 @@ def write_records(
             f"{one.target.source} {one.chosen:,}" for one in construction.results[task] if one.chosen
         )
         notes[f"{subset}/{part.name}"] = (
-            f"not released; constructed by irtd-datasets {__version__} from {counts}; seed {options.seed}; "
-            f"rules {options.rules.for_task(task)}"
+            f"not released; {_written_by(part.name, construction)}"
+            f"constructed by irtd-datasets {__version__} from {counts}; seed {options.seed}; "
+            f"rules {options.rules.for_task(part.task)}"
         )
     description = {
         "format": 1,
@@ -498,9 +596,30 @@ def write_records(
     (folder / CONSTRUCTED).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
+def _written_by(part: str, construction: Construction) -> str:
+    """Who wrote the captions of a part, and what was not accepted; the same in every run from the same journal."""
+    captioned = construction.captions
+    if part != "model_captions" or captioned is None:
+        return ""
+    refused: Counter[str] = Counter()
+    for one in construction.results[part]:
+        refused.update({code: count for code, count in one.rejected.items() if code.startswith("caption ")})
+    told = ", ".join(f"{code.partition(' ')[2]} {count:,}" for code, count in sorted(refused.items()))
+    return (
+        f"texts by the language model {captioned.model} (prompts {captioned.prompts}), of each row's visible "
+        f"partner unless its issues say otherwise; not accepted: {told or 'none'}; "
+    )
+
+
 def _ordered(candidates: Iterable[Candidate]) -> Sequence[Candidate]:
     """Records of one picture together, pictures in an order that looks random."""
     return sorted(candidates, key=lambda one: (one.key[1], one.source, one.image, one.made.question))
+
+
+def record_id(candidate: Candidate, row: SourceRow) -> str:
+    """Id of a record, which depends on the names of its picture and task and on its question alone."""
+    image = f"{project_of(row.name, row.project_dir)}/{candidate.image}"
+    return draw_key(0, candidate.task, image, candidate.made.question).hex()
 
 
 def _record(candidate: Candidate, row: SourceRow, rules: Rules) -> dict[str, Any]:
@@ -511,6 +630,8 @@ def _record(candidate: Candidate, row: SourceRow, rules: Rules) -> dict[str, Any
         facts["size"] = list(candidate.size)
     if made.members:
         facts["members"] = list(made.members)
+    if candidate.caption_of:
+        facts["caption_of"] = candidate.caption_of
     if candidate.task == "security":
         facts["exhaustive"] = list(candidate.exhaustive)
     if candidate.task == "relationship":
@@ -518,7 +639,7 @@ def _record(candidate: Candidate, row: SourceRow, rules: Rules) -> dict[str, Any
     if candidate.task == "grounding":
         facts["left_of"] = rules.left_of
     return {
-        "id": draw_key(0, candidate.task, image, made.question).hex(),
+        "id": record_id(candidate, row),
         "image": [image],
         "conversations": [
             {"from": "human", "value": f"<image>\n{made.question}"},

@@ -34,6 +34,8 @@ class Candidate:
         sequence: Video of the picture.
         identity: Person that a mosaic asks about.
         exhaustive: Words of classes of which the source labels every object.
+        visible: Name of the paired visible picture below the folder of the source.
+        caption_of: Which picture a language model described: ``visible``, ``infrared``, or none.
     """
 
     key: tuple[int, bytes, str]
@@ -46,6 +48,8 @@ class Candidate:
     sequence: str | None = None
     identity: str | None = None
     exhaustive: tuple[str, ...] = ()
+    visible: str | None = None
+    caption_of: str = ""
 
 
 class _Worst:

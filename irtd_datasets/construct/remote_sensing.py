@@ -13,7 +13,7 @@ from irtd_datasets.examples.draw import draw_key
 from irtd_datasets.mmrs_1m import making as mmrs_1m
 from irtd_datasets.mmrs_1m.names import read_picture_name
 from irtd_datasets.rs_gpt4v import making as rs_gpt4v
-from irtd_datasets.sources import TABLE, SourceOptions, find_sources, merge_tables, open_source, read_table
+from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,12 +145,9 @@ def extend(
                 result.problems[place.row.name] = "no layout of its row in the table of sources fits"
             continue
         progress.stage(f"reading {place.row.name}")
-        source = open_source(
-            place.row.name, place.path, table=rows, options=SourceOptions(check_pictures=False)
-        )
         given = tuple(task for task in selection.tasks or known if _can_give(place.row, task))
         if given:
-            writer.write(source, given, selection)
+            writer.write(open_source(place.row.name, place.path, table=rows), given, selection)
     if not result.parts:
         told = "; ".join(f"{name}: {why}" for name, why in result.problems.items())
         raise ReleaseNotFoundError(
@@ -205,6 +202,8 @@ class _Writer:
                 continue
             size = _size(source, image)
             for task in tasks:
+                if task == "detection" and image.unclear:
+                    continue  # all objects are asked for, and the source leaves some open
                 for number, rounds in enumerate(self._rounds(task, image, size, categories)):
                     key = draw_key(selection.seed, source.name, image.image)
                     given[task].append((key, f"{image.image}#{number}", image, rounds))
@@ -218,6 +217,13 @@ class _Writer:
                 by_file.setdefault(file, []).append(record)
             for (name, folder), records in sorted(by_file.items()):
                 self._save(source, task, name, folder, records)
+        self._tell(source)
+
+    def _tell(self, source: Source) -> None:
+        """Keep what was wrong with a source's files."""
+        if source.problems.counts:
+            counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
+            self._result.problems[source.name] = f"in its files: {counts}"
 
     def _rounds(
         self, task: str, image: LabelledImage, size: tuple[int, int] | None, categories: list[str]

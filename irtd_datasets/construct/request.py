@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from irtd_datasets.captioning.endpoint import Endpoint
+from irtd_datasets.captioning.run import CaptionOptions
 from irtd_datasets.catalog import spec
 from irtd_datasets.construct.benchmark import SUBSETS, Construction, Options, construct
+from irtd_datasets.construct.captions import LanguageModel
 from irtd_datasets.construct.remote_sensing import Extension, Selection, extend
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS
@@ -17,8 +21,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from irtd_datasets.build.progress import Progress
+    from irtd_datasets.captioning.run import Estimate
 
-__all__ = ["CAPTIONS", "Request", "run"]
+__all__ = ["CAPTIONS", "Asking", "Request", "run"]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a language model is asked for captions.
+
+    Attributes:
+        model: Its name; None where nobody gave one.
+        url: Base address of an OpenAI-compatible endpoint; None uses Hugging Face's inference providers.
+        key: Its key.
+        options: How pictures are asked about.
+        settings: Further fields of `Endpoint`, such as ``temperature``.
+        journal: File that keeps every paid answer; by default ``<out>.captions.jsonl``.
+        confirm: Told what it will cost before the first question; raises where that is not wanted.
+    """
+
+    model: str | None = None
+    url: str | None = None
+    key: str | None = None
+    options: CaptionOptions = field(default_factory=CaptionOptions)
+    settings: Mapping[str, float] = field(default_factory=dict)
+    journal: Path | None = None
+    confirm: Callable[[Estimate], None] = lambda _: None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where to ask.
+
+        Raises:
+            UnknownNameError: No model is named, or the address is none.
+        """
+        if not self.model:
+            raise UnknownNameError(
+                "--captions llm needs a model", remedy="Name it with --model, as its endpoint calls it."
+            )
+        if self.url is not None and not re.match(r"https?://[^/\s]+", self.url):
+            raise UnknownNameError(
+                f"{self.url!r} is no address of an endpoint",
+                remedy="Give the base of an OpenAI-compatible interface, such as http://localhost:8000/v1.",
+            )
+        return Endpoint(self.model, self.url, self.key, **self.settings)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -32,6 +78,7 @@ class Request:
         out: The dataset folder, or the folder of records.
         tasks: Tasks; all by default.
         captions: How the captions of pretrain are made, a name of `CAPTIONS`.
+        asking: How a language model is asked for them.
         rules: Choices that are switched.
         released: Whether those that are not switched are the released ones.
         seed: Of everything drawn.
@@ -49,6 +96,7 @@ class Request:
     out: Path | None = None
     tasks: tuple[str, ...] = ()
     captions: str | None = None
+    asking: Asking = field(default_factory=Asking)
     rules: Mapping[str, str] = field(default_factory=dict)
     released: bool = False
     seed: int = 0
@@ -98,6 +146,7 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
         UnknownNameError: A name of the request does not exist, or it lacks one.
         ReleaseNotFoundError: No source is there that can give anything.
         BuildError: The folder cannot be written, or holds something else.
+        EndpointError: The language model refuses.
     """
     spec(request.dataset)
     if request.dataset != "irtd":
@@ -125,23 +174,49 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
                 f"captions cannot be made by {request.captions!r}",
                 remedy=f"Use --captions {' or '.join(CAPTIONS)}.",
             )
+        if request.captions != "llm" and request.asking.model:
+            raise UnknownNameError(
+                "rule captions ask no model", remedy="Leave --model out, or use --captions llm."
+            )
         return writer(request, progress)
     if request.captions is not None:
         raise UnknownNameError("the benchmark has no captions", remedy="Leave --captions out.")
     return _construct(request, progress)
 
 
-def _construct(request: Request, progress: Progress | None) -> Construction:
+def _construct(
+    request: Request, progress: Progress | None, captioner: LanguageModel | None = None
+) -> Construction:
     return construct(
         str(request.subset),
         request.folder,
-        request.out or Path(request.dataset),
+        _out(request),
         request.options(),
         workers=request.workers,
         progress=progress,
         dry_run=request.dry_run,
+        captioner=captioner,
     )
 
 
-CAPTIONS: dict[str, Callable[[Request, Progress | None], Construction]] = {"rule": _construct}
-"""Ways to caption: by rule; a way that asks a language model is entered here under its own name."""
+def _out(request: Request) -> Path:
+    return request.out or Path(request.dataset)
+
+
+def _ask(request: Request, progress: Progress | None) -> Construction:
+    """Captions by a language model; what it does not describe has a rule caption."""
+    asking, out = request.asking, _out(request)
+    model = LanguageModel(
+        asking.endpoint,
+        asking.journal or out.with_name(f"{out.resolve().name}.captions.jsonl"),
+        asking.options,
+        request.options().rules,
+        asking.confirm,
+    )
+    if progress is not None:
+        model.progress = progress
+    return _construct(request, progress, model)
+
+
+CAPTIONS: dict[str, Callable[[Request, Progress | None], Construction]] = {"rule": _construct, "llm": _ask}
+"""Ways to caption: by rule, or by a language model."""

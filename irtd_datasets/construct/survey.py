@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.construct.targets import Target
-    from irtd_datasets.irtd.tasks.making import Made, Rules
+    from irtd_datasets.irtd.tasks.making import Made, Maker, Rules
     from irtd_datasets.sources import Source
 
-__all__ = ["FRAMES_A_VIDEO", "FRAME_STEP", "OWN_DIVISION", "Survey", "survey"]
+__all__ = ["FRAMES_A_VIDEO", "FRAME_STEP", "MOSAICS_A_PERSON", "OWN_DIVISION", "Survey", "survey"]
 
 FRAME_STEP = 25
 """Frames between two that are taken of one video: a second, at the usual rates."""
 FRAMES_A_VIDEO = 30
 """Most frames taken of one video."""
+
+MOSAICS_A_PERSON = 2
+"""Most Re-ID mosaics that ask about one person; the release has one of each, two where it uses a set twice."""
 
 OWN_DIVISION = 0.2
 """Share of a source without a division of its own that goes to the benchmark, by sequence where it has sequences."""
@@ -92,6 +95,7 @@ def survey(
     seed: int = 0,
     subset: str = "benchmark",
     frame_step: int = FRAME_STEP,
+    makers: Mapping[str, Maker] = MAKERS,
 ) -> Survey:
     """Read the labels of a source, and make the candidates of each task.
 
@@ -102,6 +106,7 @@ def survey(
         seed: Of everything drawn.
         subset: ``benchmark`` takes what is not for training, ``pretrain`` what is.
         frame_step: Frames between two that are taken of one video.
+        makers: Makes the records of each task from the labels of one picture.
 
     Returns:
         Candidates and counts.
@@ -123,7 +128,7 @@ def survey(
             if task == "reid":
                 continue
             draw = Draw(seed, source.name, image.image, task)
-            for made in MAKERS[task](labels, rules, draw):
+            for made in makers[task](labels, rules, draw):
                 found.pools[task].offer(_candidate(task, image, made, (rank, key), labels))
     if people:
         _mosaics(people, found, target.rows, rules, seed)
@@ -144,6 +149,7 @@ def _candidate(
         image.sequence,
         image.identity,
         tuple(sorted(labels.exhaustive)) if task == "security" else (),
+        image.visible,
     )
 
 
@@ -224,9 +230,9 @@ def _size(source: Source, image: LabelledImage) -> tuple[int, int] | None:
 def _mosaics(
     people: dict[str, list[LabelledImage]], found: Survey, rows: int, rules: Rules, seed: int
 ) -> None:
-    """Candidates of Re-ID: as many mosaics of each person as are needed for the rows wanted."""
+    """Candidates of Re-ID: as many mosaics of each person as the rows wanted need, and no more than two."""
     fixed = {name: sorted(images, key=lambda image: image.image) for name, images in people.items()}
-    rounds = -(-rows // len(fixed))
+    rounds = min(MOSAICS_A_PERSON, -(-rows // len(fixed)))
     for name in sorted(fixed):
         for number in range(rounds):
             draw = Draw(seed, found.source, name, "reid", str(number))

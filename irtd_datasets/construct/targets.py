@@ -76,6 +76,9 @@ def wanted(row: SourceRow, tasks: tuple[str, ...], *, others: bool) -> dict[str,
         row: The source.
         tasks: The tasks asked for.
         others: Whether a source gives to tasks for which the table does not name it.
+
+    A source that the table does not name gives its test and validation parts; one that has scenes alone and no division
+    gives all its pictures, as RGBNIR does in the table, since nothing is trained on it.
     """
     found = {
         target.task: target for target in targets() if target.source == row.name and target.task in tasks
@@ -83,8 +86,10 @@ def wanted(row: SourceRow, tasks: tuple[str, ...], *, others: bool) -> dict[str,
     if not others or any(target.source == row.name for target in targets()):
         return found
     view = "aerial" if "aerial_counting" in row.tasks else "ground"
+    undivided = not row.splits and "{split" not in row.infrared
+    splits = ("all",) if undivided and set(row.tasks) <= {"scene", "caption"} else ("test", "validation")
     return {
-        task: Target(task, row.name, OTHER_SOURCES, ("test", "validation"), view, listed=False)
+        task: Target(task, row.name, OTHER_SOURCES, splits, view, listed=False)
         for task in tasks
         if task in row.tasks
     }

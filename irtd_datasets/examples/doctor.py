@@ -38,6 +38,7 @@ class FileReport:
         notes: What was found out about each file, such as its form.
         rounds: Rounds found.
         rounds_released: Rounds that the paper counts; None where it counts records, or nothing.
+        public: Whether its authors ever handed it out.
     """
 
     subset: str
@@ -54,6 +55,7 @@ class FileReport:
     notes: list[str] = field(default_factory=list)
     rounds: int = 0
     rounds_released: int | None = None
+    public: bool = True
 
 
 @dataclass(slots=True)
@@ -125,7 +127,8 @@ def examine(release: Release) -> Diagnosis:
 def _examine_part(release: Release, member: Member, search: _Search) -> FileReport:
     part = member.part
     config = release.spec.smallest_config(member).name
-    report = FileReport(*member.key, part.file, "", part.records, config, rounds_released=part.rounds)
+    report = FileReport(*member.key, part.file, "", part.records, config)
+    report.rounds_released, report.public = part.rounds, part.public
     try:
         files = release.files(member)
         report.where = ", ".join(file.where for file in files)

@@ -16,7 +16,7 @@ from irtd_datasets.images.files import turn_boxes, turn_points
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -195,6 +195,25 @@ def _append(items: list[str], item: str) -> None:
         items.append(item)
 
 
+def json_encoder(between_items: str, behind_key: str) -> Callable[[object], str]:
+    r"""What ``json.dumps`` does, without making its encoder anew for each of 100,000 values.
+
+    Example:
+        >>> json_encoder(",", ":")({"é": [1.5, None]})
+        '{"\\u00e9":[1.5,null]}'
+    """
+    encoder = json.JSONEncoder(separators=(between_items, behind_key), check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # no CPython
+        return encoder.encode
+    text = json.encoder.encode_basestring_ascii
+    pieces = make(None, encoder.default, text, None, behind_key, between_items, False, False, True)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_spaced = json_encoder(", ", ": ")
+
+
 def as_json(value: object) -> str:
-    """Compact JSON, as `Correction.value` holds what is not plain text."""
-    return json.dumps(value, separators=(", ", ": "))
+    """JSON on one line, as `Correction.value` holds what is not plain text."""
+    return _spaced(value)

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.examples.draft import Correction, Draft, Places
+from irtd_datasets.examples.draft import Correction, Draft, Places, json_encoder
 from irtd_datasets.examples.reading import Scanned, parse
 
 if TYPE_CHECKING:
@@ -18,12 +18,29 @@ if TYPE_CHECKING:
     from irtd_datasets.examples.release import AnnotationFile, Release
     from irtd_datasets.examples.tally import Tally
 
-__all__ = ["DraftSpool", "Place", "RecordSpool", "draft_from_json", "json_line"]
+__all__ = [
+    "DraftSpool",
+    "Place",
+    "RecordSpool",
+    "draft_from_json",
+    "draft_line",
+    "json_from_line",
+    "json_line",
+]
 
 Place: TypeAlias = "tuple[int, int]"
 """Offset and length of a line in the file."""
 
-json_line = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode = json.JSONDecoder().raw_decode
+
+
+json_line = json_encoder(",", ":")
+"""A value as JSON in one line of ASCII, without blanks."""
+
+
+def json_from_line(line: bytes) -> Any:  # noqa: ANN401 - any value
+    """The inverse of `json_line`, for a line that this process or its parent wrote."""
+    return _decode(line.decode("ascii"))[0]
 
 
 class _Lines:
@@ -72,7 +89,7 @@ class RecordSpool:
         self, release: Release, files: Sequence[AnnotationFile], place: Place, tally: Tally
     ) -> Draft | None:
         """The draft of a record that was added before; None when it cannot be used, which is counted in ``tally``."""
-        number, index, image, suffix, record = json.loads(self._lines[place])
+        number, index, image, suffix, record = json_from_line(self._lines[place])
         return parse(release, files[number], Scanned(index, record, image, suffix), tally)
 
 
@@ -96,20 +113,11 @@ class DraftSpool:
 
     def add(self, draft: Draft) -> Place:
         """Append a draft; returns where it stands."""
-        values = list(_values(draft))
-        if draft.places:
-            values[_PLACES] = list(map(_places_values, draft.places))
-        if draft.corrections:
-            values[_CORRECTIONS] = [(c.issue, c.field, c.value) for c in draft.corrections]
-        return self._lines.append(json_line(values).encode())
-
-    def line(self, place: Place) -> bytes:
-        """A draft as it stands in the file: JSON for `draft_from_json`."""
-        return self._lines[place]
+        return self._lines.append(draft_line(draft).encode())
 
     def draft(self, place: Place) -> Draft:
         """A draft that was added before."""
-        return draft_from_json(json.loads(self._lines[place]))
+        return draft_from_json(json_from_line(self._lines[place]))
 
 
 _NAMES = tuple(field.name for field in fields(Draft))
@@ -118,6 +126,16 @@ _PLACES = _NAMES.index("places")
 _CORRECTIONS = _NAMES.index("corrections")
 _values = attrgetter(*_NAMES)
 _places_values = attrgetter(*(field.name for field in fields(Places)))
+
+
+def draft_line(draft: Draft) -> str:
+    """A draft as JSON for `draft_from_json`, without a line end."""
+    values = list(_values(draft))
+    if draft.places:
+        values[_PLACES] = list(map(_places_values, draft.places))
+    if draft.corrections:
+        values[_CORRECTIONS] = [(c.issue, c.field, c.value) for c in draft.corrections]
+    return json_line(values)
 
 
 def draft_from_json(values: list[Any]) -> Draft:

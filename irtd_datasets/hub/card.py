@@ -6,7 +6,9 @@ manifest, its ledger and its Parquet files, so that it can be made anew without 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,11 +21,19 @@ from irtd_datasets.hub.counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from irtd_datasets.spec import DatasetSpec, PartSpec
 
-__all__ = ["SIZE_CATEGORIES", "configs_of", "prose", "render_card", "size_category", "task_categories"]
+__all__ = [
+    "SIZE_CATEGORIES",
+    "Part",
+    "configs_of",
+    "prose",
+    "render_card",
+    "size_category",
+    "task_categories",
+]
 
 SIZE_CATEGORIES = {
     "n<1K": 1_000,
@@ -68,6 +78,19 @@ _FRAMES = {
     Frame.SQUARE_PER_MILLE: "0 to 999 of the image padded to a square, cut to whole numbers.",
     "unknown": "The release does not say, and no check could tell; `objects` is empty.",
 }
+_FILES = (
+    (
+        "`<subset>/<part>/<split>-*.parquet`",
+        "The rows. Configs share them: each names the parts that it has.",
+    ),
+    ("`croissant.json`", "The same configs and fields as Croissant metadata, which mlcroissant loads."),
+    ("`ledger.json`", "What became of every record of the release, as summed above."),
+    ("`manifest.json`", "Size and SHA-256 of every file here, rows of every shard, and how they were made."),
+    (
+        "`index/*.parquet`",
+        "Where each picture lies inside the shards, for readers that fetch single rows; no config reads it.",
+    ),
+)
 _REDISTRIBUTION = {
     "allowed": "under its licence",
     "forbidden": "**restricted by its terms**",
@@ -75,19 +98,32 @@ _REDISTRIBUTION = {
 }
 
 
-class _Part(Protocol):
+class Part(Protocol):
+    """What a card tells of a built part."""
+
     @property
-    def subset(self) -> str: ...
+    def subset(self) -> str:
+        """Its subset, the outer folder."""
+
     @property
-    def part(self) -> str: ...
+    def part(self) -> str:
+        """Its name, the inner folder."""
+
     @property
-    def split(self) -> str: ...
+    def split(self) -> str:
+        """Split of its rows."""
+
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """Its rows."""
+
     @property
-    def num_bytes(self) -> int: ...
+    def num_bytes(self) -> int:
+        """Bytes of its rows in memory."""
+
     @property
-    def bytes_on_disk(self) -> int: ...
+    def bytes_on_disk(self) -> int:
+        """Bytes of its shards."""
 
 
 class _Ledger(Protocol):
@@ -119,7 +155,7 @@ def prose(name: str) -> str:
     raise UnknownNameError(f"there is no card text for {name!r}", remedy="It belongs into dataset_cards/.")
 
 
-def configs_of(spec: DatasetSpec, parts: Sequence[_Part]) -> dict[str, list[_Part]]:
+def configs_of(spec: DatasetSpec, parts: Sequence[Part]) -> dict[str, list[Part]]:
     """Configs that a folder with these parts has, each with its parts in order."""
     built = {(part.subset, part.part): part for part in parts if part.rows}
     configs = {}
@@ -151,7 +187,13 @@ def task_categories(tasks: Iterable[str]) -> list[str]:
     return [category for category, covered in _TASK_CATEGORIES.items() if wanted.intersection(covered)]
 
 
-def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, folder: Path) -> str:
+def render_card(
+    spec: DatasetSpec,
+    parts: Sequence[Part],
+    ledger: _Ledger,
+    folder: Path | None,
+    count: Callable[[Part, str], Counter[Any]] | None = None,
+) -> str:
     """The whole README.md.
 
     Args:
@@ -159,6 +201,7 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, fold
         parts: The parts in the folder.
         ledger: What became of every record.
         folder: The dataset folder with the Parquet files of the parts in place; sources and frames are counted there.
+        count: Counts the values of a column in a part instead; the folder is not looked at then.
 
     Raises:
         AnnotationError: A Parquet file cannot be read.
@@ -166,7 +209,9 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, fold
     configs = configs_of(spec, parts)
     declared = {member.key: member.part for member in spec.members}
     present = [(declared[part.subset, part.part], part) for part in parts if part.rows]
-    files = [sorted((folder / part.subset / part.part).glob("*.parquet")) for _, part in present]
+    if count is None:
+        assert folder is not None
+        count = partial(_count_in, folder)
     header = yaml.dump(
         _metadata(spec, present, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
     )
@@ -176,15 +221,16 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, fold
         _loading(spec, configs),
         "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
         "## Tasks\n\n" + _task_table(present),
-        "## Sources\n\n" + _source_table(spec, present, files),
-        "## What became of the release\n\n" + _ledger_table(ledger),
+        "## Sources\n\n" + _source_table(spec, present, count),
+        "## What became of the release\n\n" + _ledger_table(spec, ledger),
         *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
         "## Fields\n\n"
         + _table(
             ["field", "type", "meaning"], [[f"`{f.name}`", f.describe_type(), f.doc] for f in FIELDS.values()]
         ),
-        "## Frames\n\n" + _frame_table(files),
+        "## Frames\n\n" + _frame_table([part for _, part in present], count),
+        "## Files\n\n" + _table(["file", "what is in it"], _FILES),
         "## What is public\n\n" + _public(spec),
         f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
         f"## Citation\n\n```bibtex\n{spec.citation}\n```",
@@ -193,13 +239,13 @@ def render_card(spec: DatasetSpec, parts: Sequence[_Part], ledger: _Ledger, fold
 
 
 def _metadata(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, _Part]], configs: dict[str, list[_Part]]
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]]
 ) -> dict[str, Any]:
     default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
     features = yaml_features()
     entries, infos = [], []
     for name, members in configs.items():
-        splits: dict[str, list[_Part]] = {}
+        splits: dict[str, list[Part]] = {}
         for part in members:
             splits.setdefault(part.split, []).append(part)
         entry: dict[str, Any] = {"config_name": name}
@@ -240,7 +286,7 @@ def _metadata(
     }
 
 
-def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
+def _loading(spec: DatasetSpec, configs: dict[str, list[Part]]) -> str:
     if not configs:
         return "## Loading\n\nThis folder has no rows."
     name = spec.default_config if spec.default_config in configs else next(iter(configs))
@@ -258,7 +304,7 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[_Part]]) -> str:
     )
 
 
-def _task_table(present: Sequence[tuple[PartSpec, _Part]]) -> str:
+def _task_table(present: Sequence[tuple[PartSpec, Part]]) -> str:
     counts: Counter[tuple[str, str, str]] = Counter()
     for declared, part in present:
         counts[declared.task, declared.modality, part.split] += part.rows
@@ -267,12 +313,14 @@ def _task_table(present: Sequence[tuple[PartSpec, _Part]]) -> str:
 
 
 def _source_table(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, _Part]], files: Sequence[list[Path]]
+    spec: DatasetSpec,
+    present: Sequence[tuple[PartSpec, Part]],
+    count: Callable[[Part, str], Counter[Any]],
 ) -> str:
     counts: Counter[str | None] = Counter()
     tasks: dict[str | None, dict[str, None]] = {}
-    for (declared, _), shards in zip(present, files, strict=True):
-        found = count_values(shards, "source")
+    for declared, part in present:
+        found = count(part, "source")
         counts.update(found)
         for source in found:
             tasks.setdefault(source, {})[declared.task] = None
@@ -289,8 +337,14 @@ def _source_table(
     )
 
 
-def _frame_table(files: Sequence[list[Path]]) -> str:
-    counts = count_values((file for shards in files for file in shards), "box_frame")
+def _count_in(folder: Path, part: Part, column: str) -> Counter[Any]:
+    return count_values(sorted((folder / part.subset / part.part).glob("*.parquet")), column)
+
+
+def _frame_table(parts: Sequence[Part], count: Callable[[Part, str], Counter[Any]]) -> str:
+    counts: Counter[Any] = Counter()
+    for part in parts:
+        counts.update(count(part, "box_frame"))
     rows = [
         [f"`{name}`", _FRAMES[name], f"{counts[number]:,}"]
         for number, name in enumerate(BOX_FRAMES)
@@ -312,7 +366,7 @@ def _public(spec: DatasetSpec) -> str:
     return "\n".join([*public, "", "Not released:", "", *lacking])
 
 
-def _row_counts(configs: dict[str, list[_Part]]) -> list[list[str]]:
+def _row_counts(configs: dict[str, list[Part]]) -> list[list[str]]:
     return [
         [name, split, f"{sum(part.rows for part in parts if part.split == split):,}"]
         for name, parts in configs.items()
@@ -320,11 +374,11 @@ def _row_counts(configs: dict[str, list[_Part]]) -> list[list[str]]:
     ]
 
 
-def _ledger_table(ledger: _Ledger) -> str:
+def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.tally is None:
-            rows.append([line.subset, line.file, _released(line), "file not there", "", "", "", ""])
+            rows.append([line.subset, line.file, _released(spec, line), "file not there", "", "", "", ""])
             continue
         tally = line.tally
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items()))
@@ -333,7 +387,7 @@ def _ledger_table(ledger: _Ledger) -> str:
             [
                 line.subset,
                 line.file,
-                _released(line),
+                _released(spec, line),
                 f"{tally.found:,}",
                 f"{tally.kept:,}",
                 f"{tally.image_missing:,}",
@@ -386,8 +440,9 @@ def _rounds_table(ledger: _Ledger) -> str:
     )
 
 
-def _released(line: Any) -> str:  # noqa: ANN401 - a line of the ledger
-    return "not known" if line.released is None and line.rounds is not None else _number(line.released)
+def _released(spec: DatasetSpec, line: Any) -> str:  # noqa: ANN401 - a line of the ledger
+    none = spec.part(line.subset, line.part).count_unknown
+    return none if line.released is None else f"{line.released:,}"
 
 
 def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
@@ -408,10 +463,17 @@ def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
 
 
 def _number(value: int | None) -> str:
-    return "not released" if value is None else f"{value:,}"
+    return "unknown" if value is None else f"{value:,}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    marks = ["---:" if _is_numeric([row[index] for row in rows]) else "---" for index in range(len(head))]
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(marks)}|"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds counts, so that their digits are to stand below each other."""
+    filled = [cell for cell in cells if cell and not cell.startswith("not ")]
+    return bool(filled) and all(re.fullmatch(r"[+-]?[\d,]+", cell) for cell in filled)

@@ -14,6 +14,7 @@ from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.hub.check_card import check_card, check_text
 from irtd_datasets.hub.check_files import (
     check_files,
+    check_foreign,
     check_ledger,
     list_files,
     open_shards,
@@ -83,6 +84,7 @@ def check_folder(
     if not found and not findings.kept:
         raise ReleaseNotFoundError("the folder is empty", where=str(root), remedy="Build the dataset first.")
     manifest = read_manifest(root, findings)
+    check_foreign(root, found, manifest, findings)
     if manifest is not None:
         check_files(root, found, manifest, findings, hashes=hashes, progress=progress)
     shards = open_shards(root, found, manifest, findings)

@@ -11,7 +11,7 @@ import yaml
 from irtd_datasets.build.folder import CARD
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.hub.card import size_category
-from irtd_datasets.hub.check_files import Manifest, Shard, is_safe, part_of
+from irtd_datasets.hub.check_files import Shard, is_safe, part_of
 from irtd_datasets.hub.folder_card import card_of
 from irtd_datasets.schema import arrow_schema, yaml_features
 from irtd_datasets.spec import read_table
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.hub.findings import Findings
+    from irtd_datasets.hub.manifest import Manifest
 
 __all__ = ["ConfigFiles", "check_card", "check_text"]
 

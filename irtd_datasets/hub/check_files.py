@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.build.folder import CARD, LEDGER, STAGING, STATE
 from irtd_datasets.build.ledger import Ledger, LedgerLine
-from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
-from irtd_datasets.errors import UnsafePathError
+from irtd_datasets.catalog import BUILT_MARKER, DATASETS
+from irtd_datasets.errors import IrtdDatasetsError, UnsafePathError
 from irtd_datasets.hub.croissant import CROISSANT
+from irtd_datasets.hub.manifest import DOCUMENTS, Manifest, parse_manifest
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.training.index import INDEX_FOLDER
 
@@ -29,48 +30,27 @@ if TYPE_CHECKING:
     from irtd_datasets.spec import DatasetSpec
 
 __all__ = [
-    "Listed",
-    "Manifest",
     "Shard",
     "check_files",
+    "check_foreign",
     "check_ledger",
     "list_files",
     "open_shards",
     "read_manifest",
 ]
 
-_KNOWN = {CARD, LEDGER, BUILT_MARKER, CROISSANT, ".gitattributes", "LICENSE", "LICENSE.md"}
+_KNOWN = {*DOCUMENTS, BUILT_MARKER, ".gitattributes", "LICENSE", "LICENSE.md"}
+_REMEDIES = {
+    CARD: "Run `irtd card FOLDER`: it writes the card anew, without what was added by hand.",
+    CROISSANT: "Run `irtd card FOLDER`: it writes this file anew, too.",
+    LEDGER: "Start `irtd build` again with every config of the folder: finished shards are taken over.",
+}
+"""What to do about files that are no shards and not those of the build."""
+_INDEX_REMEDY = "Start the same `irtd build` again: finished shards are taken over, the index is made anew."
 _SHARD_NAME = re.compile(r"(?P<split>\w+(?:\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet")
 _FILES_PER_FOLDER, _FILES = 10_000, 100_000
 _FILE_ADVISED, _FILE_LIMIT = 50 * 10**9, 200 * 10**9
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """What the manifest says of a file; None where it does not say."""
-
-    size: int | None
-    sha256: str | None
-    rows: int | None = None
-    row_groups: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a manifest says, in whichever form of it.
-
-    Attributes:
-        spec: The dataset.
-        files: Files by name.
-        rows: Rows of each part, as (subset, part).
-        num_bytes: Bytes in memory of each part.
-    """
-
-    spec: DatasetSpec
-    files: Mapping[str, Listed]
-    rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    num_bytes: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +106,6 @@ def list_files(root: Path, findings: Findings) -> dict[str, int]:
             found[relative] = path.stat().st_size if path.exists() else 0
             per_folder[relative.rpartition("/")[0]] += 1
     _check_limits(found, per_folder, findings)
-    _check_scripts(root, found, findings)
     return found
 
 
@@ -144,15 +123,23 @@ def _check_limits(found: Mapping[str, int], per_folder: Mapping[str, int], findi
             findings.add("file-too-large", f"{size / 1e9:,.0f} GB; {limit}", name)
 
 
-def _check_scripts(root: Path, found: Iterable[str], findings: Findings) -> None:
+def check_foreign(root: Path, found: Iterable[str], manifest: Manifest | None, findings: Findings) -> None:
+    """Files that no build writes, and among them Python files that `datasets` would stumble over."""
     named = {f"{name}.py" for name in (root.resolve().name, *DATASETS)}
+    listed = manifest.files if manifest else {}
     for name in found:
-        if name.endswith(".parquet") or name in _KNOWN:
-            continue
+        if name in _KNOWN or name in listed or (name.endswith(".parquet") and not _in_index(name)):
+            continue  # a shard that the manifest does not list is told of by `check_files`
+        if manifest is None and _in_index(name):
+            continue  # nothing says which of them belong here
         if "/" not in name and name.endswith(".py"):
             findings.add("script" if name in named else "python-file", "a Python file at the top", name)
         else:
             findings.add("file-foreign", "no build writes it", name)
+
+
+def _in_index(name: str) -> bool:
+    return name.startswith(f"{INDEX_FOLDER}/")
 
 
 def read_manifest(root: Path, findings: Findings) -> Manifest | None:
@@ -162,33 +149,13 @@ def read_manifest(root: Path, findings: Findings) -> Manifest | None:
         findings.add("manifest-missing", "there is no manifest", BUILT_MARKER)
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        declared = spec(values["dataset"])
-        files: dict[str, Listed] = dict(_listed(values.get("files")))
-        rows: Counter[tuple[str, str]] = Counter()
-        num_bytes: Counter[tuple[str, str]] = Counter()
-        for part in values["parts"]:
-            for shard in part["shards"]:
-                summary = shard["summary"]
-                files[safe_name(shard["file"])] = Listed(
-                    summary["size"], summary["sha256"], summary["rows"], summary["row_groups"]
-                )
-                rows[part["subset"], part["part"]] += summary["rows"]
-                num_bytes[part["subset"], part["part"]] += summary["num_bytes"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, LookupError) as error:
-        findings.add("manifest-unreadable", f"{type(error).__name__}: {error}", BUILT_MARKER)
+        manifest = parse_manifest(path.read_text(encoding="utf-8"))
+        _ = manifest.spec
+    except (OSError, ValueError, LookupError) as error:
+        problem = error.problem if isinstance(error, IrtdDatasetsError) else str(error)
+        findings.add("manifest-unreadable", problem, BUILT_MARKER)
         return None
-    return Manifest(declared, files, rows, num_bytes)
-
-
-def _listed(files: Any) -> Iterable[tuple[str, Listed]]:  # noqa: ANN401 - a value of JSON
-    """Entries of a list of files: a mapping from the name, or a list of mappings that have it."""
-    entries = (
-        files.items() if isinstance(files, dict) else ((entry.get("file"), entry) for entry in files or ())
-    )
-    for name, entry in entries:
-        size = entry.get("size", entry.get("bytes"))
-        yield safe_name(name), Listed(size, entry.get("sha256"))
+    return manifest
 
 
 def check_files(
@@ -211,23 +178,26 @@ def check_files(
         progress: Told the name of each file whose bytes are read.
     """
     for name, listed in manifest.files.items():
+        shard = listed.rows is not None
+        remedy = "" if shard else _REMEDIES.get(name, _INDEX_REMEDY)
         if name not in found:
-            findings.add("shard-missing", "the manifest lists it", name)
-            continue
-        shard = name.endswith(".parquet")
-        if listed.size is not None and listed.size != found[name]:
+            if shard:
+                findings.add("shard-missing", "the manifest lists it", name)
+            elif name not in {CARD, LEDGER}:  # which have rules of their own
+                findings.add("file-missing", "the manifest lists it", name, remedy=remedy)
+        elif listed.size != found[name]:
             rule = "shard-size" if shard else "file-changed"
-            findings.add(rule, f"{found[name]:,} bytes, the manifest says {listed.size:,}", name)
-        elif listed.sha256 is not None and (hashes or not shard):
+            message = f"{found[name]:,} bytes, the manifest says {listed.size:,}"
+            findings.add(rule, message, name, remedy=remedy)
+        elif hashes or not shard:
             progress(name)
             digest = _sha256(root / name)
             if digest != listed.sha256:
                 rule = "shard-hash" if shard else "file-changed"
-                findings.add(
-                    rule, f"SHA-256 {digest[:16]}..., the manifest says {listed.sha256[:16]}...", name
-                )
+                message = f"SHA-256 {digest[:16]}..., the manifest says {listed.sha256[:16]}..."
+                findings.add(rule, message, name, remedy=remedy)
     for name in found:
-        if name.endswith(".parquet") and name not in manifest.files:
+        if name.endswith(".parquet") and not _in_index(name) and name not in manifest.files:
             findings.add("shard-unlisted", "the manifest does not list it", name)
 
 
@@ -242,9 +212,9 @@ def _sha256(path: Path) -> str:
 def open_shards(
     root: Path, found: Mapping[str, int], manifest: Manifest | None, findings: Findings
 ) -> list[Shard]:
-    """Read the footers of all shards; those that cannot be read are told."""
+    """Read the footers of all Parquet files that hold rows; those that cannot be read are told."""
     shards = []
-    for name in sorted(name for name in found if name.endswith(".parquet") and not _is_index(name, manifest)):
+    for name in sorted(name for name in found if name.endswith(".parquet") and not _in_index(name)):
         path = root / name
         try:
             with pq.ParquetFile(path) as parquet:
@@ -265,11 +235,6 @@ def open_shards(
                 )
     _check_names([shard.name for shard in shards], findings)
     return shards
-
-
-def _is_index(name: str, manifest: Manifest | None) -> bool:
-    """Whether a file tells where pictures lie in the shards, and is no shard; the build has written it."""
-    return name.startswith(f"{INDEX_FOLDER}/") and (manifest is None or name in manifest.files)
 
 
 def _check_names(names: Iterable[str], findings: Findings) -> None:

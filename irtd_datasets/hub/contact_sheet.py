@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from irtd_datasets.errors import ReleaseNotFoundError
-from irtd_datasets.hub.viewable import viewable
+from irtd_datasets.images.viewable import viewable
 from irtd_datasets.schema import TASKS
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.hub.card import configs_of
 from irtd_datasets.schema import FIELDS
@@ -20,6 +20,7 @@ from irtd_datasets.schema import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from irtd_datasets.hub.card import Part
     from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["CROISSANT", "render_croissant"]
@@ -69,22 +70,7 @@ _CONTEXT: dict[str, Any] = {
 """The standard context of Croissant 1.1, whole: readers warn of one that differs."""
 
 
-class _Part(Protocol):
-    @property
-    def subset(self) -> str: ...
-    @property
-    def part(self) -> str: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def num_bytes(self) -> int: ...
-    @property
-    def bytes_on_disk(self) -> int: ...
-
-
-def render_croissant(spec: DatasetSpec, parts: Sequence[_Part]) -> str:
+def render_croissant(spec: DatasetSpec, parts: Sequence[Part]) -> str:
     """The whole ``croissant.json``: a file set, its splits and its records for each config.
 
     Args:
@@ -127,7 +113,7 @@ def render_croissant(spec: DatasetSpec, parts: Sequence[_Part]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def _file_set(config: str, parts: Sequence[_Part]) -> dict[str, Any]:
+def _file_set(config: str, parts: Sequence[Part]) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": _files_of(config),
@@ -142,7 +128,7 @@ def _files_of(config: str) -> str:
     return f"files-of-{config}"
 
 
-def _splits(config: str, parts: Sequence[_Part]) -> dict[str, Any]:
+def _splits(config: str, parts: Sequence[Part]) -> dict[str, Any]:
     name = f"{config}_splits"
     return {
         "@type": "cr:RecordSet",
@@ -158,7 +144,7 @@ def _splits(config: str, parts: Sequence[_Part]) -> dict[str, Any]:
     }
 
 
-def _records(config: str, parts: Sequence[_Part]) -> dict[str, Any]:
+def _records(config: str, parts: Sequence[Part]) -> dict[str, Any]:
     rows: dict[str, int] = {}
     for part in parts:
         rows[part.split] = rows.get(part.split, 0) + part.rows

@@ -19,6 +19,12 @@ FINDINGS_KEPT = 20
 """Findings of one rule that are kept; the others are counted."""
 
 _BUILD = "Build it again: `irtd build` takes over what is whole."
+_REMOVE = "Remove this file and start the same `irtd build` again: it writes what is missing."
+_BESIDE = (
+    "Run `irtd card FOLDER` for README.md and croissant.json; start `irtd build` again with every config of the folder "
+    "for ledger.json and the index."
+)
+_LEDGER = "Start `irtd build` again with every config of the folder: finished shards are taken over."
 _CARD = "Run `irtd card FOLDER` to write the card anew from the folder's files."
 _NOT_OURS = (
     "Write the folder with `irtd build`, or rewrite this file with smaller row groups and a page index."
@@ -59,8 +65,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "file-foreign": Rule(
         "warning",
-        "A file that no build writes would be published too.",
-        "Move it away if it is not meant to be published.",
+        "A file that no build writes: `irtd publish` leaves it out, any other upload of the folder takes it along.",
+        "Move it away if it does not belong here.",
     ),
     "too-many-files": Rule(
         "error",
@@ -89,14 +95,13 @@ RULES: Mapping[str, Rule] = {
         f"Remove it. Or: {_BUILD}",
     ),
     "shard-size": Rule(
-        "error", "A file has another size than the manifest says: it is cut or replaced.", _BUILD
+        "error", "A file has another size than the manifest says: it is cut or replaced.", _REMOVE
     ),
-    "shard-rows": Rule("error", "A shard has other rows or row groups than the manifest says.", _BUILD),
-    "shard-hash": Rule("error", "The bytes of a file are not those that the build wrote.", _BUILD),
-    "file-changed": Rule(
-        "error", "A file beside the shards is not the one that the build wrote.", f"For README.md: {_CARD}"
-    ),
-    "shard-swapped": Rule("error", "The rows of a shard belong to another part of the dataset.", _BUILD),
+    "shard-rows": Rule("error", "A shard has other rows or row groups than the manifest says.", _REMOVE),
+    "shard-hash": Rule("error", "The bytes of a file are not those that the build wrote.", _REMOVE),
+    "file-missing": Rule("error", "A file beside the shards that the manifest lists is not here.", _BESIDE),
+    "file-changed": Rule("error", "A file beside the shards is not the one that the build wrote.", _BESIDE),
+    "shard-swapped": Rule("error", "The rows of a shard belong to another part of the dataset.", _REMOVE),
     "shard-name": Rule(
         "warning",
         "The name is not `<split>-NNNNN-of-NNNNN.parquet`; without the card the split cannot be told.",
@@ -108,15 +113,15 @@ RULES: Mapping[str, Rule] = {
         "No config of the card has this Parquet file, so nobody loads it.",
         f"Remove it. Or: {_CARD}",
     ),
-    "ledger-missing": Rule("error", "Without ledger.json nothing says what became of the release.", _BUILD),
-    "ledger-unreadable": Rule("error", "ledger.json is damaged.", _BUILD),
+    "ledger-missing": Rule("error", "Without ledger.json nothing says what became of the release.", _LEDGER),
+    "ledger-unreadable": Rule("error", "ledger.json is damaged.", _LEDGER),
     "ledger-unbalanced": Rule(
         "error",
         "Records of a file are unaccounted for: found is not kept, dropped and missing together.",
-        _BUILD,
+        _LEDGER,
     ),
-    "ledger-rows": Rule("error", "The ledger keeps another number of rows than the folder has.", _BUILD),
-    "ledger-totals": Rule("error", "The ledger's totals are not the sums of its lines.", _BUILD),
+    "ledger-rows": Rule("error", "The ledger keeps another number of rows than the folder has.", _LEDGER),
+    "ledger-totals": Rule("error", "The ledger's totals are not the sums of its lines.", _LEDGER),
     # The card.
     "card-missing": Rule("error", "Without README.md there are no configs.", _CARD),
     "card-yaml": Rule("error", "The front matter is no YAML mapping; the Hub refuses the commit.", _CARD),
@@ -177,7 +182,7 @@ RULES: Mapping[str, Rule] = {
         "Put prose into dataset_cards/<name>.md.",
     ),
     # Footers.
-    "shard-unreadable": Rule("error", "The file is no whole Parquet file.", _BUILD),
+    "shard-unreadable": Rule("error", "The file is no whole Parquet file.", _REMOVE),
     "features-missing": Rule(
         "error",
         "Neither the card nor the file says what its columns are: pictures are shown as bytes.",
@@ -187,11 +192,11 @@ RULES: Mapping[str, Rule] = {
     "features-notation": Rule(
         "warning", "The feature metadata use a type that `datasets` before 4.0 does not read.", _NOT_OURS
     ),
-    "schema-differs": Rule("error", "The shards of a config have different columns.", _BUILD),
+    "schema-differs": Rule("error", "The shards of a config have different columns.", _REMOVE),
     "schema-foreign": Rule(
         "warning",
         "The columns are not those of this library's schema; mixing with its other datasets fails.",
-        _BUILD,
+        _REMOVE,
     ),
     "columns-too-many": Rule(
         "error", "A table of more than 1,000 columns has no preview.", "Use fewer columns."
@@ -238,9 +243,9 @@ RULES: Mapping[str, Rule] = {
         "of the split.",
         "Nothing is lost but the histograms; a column of flags is better a bool or a ClassLabel.",
     ),
-    "label-range": Rule("error", "A ClassLabel has a number that no name belongs to.", _BUILD),
+    "label-range": Rule("error", "A ClassLabel has a number that no name belongs to.", _REMOVE),
     # Rows.
-    "id-duplicate": Rule("error", "Two rows of the dataset have one id.", _BUILD),
+    "id-duplicate": Rule("error", "Two rows of the dataset have one id.", _REMOVE),
     "local-path": Rule(
         "error",
         "A path of somebody's machine would be published.",
@@ -262,9 +267,9 @@ RULES: Mapping[str, Rule] = {
         "Ask its authors, or publish privately.",
     ),
     # Pictures.
-    "image-null": Rule("error", "A row has no picture.", _BUILD),
+    "image-null": Rule("error", "A row has no picture.", _REMOVE),
     "image-unreadable": Rule(
-        "error", "A picture cannot be decoded: one among the first 100 rows fails the whole preview.", _BUILD
+        "error", "A picture cannot be decoded: one among the first 100 rows fails the whole preview.", _REMOVE
     ),
     "image-too-large": Rule(
         "error",
@@ -278,7 +283,7 @@ RULES: Mapping[str, Rule] = {
         "Store an 8-bit preview as `image` and the file in `original`, as `irtd build` does.",
     ),
     "image-size": Rule(
-        "error", "`width` and `height` are not those of the picture: boxes do not fit.", _BUILD
+        "error", "`width` and `height` are not those of the picture: boxes do not fit.", _REMOVE
     ),
     "image-gps": Rule(
         "warning",
@@ -321,7 +326,16 @@ class Findings:
         self.kept: list[Finding] = []
         self.counts: Counter[str] = Counter()
 
-    def add(self, rule: str, message: str, file: str = "", *, row: int | None = None, count: int = 1) -> None:
+    def add(
+        self,
+        rule: str,
+        message: str,
+        file: str = "",
+        *,
+        row: int | None = None,
+        count: int = 1,
+        remedy: str = "",
+    ) -> None:
         """Take a finding.
 
         Args:
@@ -330,10 +344,12 @@ class Findings:
             file: File in the folder.
             row: Row of the file.
             count: How many findings it stands for.
+            remedy: What to do, where the rule's own remedy can be said more exactly.
         """
         if self.counts[rule] < FINDINGS_KEPT:
             declared = RULES[rule]
-            self.kept.append(Finding(rule, declared.severity, message, file, row, declared.remedy))
+            told = remedy or declared.remedy
+            self.kept.append(Finding(rule, declared.severity, message, file, row, told))
         self.counts[rule] += count
 
 

@@ -1,4 +1,4 @@
-"""The card of a dataset folder that is there already: made anew from its own files, without a build."""
+"""The card and the Croissant file of a dataset folder that is there already: made anew from its own files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.build.folder import LEDGER, BuiltPart
+from irtd_datasets.build.folder import CARD, LEDGER, BuiltPart, described, write_text
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.catalog import BUILT_MARKER, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
 from irtd_datasets.hub.card import render_card
+from irtd_datasets.hub.croissant import CROISSANT, render_croissant
 
 if TYPE_CHECKING:
     import os
+
+    from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["card_of", "write_card"]
 
@@ -39,12 +42,56 @@ def card_of(folder: str | os.PathLike[str]) -> str:
         UnknownNameError: The folder is of a dataset that this version does not know.
     """
     root = Path(folder)
+    declared, parts, ledger = _contents(root, _read(root / BUILT_MARKER))
+    return render_card(declared, parts, ledger, root)
+
+
+def write_card(folder: str | os.PathLike[str]) -> list[str]:
+    """Write the card and ``croissant.json`` of a dataset folder anew, and note both in its manifest.
+
+    Args:
+        folder: A dataset folder.
+
+    Returns:
+        Names of those of the three files that were not as they should be.
+
+    Raises:
+        ReleaseNotFoundError, AnnotationError, UnknownNameError: See `card_of`.
+        BuildError: See `card_of`; or a file cannot be written.
+    """
+    root = Path(folder)
     manifest = _read(root / BUILT_MARKER)
+    declared, parts, ledger = _contents(root, manifest)
+    texts = {
+        CARD: render_card(declared, parts, ledger, root),
+        CROISSANT: render_croissant(declared, parts),
+    }
+    manifest["files"] = dict(sorted({**manifest["files"], **described(texts)}.items()))
+    texts[BUILT_MARKER] = json.dumps(manifest, indent=1) + "\n"
+    changed = []
+    for name, text in texts.items():  # the manifest last: until then a check says what to run again
+        path = root / name
+        try:
+            if not path.is_file() or path.read_bytes() != text.encode():
+                write_text(path, text)
+                changed.append(name)
+        except OSError as error:
+            raise BuildError(
+                f"it cannot be written: {error.strerror or error}",
+                where=str(path),
+                remedy="Check the permissions of the folder and the space on its disk.",
+            ) from error
+    return changed
+
+
+def _contents(root: Path, manifest: dict[str, Any]) -> tuple[DatasetSpec, list[BuiltPart], Ledger]:
+    """What a folder holds, its shards compared with the manifest in rows and size."""
     ledger = _read(root / LEDGER)
     try:
         declared = spec(manifest["dataset"])
         parts = [BuiltPart.from_dict(values) for values in manifest["parts"]]
         lines = Ledger.from_dict(ledger)
+        _ = manifest["files"].items()
     except (KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(
             f"{BUILT_MARKER} or {LEDGER} lacks {error}", where=str(root), remedy=_REMEDY
@@ -52,34 +99,7 @@ def card_of(folder: str | os.PathLike[str]) -> str:
     for part in parts:
         for name, shard in zip(part.shard_names(), part.shards, strict=True):
             _check(root.joinpath(*part.key, name), shard.summary.rows, shard.summary.size)
-    return render_card(declared, parts, lines, root)
-
-
-def write_card(folder: str | os.PathLike[str]) -> bool:
-    """Write the card of a dataset folder anew; whether it changed.
-
-    Args:
-        folder: A dataset folder.
-
-    Raises:
-        ReleaseNotFoundError, AnnotationError, UnknownNameError: See `card_of`.
-        BuildError: See `card_of`; or the card cannot be written.
-    """
-    text = card_of(folder)
-    path = Path(folder) / "README.md"
-    try:
-        if path.is_file() and path.read_bytes() == text.encode():
-            return False
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(text.encode())
-        temporary.replace(path)
-    except OSError as error:
-        raise BuildError(
-            f"the card cannot be written: {error.strerror or error}",
-            where=str(path),
-            remedy="Check the permissions of the folder and the space on its disk.",
-        ) from error
-    return True
+    return declared, parts, lines
 
 
 def _check(file: Path, rows: int, size: int) -> None:

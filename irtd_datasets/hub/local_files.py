@@ -1,26 +1,23 @@
-"""The files of a dataset folder that belong onto the Hub, and what the manifest says of them."""
+"""The files of a dataset folder that belong onto the Hub: those that its manifest lists, and the manifest."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from irtd_datasets.catalog import BUILT_MARKER
-from irtd_datasets.errors import PublishError, summarize
-from irtd_datasets.training.index import INDEX_FOLDER
+from irtd_datasets.errors import AnnotationError, PublishError, summarize
+from irtd_datasets.hub.manifest import Manifest, parse_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.hub.remote import RemoteFile
 
-__all__ = ["DOCUMENTS", "FolderFiles", "LocalFile", "read_folder"]
+__all__ = ["FolderFiles", "LocalFile", "read_folder"]
 
-DOCUMENTS = ("README.md", BUILT_MARKER, "ledger.json", "croissant.json")
-"""Files beside the shards that a build writes."""
 _BUILD_AGAIN = "Start the same `irtd build` again; it goes on where it was."
 
 
@@ -32,7 +29,7 @@ class LocalFile:
         path: Its path in folder and repository.
         file: Where it is.
         size: Its size in bytes.
-        sha256: What the manifest says of a shard; empty for a document.
+        sha256: What the manifest says of it; of the manifest itself, what it is.
     """
 
     path: str
@@ -41,11 +38,11 @@ class LocalFile:
     sha256: str
 
     def is_same(self, there: RemoteFile | None) -> bool:
-        """Whether the repository has just this content. Documents are read for it, shards go by the manifest."""
+        """Whether the repository has just this content. Small files are read for it, others go by the manifest."""
         if there is None or there.size != self.size:
             return False
         if there.sha256:
-            return there.sha256 == (self.sha256 or hashlib.sha256(self.file.read_bytes()).hexdigest())
+            return there.sha256 == self.sha256
         content = self.file.read_bytes()
         return (
             there.git
@@ -59,37 +56,30 @@ class FolderFiles:
 
     Attributes:
         root: The folder.
-        dataset: Name of its dataset.
-        version: Version of its dataset.
+        manifest: Its manifest.
         files: Files to publish, by path.
         left_out: Other files in it, which are not published.
     """
 
     root: Path
-    dataset: str
-    version: str
+    manifest: Manifest
     files: dict[str, LocalFile]
     left_out: tuple[str, ...]
 
     @property
+    def dataset(self) -> str:
+        """Name of its dataset."""
+        return self.manifest.dataset
+
+    @property
+    def version(self) -> str:
+        """Version of its dataset."""
+        return self.manifest.version
+
+    @property
     def shards(self) -> list[LocalFile]:
-        """The Parquet files."""
-        return [file for file in self.files.values() if file.sha256]
-
-
-def shard_hashes(manifest: dict[str, Any]) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 of each shard and each index that a manifest lists, by path."""
-    shards = {
-        str(shard["file"]): (int(shard["summary"]["size"]), str(shard["summary"]["sha256"]))
-        for part in manifest["parts"]
-        for shard in part["shards"]
-    }
-    indexes = {
-        str(path): (int(known["bytes"]), str(known["sha256"]))
-        for path, known in manifest.get("files", {}).items()
-        if path.startswith(f"{INDEX_FOLDER}/")
-    }
-    return shards | indexes
+        """The Parquet files that hold rows."""
+        return [self.files[name] for name in self.manifest.shards]
 
 
 def read_folder(folder: Path) -> FolderFiles:
@@ -100,60 +90,55 @@ def read_folder(folder: Path) -> FolderFiles:
     Raises:
         PublishError: It is no finished dataset folder, or a file is missing or has another size.
     """
-    manifest = _manifest(folder)
+    text = _read_manifest(folder)
     if (folder / ".build").exists():
         raise PublishError("a build is at work here, or was killed", where=str(folder), remedy=_BUILD_AGAIN)
     try:
-        shards = shard_hashes(manifest)
-        dataset, version = str(manifest["dataset"]), str(manifest["version"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise PublishError(
-            f"it is no manifest of a build: {error!r}", where=str(folder / BUILT_MARKER), remedy=_BUILD_AGAIN
-        ) from error
+        manifest = parse_manifest(text.decode())
+    except (AnnotationError, UnicodeDecodeError) as error:
+        problem = error.problem if isinstance(error, AnnotationError) else str(error)
+        raise PublishError(problem, where=str(folder / BUILT_MARKER), remedy=_BUILD_AGAIN) from error
     present = _present(folder)
+    expected = {name: (listed.size, listed.sha256) for name, listed in manifest.files.items()}
+    expected[BUILT_MARKER] = (len(text), hashlib.sha256(text).hexdigest())
     files, wrong = {}, []
-    for path in (*DOCUMENTS, *shards):
-        size, sha256 = shards.get(path, (None, ""))
+    for path, (size, sha256) in expected.items():
         file = present.get(path)
         if file is None:
-            if path != "croissant.json":
-                wrong.append(f"{path}: it is missing")
-            continue
-        if not file.resolve().is_relative_to(folder.resolve()):
+            wrong.append(f"{path}: it is missing")
+        elif not file.resolve().is_relative_to(folder.resolve()):
             wrong.append(f"{path}: it leads out of the folder")
-            continue
-        found = file.stat().st_size
-        if size is not None and found != size:
+        elif (found := file.stat().st_size) != size:
             wrong.append(f"{path}: it has {found:,} bytes, the manifest says {size:,}")
-        files[path] = LocalFile(path, file, found, sha256)
+        else:
+            files[path] = LocalFile(path, file, size, sha256)
     if wrong:
         raise PublishError(
-            f"the folder is not as it was built:\n{summarize(wrong)}", where=str(folder), remedy=_BUILD_AGAIN
+            f"the folder is not as it was built:\n{summarize(wrong)}",
+            where=str(folder),
+            remedy=f"`irtd check` says what to do about each. For a missing or cut file: {_BUILD_AGAIN}",
         )
-    if not shards:
+    if not manifest.shards:
         raise PublishError(
             "the folder has no row to publish",
             where=str(folder),
             remedy="`irtd doctor` says what the release lacks.",
         )
     left_out = tuple(sorted(path for path in present if path not in files))
-    return FolderFiles(folder, dataset, version, files, left_out)
+    return FolderFiles(folder, manifest, files, left_out)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> bytes:
     path = folder / BUILT_MARKER
     remedy = "Name a folder that `irtd build` has finished."
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise PublishError(
             f"this is no dataset folder: it has no {BUILT_MARKER}", where=str(folder), remedy=remedy
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise PublishError(f"it cannot be read: {error}", where=str(path), remedy=remedy) from error
-    if not isinstance(manifest, dict):
-        raise PublishError("it is no JSON object", where=str(path), remedy=remedy)
-    return manifest
 
 
 def _present(folder: Path) -> dict[str, Path]:

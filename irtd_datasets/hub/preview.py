@@ -18,7 +18,7 @@ from irtd_datasets.hub.contact_sheet import contact_sheet
 from irtd_datasets.hub.preview_page import PageFacts, Picture, page, render_card
 from irtd_datasets.hub.rows import config_names
 from irtd_datasets.hub.sampling import choose, read_chosen, survey
-from irtd_datasets.hub.viewable import viewable
+from irtd_datasets.images.viewable import viewable
 from irtd_datasets.schema import IMAGE_FIELDS
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ is taken up by the same command, which sends no finished file again.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.progress import Progress
 from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
-from irtd_datasets.errors import HubError, IrtdDatasetsError, PublishError, UnknownNameError, summarize
+from irtd_datasets.errors import AnnotationError, HubError, PublishError, UnknownNameError, summarize
 from irtd_datasets.hub.check import check_folder
-from irtd_datasets.hub.local_files import FolderFiles, LocalFile, read_folder, shard_hashes
+from irtd_datasets.hub.local_files import FolderFiles, LocalFile, read_folder
+from irtd_datasets.hub.manifest import parse_manifest
 from irtd_datasets.hub.remote import (
     LOST_ANSWER,
     Account,
@@ -310,23 +310,20 @@ class _Publication:
                 )
             return set()
         try:
-            manifest = json.loads(self._remote.text(BUILT_MARKER, state.head))
-            dataset, shards = manifest["dataset"], shard_hashes(manifest)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, IrtdDatasetsError):
-                raise
+            earlier = parse_manifest(self._remote.text(BUILT_MARKER, state.head))
+        except AnnotationError as error:
             raise PublishError(
-                f"the repository's {BUILT_MARKER} cannot be understood",
+                f"the repository's {BUILT_MARKER} cannot be understood: {error.problem}",
                 where=self._remote.repo_id,
                 remedy=remedy,
             ) from error
-        if dataset != local.dataset:
+        if earlier.dataset != local.dataset:
             raise PublishError(
-                f"the repository holds the dataset {dataset!r}, the folder {local.dataset!r}",
+                f"the repository holds the dataset {earlier.dataset!r}, the folder {local.dataset!r}",
                 where=self._remote.repo_id,
                 remedy=remedy,
             )
-        return {*shards, "croissant.json", "ledger.json"}
+        return set(earlier.files)
 
     def _tagged(self, local: FolderFiles, state: RemoteState, tag: str) -> bool:
         """Whether the tag stands on this very content.
@@ -479,7 +476,15 @@ def _check(folder: Path) -> list[str]:
             remedy="`irtd check` shows all of them with what to do.",
         )
     # Terms are told with their rows, and decide, in `_check_terms`.
-    return [_told(finding) for finding in report.warnings if not finding.rule.startswith("source-")]
+    first = {
+        finding.rule: _told(finding)
+        for finding in reversed(report.warnings)
+        if not finding.rule.startswith("source-")
+    }
+    return [
+        f"{rule}, {report.counts[rule]:,} times (`irtd check` shows them), such as {told}"
+        for rule, told in sorted(first.items())
+    ]
 
 
 def _told(finding: Finding) -> str:
@@ -537,7 +542,8 @@ def _check_unchanged(upload: Upload) -> None:
         raise PublishError(
             "its bytes are not those that the build wrote",
             where=str(upload.file),
-            remedy="Nothing was published. Build it again: `irtd build` takes over what is whole.",
+            remedy="Nothing was published. Remove this file and start the same `irtd build` again: it writes what is "
+            "missing.",
         )
 
 

@@ -5,10 +5,11 @@
     constructed.json            which sources lie where, the rules, the seed, a note for each part
     benchmark/Detection.json    records in the form of json_sft, each with what a source set knows beyond it
     pretrain/RuleCaptions.json
+    pretrain/ModelCaptions.json
 
 Records carry a key ``constructed`` beside those of the release: the source, the size of the picture, for a mosaic its
-crops, for Security the classes that are labelled exhaustively. Pictures stay where they are; mosaics are drawn when
-they are read.
+crops, for Security the classes that are labelled exhaustively, for a caption by a model which picture it describes.
+Pictures stay where they are; mosaics are drawn when they are read.
 """
 
 from __future__ import annotations
@@ -106,6 +107,8 @@ class ConstructedRelease:
         question, answer = (turn.text for turn in conversation.turns)
         reading = _parser(member.part.task, facts)(question, answer)
         unsure = ("identity-unverified",) if member.part.task == "reid" else ()
+        if described := facts.get("caption_of"):
+            unsure = (f"caption-from-{described}",)
         return Draft(
             id="/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
             image=safe_name(conversation.images[0]),

@@ -20,7 +20,7 @@ from irtd_datasets.annotations.conversations import (
 from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
 from irtd_datasets.examples.draft import Draft, Message
 from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
-from irtd_datasets.irtd.corrections import ISSUE, target_centre
+from irtd_datasets.irtd.corrections import AMBIGUOUS, ISSUE, fits_several, target_centre
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import PARSERS, captioning
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
@@ -208,8 +208,10 @@ class IrtdRelease:
             raise RecordError(
                 error.problem, code=error.code, where=f"{file.where} record {index} (id {conversation.id})"
             ) from None
-        corrections = reading.corrections
-        if ISSUE in reading.issues:
+        corrections, issues = reading.corrections, reading.issues
+        if task == "grounding" and fits_several(image, reading.places[0].numbers[0]):
+            issues = (*issues, AMBIGUOUS)
+        if ISSUE in issues:
             centre = target_centre(image, reading.places[0].numbers[0])
             corrections += (centre,) if centre else ()
         return Draft(
@@ -223,7 +225,7 @@ class IrtdRelease:
             choices=reading.choices,
             answer=reading.answer,
             places=reading.places,
-            issues=reading.issues,
+            issues=issues,
             corrections=corrections,
             quirks=reading.quirks,
         )

@@ -30,7 +30,7 @@ _FLIR = ("63-FLIR_ADAS/training/PreviewData",)
 
 
 def _part(task: str, file: str, records: int | None, image_dirs: tuple[str, ...], title: str) -> PartSpec:
-    return PartSpec(task, task, file, records, image_dirs, title, "infrared")
+    return PartSpec(task, task, file, records, image_dirs, title, "infrared", public=records is not None)
 
 
 _LSOTB = tuple(f"6-LSOTB-TIR/Training_Dataset/TrainingData/TIR_training_00{part}" for part in (1, 2, 3))
@@ -72,13 +72,30 @@ _SUBSETS = (
         (
             _part("captioning", "new_relative.json", 84284, (), "Captioning"),
             PartSpec(
-                "rule_captions", "captioning", "RuleCaptions.json", None, (), "Captions by rule", "infrared"
+                "model_captions",
+                "captioning",
+                "ModelCaptions.json",
+                None,
+                (),
+                "Captions by a model",
+                "infrared",
+                public=False,
+            ),
+            PartSpec(
+                "rule_captions",
+                "captioning",
+                "RuleCaptions.json",
+                None,
+                (),
+                "Captions by rule",
+                "infrared",
+                public=False,
             ),
         ),
         "as-released",
         "Infrared pictures with a caption that a language model wrote for their visible partner.",
         "84,284 captions with their pictures; about 106K rule-made captions were never released: `irtd construct irtd "
-        "pretrain` makes such from source sets.",
+        "pretrain` makes such from source sets, and with `--captions llm` captions by a model of your own.",
     ),
     SubsetSpec(
         "instruct",

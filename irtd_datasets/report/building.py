@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.catalog import spec
 from irtd_datasets.report.console import make_console, make_table, show_count
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["build_as_dict", "show_build", "show_ledger"]
 
 
-def _released(line: LedgerLine) -> str:
-    return "not known" if line.released is None and line.rounds is not None else show_count(line.released)
+def _released(ledger: Ledger, line: LedgerLine) -> str:
+    return show_count(line.released, spec(ledger.dataset).part(line.subset, line.part).count_unknown)
 
 
 def build_as_dict(report: BuildReport) -> dict[str, Any]:
@@ -57,12 +58,12 @@ def show_ledger(ledger: Ledger) -> None:
     for line in ledger.lines:
         tally = line.tally
         if tally is None:
-            table.add_row(line.file, _released(line), "", "", "", "", f"{line.absent:,}", "")
+            table.add_row(line.file, _released(ledger, line), "", "", "", "", f"{line.absent:,}", "")
             continue
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
         flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
         numbers = (f"{tally.found:,}", f"{tally.kept:,}", f"{tally.image_missing:,}")
-        table.add_row(line.file, _released(line), *numbers, dropped, "", flagged)
+        table.add_row(line.file, _released(ledger, line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
     names = ("released", "found", "kept", "image_missing", "dropped", "absent")

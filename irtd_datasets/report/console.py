@@ -56,9 +56,9 @@ def make_table(*head: str, title: str = "", numbers: Collection[str] = ()) -> Ta
     return table
 
 
-def show_count(value: int | None) -> str:
-    """A number with separators, or that nothing was released."""
-    return "not released" if value is None else f"{value:,}"
+def show_count(value: int | None, none: str = "unknown") -> str:
+    """A number with separators, or ``none``."""
+    return none if value is None else f"{value:,}"
 
 
 class _BarProgress(Progress):

@@ -9,10 +9,11 @@ from irtd_datasets.report.console import make_console, make_table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from irtd_datasets.construct.benchmark import Construction
+    from irtd_datasets.captioning.run import Estimate
+    from irtd_datasets.construct.benchmark import Captioned, Construction
     from irtd_datasets.construct.remote_sensing import Extension
 
-__all__ = ["show_construction"]
+__all__ = ["describe_estimate", "show_construction"]
 
 
 def show_construction(result: Construction | Extension) -> None:
@@ -62,10 +63,36 @@ def _remarks(result: Construction) -> Iterator[str]:
         f"Not asked about of {name}: {_told(counts)}" for name, counts in result.left_out.items() if counts
     )
     yield from (f"Labels of {name}: {_told(counts)}" for name, counts in result.label_problems.items())
+    if result.captions:
+        yield from _asking(result.captions)
     if result.excluded:
         yield f"Kept out: the pictures of {', '.join(result.excluded)}"
     where = f": {result.build.folder}" if result.build else "; nothing was written"
     yield f"{result.rows:,} records{where}"
+
+
+def describe_estimate(expected: Estimate, *, priced: bool) -> str:
+    """What asking will cost at most but for corrections, in one line."""
+    cost = f", cost about {expected.cost:,.2f}" if priced else ", cost not known (no --price)"
+    return (
+        f"{expected.questions:,} questions to ask ({expected.answered:,} pictures are answered already): about "
+        f"{expected.input_tokens:,} tokens in, {expected.output_tokens:,} out{cost}"
+    )
+
+
+def _asking(captioned: Captioned) -> Iterator[str]:
+    report, expected = captioned.report, captioned.estimate
+    if report is None:
+        yield f"{captioned.model}: {describe_estimate(expected, priced=bool(expected.cost))}"
+        return
+    yield (
+        f"{captioned.model}: {report.accepted:,} captions; {report.asked:,} questions asked now, "
+        f"{report.from_journal:,} answers from {captioned.journal}; {report.input_tokens:,} tokens in, "
+        f"{report.output_tokens:,} out" + (f", cost {report.cost:,.2f}" if report.cost else "")
+    )
+    if captioned.unanswered:
+        why = f" ({report.stopped})" if report.stopped else ""
+        yield f"Not answered yet: {captioned.unanswered:,} pictures{why}; the same command asks about them"
 
 
 def _told(counts: Mapping[str, int]) -> str:

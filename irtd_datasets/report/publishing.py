@@ -107,7 +107,8 @@ def show_check(found: CheckReport) -> None:
             console.print(f"  {where}{finding.message}", markup=False, soft_wrap=True)
         if found.counts[rule] > len(shown):
             console.print(f"  and {found.counts[rule] - len(shown):,} more")
-        console.print(f"  -> {shown[0].remedy}", markup=False, soft_wrap=True)
+        for remedy in dict.fromkeys(finding.remedy for finding in shown):
+            console.print(f"  -> {remedy}", markup=False, soft_wrap=True)
     counts = found.as_dict()
     facts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in found.facts.items())
     console.print(f"{counts['errors']:,} errors, {counts['warnings']:,} warnings ({facts})", markup=False)

@@ -28,6 +28,7 @@ def spec_as_dict(spec: DatasetSpec) -> dict[str, Any]:
             "tasks": list(dict.fromkeys(member.part.task for member in config.members)),
             "released": config.records,
             "released_rounds": config.rounds,
+            "public": config.public,
         }
         for config in spec.configs
     }
@@ -55,7 +56,9 @@ def show_spec(spec: DatasetSpec) -> None:
             ", ".join(config.splits),
             tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
             files[0] if len(files) == 1 else f"{len(files)} files",
-            show_count(config.records) if config.rounds is None else f"{config.rounds:,} rounds",
+            f"{config.rounds:,} rounds"
+            if config.rounds is not None
+            else show_count(config.records, "unknown" if config.public else "not released"),
         )
     console.print(table)
     for subset in spec.subsets:
@@ -140,7 +143,7 @@ def _files_table(diagnosis: Diagnosis) -> Table:
             numbers = (
                 (f"{file.rounds:,}", show_count(file.rounds_released))
                 if by_rounds
-                else (show_count(file.released),)
+                else (show_count(file.released, "unknown" if file.public else "not released"),)
             )
             table.add_row(file.file, file.config, f"{file.records:,}", *numbers, where + repairs)
     return table

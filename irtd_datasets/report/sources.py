@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.padding import Padding
 
 from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["show_sources", "sources_as_list"]
 
 _UNNAMED = {"missing": "(no such number)", "unnamed": "(not named)"}
+_TABLE_WIDTH = 140
+"""Columns of a terminal from which the sources are a table; in less, words would be cut into pieces."""
 
 
 def sources_as_list(
@@ -54,25 +59,11 @@ def show_sources(
                 console.print(f"[bold]{name}[/bold]: ", end="")
                 console.print(str(shown), markup=False)
     else:
-        head = ["nr", "source", "what it is", "band", "reader", "tasks it can feed", "terms", "how to get it"]
-        table = make_table(*(["here"] if found is not None else []), *head)
-        for row in rows:
-            cells = [
-                "" if row.index is None else str(row.index),
-                row.name or _UNNAMED[row.status],
-                row.what,
-                row.band or row.modality,
-                ", ".join(dict.fromkeys(row.readers))
-                if row.readable
-                else "format not known"
-                if row.name
-                else "",
-                ", ".join(row.tasks),
-                row.terms,
-                row.access,
-            ]
-            table.add_row(*([_mark(here.get(row.name))] if found is not None else []), *map(_plain, cells))
-        console.print(table)
+        entries = [_Entry.of(*group, here=here) for group in _groups(rows)]
+        if console.width >= _TABLE_WIDTH:
+            _show_table(console, entries, marked=found is not None)
+        else:
+            _show_list(console, entries)
         named = sum(row.status == "named" for row in rows)
         listed = sum(row.index is not None for row in rows)
         console.print(
@@ -87,8 +78,74 @@ def show_sources(
         _show_check(console, result)
 
 
+class _Entry(NamedTuple):
+    """What is shown of one source, or of several numbers without a name."""
+
+    number: str
+    name: str
+    what: str
+    band: str
+    reader: str
+    tasks: str
+    terms: str
+    access: str
+    here: str
+
+    @classmethod
+    def of(cls, first: SourceRow, last: SourceRow, here: dict[str, FoundSource]) -> _Entry:
+        number = "" if first.index is None else str(first.index)
+        reader = ", ".join(dict.fromkeys(first.readers)) if first.readable else "format not known"
+        return cls(
+            number if first is last else f"{number}-{last.index}",
+            first.name or _UNNAMED[first.status],
+            first.what,
+            (first.band or first.modality) if first.name else "",
+            reader if first.name else "",
+            ", ".join(first.tasks),
+            first.terms,
+            first.access,
+            _mark(here.get(first.name)),
+        )
+
+
+def _groups(rows: Sequence[SourceRow]) -> Iterator[tuple[SourceRow, SourceRow]]:
+    """First and last of the rows that are shown as one: neighbours without a name of which the same is said."""
+    for _, group in groupby(rows, key=lambda row: (row.name, row.status, row.what, row.terms)):
+        same = list(group)
+        yield same[0], same[-1]
+
+
+def _show_table(console: Console, entries: Sequence[_Entry], *, marked: bool) -> None:
+    head = ["nr", "source", "what it is", "band", "reader", "tasks it can feed", "terms", "how to get it"]
+    table = make_table(*(["here"] if marked else []), *head)
+    for entry in entries:
+        cells = map(_plain, entry[:-1])
+        table.add_row(*([entry.here] if marked else []), *cells)
+    console.print(table)
+
+
+def _show_list(console: Console, entries: Sequence[_Entry]) -> None:
+    """Each source as a few lines, which any width holds."""
+    for entry in entries:
+        head = f"{entry.number:>5}  [bold]{_plain(entry.name)}[/bold]"
+        marks = [entry.band, entry.reader, f"[bold]here: {entry.here}[/bold]" if entry.here else ""]
+        console.print("  ".join(filter(None, [head, *marks])))
+        for name, value in (
+            ("", entry.what),
+            ("tasks: ", entry.tasks),
+            ("terms: ", entry.terms),
+            ("get it: ", entry.access),
+        ):
+            if value:
+                console.print(Padding(_plain(name + value), (0, 0, 0, 7)))
+
+
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _mark(found: FoundSource | None) -> str:
@@ -109,8 +166,9 @@ def _show_found(console: Console, found: Sequence[FoundSource] | None) -> None:
 
 def _show_check(console: Console, result: SourceCheck) -> None:
     console.print(
-        f"{result.name}: {result.pictures:,} pictures ({result.pairs:,} in pairs), {result.objects:,} objects, "
-        f"{result.captions:,} captions, {result.questions:,} questions",
+        f"{result.name}: {_counted(result.pictures, 'picture')} ({result.pairs:,} in pairs), "
+        f"{_counted(result.objects, 'object')}, {_counted(result.captions, 'caption')}, "
+        f"{_counted(result.questions, 'question')}",
         markup=False,
     )
     splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in result.splits.items())

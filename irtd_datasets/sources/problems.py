@@ -19,6 +19,7 @@ CODES: dict[str, str] = {
     "class-left-out": "An object of a class that the table of sources leaves out.",
     "class-other-case": "A class in other letters, such as `Person` for `person`; read as the latter.",
     "class-unknown": "A class that the table of sources does not have; kept as it is written.",
+    "label-wrong": "Labels that were seen to be wrong (`wrong_labels.csv`); the picture counts as unclear.",
     "frame-without-label": "A frame of a video without a line in its label file; treated as `picture-without-label`.",
     "identity-in-two-splits": "A person that stands in two splits.",
     "label-ambiguous": "Two pictures fit the name in a label file; it was left out.",

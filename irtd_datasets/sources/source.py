@@ -22,7 +22,7 @@ from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.sources.patterns import Folders, Pattern
 from irtd_datasets.sources.problems import Problems
 from irtd_datasets.sources.readers import READERS
-from irtd_datasets.sources.table import TABLE, Layout, SourceRow, Splits, get
+from irtd_datasets.sources.table import TABLE, Layout, SourceRow, Splits, get, wrong_labels
 
 if TYPE_CHECKING:
     import os
@@ -354,15 +354,21 @@ class Source:
         if placed is None:
             return
         objects, size = placed
+        frame = picture.fields.get("frame", "")
         values: dict[str, Any] = {
             "sequence": self.layout.sequence_of(picture.fields),
+            "frame": int(frame) if frame.isdecimal() else None,
             "identity": picture.fields.get("identity"),
             "camera": picture.fields.get("camera"),
             "scene": self._scene(picture),
             "modality": self.row.modality,
         }
         if found is not None:
-            values.update(captions=found.captions, questions=found.questions, exhaustive=self.row.exhaustive)
+            unclear = self._is_unclear(picture, found)
+            exhaustive = frozenset() if unclear else self.row.exhaustive
+            values.update(
+                captions=found.captions, questions=found.questions, exhaustive=exhaustive, unclear=unclear
+            )
             if found.scene:
                 values["scene"] = found.scene
         if "visible" not in more:
@@ -387,6 +393,15 @@ class Source:
                 label_file=label_file,
                 **values,
             )
+
+    def _is_unclear(self, picture: Picture, found: LabelFile) -> bool:
+        """Whether its labels leave a place open, or are known to be wrong."""
+        stem = picture.name.rpartition("/")[2].rpartition(".")[0]
+        if stem in wrong_labels(self.row.name):
+            self.problems.add("label-wrong", picture.name, wrong_labels(self.row.name)[stem])
+            return True
+        open_ = self.row.unclear_classes
+        return bool(open_) and any(item.label.lower() in open_ for item in found.objects)
 
     def _placed(
         self, picture: Picture, found: LabelFile | None, where: str
@@ -493,7 +508,7 @@ class Source:
             lines = decode_text(self.read(file), file).split("\n")
             names = {str(number): line.strip() for number, line in enumerate(lines) if line.strip()}
         for name, label in self.row.class_map.items():
-            names[name] = None if label == "-" else label
+            names[name] = None if label in ("-", "?") else label
         return names
 
     def _label(self, name: str, where: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.sources.patterns import Pattern
+from irtd_datasets.spec import read_table as read_csv
 
 if TYPE_CHECKING:
     import os
@@ -36,7 +37,8 @@ COLUMNS: dict[str, str] = {
     "visible_labels": "Pattern of label files that belong to the visible pictures.",
     "splits": "How it divides itself, see below.",
     "sequence": "Parts of the pattern that name the video, such as `{set}/{video}`.",
-    "classes": "Classes as `name=label`, separated by commas; `-` leaves one out; `@file` reads names by number.",
+    "classes": "Classes as `name=label`, separated by commas; `-` leaves one out; `?` does so, too, and says that the "
+    "source tells nothing of the place, so that nothing is exhaustive in the picture; `@file` reads names by number.",
     "label": "Label of objects in formats that do not name classes; may have parts, such as `{class}`.",
     "exhaustive": "Labels of which every visible object is marked.",
     "transform": "What brings a picture to the layout that IR-TD has: `crop-border-100`, `grey`, `fourth-channel`.",
@@ -148,10 +150,9 @@ class Layout:
     options: Mapping[str, str]
 
     def sequence_of(self, fields: Mapping[str, str]) -> str | None:
-        """Name of the video that a picture is a frame of."""
-        if not self.sequence:
-            return None
-        return re.sub(r"\{([a-z_]+)\}", lambda part: fields.get(part[1], ""), self.sequence)
+        """Name of the video that a picture is a frame of; None for a picture that is of none."""
+        named = re.sub(r"\{([a-z_]+)\}", lambda part: fields.get(part[1], ""), self.sequence)
+        return named or None
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,11 @@ class SourceRow:
                 name, equals, label = item.partition("=")
                 pairs[name.strip()] = label.strip() if equals else name.strip()
         return pairs
+
+    @cached_property
+    def unclear_classes(self) -> frozenset[str]:
+        """Classes, in small letters, that mark a place of which the source says nothing."""
+        return frozenset(name.lower() for name, label in self.class_map.items() if label == "?")
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON, by column; and whether it can be read."""
@@ -363,6 +369,18 @@ def _read_own() -> tuple[SourceRow, ...]:
 
 TABLE: tuple[SourceRow, ...] = _read_own()
 """Every source that the library knows: the 63 entries of IR-TD's list, then others."""
+
+
+@lru_cache(maxsize=64)
+def wrong_labels(source: str) -> dict[str, str]:
+    """Pictures of a source whose labels were seen to be wrong, by their stem, with what is wrong.
+
+    Example:
+        >>> wrong_labels("HIT-UAV")["0_60_60_0_06570"]
+        'a car is labelled as a person'
+    """
+    rows = read_csv("irtd_datasets.sources", "wrong_labels.csv")
+    return {row["picture"]: row["what"] for row in rows if row["source"] == source}
 
 
 def merge_tables(extra: Iterable[SourceRow], table: Iterable[SourceRow] = TABLE) -> tuple[SourceRow, ...]:

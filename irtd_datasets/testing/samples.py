@@ -124,7 +124,7 @@ class PlantedDefect:
     image: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SampleRelease:
     """A written sample release with all that is known about it.
 
@@ -146,6 +146,8 @@ class SampleRelease:
         ...     sample = write_sample_release("irtd", folder, images=False)
         >>> sample.counts["json_sft/Location.json"], sum(sample.counts.values())
         (75, 220)
+        >>> len(repr(sample)) < 200
+        True
     """
 
     name: str
@@ -157,6 +159,13 @@ class SampleRelease:
     defects: tuple[PlantedDefect, ...]
     image_dirs: Mapping[str, Path] = field(default_factory=dict)
     archives: tuple[Path, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"SampleRelease({self.name!r}, {str(self.folder)!r}, seed={self.seed}, "
+            f"{sum(self.counts.values())} records in {len(self.records)} files, "
+            f"{len(self.images_written)} of {len(self.images)} images, {len(self.defects)} defects)"
+        )
 
     @property
     def counts(self) -> dict[str, int]:

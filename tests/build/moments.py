@@ -4,6 +4,7 @@ A change is what the operating system sees: a file opened for writing, renamed o
 They come in the same order in every run with one worker, so that each moment can be tried and none is luck::
 
     python moments.py every RELEASE FOLDER STEP         kill at every STEP-th moment, start again, compare
+    python moments.py replace RELEASE CHANGED FOLDER STEP   the same, replacing the build of another release
     python moments.py one RELEASE OUT WORKERS MOMENT SIGNAL [GROUP]
     python moments.py command MOMENT SIGNAL GROUP build irtd ...
 """
@@ -11,6 +12,7 @@ They come in the same order in every run with one worker, so that each moment ca
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -135,6 +137,51 @@ def every(release, folder, step):
     print(json.dumps({"moments": total, "shards": shards, "problems": problems}))
 
 
+def replace(release, changed, folder, step):
+    """Kill a build that replaces one of another release, from when it places shards; tell what is not as it must be."""
+    small_shards()
+    folder = Path(folder)
+    old, new = folder / "old", folder / "new"
+
+    def whole(release, out, moment=0):
+        moments = Moments(out, moment)
+        build("irtd", CONFIGS[1:], absolute_options(release), out)
+        return moments.count
+
+    for source, out in ((release, old), (changed, new)):
+        status, answer = forked(lambda source=source, out=out: whole(source, out))
+        assert status == 0, answer
+    undisturbed = folder / "undisturbed"
+    shutil.copytree(old, undisturbed)
+    total = json.loads(forked(lambda: whole(changed, undisturbed))[1])
+    before, after = tree(old), tree(new)
+    problems, mixed, moment = [], 0, total
+    while moment > 0:
+        out = folder / f"moment-{moment}"
+        shutil.copytree(old, out)
+        status, answer = forked(lambda out=out, moment=moment: whole(changed, out, moment))
+        if not os.WIFSIGNALED(status):
+            problems.append(f"{moment}: not killed, {status} {answer!r}")
+        visible = tree(out)
+        described = "manifest.json" in visible or "README.md" in visible
+        shards = {name: digest for name, digest in visible.items() if name.endswith(".parquet")}
+        if not shards.items() <= after.items() and not shards.items() <= before.items():
+            mixed += 1
+            if described:
+                problems.append(f"{moment}: shards of two builds are described as one")
+        if "manifest.json" in visible and visible != before and (shards.items() - after.items()):
+            problems.append(f"{moment}: the manifest is not that of the shards")
+        placing = visible != before
+        status, answer = forked(lambda out=out: whole(changed, out))
+        if status != 0 or tree(out) != after or (out / ".build").exists():
+            problems.append(f"{moment}: started again it is not as from scratch, {answer!r}")
+        shutil.rmtree(out)
+        if not placing:
+            break  # every moment before this one is that of a build beside an untouched folder
+        moment -= step
+    print(json.dumps({"mixed": mixed, "problems": problems}))
+
+
 def one(release, out, workers, moment, number, group=False):
     small_shards()
     moments = Moments(out, int(moment), getattr(signal, number), group=bool(group))
@@ -155,5 +202,7 @@ def command(moment, number, group, *arguments):
 if __name__ == "__main__":
     if sys.argv[1] == "every":
         every(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    elif sys.argv[1] == "replace":
+        replace(*sys.argv[2:5], int(sys.argv[5]))
     else:
         {"one": one, "command": command}[sys.argv[1]](*sys.argv[2:])

@@ -12,10 +12,12 @@ import psutil
 import pytest
 from processes import DEADLINE, environment, irtd, run, told
 
+import irtd_datasets
 from irtd_datasets.build import from_stream, plan
 from irtd_datasets.build.engine import build
-from irtd_datasets.errors import ReleaseNotFoundError
+from irtd_datasets.errors import BuildError, ReleaseNotFoundError
 from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.hub.check import check_folder
 from irtd_datasets.testing import write_sample_release
 
 MOMENTS = Path(__file__).with_name("moments.py")
@@ -101,6 +103,44 @@ def test_killed_at_any_moment_and_started_again(step, small, tmp_path):
     assert told["problems"] == []
     assert told["shards"] >= 6
     assert told["moments"] > 60
+
+
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_while_it_replaces_an_older_build(step, small, tmp_path):
+    """Shards of two builds never stand beside a card or a manifest, and the same command makes them those of one."""
+    changed = shutil.copytree(small, tmp_path / "changed")
+    flir = changed / "63-FLIR_ADAS" / "training" / "PreviewData"
+    for picture in flir.iterdir():
+        picture.write_bytes(picture.read_bytes() + b"\0")
+    process = moments("replace", small, changed, tmp_path, step)
+    assert process.returncode == 0, process.stderr
+    told = json.loads(process.stdout)
+    assert told["problems"] == []
+    assert told["mixed"] >= 1
+
+
+def test_a_folder_with_shards_of_two_builds_is_refused(small, tmp_path, monkeypatch):
+    """Whoever loads it, builds something else into it or checks it is told to start the killed build again."""
+    out = tmp_path / "irtd"
+    build("irtd", ["instruct"], absolute_options(small), out)
+    (out / ".build").mkdir()
+    for name in ("manifest.json", "README.md"):
+        (out / name).replace(out / ".build" / name)
+    monkeypatch.chdir(tmp_path)
+    for options in ({}, {"data_dir": str(out)}):
+        with pytest.raises(ReleaseNotFoundError, match="shards of both") as caught:
+            irtd_datasets.load_dataset("irtd", "instruct-location", cache_dir=str(tmp_path / "c"), **options)
+        assert "irtd build" in str(caught.value)
+    assert "build-unfinished" in {finding.rule for finding in check_folder(out).findings}
+    shard = next((out / "instruct" / "security").iterdir())
+    whole = shard.read_bytes()
+    shard.write_bytes(whole + b"\0")
+    with pytest.raises(BuildError, match="has begun to replace this file"):
+        build("irtd", ["instruct-location"], absolute_options(small), out)
+    shard.write_bytes(whole)
+    build("irtd", ["instruct-location"], absolute_options(small), out)
+    assert sorted(path.name for path in out.iterdir() if path.name[0] == ".") == [".built.json"]
+    assert (out / "manifest.json").is_file()
 
 
 @pytest.mark.parametrize("moment", [6, 20])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irtd_datasets.build.columns import boolean_array, int32_array, to_array
+from irtd_datasets.build.columns import to_array
 from irtd_datasets.schema import arrow_schema
 
 _TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
@@ -115,15 +115,6 @@ def test_unusual_values_are_left_to_pyarrow(values, kind):
             to_array(values, kind)
     else:
         assert to_array(values, kind).equals(theirs)
-
-
-def test_numpy_arrays():
-    """Booleans and numbers with nulls come back as they went in, over byte boundaries."""
-    flags = np.arange(19) % 3 == 0
-    assert boolean_array(flags).to_pylist() == flags.tolist()
-    numbers = int32_array(np.arange(19, dtype=np.int32), flags)
-    assert numbers.to_pylist() == [None if flag else index for index, flag in enumerate(flags)]
-    assert numbers.null_count == 7
 
 
 def test_a_shard_is_written_without_pandas(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.examples.draft import Correction, Draft, Places
-from irtd_datasets.examples.spool import DraftSpool, draft_from_json
+from irtd_datasets.examples.spool import DraftSpool, draft_from_json, draft_line
 
 _TEXT = st.text(max_size=8)
 _NUMBER = st.integers(-5, 2000) | st.floats(allow_nan=False)
@@ -73,7 +73,7 @@ def test_drafts_come_back_as_they_were(folder, drafts):
             found = spool.draft(place)
             assert found == draft
             assert repr(found) == repr(draft)  # tells 1 from 1.0 and a tuple from a list
-            assert draft_from_json(json.loads(spool.line(place))) == draft
+            assert draft_from_json(json.loads(draft_line(draft))) == draft
 
 
 def test_every_field_is_tried():

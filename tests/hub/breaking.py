@@ -15,6 +15,7 @@ from irtd_datasets.hub import check_card, check_files, check_shards
 
 SHARD = "instruct/location/train-00000-of-00001.parquet"
 OTHER = "instruct/grounding/train-00000-of-00001.parquet"
+INDEX = "index/instruct.location.parquet"
 IMAGE_RULES = {
     "image-null",
     "image-unreadable",
@@ -146,7 +147,7 @@ def _(_folder, patch):
 
 @breaks("no-rows")
 def _(folder, _patch):
-    for path in folder.rglob("*.parquet"):
+    for path in folder.glob("*/*/*.parquet"):
         rewrite(path, lambda table: table.slice(0, 0))
 
 
@@ -190,11 +191,15 @@ def _(folder, _patch):
     (folder / SHARD).write_bytes(data)
 
 
+@breaks("file-missing")
+def _(folder, _patch):
+    (folder / INDEX).unlink()
+
+
 @breaks("file-changed")
 def _(folder, _patch):
-    (folder / "extra.json").write_text("{}")
-    listed = {"extra.json": {"size": 2, "sha256": "0" * 64}}
-    edit_json(folder / "manifest.json", lambda values: values.update(files=listed))
+    with (folder / INDEX).open("ab") as file:
+        file.write(b"x")
 
 
 @breaks("shard-swapped")

@@ -28,7 +28,7 @@ def client(hub, tmp_path):
         settings = {**os.environ, **hub.environment(tmp_path / "home"), **(env or {})}
         settings.pop("PYTHONPATH", None)
         found = subprocess.run(
-            [python, "-c", CLIENT + code, *map(str, arguments)],
+            [python, "-c", f"{CLIENT}{code}{END}", *map(str, arguments)],
             env={name: value for name, value in settings.items() if value is not None},
             cwd=tmp_path,
             capture_output=True,
@@ -43,7 +43,7 @@ def client(hub, tmp_path):
 
 
 CLIENT = f"""
-import json, sys
+import json, os, sys
 sys.path.append({str(Path(__file__).parents[1])!r})
 from huggingface_hub import HfApi
 api = HfApi()
@@ -55,4 +55,10 @@ def load(*arguments, **options):
 
 def say(value):
     print(json.dumps(value))
+"""
+
+# A thread of pyarrow that lets go of a file while the interpreter ends aborts it now and then; see `facts.py`.
+END = """
+sys.stdout.flush()
+os._exit(0)
 """

@@ -73,7 +73,7 @@ def number(text):
 
 
 def rows_of(folder, columns):
-    for path in sorted(folder.rglob("*.parquet")):
+    for path in sorted(folder.glob("*/*/*.parquet")):
         yield from pq.read_table(path, columns=columns).to_pylist()
 
 
@@ -172,17 +172,31 @@ def test_made_anew_it_has_the_same_bytes(folder):
 
 
 def test_an_edited_or_lost_card_is_restored(copy):
-    """`irtd card` brings back the build's card; where nothing is wrong it writes nothing."""
-    path = copy / "README.md"
-    before = path.read_bytes()
-    assert not write_card(copy)
+    """`irtd card` brings back the build's card and Croissant file; where nothing is wrong it writes nothing."""
+    path, croissant = copy / "README.md", copy / "croissant.json"
+    before, described = path.read_bytes(), croissant.read_bytes()
+    assert write_card(copy) == []
     path.write_text("---\nlicense: mit\n---\n# Mine\n")
-    assert write_card(copy)
-    assert path.read_bytes() == before
+    croissant.write_text("{}")
+    assert write_card(copy) == ["README.md", "croissant.json"]
+    assert (path.read_bytes(), croissant.read_bytes()) == (before, described)
     path.unlink()
     done = irtd_here("card", copy)
     assert (done.returncode, path.read_bytes()) == (0, before)
     assert [entry.name for entry in copy.iterdir() if entry.name.startswith(".")] == [STATE]
+
+
+def test_a_card_of_another_version_is_noted_in_the_manifest(copy, monkeypatch):
+    """After a change of the library's text, `irtd card` gives a folder that passes the check, hashes included."""
+    from irtd_datasets.hub import folder_card
+    from irtd_datasets.hub.check import check_folder
+
+    render = folder_card.render_card
+    monkeypatch.setattr(folder_card, "render_card", lambda *given: render(*given) + "\nMore prose.\n")
+    assert "card-stale" in check_folder(copy, images="none").counts
+    assert write_card(copy) == ["README.md", "manifest.json"]
+    assert check_folder(copy, images="none", hashes=True).errors == ()
+    assert text_of(copy).endswith("More prose.\n")
 
 
 def test_printing_changes_nothing(copy):
@@ -252,7 +266,7 @@ def test_unknown_sources_have_unknown_terms():
 
 def test_values_are_counted_with_and_without_statistics(folder, tmp_path):
     """Counts from footers are those of the columns; a file without statistics is read."""
-    files = sorted(folder.rglob("*.parquet"))
+    files = sorted(folder.glob("*/*/*.parquet"))
     rows = [row["source"] for row in rows_of(folder, ["source"])]
     assert count_values(files, "source") == {source: rows.count(source) for source in rows}
     plain = pq.read_table(files[0], columns=["source"])

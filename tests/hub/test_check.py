@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from breaking import BREAKERS, IMAGE_RULES, OTHER, SHARD, encoded, replaced, rewrite
+from breaking import BREAKERS, IMAGE_RULES, INDEX, OTHER, SHARD, encoded, replaced, rewrite
 from PIL import Image
 from processes import irtd, irtd_here
 
 from irtd_datasets.build.engine import build
+from irtd_datasets.build.folder import STATE
 from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.examples.release import absolute_options
@@ -17,6 +19,7 @@ from irtd_datasets.hub.check import check_folder
 from irtd_datasets.hub.check_images import is_viewable
 from irtd_datasets.hub.check_shards import find_paths
 from irtd_datasets.hub.findings import FINDINGS_KEPT, RULES, Findings
+from irtd_datasets.hub.folder_card import write_card
 from irtd_datasets.testing import write_sample_release
 
 ALWAYS = {"source-forbidden", "source-unknown", "statistics-two-values"}
@@ -24,14 +27,21 @@ ALWAYS = {"source-forbidden", "source-unknown", "statistics-two-values"}
 
 
 @pytest.fixture(scope="session")
-def good(tmp_path_factory):
-    """A small dataset folder of IR-TD, in a folder called like it. Read it, do not change it."""
-    sample = write_sample_release(
-        "irtd", tmp_path_factory.mktemp("good") / "release", rows=40, captions=0, benchmark=True
-    )
-    folder = tmp_path_factory.mktemp("good") / "irtd"
+def good_release(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good") / "release"
+    return write_sample_release("irtd", folder, rows=40, captions=0, benchmark=True).folder
+
+
+def build_good(release, folder):
     configs = ["instruct-location", "instruct-grounding", "benchmark-security"]
-    build("irtd", configs, absolute_options(sample.folder), folder)
+    build("irtd", configs, absolute_options(release), folder)
+
+
+@pytest.fixture(scope="session")
+def good(good_release, tmp_path_factory):
+    """A small dataset folder of IR-TD, in a folder called like it. Read it, do not change it."""
+    folder = tmp_path_factory.mktemp("good") / "irtd"
+    build_good(good_release, folder)
     return folder
 
 
@@ -64,7 +74,7 @@ def test_a_good_folder_has_no_errors(whole, name):
     report = check_folder(whole[name], images="all", hashes=True)
     assert report.errors == ()
     assert {finding.rule for finding in report.warnings} <= ALWAYS
-    parquet = list(whole[name].rglob("*.parquet"))
+    parquet = list(whole[name].glob("*/*/*.parquet"))
     assert report.facts["rows"] == sum(pq.read_metadata(path).num_rows for path in parquet)
     assert report.facts["shards"] == len(parquet)
     assert report.facts["pictures_decoded"] > 20
@@ -86,7 +96,7 @@ def test_the_real_frames_pass(real, tmp_path):
     report = check_folder(tmp_path / "irtd", images="all", hashes=True)
     assert report.errors == ()
     assert {finding.rule for finding in report.warnings} <= ALWAYS
-    tables = [pq.read_table(path, columns=["image"]) for path in (tmp_path / "irtd").rglob("*.parquet")]
+    tables = [pq.read_table(path, columns=["image"]) for path in (tmp_path / "irtd").glob("*/*/*.parquet")]
     pictures = {row["bytes"] for table in tables for row in table["image"].to_pylist()}
     assert (report.facts["rows"], report.facts["pictures_decoded"]) == (126, len(pictures))
 
@@ -272,6 +282,65 @@ def test_command_says_what_a_folder_is_not(tmp_path):
     assert done.returncode == 1
     assert "no such folder" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != STATE}
+
+
+def changed_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("spoil", [changed_byte, Path.unlink, lambda path: path.write_bytes(b"{}")])
+@pytest.mark.parametrize("name", ["README.md", "croissant.json", "ledger.json", INDEX, SHARD])
+def test_the_remedy_of_a_changed_file_restores_it(copy, good_release, name, spoil):
+    """A file that was edited, lost or replaced is told with its remedy, and what that says gives the build's bytes."""
+    before = contents(copy)
+    spoil(copy / name)
+    found = [one for one in check_folder(copy, images="none", hashes=True).errors if one.file == name]
+    assert found
+    remedies = {one.remedy for one in found}
+    if name in {"README.md", "croissant.json"}:
+        assert all("irtd card FOLDER" in remedy for remedy in remedies)
+        write_card(copy)
+    else:
+        assert all("irtd build" in remedy for remedy in remedies)
+        if any("Remove this file" in remedy for remedy in remedies) or name == "ledger.json":
+            (copy / name).unlink(missing_ok=True)
+        build_good(good_release, copy)
+    assert contents(copy) == before
+
+
+def test_only_listed_files_belong_to_the_index(copy):
+    """Index files of the manifest are part of the folder and hold no rows; anything else beside them is foreign."""
+    report = check_folder(copy, images="none")
+    assert report.facts["shards"] == 3
+    assert "file-foreign" not in report.counts
+    for name in ("index/notes.txt", "index/instruct.scene.parquet"):
+        (copy / name).write_bytes(b"x")
+    found = [one for one in check_folder(copy, images="none").findings if one.rule == "file-foreign"]
+    assert {one.file for one in found} == {"index/notes.txt", "index/instruct.scene.parquet"}
+    (copy / "manifest.json").unlink()
+    assert "shard-unreachable" not in check_folder(copy, images="none").counts
+
+
+def test_a_manifest_that_contradicts_itself_is_told(copy):
+    """A file listed otherwise than its shard, one that no build writes, and one outside the folder are refused."""
+    whole = (copy / "manifest.json").read_text()
+    for change in (
+        lambda files: files[SHARD].update(bytes=7),
+        lambda files: files.pop(SHARD),
+        lambda files: files.update({"notes.txt": {"bytes": 1, "sha256": "0" * 64}}),
+        lambda files: files.update({"../notes.txt": {"bytes": 1, "sha256": "0" * 64}}),
+        lambda files: files.clear(),
+    ):
+        values = json.loads(whole)
+        change(values["files"])
+        (copy / "manifest.json").write_text(json.dumps(values))
+        assert "manifest-unreadable" in check_folder(copy, images="none").counts
 
 
 def test_check_changes_nothing(copy):

@@ -34,7 +34,7 @@ from irtd_datasets.hub.preview import write_contact_sheet, write_preview
 from irtd_datasets.hub.preview_page import Picture, render_card
 from irtd_datasets.hub.rows import RowGroupRef
 from irtd_datasets.hub.sampling import choose, read_chosen, survey
-from irtd_datasets.hub.viewable import viewable
+from irtd_datasets.images.viewable import viewable
 from irtd_datasets.schema import TASKS
 
 FLAGS = (
@@ -382,17 +382,15 @@ def test_a_pair_is_shown_as_two_pictures(tmp_path):
 def test_issues_are_explained(built, tmp_path):
     """Chips and filters of an issue carry its meaning from the dataset's own table."""
     _, _, page = previewed(built, tmp_path / "p.html")
-    chips = [e for e in page.all("li") if e["text"] == "absence-unverified"]
+    chips = [e for e in page.all("li") if e["text"] == "label-reference-object"]
     assert chips
-    assert all(
-        "annotat" in e["attrs"]["title"].lower() or "label" in e["attrs"]["title"].lower() for e in chips
-    )
+    assert all("the reference object" in e["attrs"]["title"] for e in chips)
     facets = {(e["attrs"]["data-facet"], e["attrs"]["data-value"]) for e in page.all("button", "facet")}
     assert {
         ("task", "grounding"),
         ("source", "FLIR_ADAS"),
         ("split", "test"),
-        ("issue", "absence-unverified"),
+        ("issue", "label-reference-object"),
     } <= facets
 
 
@@ -504,7 +502,7 @@ def test_filters_work_in_a_browser(built, tmp_path, browse):
         e["attrs"]["data-value"] for e in found.all("button", "facet") if e["attrs"]["aria-pressed"] == "true"
     }
     assert pressed == {"location", "grounding"}
-    found = Page(browse(tmp_path / "p.html", "issue=absence-unverified&q=which%20nothing"))
+    found = Page(browse(tmp_path / "p.html", "issue=box-outside-image&q=which%20nothing"))
     assert all("hidden" in e["attrs"] for e in found.all("article", "card"))
     assert "hidden" not in found.all("p", "empty")[0]["attrs"]
 

@@ -75,7 +75,7 @@ def read(hub, home, name, *configs, python=sys.executable):
         env=settings,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -97,6 +97,7 @@ def test_published_and_read_back(hub, publish, small, tmp_path):
     assert not repository.private
     assert said["created"]
     assert sorted(said["uploaded"]) == sorted(of_folder(small))
+    assert [warning.partition(",")[0] for warning in said["warnings"][:-1]] == ["statistics-two-values"]
     assert set(said["verified"]) == {
         "benchmark/test",
         "benchmark-scene/test",
@@ -108,7 +109,7 @@ def test_published_and_read_back(hub, publish, small, tmp_path):
     assert again.returncode == 0, again.stderr
     assert not hub.sent_objects()
     assert not [request for request in hub.requests if "/commit/" in request.path or "/tag/" in request.path]
-    assert "there already: 6 files" in again.stdout
+    assert f"there already: {len(of_folder(small))} files" in again.stdout
     here = read(hub, tmp_path / "home", str(small), "benchmark", "benchmark-scene")
     assert read(hub, tmp_path / "home", "tester/irtd", "benchmark", "benchmark-scene") == here
 
@@ -128,7 +129,7 @@ def test_dry_run_changes_nothing(hub, publish, small):
     """A dry run needs no token, makes no repository, and says what would be sent."""
     told = publish(small, "tester/irtd", "--dry-run", token=False)
     assert told.returncode == 0, told.stderr
-    assert "would be uploaded: 6 files" in told.stdout
+    assert f"would be uploaded: {len(of_folder(small))} files" in told.stdout
     assert "nothing was changed" in told.stdout
     assert not hub.store.repositories
     assert {request.method for request in hub.requests} == {"GET"}
@@ -149,9 +150,9 @@ def test_refusals(hub, small, sample, built, tmp_path):
     """What cannot be published is refused with a message, the remedy and exit code 1, before anything is sent."""
     no_write = hub.add_token("tester", role="read")
     damaged = {}
-    for name in ("half", "cut", "swapped", "lost", "link"):
+    for name in ("half", "cut", "swapped", "lost", "link", "edited", "counted"):
         damaged[name] = shutil.copytree(small, tmp_path / name)
-    shard = next(path.relative_to(small) for path in sorted(small.rglob("*.parquet")))
+    shard = next(path.relative_to(small) for path in sorted(small.glob("*/*/*.parquet")))
     (damaged["half"] / ".build").mkdir()
     whole = (small / shard).read_bytes()
     (damaged["cut"] / shard).write_bytes(whole[:-1])
@@ -160,10 +161,17 @@ def test_refusals(hub, small, sample, built, tmp_path):
     (damaged["lost"] / shard).unlink()
     (damaged["link"] / "ledger.json").unlink()
     (damaged["link"] / "ledger.json").symlink_to(small / "ledger.json")
+    with (damaged["edited"] / "README.md").open("a") as card:
+        card.write("Mirrored by us.\n")
+    counted = (small / "ledger.json").read_text()
+    (damaged["counted"] / "ledger.json").write_text(
+        counted.replace('"note": "', '"note": "~', 1).replace(",\n", ",", 1)
+    )
     hub.store.create("dataset", "tester/taken", "tester", private=False)
     hub.commit("tester/taken", {"data.csv": b"a,b"})
     hub.store.create("dataset", "tester/other", "tester", private=False)
-    hub.commit("tester/other", {"manifest.json": b'{"dataset": "mmrs_1m", "parts": []}'})
+    other = {"dataset": "mmrs_1m", "version": "1.0.0", "files": {}, "parts": []}
+    hub.commit("tester/other", {"manifest.json": json.dumps(other).encode()})
     cases = [
         ([small, "tester/new"], None, ["no token", "hf auth login"]),
         ([small, "tester/new"], no_write, ["read access only", "write access"]),
@@ -176,6 +184,8 @@ def test_refusals(hub, small, sample, built, tmp_path):
         ([damaged["cut"], "tester/new"], hub.token, [str(shard), "the manifest says"]),
         ([damaged["lost"], "tester/new"], hub.token, [str(shard), "missing"]),
         ([damaged["link"], "tester/new"], hub.token, ["leads out of the folder"]),
+        ([damaged["edited"], "tester/new"], hub.token, ["README.md", "the manifest says", "irtd check"]),
+        ([damaged["counted"], "tester/new"], hub.token, ["ledger.json: SHA-256", "irtd check"]),
         ([sample.folder, "tester/new"], hub.token, ["no manifest.json"]),
         ([tmp_path / "nowhere", "tester/new"], hub.token, ["no manifest.json"]),
         (
@@ -476,7 +486,7 @@ class Kills:
 
 @pytest.fixture(scope="session")
 def medium(sample, tmp_path_factory):
-    """A dataset folder of nine shards. Read it, do not change it."""
+    """A dataset folder of nine shards and their indexes. Read it, do not change it."""
     return make(sample, tmp_path_factory.mktemp("medium") / "irtd", "benchmark")
 
 
@@ -496,9 +506,10 @@ def test_killed(hub, medium, tmp_path):
         process.wait(60)
         assert fault.hits == 1, how
         counts.append(kills.look())
-    assert 0 < counts[0] < 9  # five are sent at a time
+    whole = len(large(medium))
+    assert 0 < counts[0] < whole  # five are sent at a time
     assert counts == sorted(counts)
-    assert counts[2:] == [9, 9]
+    assert counts[2:] == [whole, whole]
     kills.end()
 
 
@@ -554,64 +565,74 @@ def test_hub_without_xet(hub, small, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_killed_at_twenty_random_moments(hub, built, tmp_path):
     """Killed at twenty random moments between start and end, nothing is lost and nothing finished is sent again."""
     rng = random.Random(0)
+    slowly = {"bytes_per_second": 150_000, "method": "PUT", "times": None}
+    with hub_server(tmp_path / "other") as other:  # how long it takes here and now
+        other.fail(**slowly)
+        start = time.monotonic()
+        assert Kills(other, built, tmp_path / "other-home").start().wait(600) == 0
+        whole = time.monotonic() - start
     kills = Kills(hub, built, tmp_path / "home")
-    hub.fail(bytes_per_second=150_000, method="PUT", times=None)
+    hub.fail(**slowly)
     counts = []
     for _ in range(20):
         process = kills.start()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.3, 8.0))
+            process.wait(rng.uniform(0.1, 0.9) * whole)
         process.kill()
         process.wait()
         counts.append(kills.look())
     assert counts == sorted(counts)
-    assert counts[0] < counts[-1]
+    assert counts[-1] > 0
     hub.heal()
     kills.end()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["irtd", "mmrs_1m", "rs_gpt4v"])
 def test_every_config_in_every_version(name, tmp_path):
     """Every config of every sample dataset is the same from the Hub as in the folder, in each version of `datasets`."""
     from irtd_datasets.build.engine import build
     from irtd_datasets.catalog import spec
     from irtd_datasets.examples.release import absolute_options
-    from irtd_datasets.hub.rows import config_names
     from irtd_datasets.testing import write_sample_release
 
     options = {"captions": 12, "benchmark": True} if name == "irtd" else {}
     release = write_sample_release(name, tmp_path / "release", rows=80, **options)
-    folder = tmp_path / name
     configs = ["pretrain", "instruct", "benchmark"] if name == "irtd" else [spec(name).default_config]
-    build(name, configs, absolute_options(release.folder), folder)
-    configs = config_names(folder)
-    with hub_server(tmp_path / "hub") as hub:
-        home = hub.environment(tmp_path / "home")
-        done = irtd("publish", folder, f"tester/{name}", "--accept-terms", env=home)
-        assert done.returncode == 0, done.stderr
-        here = read(hub, tmp_path / "home", str(folder), *configs)
-        pythons = [sys.executable, *(python for python in OTHERS.values() if Path(python).exists())]
-        for number, python in enumerate(pythons):
-            assert read(hub, tmp_path / f"home{number}", f"tester/{name}", *configs, python=python) == here
+    build(name, configs, absolute_options(release.folder), tmp_path / name)
+    assert published_and_read_by_all(tmp_path / name, tmp_path) > 80
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_real_folder(real, tmp_path):
-    """A folder built from real records and pictures is published and comes back row by row."""
+    """A folder built from real records and pictures comes back row by row in each version of `datasets`."""
     images = f"63-FLIR_ADAS/training/PreviewData={real / 'roadscene' / 'infrared'}"
     folder = tmp_path / "irtd"
     release = real / "irtd_json_sft"
     made = irtd("build", "irtd", "instruct", "--release", release, "--images", images, "--out", folder)
     assert made.returncode == 0, made.stderr
+    assert published_and_read_by_all(folder, tmp_path) == 126
+
+
+def published_and_read_by_all(folder, tmp_path):
+    """Publish a folder and read every config with each `datasets` there is; returns the rows of the default config."""
+    from irtd_datasets.hub.rows import config_names
+
+    configs, name = config_names(folder), f"tester/{folder.name}"
     with hub_server(tmp_path / "hub") as hub:
-        done = irtd(
-            "publish", folder, "tester/irtd", "--accept-terms", env=hub.environment(tmp_path / "home")
-        )
+        home = hub.environment(tmp_path / "home")
+        done = irtd("publish", folder, name, "--accept-terms", env=home)
         assert done.returncode == 0, done.stderr
-        here = read(hub, tmp_path / "home", str(folder), "instruct")
-        assert read(hub, tmp_path / "home", "tester/irtd", "instruct") == here
-        assert sum(map(len, here["instruct mapped"].values())) > 0
+        here = read(hub, tmp_path / "home", str(folder), *configs)
+        for mapped in (key for key in here if key.endswith(" mapped")):
+            assert here[mapped] == here[mapped.replace("mapped", "streamed")]
+        pythons = [sys.executable, *(python for python in OTHERS.values() if Path(python).exists())]
+        for number, python in enumerate(pythons):
+            assert read(hub, tmp_path / f"home{number}", name, *configs, python=python) == here
+    return sum(map(len, here[f"{configs[0]} mapped"].values()))

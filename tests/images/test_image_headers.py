@@ -28,7 +28,7 @@ from image_samples import (
 )
 from PIL import Image, ImageFile
 
-from irtd_datasets.images import files
+from irtd_datasets.images import headers
 from irtd_datasets.images.files import inspect_image, prepare_image
 
 THUMBNAIL = encode(picture(size=(20, 12)), "JPEG")
@@ -231,7 +231,7 @@ def test_views_of_any_kind_are_read_like_bytes(kind):
 @pytest.mark.parametrize("kind", PLAIN)
 def test_plain_files_need_no_pillow(kind, monkeypatch):
     """Clean JPEG and PNG are read without opening them with Pillow."""
-    monkeypatch.setattr(files.Image, "open", lambda *_, **__: pytest.fail("opened with Pillow"))
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened with Pillow"))
     inspect_image(PLAIN[kind], kind)
 
 
@@ -239,8 +239,8 @@ def test_plain_files_need_no_pillow(kind, monkeypatch):
 def test_unusual_files_are_left_to_pillow(kind):
     """What is unusual about a JPEG or PNG is noticed, and Pillow is asked."""
     data = UNUSUAL[kind]
-    read = {b"\xff\xd8": files._read_jpeg, b"\x89P": files._read_png}.get(data[:2])
-    assert read is None or isinstance(read(data), files._Doubt)
+    read = {b"\xff\xd8": headers.read_jpeg, b"\x89P": headers.read_png}.get(data[:2])
+    assert read is None or isinstance(read(data), headers.Doubt)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PLAIN if not re.search("orientation|EXIF|XMP", kind)])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from irtd_datasets.errors import ImageError
-from irtd_datasets.images import files
+from irtd_datasets.images import headers
 from irtd_datasets.images.files import inspect_image, prepare_image
 
 REAL = Path(os.environ.get("IRTD_REAL") or Path(__file__).resolve().parents[2] / ".." / "shared" / "real")
@@ -44,8 +44,8 @@ def real_images():
 
 def fast_answer(data):
     if data.startswith(b"\xff\xd8\xff"):
-        return files._read_jpeg(data)
-    return files._read_png(data) if data.startswith(b"\x89PNG\r\n\x1a\n") else None
+        return headers.read_jpeg(data)
+    return headers.read_png(data) if data.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
 def test_sweep_agrees_with_pillow():
@@ -59,7 +59,7 @@ def test_sweep_agrees_with_pillow():
         except ImageError as error:
             refused[name] = error.code
             continue
-        fast += isinstance(fast_answer(data), files.ImageInfo)
+        fast += isinstance(fast_answer(data), headers.ImageInfo)
         with Image.open(io.BytesIO(data)) as image:
             orientation = Image.Image.getexif(image).get(0x0112, 1)
             assert (image.format, image.mode, image.size) == (

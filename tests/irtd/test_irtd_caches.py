@@ -139,13 +139,23 @@ def test_caveats_are_not_dropped_unasked(sample, load):
     """Drop for all means wrong labels: a row with a caveat or a slip of wording stays unless its code is named."""
     everything = load("instruct-security", data_dir=sample.folder)
     assert load("instruct-security", data_dir=sample.folder, on_defect="drop") == everything
-    aerial = load("instruct-aerial_counting", data_dir=sample.folder)
-    policy = {"absence-unverified": "drop", "source-misfiled": "drop"}
+    rows = irtd_datasets.load_dataset("irtd", "instruct", data_dir=sample.folder, split="train")
+    slips = {row["id"] for row in rows if "text-ordinal" in row["issues"]}
     everything = load(data_dir=sample.folder)
-    left = load(data_dir=sample.folder, on_defect=policy)
-    assert len(aerial) > 0
-    assert not {key for key in left if "/aerial_counting/" in key}
-    assert len(left) < len(everything) - len(aerial)
+    assert slips
+    assert slips < set(load(data_dir=sample.folder, on_defect="drop"))
+    left = load(data_dir=sample.folder, on_defect={"text-ordinal": "drop"})
+    assert left == [key for key in everything if key not in slips]
+
+
+def test_what_all_rows_of_a_file_share_is_no_issue_of_a_row(sample, load):
+    """To keep the rows without an issue keeps whole tasks: a limit of every answer is counted and documented only."""
+    for task in ("security", "aerial_counting"):
+        rows = irtd_datasets.load_dataset("irtd", f"instruct-{task}", data_dir=sample.folder, split="train")
+        assert len(rows) > 0
+        assert not any(rows["issues"])
+    with pytest.raises(UnknownNameError, match="no row defect 'absence-unverified'"):
+        load("instruct-security", data_dir=sample.folder, on_defect={"absence-unverified": "drop"})
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -162,8 +172,12 @@ def test_no_row_at_all_is_an_error(sample, release, tmp_path, streaming):
         load("instruct-location", data_dir=folder)
     assert "images={NAME: PATH}" in str(caught.value)
     assert load("instruct", data_dir=folder)
-    with pytest.raises(ReleaseNotFoundError, match="left out: absence-unverified"):
-        load("instruct-security", data_dir=sample.folder, on_defect={"absence-unverified": "drop"})
+    task = release("folder", "other") / "json_sft" / "Detection.json"
+    records = json.loads(f"[{task.read_text().strip().rstrip(',')}]")
+    wrong = [record for record in records if "to the left of" in record["conversations"][0]["value"]]
+    task.write_text(json.dumps(wrong))
+    with pytest.raises(ReleaseNotFoundError, match="left out: label-reference-object"):
+        load("instruct-grounding", data_dir=task.parent.parent, on_defect="drop")
 
 
 def test_nothing_half_written_stays_in_the_cache(release, tmp_path):

@@ -28,7 +28,7 @@ from irtd_datasets.irtd.tasks import (
     relationship,
     security,
 )
-from irtd_datasets.irtd.tasks.making import CHOICES, RELEASED, Labels, Rules, cell, read_rules
+from irtd_datasets.irtd.tasks.making import CHOICES, RELEASED, Labels, Rules, cell, per_mille, read_rules
 from irtd_datasets.irtd.tasks.reading import options, split_options
 from irtd_datasets.irtd.words import word
 from irtd_datasets.releases.containers import open_container
@@ -88,6 +88,24 @@ def test_released_location_strings_are_made_again(boxes, records):
             other.append(frame)
     assert (same, len(other)) == (56, 5)
     assert set(other) == missing
+
+
+def test_every_box_with_a_released_record_gives_its_point(boxes, records):
+    """All 233 boxes of the table whose frame and class have a Location record; 5 of a validation frame have none."""
+    points = {}
+    for frame, _, answer in records("Location"):
+        name, listed = location.parse_answer(answer)
+        points[frame, name] = listed
+    found, without = 0, set()
+    for frame in boxes:
+        for thing in released_labels(boxes, frame).things:
+            if (frame, thing.word) in points:
+                assert per_mille(thing, WIDTH, HEIGHT) in points[frame, thing.word]
+                found += 1
+            else:
+                without.add(frame)
+    assert (found, without) == (233, {"FLIR_09512"})
+    assert sum(map(len, points.values())) - found == 34  # of FLIR_07970 and FLIR_06795, which have no box
 
 
 def test_released_grounding_strings_are_made_again(boxes, records):

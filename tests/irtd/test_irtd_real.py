@@ -13,7 +13,9 @@ from irtd_datasets.build.engine import build
 from irtd_datasets.catalog import open_release
 from irtd_datasets.examples.doctor import examine
 from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.irtd.corrections import fits_several
 from irtd_datasets.irtd.spec import SPEC
+from irtd_datasets.irtd.tasks.making import cell
 from irtd_datasets.spec import read_table
 
 WIDTH, HEIGHT = 640, 512
@@ -177,6 +179,36 @@ def test_the_corrections_are_derived_from_the_release_alone(released):
         )
     assert len(derived) == 211
     assert derived == read_table("irtd_datasets.irtd", "corrections.csv")
+
+
+def test_the_ambiguous_phrases_are_derived_from_the_release_alone(released):
+    """The table of 282 phrases follows from the released files: two Location points or more lie in the place named.
+
+    A record becomes ambiguous in its draft, and no other record does.
+    """
+    points = {}
+    for record in released["Location.json"]:
+        label, numbers = re.fullmatch(
+            r"<ref>(\w+)</ref> at <pos>\[(.*)\]</pos>", record["conversations"][1]["value"]
+        ).groups()
+        found = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+), (\d+)\)", numbers)]
+        points[record["image"][0], label] = found
+    derived = []
+    for record in released["Detection.json"]:
+        question, answer = (turn["value"] for turn in record["conversations"])
+        phrase = re.search(r"of the (\w+) located at the (.+) of the image\.", question)
+        if phrase is None:
+            continue
+        box = re.search(r"\[\[(-?\d+), (-?\d+), (-?\d+), (-?\d+)\]\]", answer).groups()
+        image = record["image"][0]
+        there = [point for point in points[image, phrase[1]] if cell(*point, 1000, 1000) == phrase[2]]
+        assert fits_several(image.removeprefix(PREFIX), box) == (len(there) > 1)
+        if len(there) > 1:
+            corners = zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True)
+            named = {"id": record["id"], "image": image.removeprefix(PREFIX), **dict(corners)}
+            derived.append({**named, "objects": str(len(there))})
+    assert len(derived) == 282
+    assert derived == read_table("irtd_datasets.irtd", "ambiguous.csv")
 
 
 def test_every_row_of_the_table_is_used(released):

@@ -77,6 +77,14 @@ def test_corrections_are_of_the_counted_records():
         assert 0 <= int(row["target_y"]) <= 1000
 
 
+def test_ambiguous_phrases_are_of_the_counted_records():
+    """The table has one row for each of the 282 records that the issue table counts, each with two objects or more."""
+    rows = read_table("irtd_datasets.irtd", "ambiguous.csv")
+    assert len({row["id"] for row in rows}) == len(rows) == SPEC.issue("phrase-ambiguous").count
+    for row in rows:
+        assert 2 <= int(row["objects"]) <= 5
+
+
 GROUNDING = "The target bounding box is <box>[[{}]]</box>."
 READINGS = {
     "the object on the right is asked for": (
@@ -122,15 +130,15 @@ READINGS = {
         "security",
         "What object does not appear in the picture?\n(A) other vehicle (B) car (C) dog (D) bus",
         "(A) other vehicle (C) dog (D) bus",
-        {"choices": ("other vehicle", "car", "dog", "bus"), "issues": ("absence-unverified",)},
+        {"choices": ("other vehicle", "car", "dog", "bus"), "issues": (), "quirks": ("absence-unverified",)},
     ),
     "an absent class that is labelled": (
         "security",
         "What object does not appear in the picture?\n(A) bike (B) car",
         "(A) bike",
-        {"issues": ()},
+        {"issues": (), "quirks": ()},
     ),
-    "a count": ("aerial_counting", "Count.", "<num>0</num>", {"answer": "0", "issues": ("source-misfiled",)}),
+    "a count": ("aerial_counting", "Count.", "<num>0</num>", {"answer": "0", "quirks": ("source-misfiled",)}),
 }
 
 

@@ -14,7 +14,7 @@ TABLE = merge_tables(read_table(Path(__file__).parent / "real_sources.csv"))
 # name, folder, pictures, objects, problems
 COUNTS = [
     ("roadscene", "roadscene", 33, 238, {"picture-without-label": 3}),
-    ("HIT-UAV", "hit-uav", 36, 324, {"class-left-out": 2}),
+    ("HIT-UAV", "hit-uav", 36, 324, {"class-left-out": 2, "label-wrong": 1}),
     ("hit-uav-rotated", "hit-uav", 36, 324, {"class-left-out": 2}),
     ("hit-uav-json", "hit-uav", 18, 112, {}),
     ("hit-uav-rotated-json", "hit-uav", 18, 112, {}),

@@ -5,6 +5,11 @@ import json
 import pytest
 import sample_sources as samples
 from processes import irtd_here
+from rich.console import Console
+
+from irtd_datasets.catalog import spec
+from irtd_datasets.sources import TABLE
+from irtd_datasets.sources.table import plain
 
 
 def test_all_entries_are_listed():
@@ -66,3 +71,33 @@ def test_mistakes_are_messages(arguments, code, says, tmp_path, monkeypatch):
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_terms_are_those_of_the_cards():
+    """What is said of a source's terms here is what the card of a dataset with its pictures says."""
+    by_name = {}
+    for dataset in ("irtd", "mmrs_1m", "rs_gpt4v"):
+        for terms in spec(dataset).source_terms:
+            by_name.setdefault(plain(terms.source), set()).add(terms.licence)
+    for row in TABLE:
+        if row.status == "unnamed":
+            assert {row.terms} == by_name[plain("Web Data (several)")]
+        elif row.name:
+            assert row.terms
+            assert {row.terms} == by_name.get(plain(row.name), {row.terms})
+    infrared = {plain(row.name) for row in TABLE if row.name and row.modality == "infrared"}
+    assert infrared <= set(by_name)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_shows_each_source_in_whole_words(width, monkeypatch):
+    """Below the width of the table sources are listed in lines that fit, and no task is cut in two."""
+    monkeypatch.setattr(
+        "irtd_datasets.report.sources.make_console", lambda: Console(width=width, highlight=False)
+    )
+    lines = irtd_here("sources").stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert text.count("pedestrian_counting") == sum("pedestrian_counting" in row.tasks for row in TABLE)
+    assert "32-50  (not named)" in text
+    assert all(row.name in text for row in TABLE)

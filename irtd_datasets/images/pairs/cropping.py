@@ -16,7 +16,7 @@ import numpy as np
 from irtd_datasets.boxes import Boxes, Frame
 from irtd_datasets.boxes.frames import as_frame
 from irtd_datasets.errors import BoxError
-from irtd_datasets.images.pairs.matching import Match, Objects, match_objects
+from irtd_datasets.images.pairs.matching import Match, Objects, find_turn, match_objects
 from irtd_datasets.images.pairs.pictures import CroppedPicture, Picture, open_picture
 from irtd_datasets.images.pairs.transform import PairTransform
 
@@ -36,6 +36,7 @@ Status: TypeAlias = Literal["aligned", "cropped", "refused"]
 REASONS = {
     "no-common-objects": "no object of one class is labelled in both",
     "ambiguous": "the labels fit a different alignment nearly as well",
+    "few-match": "fewer than half of the objects that both views should show match",
     "imprecise": "too few objects, or too close together, to tell the alignment of the whole view",
     "not-sure": "the edges of the two pictures do not agree well enough",
     "turned": "the views are turned against each other by more than a crop can mend",
@@ -46,6 +47,7 @@ REASONS = {
 """Why a pair is refused, by code."""
 
 _MAX_RIVAL = 0.9
+_LEAST_MATCHED = 0.5
 _MAX_TURN = 3.0  # degrees; at the edge of a view this is a displacement of 2.6 % of its width
 
 
@@ -240,7 +242,12 @@ def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves 
     if method == "images" or not both:
         return pair.by_images()
     result = pair.by_labels()
-    if method == "labels" or result.reason not in {"no-common-objects", "ambiguous", "imprecise"}:
+    if method == "labels" or result.reason not in {
+        "no-common-objects",
+        "ambiguous",
+        "few-match",
+        "imprecise",
+    }:
         return result
     seen = pair.by_images()
     return seen or result
@@ -368,19 +375,32 @@ class _Pair:
         if match is None:
             return self.refuse("no-common-objects", _counts(infrared, visible), "labels")
         whole = self.common_view(match.transform)
-        quality = self.label_quality(match, whole)
+        inside = self.objects_inside(match, whole)
+        quality = self.label_quality(match, whole, inside)
         found = _Found("labels", match.model, match.transform, quality, match)
         if match.rival > _MAX_RIVAL:
             detail = (
                 f"{len(match.pairs)} objects match; a different alignment scores {match.rival:.2f} of that"
             )
             return self.refuse("ambiguous", detail, "labels", found)
+        turn = find_turn(infrared, visible, match, rules.tolerance * diagonal, _MAX_TURN)
+        if turn:
+            return self.refuse("turned", f"by {turn:.1f} degrees", "labels", found)
+        there = min(inside)
+        if len(match.pairs) < _LEAST_MATCHED * there:
+            detail = f"{len(match.pairs)} of {there} objects match that both pictures have in the common view"
+            return self.refuse("few-match", detail, "labels", found)
         return self.cut(found)
 
-    def label_quality(self, match: Match, view: Floats) -> PairQuality:
+    def objects_inside(self, match: Match, view: Floats) -> tuple[int, int]:
+        """Infrared and visible objects that lie in a rectangle in infrared pixels by more than half."""
+        first, second = self.infrared.rectangles(), match.transform.apply(self.visible.rectangles())
+        return int((_shares(first, view) > 0.5).sum()), int((_shares(second, view) > 0.5).sum())
+
+    def label_quality(self, match: Match, view: Floats, inside: tuple[int, int] | None = None) -> PairQuality:
         """Quality over a rectangle in infrared pixels."""
         first, second = self.infrared.rectangles(), match.transform.apply(self.visible.rectangles())
-        inside = [int((_shares(boxes, view) > 0.5).sum()) for boxes in (first, second)]
+        inside = inside or self.objects_inside(match, view)
         corners = view[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2)
         errors = match.error_at(match.transform.inverse().apply(corners))
         index = np.array(match.pairs)

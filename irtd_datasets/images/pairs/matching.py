@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     Integers: TypeAlias = NDArray[np.int64]
     Size: TypeAlias = tuple[int, int]
 
-__all__ = ["Match", "Objects", "match_objects"]
+__all__ = ["Match", "Objects", "find_turn", "match_objects"]
 
 _EDGE_NOISE = 0.05  # of a box's side: how far the edges of one object's labels in two pictures differ
 _MOST_PAIRS = 20_000  # of candidates, the farthest apart first: they tell a scale best
 _MOST_PROPOSALS = 400  # of those that are plausible
+_MOST_TURNED = 150  # candidates that a turn is looked for with
+_COMPLEX = np.array([1, 1j])  # a place as one number, of which a turn is the argument
 _SIZES_AGREE = 0.35  # spread of the logarithm of the ratio of two boxes' sides
 _SCALES = (0.2, 5.0)  # least and greatest width of the visible view relative to the infrared one
 
@@ -128,6 +130,62 @@ def match_objects(
         if rival > 0.95 or tried == 3:
             break
     return Match(best.transform, best.model, best.pairs, best.residual, rival, best.covariance)
+
+
+def find_turn(
+    infrared: Objects, visible: Objects, match: Match, tolerance: float, least: float = 3.0
+) -> float:
+    """Degrees by which the labels say that the views are turned against each other; 0 where they do not say so.
+
+    A scale and a shift for each axis fit two turned views along a stripe only. Views are called turned when the centres
+    that match are turned for certain, or when a turn brings clearly more objects together than the match.
+
+    Args:
+        infrared: Objects of the infrared picture.
+        visible: Objects of the visible picture.
+        match: Their best match without a turn.
+        tolerance: Infrared pixels by which centres may differ beyond what their size allows.
+        least: Degrees from which on a turn is told.
+    """
+    there = _centres(infrared.boxes) @ _COMPLEX
+    index = np.array(match.pairs)
+    if len(index) >= 4:
+        t, s = there[index[:, 0]], (match.transform.apply(_centres(visible.boxes)) @ _COMPLEX)[index[:, 1]]
+        t, s = t - t.mean(), s - s.mean()
+        square = max(float((np.abs(s) ** 2).sum()), 1e-9)
+        ratio = (t * s.conj()).sum() / square
+        unsure = np.sqrt((np.abs(t - ratio * s) ** 2).sum() / (2 * len(index) - 4) / square)
+        degrees = float(np.degrees(np.angle(ratio)))
+        if abs(degrees) - 2 * float(np.degrees(unsure)) > least:
+            return degrees
+    here = _centres(visible.boxes) @ _COMPLEX  # the match has distorted scales where there is a turn
+    enough = max(5, len(index) + max(2, len(index) // 3))
+    candidates = np.argwhere(infrared.classes[:, None] == visible.classes[None])[:_MOST_TURNED]
+    if min(len(there), len(here), len(candidates)) < enough:
+        return 0.0
+    one, two = np.triu_indices(len(candidates), 1)
+    one, two = (side[(candidates[one] != candidates[two]).all(1)] for side in (one, two))
+    t, s = there[candidates[:, 0]], here[candidates[:, 1]]
+    far = np.argsort(-np.abs(s[two] - s[one]), kind="stable")[:_MOST_PROPOSALS]
+    far = far[(s[two[far]] != s[one[far]]) & (np.abs(t[two[far]] - t[one[far]]) > 4 * tolerance)]
+    one, two = one[far], two[far]
+    ratio = (t[two] - t[one]) / (s[two] - s[one])
+    degrees = np.degrees(np.angle(ratio))
+    # Half a right angle is no pair of views.
+    legal = (np.abs(ratio) > _SCALES[0]) & (np.abs(ratio) < _SCALES[1])
+    legal &= (np.abs(degrees) > least) & (np.abs(degrees) < 45)
+    one, ratio, degrees = one[legal], ratio[legal], degrees[legal]
+    hit = np.abs(ratio[:, None] * (s[None] - s[one][:, None]) - (t[None] - t[one][:, None])) < tolerance
+    if not len(hit):
+        return 0.0
+    met = np.minimum(
+        *(
+            sum((hit[:, candidates[:, side] == number].any(1)).astype(int) for number in range(count))
+            for side, count in ((0, len(there)), (1, len(here)))
+        )
+    )
+    best = int(met.argmax())
+    return float(degrees[best]) if met[best] >= enough else 0.0
 
 
 def _proposals(

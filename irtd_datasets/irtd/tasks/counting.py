@@ -34,7 +34,7 @@ def read(question: str, answer: str) -> TaskReading:
 
 def read_aerial(question: str, answer: str) -> TaskReading:
     """Read a count of cars; every released record is filed under VEDAI although it fits DroneVehicle."""
-    return replace(read(question, answer), issues=("source-misfiled",))
+    return replace(read(question, answer), quirks=("source-misfiled",))
 
 
 def parse_answer(text: str) -> int:

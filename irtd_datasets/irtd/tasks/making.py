@@ -150,6 +150,16 @@ CHOICES: tuple[Choice, ...] = (
         "Order of the classes in a rule caption.",
         "both agree with the two captions of Fig. 7",
     ),
+    Choice(
+        "partnerless",
+        ("rule", "infrared", "leave-out"),
+        "rule",
+        "captioning",
+        "With `--captions llm`, a picture without a visible partner, or whose partner is too dark or got no usable "
+        "text, gets the caption by `rule` where its labels allow one; with `infrared`, one without a partner is "
+        "described itself; with `leave-out`, neither.",
+        "paper section 3.2 has rule captions where the visible picture does not help",
+    ),
 )
 """All choices. Where the release or the paper leaves a rule open, the choice made here has a name."""
 
@@ -170,6 +180,7 @@ class Rules:
     scenes: str = "distinct"
     match: str = "cross-camera"
     caption_order: str = "alphabetical"
+    partnerless: str = "rule"
 
     def for_task(self, task: str) -> str:
         """The choices that a task depends on, as text.
@@ -270,7 +281,9 @@ class Labels:
         self.view = view
         self.scenes = scenes
         named = [(word(thing.label, image.source), thing) for thing in image.objects]
-        self.unclear = any(name is None or "crowd" in thing.attributes for name, thing in named)
+        self.unclear = image.unclear or any(
+            name is None or "crowd" in thing.attributes for name, thing in named
+        )
         placed = [_thing(name, thing, self.size) for name, thing in named if name is not None]
         self.things = tuple(thing for thing in placed if thing is not None)
 

@@ -68,8 +68,8 @@ VOCABULARY = (
 def read(question: str, answer: str, *, labelled: Collection[str] = LABELLED) -> TaskReading:
     r"""Read a question with options and the absent ones.
 
-    A class that the source does not label is absent from the labels, not proven absent from the picture: such rows
-    carry ``absence-unverified``.
+    A class that the source does not label is absent from the labels, not proven absent from the picture: such records
+    count as ``absence-unverified``. Every released record is one, so the code would say nothing about a single row.
 
     Args:
         question: As released.
@@ -78,7 +78,7 @@ def read(question: str, answer: str, *, labelled: Collection[str] = LABELLED) ->
 
     Example:
         >>> reading = read("What object does not appear in the picture?\n(A) car (B) train", "(B) train")
-        >>> reading.answer, reading.issues
+        >>> reading.answer, reading.quirks
         ('(B) train', ('absence-unverified',))
     """
     stem, choices = split_options(question)
@@ -90,7 +90,7 @@ def read(question: str, answer: str, *, labelled: Collection[str] = LABELLED) ->
         question=stem,
         answer=answer.strip(),
         choices=choices,
-        issues=("absence-unverified",) if unverified else (),
+        quirks=("absence-unverified",) if unverified else (),
     )
 
 

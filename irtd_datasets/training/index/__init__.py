@@ -10,8 +10,10 @@ from irtd_datasets.training.index.file import (
     index_table,
     leaf_columns,
     read_entries,
+    read_tables,
     write_folder_index,
     write_index,
+    write_tables,
 )
 from irtd_datasets.training.index.pages import ColumnChunk, PageError, chunk_of, locate_values
 
@@ -29,6 +31,8 @@ __all__ = [
     "leaf_columns",
     "locate_values",
     "read_entries",
+    "read_tables",
     "write_folder_index",
     "write_index",
+    "write_tables",
 ]

@@ -51,8 +51,10 @@ __all__ = [
     "index_table",
     "leaf_columns",
     "read_entries",
+    "read_tables",
     "write_folder_index",
     "write_index",
+    "write_tables",
 ]
 
 INDEX_FOLDER = "index"
@@ -252,13 +254,20 @@ def write_index(
     Returns:
         The entries, in order.
     """
+    tables = (index_table(file, name, sha256) for file, name, sha256 in shards)
+    return write_tables(path, tables, staging)
+
+
+def write_tables(
+    path: Path, tables: Iterable[tuple[ShardEntry, pa.Table]], staging: Path | None = None
+) -> list[ShardEntry]:
+    """Write an index from what `index_table` gave for each shard, here or elsewhere; see `write_index`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = (staging or path.parent) / f".{path.name}.tmp-{os.getpid()}"
     entries: list[ShardEntry] = []
     writer: pq.ParquetWriter | None = None
     try:
-        for file, name, sha256 in shards:
-            entry, table = index_table(file, name, sha256)
+        for entry, table in tables:
             if writer is None:
                 writer = _open_writer(temporary, table.schema)
             writer.write_table(table.cast(writer.schema), row_group_size=max(len(table), 1))
@@ -304,6 +313,19 @@ def read_entries(metadata: Any) -> list[ShardEntry] | None:  # noqa: ANN401 - py
     except (ValueError, KeyError, TypeError):
         return None
     return entries if len(entries) == metadata.num_row_groups else None
+
+
+def read_tables(source: Any) -> list[tuple[ShardEntry, pa.Table]]:  # noqa: ANN401 - a path or an open file
+    """What an index file was written from: for each shard its entry and its rows; empty for a file that is none.
+
+    Args:
+        source: Path of an index file, or the file open for reading.
+    """
+    with pq.ParquetFile(source) as parquet:
+        entries = read_entries(parquet.metadata) or []
+        return [
+            (entry, parquet.read_row_group(group).combine_chunks()) for group, entry in enumerate(entries)
+        ]
 
 
 def write_folder_index(

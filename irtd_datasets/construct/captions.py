@@ -1,0 +1,206 @@
+"""Captions of pretrain by a language model: who is asked about what, and what becomes of the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from irtd_datasets.annotations.labelled import LabelledImage
+from irtd_datasets.build.progress import Progress
+from irtd_datasets.captioning.journal import Journal
+from irtd_datasets.captioning.run import (
+    NOT_ANSWERED,
+    CaptionJob,
+    CaptionOptions,
+    CaptionReport,
+    caption,
+    estimate,
+)
+from irtd_datasets.construct.benchmark import CAPTION_PARTS, Captioned, TaskResult, record_id
+from irtd_datasets.construct.describing import picture_to_describe
+from irtd_datasets.errors import EndpointError, ImageError
+from irtd_datasets.irtd.spec import SPEC
+from irtd_datasets.irtd.tasks.making import Made, Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from irtd_datasets.captioning.endpoint import Endpoint
+    from irtd_datasets.captioning.run import Estimate, Verdict
+    from irtd_datasets.construct.benchmark import Gathering
+    from irtd_datasets.construct.pool import Candidate
+    from irtd_datasets.sources import Source
+
+__all__ = ["LanguageModel"]
+
+_MODEL, _RULE = CAPTION_PARTS
+_EVERY = 20  # pictures between two lines of progress
+
+
+@dataclass
+class LanguageModel:
+    """Asks a language model for the captions of the pictures that were chosen.
+
+    Attributes:
+        endpoint: Where to ask.
+        journal: File that keeps every paid answer.
+        options: How to ask.
+        rules: The choices.
+        confirm: Told what it will cost before the first question; raises where that is not wanted.
+        progress: Told what goes on.
+    """
+
+    endpoint: Endpoint
+    journal: Path
+    options: CaptionOptions = field(default_factory=CaptionOptions)
+    rules: Rules = field(default_factory=Rules)
+    confirm: Callable[[Estimate], None] = lambda _: None
+    progress: Progress = field(default_factory=Progress)
+
+    def __call__(
+        self, chosen: list[Candidate], results: list[TaskResult], gathering: Gathering, *, dry_run: bool
+    ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]], Captioned]:
+        """Ask, and sort the pictures into those with a text and those with a rule caption.
+
+        Raises:
+            EndpointError: The endpoint refuses every question; what was answered before is in the journal.
+            BuildError: The journal cannot be written.
+        """
+        described = {id(one): self._described(one, gathering) for one in chosen}
+        asked = [one for one in chosen if described[id(one)]]
+        report = CaptionReport()
+        texts: dict[int, str] = {}
+        faults: dict[int, str] = {}
+        self.progress.stage("captions: what they will cost")
+        with Journal(self.journal, read_only=True) as journal:
+            jobs = self._jobs(asked, described, gathering)
+            expected = estimate(jobs, self.endpoint, journal, self.options)
+        captioned = Captioned(
+            self.endpoint.model,
+            self.journal,
+            expected,
+            None if dry_run else report,
+            self.options.prompts.digest,
+        )
+        if not dry_run:
+            if expected.questions:
+                self.confirm(expected)
+            for one, verdict in self._verdicts(asked, described, gathering, report):
+                if verdict.text is not None:
+                    texts[id(one)] = verdict.text
+                else:
+                    faults[id(one)] = verdict.faults[0].partition(":")[0]
+        if report.stopped and not report.over_cost:
+            problem, _, remedy = report.stopped.partition("\n")
+            raise EndpointError(
+                f"{problem}; {report.accepted:,} of {len(asked):,} pictures have their "
+                "caption in the journal, and nothing was built",
+                remedy=f"{remedy} Then run the same command again: no answer that was paid is asked for again.".strip(),
+            )
+        return *self._sorted(chosen, described, texts, faults, results, asked=not dry_run), captioned
+
+    def _verdicts(
+        self,
+        asked: list[Candidate],
+        described: Mapping[int, str],
+        gathering: Gathering,
+        report: CaptionReport,
+    ) -> Iterator[tuple[Candidate, Verdict]]:
+        jobs = self._jobs(asked, described, gathering)
+        with Journal(self.journal) as journal:
+            verdicts = caption(jobs, self.endpoint, journal, self.options, report)
+            for number, pair in enumerate(zip(asked, verdicts, strict=True), 1):
+                yield pair
+                if number % _EVERY == 0 or number == len(asked):
+                    self.progress.stage(_told(number, len(asked), report))
+
+    def _described(self, candidate: Candidate, gathering: Gathering) -> str:
+        return picture_to_describe(candidate.visible, gathering.sources[candidate.source].row, self.rules)
+
+    def _jobs(
+        self, asked: Iterable[Candidate], described: Mapping[int, str], gathering: Gathering
+    ) -> Iterator[CaptionJob]:
+        locks: dict[str, AbstractContextManager[object]] = {
+            # Archives are read through one handle each.
+            name: nullcontext() if source.container.path.is_dir() else Lock()
+            for name, source in gathering.sources.items()
+        }
+        for one in asked:
+            source = gathering.sources[one.source]
+            of = described[id(one)]
+            yield CaptionJob(
+                f"{SPEC.name}/pretrain/{_MODEL}/constructed/{record_id(one, source.row)}",
+                _reader(source, one, of, locks[one.source]),
+                one.made.answer,
+                "infrared" if of == "infrared" else "visible",
+            )
+
+    def _sorted(
+        self,
+        chosen: list[Candidate],
+        described: Mapping[int, str],
+        texts: Mapping[int, str],
+        faults: Mapping[int, str],
+        results: list[TaskResult],
+        *,
+        asked: bool,
+    ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]]]:
+        """Records of both parts and their counts; without answers, as if all were good."""
+        parts: dict[str, list[Candidate]] = {_MODEL: [], _RULE: []}
+        model = {one.target.source: replace(one, chosen=0, candidates=0) for one in results}
+        rule = {
+            one.target.source: replace(one, chosen=0, candidates=0, rejected=Counter()) for one in results
+        }
+        for one in chosen:
+            counts, fault = model[one.source], faults.get(id(one), "")
+            if described[id(one)]:
+                counts.candidates += 1
+                if not fault:
+                    counts.chosen += 1
+                    text = Made(one.made.question, texts[id(one)] if asked else "")
+                    parts[_MODEL].append(replace(one, made=text, caption_of=described[id(one)]))
+                    continue
+                counts.rejected[f"caption {fault}"] += 1
+                if fault == NOT_ANSWERED:
+                    continue
+            if self.rules.partnerless == "leave-out":
+                continue
+            counts = rule[one.source]
+            counts.candidates += 1
+            if one.made.answer:
+                counts.chosen += 1
+                parts[_RULE].append(one)
+            else:
+                counts.rejected["labels allow no rule caption"] += 1
+        kept = {part: records for part, records in parts.items() if records}
+        counted = {_MODEL: model, _RULE: rule}
+        told = {
+            part: [one for one in counts.values() if one.candidates or one.rejected]
+            for part, counts in counted.items()
+        }
+        return kept, {part: counts for part, counts in told.items() if counts}
+
+
+def _reader(
+    source: Source, candidate: Candidate, of: str, lock: AbstractContextManager[object]
+) -> Callable[[], bytes]:
+    image = LabelledImage(source.name, candidate.image, visible=candidate.visible)
+
+    def read() -> bytes:
+        with lock:
+            data = source.picture(image) if of == "infrared" else source.visible_picture(image)
+        if data is None:
+            raise ImageError("there is no visible partner", code="image-missing", where=candidate.image)
+        return data
+
+    return read
+
+
+def _told(number: int, total: int, report: CaptionReport) -> str:
+    cost = f", cost {report.cost:,.2f}" if report.cost else ""
+    return f"captions: {number:,} of {total:,}, {report.asked:,} asked{cost}"
