@@ -2,9 +2,10 @@
 
 from irtd_datasets.sources.checking import SourceCheck, check_source
 from irtd_datasets.sources.finding import FoundSource, find_sources
+from irtd_datasets.sources.opening import open_source
 from irtd_datasets.sources.problems import CODES, Problems, SourceProblem
 from irtd_datasets.sources.readers import READER_DOCS, READERS
-from irtd_datasets.sources.source import Source, SourceOptions, open_source
+from irtd_datasets.sources.source import Source, SourceOptions
 from irtd_datasets.sources.table import COLUMNS, TABLE, SourceRow, get, merge_tables, read_table
 
 __all__ = [

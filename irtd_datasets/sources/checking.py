@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.releases.containers import open_container
-from irtd_datasets.sources.source import Source, SourceOptions, open_found
+from irtd_datasets.sources.opening import open_found
+from irtd_datasets.sources.source import Source, SourceOptions
 
 if TYPE_CHECKING:
     from irtd_datasets.sources.finding import FoundSource

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from irtd_datasets.annotations.label_file import LabelFile, decode_text
@@ -16,21 +15,22 @@ from irtd_datasets.errors import (
     ReleaseNotFoundError,
     UnknownNameError,
 )
-from irtd_datasets.images.files import inspect_image, prepare_image, read_size, turn_boxes, turn_points
-from irtd_datasets.releases.containers import open_container
+from irtd_datasets.images.files import inspect_image, prepare_image, read_size
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.sources.channels import channels
 from irtd_datasets.sources.patterns import Folders, Pattern
+from irtd_datasets.sources.placing import cut, moved, turned
 from irtd_datasets.sources.problems import Problems
 from irtd_datasets.sources.readers import READERS
-from irtd_datasets.sources.table import TABLE, Layout, SourceRow, Splits, get, wrong_labels
+from irtd_datasets.sources.table import Layout, SourceRow, Splits, wrong_labels
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from irtd_datasets.releases.containers import Container
 
-__all__ = ["Picture", "Source", "SourceOptions", "open_found", "open_source"]
+__all__ = ["Picture", "Source", "SourceOptions"]
 
 _HEAD = 64 << 10
 
@@ -168,7 +168,7 @@ class Source:
         if not transform:
             return data
         if transform == "fourth-channel":
-            return _channels(data, image.image, "infrared")
+            return channels(data, image.image, "infrared")
         return bytes(prepare_image(data, image.image, transform=transform).data)
 
     def visible_picture(self, image: LabelledImage) -> bytes | None:
@@ -177,7 +177,7 @@ class Source:
             return None
         data = self.read(image.visible)
         if self.row.transform == "fourth-channel":
-            return _channels(data, image.visible, "visible")
+            return channels(data, image.visible, "visible")
         if self.row.transform == "crop-border-100":
             return bytes(prepare_image(data, image.visible, transform="crop-border-100").data)
         return data
@@ -378,9 +378,9 @@ class Source:
             values["visible"] = visible
         values.update(more)
         if visible_found is not None:
-            moved = self._cropped(visible_found.objects, (visible_found.width, visible_found.height))[0]
+            theirs = self._cropped(visible_found.objects, (visible_found.width, visible_found.height))[0]
             values["visible_objects"] = tuple(
-                self.classified(moved, values["visible"] or picture.name, picture.fields)
+                self.classified(theirs, values["visible"] or picture.name, picture.fields)
             )
         for split in picture.splits:
             yield LabelledImage(
@@ -434,7 +434,7 @@ class Source:
         if not width or not height:
             return objects, None
         if self.row.transform == "crop-border-100" and size == (840, 712):
-            return [_moved(item, -100, -100) for item in objects], (640, 512)
+            return [moved(item, -100, -100) for item in objects], (640, 512)
         return objects, (width, height)
 
     def _scene(self, picture: Picture) -> str | None:
@@ -454,7 +454,7 @@ class Source:
             self.problems.add("picture-turned", where, f"orientation {orientation}")
             stored = (height, width) if orientation >= 5 else (width, height)
             if said == stored and (orientation < 5 or said != (width, height)):
-                return [_turned(item, orientation, *stored) for item in objects]
+                return [turned(item, orientation, *stored) for item in objects]
         if said is None or said == (width, height):
             return objects
         detail = f"{said[0]}x{said[1]} said, {width}x{height} found"
@@ -472,7 +472,7 @@ class Source:
         """Objects with their boxes cut at the edge of the picture; those without area or outside are left out."""
         kept = []
         for item in objects:
-            code, inner = _cut(item, *size)
+            code, inner = cut(item, *size)
             if code:
                 self.problems.add(code, where, f"{item.label} {item.box or item.point}")
             if inner is not None:
@@ -532,119 +532,3 @@ class Source:
         if label is None:
             self.problems.add("class-left-out", where, name)
         return label
-
-
-def open_source(
-    name: str,
-    folder: str | os.PathLike[str],
-    *,
-    table: Iterable[SourceRow] = TABLE,
-    options: SourceOptions | None = None,
-) -> Source:
-    """Open a source dataset that lies in a folder, a zip or a tar.
-
-    Args:
-        name: Name of the source in the table.
-        folder: Where it lies. It may be unpacked one level too deep or too shallow.
-        table: The table of sources.
-        options: How it is read.
-
-    Raises:
-        UnknownNameError: There is no such source, or nobody knows how its files lie.
-        ReleaseNotFoundError: There is no such folder, or nothing of the source in it; the message shows what was
-            looked for and what there is.
-    """
-    path = Path(folder)
-    row = get(name, table)
-    return open_found(row, open_container(path), options or SourceOptions())
-
-
-def open_found(row: SourceRow, container: Container, options: SourceOptions) -> Source:
-    """Open a source by its row; see `open_source`."""
-    from irtd_datasets.sources.finding import place_of
-
-    if not row.readable:
-        raise UnknownNameError(
-            f"no reader for source {row.name!r}: {row.note or 'its format is not known'}",
-            remedy="If you have it, write a row for it in a table of your own; docs/sources.md shows how.",
-        )
-    if not set(row.readers) <= set(READERS):
-        raise UnknownNameError(
-            f"source {row.name!r} names a reader that does not exist: {row.reader!r}",
-            remedy=f"There are {', '.join(sorted(READERS))}.",
-        )
-    path = container.path
-    place = place_of(row, container)
-    if place is None and path.is_dir() and path.resolve().parent != path.resolve():
-        # One level too shallow: the folder of its pictures instead of the one above.
-        place = place_of(row, open_container(path.resolve().parent), only=path.resolve().name)
-    if place is None:
-        wanted = " or ".join(dict.fromkeys(layout.infrared.text for layout in row.layouts))
-        there = [*(f"{inner}/" for inner in container.folders()), *container.folder()][:8]
-        raise ReleaseNotFoundError(
-            f"nothing of source {row.name!r}: no picture fits {wanted}; there is {', '.join(there) or 'nothing'}",
-            where=str(path),
-            remedy="Pass the folder that these names start in, or write a row for your layout.",
-        )
-    found, base, layout = place
-    return Source(row, found, base, layout, options)
-
-
-def _cut(item: LabelledObject, width: int, height: int) -> tuple[str, LabelledObject | None]:
-    """What is wrong with an object's place, and the object as it can be kept."""
-    if item.box is None:
-        point = item.point
-        inside = point is None or (0 <= point[0] <= width and 0 <= point[1] <= height)
-        return ("", item) if inside else ("box-outside", None)
-    x_min, y_min, x_max, y_max = item.box
-    if not (x_max > x_min and y_max > y_min):
-        return "box-empty", None
-    if x_min >= 0 and y_min >= 0 and x_max <= width and y_max <= height:
-        return "", item
-    if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
-        return "box-outside", None
-    box = max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(width)), min(y_max, float(height))
-    if max(abs(a - b) for a, b in zip(box, item.box, strict=True)) <= 0.01:  # by rounding alone
-        return "", replace(item, box=box)
-    return "box-clipped", replace(item, box=box, attributes=item.attributes | {"clipped"})
-
-
-def _moved(item: LabelledObject, dx: float, dy: float) -> LabelledObject:
-    box = item.box and (item.box[0] + dx, item.box[1] + dy, item.box[2] + dx, item.box[3] + dy)
-    polygon = item.polygon and tuple(
-        value + (dy if place % 2 else dx) for place, value in enumerate(item.polygon)
-    )
-    point = item.point and (item.point[0] + dx, item.point[1] + dy)
-    return replace(item, box=box, polygon=polygon, point=point)
-
-
-def _turned(item: LabelledObject, orientation: int, width: int, height: int) -> LabelledObject:
-    box: Any = item.box and tuple(turn_boxes(item.box, orientation, width, height).tolist())
-    point: Any = item.point and tuple(turn_points(item.point, orientation, width, height).tolist())
-    polygon: Any = item.polygon
-    if polygon:
-        pairs = [polygon[place : place + 2] for place in range(0, len(polygon), 2)]
-        polygon = tuple(turn_points(pairs, orientation, width, height).ravel().tolist())
-    return replace(item, box=box, polygon=polygon, point=point)
-
-
-def _channels(data: bytes, name: str, which: str) -> bytes:
-    """One half of a four-channel PNG (MFNet): colour and, in place of alpha, infrared."""
-    import io
-
-    from PIL import Image
-
-    info = inspect_image(data, name)
-    if info.mode != "RGBA":
-        raise ImageError(
-            f"it has mode {info.mode}, expected four channels (RGBA)",
-            code="image-unexpected-layout",
-            where=name,
-            remedy="It is not the original: a conversion to RGB has thrown its infrared channel away.",
-        )
-    file = io.BytesIO()
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        bands = image.split()
-        half = bands[3] if which == "infrared" else Image.merge("RGB", bands[:3])
-        half.save(file, "PNG")
-    return file.getvalue()

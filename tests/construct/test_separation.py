@@ -15,6 +15,7 @@ from irtd_datasets.construct.exclusion import Exclusion, bits_of
 from irtd_datasets.construct.targets import targets, wanted
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.hub.picture_hash import hamming
+from irtd_datasets.hub.rows import config_files
 from irtd_datasets.irtd.tasks.making import Rules
 from irtd_datasets.sources import get
 
@@ -51,7 +52,7 @@ def trained(tmp_path, sample):
 
     out = tmp_path / "trained"
     build("irtd", ["instruct-grounding"], absolute_options(sample.folder), out)
-    (file, *_) = sorted(out.glob("**/*.parquet"))
+    (file, *_) = [file for files in config_files(out, "instruct-grounding").values() for file in files]
     return out, pq.read_table(file, columns=["image"])["image"][0].as_py()["bytes"]
 
 

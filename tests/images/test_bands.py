@@ -209,12 +209,12 @@ def test_flat_and_empty_values_have_a_preview(values):
     assert not preview(values)[0].any()
 
 
-def row(number, original):
+def row(number):
     return {
         "id": f"irtd/x/{number}", "modality": 0, "task": 1, "source": None,
         "messages": [{"role": "user", "content": "?"}], "question": None, "choices": [], "answer": None,
         "objects": {"label": [], "box": [], "polygon": [], "point": []}, "box_frame": None, "width": 33,
-        "height": 20, "bit_depth": 8, "image_note": "", "original": original, "issues": [], "corrections": [],
+        "height": 20, "bit_depth": 8, "image_note": "", "issues": [], "corrections": [],
     }  # fmt: skip
 
 
@@ -225,14 +225,15 @@ def test_the_file_goes_through_a_shard_once_and_comes_back(tmp_path):
     beside = {"bytes": data, "path": "S2.tif"}
     plain = viewable_image(shown.data, "plain.png")
     group = RowGroup(
-        [row(0, beside), row(1, beside), row(2, None)],
+        [row(0), row(1), row(2)],
         [shown.data, plain.data],
         ["S2.tif", "plain.png"],
         [0, 0, 1],
+        {0: data},
     )
     path = tmp_path / "train-00000-of-00001.parquet"
     write_groups([group], path)
-    write_groups([RowGroup([row(3, None)], [plain.data], ["plain.png"], [0])], tmp_path / "other.parquet")
+    write_groups([RowGroup([row(3)], [plain.data], ["plain.png"], [0])], tmp_path / "other.parquet")
     assert path.stat().st_size < len(data) * 1.5
     stored = pq.read_table(path)["original"].to_pylist()
     assert stored == [beside, beside, None]
