@@ -248,7 +248,8 @@ def test_what_is_made_can_be_read(image, seed):
                     reading = PARSERS[task](made.question, made.answer)
                     assert reading.question
                     if wording == "mended":
-                        assert not set(reading.quirks) - {"existential-no"}
+                        # What the parsers of released files say of every record of theirs is left aside.
+                        assert not set(reading.quirks) - {"existential-no", "source-misfiled"}
 
 
 @given(pictures(), st.integers(0, 3), st.integers(0, 9))
