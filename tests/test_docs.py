@@ -235,7 +235,9 @@ def test_documentation_names_options_that_exist():
         for option in [*parameter.opts, *parameter.secondary_opts]
     } | {"--help", "--version"}
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
-        written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
+        lines = page.read_text(encoding="utf-8").splitlines()
+        ours = "\n".join(line for line in lines if not re.match(r"(python|swift|torchrun) ", line))
+        written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))
         assert written <= known, page_id(page)
 
 
