@@ -117,11 +117,11 @@ def write_mds(out: Path, irtd: Path) -> None:
 
 
 def write_webdataset(out: Path, irtd: Path) -> None:
-    """Tar files of 1,000 samples."""
+    """Tar files of 250 samples, so that two workers have some of 1,000 pictures, too."""
     import webdataset
 
     out.mkdir(parents=True)
-    with webdataset.ShardWriter(str(out / "%05d.tar"), maxcount=1000, verbose=0) as writer:
+    with webdataset.ShardWriter(str(out / "%05d.tar"), maxcount=250, verbose=0) as writer:
         for number, data, text in rows_of(irtd):
             writer.write({"__key__": f"{number:06d}", "jpg": data, "json": json.dumps(text).encode()})
 
