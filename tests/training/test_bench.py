@@ -105,9 +105,9 @@ def test_large_pictures(tmp_path, monkeypatch):
 
 def test_unreadable_pictures(tmp_path):
     """Pictures that cannot be decoded are counted and end nothing, be they some or all."""
-    make_folder(tmp_path / "some", 30, shards=1, data=lambda n: b"no picture" if n == 7 else png(n))
-    report = bench_stream(tmp_path / "some", seconds=0.3, threads=2)
-    assert report.unreadable == 1
+    make_folder(tmp_path / "some", 30, shards=1, data=lambda n: b"no picture" if n % 2 else png(n))
+    report = bench_stream(tmp_path / "some", seconds=0.1, threads=2)
+    assert 0 < report.unreadable <= 15
     assert any("on_error" in advice.change for advice in report.advice)
     make_folder(tmp_path / "all", 30, shards=1, data=picture)
     report = bench_stream(tmp_path / "all", seconds=0.02)
