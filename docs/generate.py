@@ -58,6 +58,10 @@ MODULES = (
     "hub.publish",
     "images.pairs",
     "schema",
+    "training.bench",
+    "training.chat",
+    "training.curriculum",
+    "training.decode",
 )
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 

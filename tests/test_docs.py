@@ -32,12 +32,16 @@ def page_id(page):
 
 
 def blocks(page):
-    """The fenced blocks of a page: language, whether marked to be run, number of the line before the code, code."""
+    """The fenced blocks of a page: language, whether marked to be run, number of the line before the code, code.
+
+    Words behind ``run`` are modules without which a block is not run: ``python run torch``.
+    """
     text = page.read_text(encoding="utf-8")
     found = []
     for match in FENCE.finditer(text):
         language, *marks = match[1].split() or [""]
-        found.append((language, "run" in marks, text.count("\n", 0, match.start(2)), match[2]))
+        run = marks[:1] == ["run"] and all(importlib.util.find_spec(module) for module in marks[1:])
+        found.append((language, run, text.count("\n", 0, match.start(2)), match[2]))
     return found
 
 

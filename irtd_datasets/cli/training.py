@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, print_json
+from irtd_datasets.cli.options import Json, Quiet, print_json
 from irtd_datasets.report import training as report
 
-__all__ = ["export"]
+__all__ = ["bench", "export"]
 
 
 @app.command()
@@ -73,3 +73,48 @@ def export(
         print_json(result.as_dict())
     else:
         report.show_export(result)
+
+
+@app.command("bench-stream")
+def bench(
+    data: Annotated[
+        str, typer.Argument(help="Dataset folder, name on the Hub or URL, with :config behind it.")
+    ],
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split. Default: train, or the only one.")
+    ] = None,
+    decode: Annotated[str, typer.Option("--decode", help="auto, luminance or rgb.")] = "auto",
+    max_side: Annotated[
+        int | None, typer.Option("--max-side", help="Longest side of decoded pictures, in pixels.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Rows of a batch.")] = 8,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads to try. Default: the processors there are.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Time of each of about ten ways.")] = 2.0,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="Address of another Hub than huggingface.co.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how fast a dataset is read here: rows per second, where the time goes, what to change."""
+    from irtd_datasets.report.console import status
+    from irtd_datasets.training.bench import bench_stream
+
+    with status("measuring", silent=quiet or as_json) as tell:
+        found = bench_stream(
+            data,
+            split=split,
+            decode=decode,
+            max_side=max_side,
+            batch_size=batch_size,
+            threads=threads,
+            seconds=seconds,
+            storage_options={"endpoint": endpoint} if endpoint else None,
+            tell=tell,
+        )
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        report.show_bench(found)

@@ -9,9 +9,10 @@ from rich.markup import escape
 from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
+    from irtd_datasets.training.bench import BenchReport
     from irtd_datasets.training.export import ExportReport
 
-__all__ = ["show_export"]
+__all__ = ["show_bench", "show_export"]
 
 
 def show_export(report: ExportReport) -> None:
@@ -42,3 +43,50 @@ def show_export(report: ExportReport) -> None:
         console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
     pictures = f"{report.pictures:,} pictures" if report.pictures else "pictures inside Parquet"
     console.print(f"{sum(report.rows.values()):,} rows, {pictures}: {report.out}", markup=False)
+
+
+def show_bench(report: BenchReport) -> None:
+    """Print how fast rows come, where the time of a row goes, and what to change."""
+    from irtd_datasets.training.bench import STEPS
+
+    console = make_console()
+    place = "on another machine" if report.remote else "on this machine"
+    console.print(
+        f"{report.name}: {report.rows:,} rows in {report.shards:,} shards, {report.units:,} row groups, {place}; "
+        f"first row after {report.first_row:.2f} s",
+        markup=False,
+    )
+    if report.pictures:
+        shown = ", ".join(f"{count} {kind}" for kind, count in report.pictures.items())
+        console.print(f"Pictures looked at: {shown}", markup=False)
+    table = make_table("way", "rows/s", "MB/s", "rows", "seconds", numbers={"rows/s", "MB/s", "seconds"})
+    for way in report.ways:
+        rate = f"{way.bytes / way.seconds / 1e6:,.1f}" if way.bytes else ""
+        table.add_row(way.name, f"{way.rate:,.0f}", rate, f"{way.rows:,}", f"{way.seconds:.2f}")
+    console.print(table)
+    whole = sum(report.milliseconds.values())
+    table = make_table(
+        "step",
+        "ms a row",
+        "share",
+        "what it is",
+        title="Where the time goes, in one thread",
+        numbers={"ms a row", "share"},
+    )
+    for step, meaning in STEPS.items():
+        if step in report.milliseconds:
+            spent = report.milliseconds[step]
+            table.add_row(step, f"{spent:.3f}", f"{spent / whole:.0%}", meaning)
+    console.print(table)
+    for note in report.notes:
+        console.print(f"Not measured: {note}", markup=False)
+    if not report.advice:
+        console.print("Nothing that was tried was faster.")
+        return
+    table = make_table(
+        "what to change", "times as fast", "measured", numbers={"times as fast"}, title="What to change"
+    )
+    for advice in report.advice:
+        gain = "" if advice.gain is None else f"{advice.gain:.1f}"
+        table.add_row(escape(advice.change), gain, escape(advice.why))
+    console.print(table)

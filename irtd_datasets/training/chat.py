@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMS", "Form", "chat", "chat_transform"]
 
 Form = Literal["trl", "trl-prompt", "transformers", "llava"]
+"""A form by name."""
 
 FORMS: tuple[str, ...] = get_args(Form)
 """The forms by name."""

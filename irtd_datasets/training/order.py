@@ -136,7 +136,7 @@ class Mixture:
 
     Example:
         >>> mixture = Mixture([100, 400], [0.5, 0.5], "first_exhausted", key=0)
-        >>> 195 <= mixture.total <= 202, mixture.counts(mixture.total)[0]
+        >>> 190 <= mixture.total <= 210, mixture.counts(mixture.total)[0]
         (True, 100)
     """
 

@@ -353,7 +353,8 @@ class Stream(Resumable):
         found: dict[int, Any] = {}
         rows = np.empty(len(wanted), np.int64)
         checked = set()
-        for which in np.unique(piece).tolist():
+        # Not `np.unique`, which imports numpy.ma: that takes longer than all else before a first row.
+        for which in np.flatnonzero(np.bincount(piece)).tolist():
             unit = int(block.units[which])
             mine = piece == which
             rows[mine] = source.rows_of(unit)[inside[mine]]

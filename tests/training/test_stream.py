@@ -11,6 +11,7 @@ import pytest
 from folders import SCHEMA, Workers, make_folder, picture, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import python
 
 from irtd_datasets.errors import (
     AnnotationError,
@@ -401,6 +402,20 @@ def test_without_pread(made, monkeypatch):
     """Where the system has no positional read, pictures are the same."""
     monkeypatch.setattr(shards_module, "_HAS_PREAD", False)
     assert by_id(stream(made[0])) == by_id(made[1])
+
+
+def test_slow_imports_before_the_first_row(made):
+    """The first row of a stream and of a table needs neither pandas nor numpy.ma, which take longer than reading it."""
+    code = """
+import sys
+import numpy
+before = set(sys.modules)  # older versions of NumPy load all of themselves
+from irtd_datasets.training import stream, table
+assert next(iter(stream(sys.argv[1])))["id"] and table(sys.argv[1], cache=sys.argv[2])[10]["image"] is None
+assert not {"pandas", "numpy.ma"} & (set(sys.modules) - before)
+"""
+    done = python(code, made[0], made[0].parent / "cache")
+    assert done.returncode == 0, done.stderr
 
 
 def test_local_storage_refuses_short_files(tmp_path):
