@@ -13,7 +13,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def lower_bounds(pyproject: str) -> list[str]:
-    r"""Each dependency of users with a lower bound, pinned to it: those at run time, and the extras ``dask`` and ``s3``.
+    r"""Each dependency of users with a lower bound, pinned to it, also those of the extras ``dask`` and ``s3``.
 
     Example:
         >>> lower_bounds('dependencies = [\n  "numpy>=1.24", # why\n  "filelock", # why\n]')
