@@ -343,7 +343,9 @@ def decoded(way: str, places: dict[str, Path], batch: int = 8) -> Iterator[Any]:
         yield from loader(open_webdataset(places["webdataset"]), collate_fn=decode_then_stack)
     elif way == "lance":
         lance = Lance(places["lance"])
-        yield from loader(lance, shuffle=True, collate_fn=decode_then_stack)
+        # Its threads do not survive a fork; its own documentation asks for spawned workers.
+        spawn = {"multiprocessing_context": "spawn"}
+        yield from loader(lance, shuffle=True, collate_fn=decode_then_stack, **spawn)
     else:
         yield from only_decoding(places["irtd"], batch)
 
