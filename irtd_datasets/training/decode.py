@@ -210,19 +210,15 @@ class Decoder:
         if info.orientation != 1 or info.mode not in {"L", "RGB"}:
             return None
         target = _fit(info.width, info.height, self.max_side)
-        one_channel = grey or info.mode == "L"
         shape = (target[1], target[0]) if grey else (target[1], target[0], 3)
         # Only a picture that needs no second step can be decoded to where it is wanted.
-        fits = (
-            out is not None
-            and out.shape == shape
-            and target == (info.width, info.height)
-            and one_channel == grey
-        )
+        fits = out is not None and out.shape == shape and target == (info.width, info.height)
         try:
             pixels = simplejpeg.decode_jpeg(
                 data,
-                colorspace="GRAY" if one_channel else "RGB",
+                colorspace="GRAY"
+                if grey
+                else "RGB",  # of a grey file, too: libjpeg writes its values three times
                 min_width=target[0] if self.max_side else 0,
                 min_height=target[1] if self.max_side else 0,
                 buffer=out if fits else None,
@@ -231,13 +227,13 @@ class Decoder:
             return None  # Pillow tells what is wrong with it, or is more patient
         if fits and out is not None:
             return Decoded(out, info.width, info.height)
-        if pixels.ndim == 3 and pixels.shape[2] == 1:
-            pixels = pixels[:, :, 0]
+        if grey:
+            pixels = pixels.reshape(pixels.shape[:2])
         if (pixels.shape[1], pixels.shape[0]) != target:
             pixels = np.asarray(
                 Image.fromarray(pixels).resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
             )
-        return Decoded(pixels if grey else _three(pixels), info.width, info.height)
+        return Decoded(pixels, info.width, info.height)
 
     def _decode_pillow(self, data: bytes | memoryview, *, grey: bool) -> Decoded:
         with Image.open(io.BytesIO(data)) as opened:
@@ -371,10 +367,6 @@ def _to_8_bit(pixels: npt.NDArray[Any], mapping: Percentile | FixedRange) -> Pix
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     return np.asarray(np.clip((values - low) * (255.0 / (high - low)) + 0.5, 0, 255), np.uint8)
-
-
-def _three(pixels: Pixels) -> Pixels:
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
 _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
