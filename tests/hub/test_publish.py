@@ -607,7 +607,7 @@ def test_every_config_in_every_version(name, tmp_path):
     release = write_sample_release(name, tmp_path / "release", rows=80, **options)
     configs = ["pretrain", "instruct", "benchmark"] if name == "irtd" else [spec(name).default_config]
     build(name, configs, absolute_options(release.folder), tmp_path / name)
-    assert published_and_read_by_all(tmp_path / name, tmp_path) > 80
+    assert published_and_read_by_all(tmp_path / name, tmp_path) >= 80
 
 
 @pytest.mark.slow
