@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
@@ -192,7 +193,7 @@ def _distributed() -> tuple[int, int]:
         raise StateError("RANK or WORLD_SIZE is no number") from error
 
 
-class Resumable:
+class Resumable(ABC):
     """Base of what goes through an epoch and can be stopped at any row.
 
     Subclasses give `data`, `total` and `walk`.
@@ -223,17 +224,17 @@ class Resumable:
         else:
             self._epoch.fill_(epoch)
 
+    @abstractmethod
     def data(self) -> str:
         """Identity of the rows and of everything that decides their order, besides seed and epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def total(self, epoch: int) -> int:
         """Positions of an epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def walk(self, spans: Spans, epoch: int) -> Iterator[tuple[int, Any]]:
         """What stands at the positions of some spans, each with how many positions it ends (more where some skip)."""
-        raise NotImplementedError
 
     @property
     def skipped(self) -> int:

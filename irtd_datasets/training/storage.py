@@ -12,6 +12,7 @@ import os
 import random
 import re
 import time
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,23 +119,23 @@ def open_storage(place: str | os.PathLike[str], options: Mapping[str, Any] | Non
     return RemoteStorage(text.rstrip("/"), dict(options or {}))
 
 
-class Storage:
+class Storage(ABC):
     """A dataset folder somewhere; can be pickled, and is opened anew in each process."""
 
     place: str
     remote = True
 
+    @abstractmethod
     def files(self) -> dict[str, FileFacts]:
         """All files below the folder, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def facts(self, name: str) -> FileFacts:
         """What identifies a file now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, name: str, start: int = 0, stop: int | None = None, *, size: int | None = None) -> bytes:
         """Read a part of a file; ``size`` is that of the whole file, if it is known."""
-        raise NotImplementedError
 
     def where(self, name: str) -> str:
         """The file as a user would write it."""

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from hub_server import hub_server
 
+from irtd_datasets.build.engine import build
+from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.testing import write_sample_release
+
 
 @pytest.fixture
 def hub(tmp_path):
@@ -62,3 +67,21 @@ END = """
 sys.stdout.flush()
 os._exit(0)
 """
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """Dataset folders of the three samples, with every config, by name. Read them, do not change them."""
+    folders = {}
+    for name in DATASETS:
+        place = tmp_path_factory.mktemp("whole")
+        options = {"captions": 12, "benchmark": True} if name == "irtd" else {}
+        sample = write_sample_release(name, place / "release", rows=60 if name == "irtd" else 200, **options)
+        build(
+            name,
+            [config.name for config in spec(name).configs],
+            absolute_options(sample.folder),
+            place / name,
+        )
+        folders[name] = place / name
+    return folders

@@ -15,45 +15,24 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from processes import environment, irtd_here
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.build.folder import STATE
 from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
-from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.hub.card import SIZE_CATEGORIES, prose, size_category, task_categories
 from irtd_datasets.hub.counts import count_values
 from irtd_datasets.hub.folder_card import card_of, write_card
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, TASKS
 from irtd_datasets.spec import read_table
-from irtd_datasets.testing import write_sample_release
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Dataset folders of the three samples, by name. Read them, do not change them."""
-    found = {}
-    for name in DATASETS:
-        place = tmp_path_factory.mktemp("card")
-        options = {"captions": 12, "benchmark": True} if name == "irtd" else {}
-        sample = write_sample_release(name, place / "release", rows=60 if name == "irtd" else 200, **options)
-        build(
-            name,
-            [config.name for config in spec(name).configs],
-            absolute_options(sample.folder),
-            place / name,
-        )
-        found[name] = place / name
-    return found
 
 
 @pytest.fixture(params=DATASETS)
-def folder(request, folders):
-    return folders[request.param]
+def folder(request, whole):
+    return whole[request.param]
 
 
 @pytest.fixture
-def copy(folders, tmp_path):
-    return shutil.copytree(folders["irtd"], tmp_path / "irtd")
+def copy(whole, tmp_path):
+    return shutil.copytree(whole["irtd"], tmp_path / "irtd")
 
 
 def text_of(folder):

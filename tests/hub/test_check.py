@@ -12,7 +12,7 @@ from processes import irtd, irtd_here
 
 from irtd_datasets.build.engine import build
 from irtd_datasets.build.folder import STATE
-from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.catalog import DATASETS
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.hub.check import check_folder
@@ -48,24 +48,6 @@ def good(good_release, tmp_path_factory):
 @pytest.fixture
 def copy(good, tmp_path):
     return shutil.copytree(good, tmp_path / "irtd")
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """Dataset folders of the three samples, with every config, by name."""
-    folders = {}
-    for name in DATASETS:
-        place = tmp_path_factory.mktemp("whole")
-        options = {"captions": 12, "benchmark": True} if name == "irtd" else {}
-        sample = write_sample_release(name, place / "release", rows=60 if name == "irtd" else 200, **options)
-        build(
-            name,
-            [config.name for config in spec(name).configs],
-            absolute_options(sample.folder),
-            place / name,
-        )
-        folders[name] = place / name
-    return folders
 
 
 @pytest.mark.parametrize("name", DATASETS)

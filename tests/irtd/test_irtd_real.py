@@ -61,6 +61,18 @@ def released(places):
     }
 
 
+def points_of(records):
+    """The points of each Location record, by picture and label."""
+    points = {}
+    for record in records:
+        label, numbers = re.fullmatch(
+            r"<ref>(\w+)</ref> at <pos>\[(.*)\]</pos>", record["conversations"][1]["value"]
+        ).groups()
+        found = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+), (\d+)\)", numbers)]
+        points[record["image"][0], label] = found
+    return points
+
+
 def test_rows_of_the_frames(result):
     """36 frames give 126 rows: location 61, security 34, relationship 21, grounding 10."""
     assert {part: count for part, count in result.rows.items() if count} == {
@@ -138,13 +150,7 @@ def test_the_corrections_are_derived_from_the_release_alone(released):
     For each "A located to the left of B" the centre of the released box is the Location point of B, or, for one class,
     of the right one of two; then exactly one object is left that can be meant.
     """
-    points = {}
-    for record in released["Location.json"]:
-        label, numbers = re.fullmatch(
-            r"<ref>(\w+)</ref> at <pos>\[(.*)\]</pos>", record["conversations"][1]["value"]
-        ).groups()
-        found = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+), (\d+)\)", numbers)]
-        points[record["image"][0], label] = found
+    points = points_of(released["Location.json"])
     derived = []
     for record in released["Detection.json"]:
         question, answer = (turn["value"] for turn in record["conversations"])
@@ -186,13 +192,7 @@ def test_the_ambiguous_phrases_are_derived_from_the_release_alone(released):
 
     A record becomes ambiguous in its draft, and no other record does.
     """
-    points = {}
-    for record in released["Location.json"]:
-        label, numbers = re.fullmatch(
-            r"<ref>(\w+)</ref> at <pos>\[(.*)\]</pos>", record["conversations"][1]["value"]
-        ).groups()
-        found = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+), (\d+)\)", numbers)]
-        points[record["image"][0], label] = found
+    points = points_of(released["Location.json"])
     derived = []
     for record in released["Detection.json"]:
         question, answer = (turn["value"] for turn in record["conversations"])
