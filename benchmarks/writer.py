@@ -102,9 +102,9 @@ def shard(files: list[str], output: Path) -> None:
 
 def shard_without_hash(files: list[str], output: Path) -> None:
     """Our writer, its hash left out, to see what that costs."""
-    from irtd_datasets.build import write
+    from irtd_datasets.build import write_behind
 
-    write.hashlib = types.SimpleNamespace(sha256=_NoHash)
+    write_behind.hashlib = types.SimpleNamespace(sha256=_NoHash)
     shard(files, output)
 
 

@@ -11,7 +11,7 @@ What a shard is, and why:
 - The pages of image columns are put together here, from the buffer that the pictures were read into (see
   `irtd_datasets.build.pages`); pyarrow writes all other columns. In each row group the texts come first and
   lie together, then the pictures.
-- Encoding the texts, writing and hashing the file happen in a thread while the next row group is made: all of
+- Encoding the texts, writing and hashing the file happen in threads while the next row group is made: all of
   it is work of the system and of native code, as long together as reading the pictures, checking them and
   completing their rows. At most one row group waits, which bounds the memory.
 - Every reader sees plain ``binary``.
@@ -24,14 +24,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +38,11 @@ import pyarrow.parquet as pq
 from irtd_datasets.build.columns import to_array
 from irtd_datasets.build.image_column import ImageColumn, check_columns
 from irtd_datasets.build.pages import MAGIC, ImageChunk, PlacedChunk, encode_chunk, splice
+from irtd_datasets.build.write_behind import WriteBehind
 from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
@@ -68,10 +65,6 @@ MAX_ROW_GROUP_BYTES = 32 << 20
 
 # Far above any row group, so that a column of a row group is one page and its dictionary is never given up.
 _PAGE_LIMIT = 1 << 30
-
-# In calls of megabytes Linux was measured to take up to four times as long.
-_WRITE_SIZE = 1 << 18
-_READ_SIZE = 1 << 20
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _IMAGE_PATH = pa.struct([("path", pa.string())])
@@ -291,10 +284,12 @@ class ShardWriter:
         )
 
     def _discard(self) -> None:
-        if self._file is not None:
-            self._file.discard()
-            self._file = None
-        self._unlink()  # one that failed while it was opened
+        try:
+            if self._file is not None:
+                self._file.discard()
+                self._file = None
+        finally:
+            self._unlink()  # one that failed while it was opened, or a second Ctrl-C has come meanwhile
 
     def _unlink(self) -> None:
         """Remove the temporary file and do nothing else: a signal may come while any lock is held."""
@@ -420,7 +415,7 @@ class _ParquetFile:
             self._sink = pa.OSFile(str(path), "wb")
             stack.callback(self._sink.close)
             self._descriptor = _descriptor(self._sink, path)
-            self._behind = _Behind(path)
+            self._behind = WriteBehind(path)
             stack.callback(self._behind.close)
             self._writer = pq.ParquetWriter(self._sink, layout.written, **layout.options)
             stack.pop_all()
@@ -503,99 +498,6 @@ def _descriptor(sink: pa.OSFile, path: Path) -> int:
             if os.path.samestat(os.fstat(int(entry)), wanted):
                 return int(entry)
     raise OSError(errno.EBADF, "the file that pyarrow opened is not found")
-
-
-class _Behind:
-    """Writes row groups into a file and hashes the file, in a thread, one row group behind the one that is being made.
-
-    Args:
-        path: A file that somebody else writes all but the pictures into.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = FileIO(path, "r+b")
-        self._digest = hashlib.sha256()
-        self._hashed = 0
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
-        self._running: Future[None] | None = None
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def add(self, write_texts: Callable[[], tuple[int, Sequence[ImageChunk]]]) -> None:
-        """Write a row group in the thread; returns when those before it are written.
-
-        Args:
-            write_texts: Called in the thread: writes everything but pictures, and gives the position up to which the
-                file is complete then, and the chunks that belong there.
-
-        Raises:
-            OSError: Writing those before it failed.
-        """
-        self.wait()
-        self._running = self._pool.submit(self._write, write_texts)
-
-    def wait(self) -> None:
-        """Return when all row groups are written.
-
-        Raises:
-            OSError: Writing one failed.
-        """
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
-
-    def finish(self, end: int, replace_footer: Callable[[bytes, int], bytes]) -> str:
-        """Replace the footer of the file; returns the SHA-256 of the file.
-
-        Args:
-            end: Size of the file.
-            replace_footer: Told the last bytes, footer to magic number, and ``end``; gives what stands there instead.
-        """
-        self.wait()
-        trailer = len(MAGIC) + 4
-        size = int.from_bytes(self._read(end - trailer, 4), "little") + trailer
-        tail = replace_footer(self._read(end - size, size), end)
-        self._hash_up_to(end - size)
-        self._file.seek(end - size)
-        self._put(tail)
-        self._file.truncate(end - size + len(tail))
-        self._digest.update(tail)
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._file.close()
-
-    def _write(self, write_texts: Callable[[], tuple[int, Sequence[ImageChunk]]]) -> None:
-        position, chunks = write_texts()
-        self._hash_up_to(position)
-        self._file.seek(position)
-        parts = [part for chunk in chunks for part in chunk.parts]
-        for part in parts:
-            self._put(part)
-        for part in parts:
-            self._digest.update(part)
-        self._hashed = position + sum(chunk.size for chunk in chunks)
-
-    def _put(self, part: bytes | memoryview) -> None:
-        view = memoryview(part)
-        position = 0
-        while position < len(view):
-            position += self._file.write(view[position : position + _WRITE_SIZE])
-
-    def _hash_up_to(self, end: int) -> None:
-        while self._hashed < end:
-            block = self._read(self._hashed, min(end - self._hashed, _READ_SIZE))
-            self._digest.update(block)
-            self._hashed += len(block)
-
-    def _read(self, position: int, size: int) -> bytes:
-        self._file.seek(position)
-        block = self._file.read(size)
-        if not block:
-            raise OSError(errno.EIO, "the file became shorter while it was written")
-        return block
 
 
 @contextlib.contextmanager

@@ -27,10 +27,10 @@ from irtd_datasets.build.write import (
     MAX_ROW_GROUP_BYTES,
     RowGroup,
     ShardWriter,
-    _Behind,
     remove_temporaries,
     write_shard,
 )
+from irtd_datasets.build.write_behind import WriteBehind
 from irtd_datasets.errors import BuildError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -438,7 +438,7 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkey
         if now and before:
             interrupt()
         original(self, *arguments, **options)
-        if now:
+        if now and not before:
             interrupt()
 
     monkeypatch.setattr(pq.ParquetWriter, name, interrupted)
@@ -447,13 +447,32 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_behind_the_scenes_is_told(target, tmp_path, monkeypatch):
-    """An error of the thread that writes pictures reaches the caller, who gets no shard."""
+def test_a_second_ctrl_c_while_the_first_is_dealt_with_leaves_no_file(target, tmp_path, monkeypatch):
+    """An interrupt that arrives while the threads of an interrupted shard are waited for."""
+    original = WriteBehind.close
+
+    def interrupted(self):
+        original(self)
+        raise KeyboardInterrupt("second")
+
+    def groups():
+        yield from image_groups([b"a"])
+        raise KeyboardInterrupt("first")
+
+    monkeypatch.setattr(WriteBehind, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="second"):
+        write_shard(target, IDS, groups())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["_put", "_hash"])
+def test_a_failure_behind_the_scenes_is_told(target, tmp_path, monkeypatch, method):
+    """An error of the thread that writes pictures, or hashes them, reaches the caller, who gets no shard."""
 
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(_Behind, "_put", fail)
+    monkeypatch.setattr(WriteBehind, method, fail)
     with pytest.raises(BuildError, match="Input/output error"):
         write_shard(target, IDS, image_groups([b"a", b"b"], per_group=1))
     assert list(tmp_path.iterdir()) == []
