@@ -15,7 +15,7 @@ PACKAGE = ROOT / "irtd_datasets"
 # What stands in one line is independent of each other.
 LAYERS = (
     ("errors", "version"),
-    ("spec",),
+    ("arrow", "spec"),
     ("annotations", "boxes", "images", "releases"),
     ("images.pairs", "schema"),
     ("captioning", "examples", "sources"),

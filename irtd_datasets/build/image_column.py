@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from irtd_datasets.build.columns import bit_buffer, to_array
+from irtd_datasets.arrow import bit_buffer, to_array
 from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:

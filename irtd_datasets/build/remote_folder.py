@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from irtd_datasets.arrow import to_array
 from irtd_datasets.build.folder import CARD, STAGING, STATE, BuiltPart, DatasetFolder
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.build.plan import shard_name
@@ -509,7 +510,7 @@ class RemoteFolder(DatasetFolder):
                     entry, table = read_tables(io.BytesIO(found[names[file]]))[0]
                     if entry.file != file:  # it waited under another name
                         column = table.schema.get_field_index("file")
-                        renamed = pa.array([file] * len(table), pa.string())
+                        renamed = to_array([file] * len(table), pa.string())
                         entry, table = replace(entry, file=file), table.set_column(column, "file", renamed)
                 elif file in old_tables:
                     entry, table = old_tables[file]

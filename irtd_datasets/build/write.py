@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.build.columns import to_array
+from irtd_datasets.arrow import to_array
 from irtd_datasets.build.image_column import ImageColumn, check_columns
 from irtd_datasets.build.pages import MAGIC, ImageChunk, PlacedChunk, encode_chunk, splice
 from irtd_datasets.build.write_behind import WriteBehind

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
 from irtd_datasets.training.index import (
     ColumnChunk,
@@ -301,7 +302,7 @@ class OpenShard:
         if self._index is None:
             self._index = read_index_group(self.storage, self.ref)
         columns = [self._index[f"{image}.{part}"] for part in ("offset", "length")]
-        offsets, lengths = (_or_minus_one(_one_chunk(column)) for column in columns)
+        offsets, lengths = (to_numpy(_one_chunk(column), -1) for column in columns)
         inside = offsets < 0
         inside |= (offsets >= 4) & (lengths >= 0) & (offsets + lengths <= self.ref.size)
         if len(offsets) != self.ref.rows or not inside.all():
@@ -521,16 +522,6 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
-def _or_minus_one(array: pa.Array) -> NDArray[Any]:
-    """Numbers, with -1 for null. pyarrow's own ways import pandas, which takes longer than all else before a row."""
-    dtype = np.dtype(str(array.type))
-    values = np.frombuffer(array.buffers()[1] or b"", dtype)[array.offset : array.offset + len(array)]
-    if not array.null_count:
-        return values
-    bits = np.unpackbits(np.frombuffer(array.buffers()[0], np.uint8), bitorder="little")
-    return np.where(bits[array.offset : array.offset + len(array)], values, dtype.type(-1))
 
 
 def read_index_group(storage: Storage, ref: ShardRef, columns: Sequence[str] | None = None) -> pa.Table:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from irtd_datasets.arrow import to_array, to_numpy
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
 from irtd_datasets.hub.rows import CARD_LIMIT, card_configs, choose_config, config_patterns
 from irtd_datasets.releases.paths import safe_name
@@ -92,17 +93,17 @@ class Filters:
             if pa.types.is_integer(values.type):
                 known = list(labels[column])
                 wanted = [known.index(name) for name in names if name in known]
-            keep &= np.asarray(pc.is_in(values, pa.array(wanted, values.type)).combine_chunks())
+            keep &= to_numpy(pc.is_in(values.combine_chunks(), to_array(wanted, values.type)), False)
         if self.without_issues:
             issues = table.column("issues").combine_chunks()
             if isinstance(self.without_issues, bool):
-                keep &= np.asarray(pc.fill_null(pc.equal(pc.list_value_length(issues), 0), fill_value=True))
+                keep &= to_numpy(pc.equal(pc.list_value_length(issues), 0), True)
             else:
                 hit = pc.is_in(
-                    pc.list_flatten(issues), pa.array(list(self.without_issues), issues.type.value_type)
+                    pc.list_flatten(issues), to_array(list(self.without_issues), issues.type.value_type)
                 )
-                parents = np.asarray(pc.list_parent_indices(issues))
-                keep[parents[np.asarray(hit)]] = False
+                parents = to_numpy(pc.list_parent_indices(issues), -1)
+                keep[parents[to_numpy(hit, False)]] = False
         return keep
 
 

@@ -406,3 +406,17 @@ def test_a_disk_that_is_too_small_from_the_start(small, tmp_path, namespace):
     assert "MB of pictures are to be written" in process.stderr
     assert "Read-only file system" in process.stderr
     assert process.stdout.splitlines() == ["1", "disk", "1"]
+
+
+def test_a_build_needs_no_slow_import(sample, tmp_path):
+    """Neither pandas nor datasets are imported by a whole build, index and card included."""
+    program = """
+import sys
+from irtd_datasets.build.engine import build
+from irtd_datasets.examples.release import absolute_options
+print(build("irtd", ["instruct"], absolute_options(sys.argv[1]), sys.argv[2]).written > 0)
+print([name for name in ("pandas", "datasets") if name in sys.modules])
+"""
+    arguments = [sys.executable, "-c", program, str(sample.folder), str(tmp_path / "irtd")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n[]\n"), done.stderr

@@ -412,6 +412,7 @@ import numpy
 before = set(sys.modules)  # older versions of NumPy load all of themselves
 from irtd_datasets.training import stream, table
 assert next(iter(stream(sys.argv[1])))["id"] and table(sys.argv[1], cache=sys.argv[2])[10]["image"] is None
+assert next(iter(stream(sys.argv[1], tasks="vqa", without_issues=["no-such-code"])))["id"]
 assert not {"pandas", "numpy.ma"} & (set(sys.modules) - before)
 """
     done = python(code, made[0], made[0].parent / "cache")

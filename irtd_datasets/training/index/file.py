@@ -32,6 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from irtd_datasets.arrow import from_numpy, to_array
 from irtd_datasets.errors import AnnotationError
 from irtd_datasets.training.index.pages import chunk_of, locate_values
 
@@ -206,13 +207,13 @@ def index_table(path: str | os.PathLike[str], name: str, sha256: str = "") -> tu
         ) from error
     entry = ShardEntry(name, size, sha256, footer_digest(footer), tuple(groups), images)
     columns: dict[str, Any] = {
-        "file": pa.array([name] * entry.rows, pa.string()),
-        "row_group": pa.array(np.repeat(np.arange(len(groups), dtype=np.int32), groups)),
+        "file": to_array([name] * entry.rows, pa.string()),
+        "row_group": from_numpy(np.repeat(np.arange(len(groups), dtype=np.int32), groups)),
     }
     for image, (offsets, lengths) in places.items():
         missing = offsets < 0
-        columns[f"{image}.offset"] = pa.array(offsets, mask=missing)
-        columns[f"{image}.length"] = pa.array(lengths, mask=missing)
+        columns[f"{image}.offset"] = from_numpy(offsets, missing)
+        columns[f"{image}.length"] = from_numpy(lengths, missing)
     table = pa.table(columns)
     for column in kept:
         table = table.append_column(column, filters[column])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irtd_datasets.build.columns import to_array
+from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.schema import arrow_schema
 
 _TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
@@ -117,6 +117,32 @@ def test_unusual_values_are_left_to_pyarrow(values, kind):
         assert to_array(values, kind).equals(theirs)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("missing", [None, [False] * 9, [True] * 9, [False, True] * 4 + [False]])
+def test_numbers_of_numpy_are_as_pyarrow_takes_them(dtype, missing):
+    """Also where they are a part of an array, and of every second element of one."""
+    values = np.arange(-9, 9).astype(dtype)[::2]
+    mask = None if missing is None else np.array(missing)
+    made, theirs = from_numpy(values, mask), pa.array(values, mask=mask)
+    made.validate(full=True)
+    assert made.equals(theirs)
+    assert made.type == theirs.type
+    assert made.null_count == theirs.null_count
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_()])
+@pytest.mark.parametrize("values", [[], [1, 0, 1] * 7, [None, 1, 0] * 7, [None] * 3])
+@pytest.mark.parametrize("part", [slice(None), slice(1, None), slice(3, 17)])
+def test_numbers_and_booleans_reach_numpy(kind, values, part):
+    """Whole arrays and parts of one, whose bits begin anywhere."""
+    values = [None if value is None else (bool if kind == pa.bool_() else int)(value) for value in values]
+    array = pa.array(values, kind)[part]
+    expected = array.fill_null(1 if kind != pa.bool_() else True).to_numpy(zero_copy_only=False)
+    found = to_numpy(array, 1)
+    assert found.dtype == expected.dtype
+    assert found.tolist() == expected.tolist()
+
+
 def test_a_shard_is_written_without_pandas(tmp_path):
     """Writing rows of the schema imports neither pandas nor datasets, which would cost each worker its start."""
     program = f"""
@@ -143,7 +169,7 @@ def test_every_type_of_the_schema_takes_the_fast_way(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("pyarrow.array was called")
 
-    monkeypatch.setattr("irtd_datasets.build.columns.pa.array", refuse)
+    monkeypatch.setattr("irtd_datasets.arrow.pa.array", refuse)
     for field in arrow_schema(metadata=False):
         if field.name not in ("image", "visible", "original", "objects"):
             assert to_array([None], field.type).to_pylist() == [None]
