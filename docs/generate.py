@@ -61,6 +61,7 @@ MODULES = (
     "training.bench",
     "training.chat",
     "training.curriculum",
+    "training.scores",
     "training.decode",
 )
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""

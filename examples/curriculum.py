@@ -25,8 +25,8 @@ from irtd_datasets.training.curriculum import (
     merge_ranks,
     modality_distance,
     sample_weights,
-    write_scores,
 )
+from irtd_datasets.training.scores import write_scores
 
 WORDS = 64
 

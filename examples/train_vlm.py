@@ -27,7 +27,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from tiny_llava import tiny_llava
@@ -37,10 +36,11 @@ from transformers import get_constant_schedule_with_warmup
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from irtd_datasets.errors import ImageError, IrtdDatasetsError
-from irtd_datasets.training import merge_states, stream, table
+from irtd_datasets.training import Curriculum, merge_states, stream, table
 from irtd_datasets.training.chat import chat_transform
-from irtd_datasets.training.curriculum import curriculum_order, read_scores
+from irtd_datasets.training.curriculum import curriculum_order
 from irtd_datasets.training.examples import LeftOut
+from irtd_datasets.training.scores import read_scores
 
 # As torchrun sets them.
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -61,7 +61,10 @@ def open_rows(args: argparse.Namespace, **options: Any) -> Any:
     if len(data) < len(parts):
         raise SystemExit("Give each dataset a weight (folder:config=0.5), or none.")
     options = {"tasks": args.tasks, "seed": args.seed, **options}
-    return stream(data, even=True, **options) if args.stream else table(data, cache_bytes=2**34, **options)
+    if not args.stream:
+        return table(data, cache_bytes=2**34, **options)
+    order = Curriculum(args.curriculum, args.tiers, "difficulty") if args.curriculum else None
+    return stream(data, even=True, order=order, **options)
 
 
 def order_of(rows: Any, args: argparse.Namespace, epoch: int) -> Any:
@@ -75,10 +78,7 @@ def order_of(rows: Any, args: argparse.Namespace, epoch: int) -> Any:
     ids = [row["id"] for row in open_rows(args, columns=["id"]).__getitems__(range(len(rows)))]
     difficulty = read_scores(args.curriculum, ids)["difficulty"]
     easy_first = curriculum_order(difficulty, tiers=args.tiers, seed=args.seed, epoch=epoch)
-    easy_first = easy_first[: len(ids) // WORLD * WORLD]
-    # Each rank gets one stretch of the order, so it is dealt out like cards: all go from easy to hard together.
-    dealt = np.concatenate([easy_first[rank::WORLD] for rank in range(WORLD)])
-    return rows.sampler(seed=args.seed, epoch=epoch, even=True, order=dealt)
+    return rows.sampler(seed=args.seed, epoch=epoch, even=True, order=easy_first)
 
 
 def collate(make_batch: Any, rows: list[dict[str, Any]]) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -223,8 +223,6 @@ def main() -> None:
     add("--lr", type=float, default=3e-3)
     add("--seed", type=int, default=0)
     args = parser.parse_args()
-    if args.stream and args.curriculum:
-        parser.error("a stream has an order of its own: use one of --stream and --curriculum")
     if args.resume and not (args.out / "checkpoint.pt").is_file():
         parser.error(f"there is no checkpoint in {args.out}: leave --resume out, or name another --out")
     if "OMP_NUM_THREADS" not in os.environ:

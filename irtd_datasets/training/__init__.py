@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from irtd_datasets.training.source import Filters, Source, open_source
     from irtd_datasets.training.streams import Stream, stream
     from irtd_datasets.training.tables import ShuffledSampler, Table, table
+    from irtd_datasets.training.tiers import Curriculum
 
 __all__ = [
     "Batches",
+    "Curriculum",
     "Decoder",
     "Filters",
     "ShuffledSampler",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "Batches": "irtd_datasets.training.batching",
     "batches": "irtd_datasets.training.batching",
+    "Curriculum": "irtd_datasets.training.tiers",
     "Filters": "irtd_datasets.training.source",
     "Decoder": "irtd_datasets.training.decode",
     "ShuffledSampler": "irtd_datasets.training.tables",

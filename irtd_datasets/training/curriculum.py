@@ -5,8 +5,8 @@ infrared picture is from visible ones, and how well picture and text go together
 were released. Give the features and losses of your own encoder; the functions here do the rest, and each choice that
 the paper leaves open is named where it is made.
 
-Scores live in a side table joined by ``id`` (`write_scores`, `read_scores`), never in the dataset itself, since they
-belong to an encoder. An order is a list of row numbers: a sampler for a map-style dataset.
+Scores live in a side table joined by ``id`` (see `scores`), never in the dataset itself, since they belong to an
+encoder. An order is a list of row numbers, for the sampler of a map-style dataset; `tiers` has it for streams.
 
 Example:
     >>> import numpy as np
@@ -21,21 +21,16 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from irtd_datasets.errors import ArrayError, BuildError, ReleaseNotFoundError, summarize
+from irtd_datasets.errors import ArrayError
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 __all__ = [
     "ModalityDistance",
@@ -45,9 +40,7 @@ __all__ = [
     "loss_variation",
     "merge_ranks",
     "modality_distance",
-    "read_scores",
     "sample_weights",
-    "write_scores",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -279,77 +272,6 @@ def curriculum_order(
     return chance[by_tier]
 
 
-def write_scores(path: str | os.PathLike[str], ids: Sequence[str], **columns: npt.ArrayLike) -> None:
-    """Write scores as a side table of a dataset: a Parquet file with ``id`` and one column for each score.
-
-    Args:
-        path: File to write; it appears when it is complete.
-        ids: (N,) values of the column ``id`` of the dataset.
-        columns: (N,) numbers each.
-
-    Raises:
-        ArrayError: Lengths differ, no scores, or an id twice.
-        BuildError: The file cannot be written.
-    """
-    if not columns:
-        raise ArrayError("no scores given")
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
-    if wrong := [name for name, values in arrays.items() if values.shape != (len(ids),)]:
-        raise ArrayError(f"{len(ids):,} ids, but {wrong[0]!r} has the shape {arrays[wrong[0]].shape}")
-    _refuse_repeated(ids, "ids")
-    table = pa.table({"id": pa.array(ids, pa.string()), **{name: pa.array(v) for name, v in arrays.items()}})
-    target = Path(path)
-    staged = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, staged)
-        staged.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            staged.unlink()
-        raise BuildError(f"cannot write the scores: {error.strerror or error}", where=str(target)) from error
-
-
-def read_scores(path: str | os.PathLike[str], ids: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-    """Read scores of a side table for some rows, joined by ``id``.
-
-    Args:
-        path: A file of `write_scores`.
-        ids: Ids of the rows, in the order in which scores are wanted; the table may have more.
-
-    Returns:
-        (N,) scores by name.
-
-    Raises:
-        ReleaseNotFoundError: No such file.
-        ArrayError: Not such a table, an id twice in it, or rows without a score; the message names some.
-    """
-    name = str(path)
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError as error:
-        raise ReleaseNotFoundError("no such file", where=name) from error
-    except (pa.ArrowException, OSError) as error:
-        raise ArrayError("not a Parquet file that can be read", where=name) from error
-    if "id" not in table.column_names:
-        raise ArrayError(f"no column id among {', '.join(table.column_names)}", where=name)
-    scored = table.column("id").to_pylist()
-    _refuse_repeated(scored, name)
-    row_of = {key: row for row, key in enumerate(scored)}
-    if missing := [key for key in ids if key not in row_of]:
-        raise ArrayError(
-            f"{len(missing):,} of {len(ids):,} rows have no score:\n{summarize(missing)}",
-            where=name,
-            remedy="Score them, or leave them out with a filter on id.",
-        )
-    rows = np.fromiter((row_of[key] for key in ids), np.int64, len(ids))
-    return {
-        column: table.column(column).to_numpy().astype(np.float64)[rows]
-        for column in table.column_names
-        if column != "id"
-    }
-
-
 class _FourierFeatures:
     """Random features whose dot product approximates the Gaussian kernel."""
 
@@ -432,14 +354,6 @@ def _same_length(vectors: dict[str, Floats]) -> None:
     sizes = {name: one.size for name, one in vectors.items()}
     if len(set(sizes.values())) > 1:
         raise ArrayError("lengths differ: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
-
-
-def _refuse_repeated(ids: Sequence[str], where: str) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    seen: set[str] = set()
-    repeated = [key for key in ids if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
-    raise ArrayError(f"{len(repeated):,} ids come twice:\n{summarize(repeated)}", where=where)
 
 
 def _fractional_rank(values: Floats) -> Floats:

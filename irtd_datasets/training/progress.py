@@ -4,6 +4,9 @@ The positions of an epoch that are left to do are a list of spans. Each reader (
 an equal, contiguous share of them and goes through it in order, so that its state is one number. Putting the states of
 all lanes together gives the spans that are left, which any other number of lanes can divide anew. Nothing is read that
 was passed, nothing is read by two lanes, and the lanes' shares differ by one row at most.
+
+Where the order means something, as in a curriculum, an epoch has *stages*: each is divided by itself, so that all lanes
+go through the same stage at about the same time.
 """
 
 from __future__ import annotations
@@ -11,20 +14,23 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from irtd_datasets.errors import StateError
 
-__all__ = ["Resumable", "Spans", "count", "cut", "lane_here", "merge_states", "share"]
+__all__ = ["Resumable", "Spans", "Stages", "count", "cut", "lane_here", "merge_states", "share"]
 
 Spans = list[tuple[int, int]]
 """Positions from the first to before the second number of each pair, in order."""
 
+Stages = int | Sequence[int]
+"""Where the stages of an epoch end: the position behind the last of each, or the length of all."""
+
 _MARK = "irtd_position"
 _VERSION = 1
-_SAME = ("data", "seed", "epoch", "total", "todo", "lanes", "even")
+_SAME = ("data", "seed", "epoch", "total", "todo", "lanes", "even", "stages")
 
 
 def count(spans: Spans) -> int:
@@ -57,24 +63,60 @@ def cut(spans: Spans, first: int, last: int) -> Spans:
     return found
 
 
-def share(spans: Spans, lane: int, lanes: int, *, even: bool = False) -> Spans:
+def share(spans: Spans, lane: int, lanes: int, *, even: bool = False, stages: Stages | None = None) -> Spans:
     """The share of one lane: as many positions as each other's, up to one.
 
     Args:
-        spans: What is to be divided.
+        spans: What is to be divided, in order.
         lane: Which lane, from 0.
         lanes: How many there are.
         even: Give each the same number, and leave fewer than ``lanes`` positions out.
+        stages: Divide each stage by itself; None takes the epoch as one.
 
     Example:
         >>> [share([(0, 3), (7, 9)], lane, 2) for lane in (0, 1)]
         [[(0, 3)], [(7, 9)]]
+        >>> [share([(0, 3), (7, 9)], lane, 2, stages=[3, 9]) for lane in (0, 1)]
+        [[(0, 2), (7, 8)], [(2, 3), (8, 9)]]
     """
-    each, more = divmod(count(spans), lanes)
-    if even:
-        return cut(spans, lane * each, (lane + 1) * each)
-    start = lane * each + min(lane, more)
-    return cut(spans, start, start + each + (lane < more))
+    if stages is None:
+        each, more = divmod(count(spans), lanes)
+        if even:
+            return cut(spans, lane * each, (lane + 1) * each)
+        start = lane * each + min(lane, more)
+        return cut(spans, start, start + each + (lane < more))
+    found: Spans = []
+    turn = (
+        0  # the lane that is the first to get a position more: not always the same, or its share would grow
+    )
+    for stage in _by_stage(spans, stages):
+        each, more = divmod(count(stage), lanes)
+        ahead = max(turn + more - lanes, 0)  # lanes at the front that get one more, when the turn goes round
+        start = lane * each + min(lane, ahead) + min(max(lane - turn, 0), more - ahead)
+        found.extend(cut(stage, start, start + each + ((lane - turn) % lanes < more)))
+        turn = (turn + more) % lanes
+    return cut(found, 0, count(spans) // lanes if even else count(found))
+
+
+def _by_stage(spans: Spans, stages: Stages) -> Iterator[Spans]:
+    """The spans of each stage that has any."""
+    if isinstance(stages, int):
+        stages = range(stages, spans[-1][1] + stages if spans else 0, stages)
+    stage: Spans = []
+    number = 0
+    for start, stop in spans:
+        first = start
+        while first < stop:
+            while first >= stages[number]:
+                number += 1
+                if stage:
+                    yield stage
+                    stage = []
+            last = min(stop, stages[number])
+            stage.append((first, last))
+            first = last
+    if stage:
+        yield stage
 
 
 def merge_states(states: object) -> dict[str, Any]:
@@ -114,13 +156,16 @@ def merge_states(states: object) -> dict[str, Any]:
         return dict(first)
     lanes = _by_lane(found, first["lanes"])
     todo = [(start, stop) for start, stop in first["todo"]]
+    stages = first.get("stages")
+    shared_evenly = first["even"] and stages is None  # with stages the odd position is the last of a lane
     left: Spans = []
     for lane, state in lanes.items():
-        mine = share(todo, lane, first["lanes"], even=first["even"])
+        mine = share(todo, lane, first["lanes"], even=shared_evenly, stages=stages)
         left.extend(cut(mine, int(state["done"]), count(mine)))
-    if first["even"]:
+    if shared_evenly:
         each = count(todo) // first["lanes"]
         left.extend(cut(todo, each * first["lanes"], count(todo)))
+    left.sort()
     return {
         **first,
         "todo": [list(span) for span in cut(left, 0, count(left))],
@@ -232,6 +277,11 @@ class Resumable(ABC):
     def total(self, epoch: int) -> int:
         """Positions of an epoch."""
 
+    def stages(self, epoch: int) -> Stages | None:
+        """Stages of an epoch that all lanes go through together; None where the order means nothing."""
+        del epoch
+        return None
+
     @abstractmethod
     def walk(self, spans: Spans, epoch: int) -> Iterator[tuple[int, Any]]:
         """What stands at the positions of some spans, each with how many positions it ends (more where some skip)."""
@@ -298,7 +348,7 @@ class Resumable(ABC):
             if given["lane"] is not None:
                 return {**given}
             return {**given, "lane": lane, "lanes": lanes, "done": 0, "even": self.even}
-        total = self.total(epoch)
+        total, stages = self.total(epoch), self.stages(epoch)
         return {
             _MARK: _VERSION,
             "data": self.data(),
@@ -309,6 +359,7 @@ class Resumable(ABC):
             "lane": lane,
             "lanes": lanes,
             "even": self.even,
+            "stages": stages if stages is None or isinstance(stages, int) else list(stages),
             "done": 0,
             "skipped": 0,
         }
@@ -321,7 +372,7 @@ class Resumable(ABC):
     @staticmethod
     def _share(now: Mapping[str, Any]) -> Spans:
         todo = [(int(start), int(stop)) for start, stop in now["todo"]]
-        return share(todo, now["lane"], now["lanes"], even=now["even"])
+        return share(todo, now["lane"], now["lanes"], even=now["even"], stages=now.get("stages"))
 
     def __iter__(self) -> Iterator[Any]:
         """Go through this lane's share of the epoch, or of what a loaded state left of it."""

@@ -8,6 +8,7 @@ together, in as few requests as possible.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
 import mmap
@@ -104,7 +105,7 @@ class RangeFile(io.RawIOBase):
         storage: Where it lies.
         name: Its name.
         size: Its bytes.
-        parts: First byte and bytes of each part that was fetched.
+        parts: First byte and bytes of each part that was fetched; they do not overlap.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class RangeFile(io.RawIOBase):
         super().__init__()
         self._storage, self._name, self._size = storage, name, size
         self._parts = sorted(parts, key=lambda part: part[0])
+        self._firsts = [first for first, _ in self._parts]
         self._position = 0
 
     def readable(self) -> bool:
@@ -138,8 +140,10 @@ class RangeFile(io.RawIOBase):
         start = min(self._position, self._size)
         stop = self._size if count is None or count < 0 else min(start + count, self._size)
         self._position = stop
-        for first, data in self._parts:
-            if first <= start and stop <= first + len(data):
+        part = bisect.bisect_right(self._firsts, start) - 1
+        if part >= 0:
+            first, data = self._parts[part]
+            if stop <= first + len(data):
                 return bytes(data[start - first : stop - first])
         return self._storage.read(self._name, start, stop, size=self._size) if start < stop else b""
 
@@ -335,8 +339,19 @@ class OpenShard:
         return [f"{name}.path" if name in self.image_names else name for name in columns]
 
     def read_text(self, group: int | None, columns: Sequence[str], parts: Any = ()) -> pa.Table:  # noqa: ANN401
-        """Read all that is not a picture, of one row group or of all."""
+        """Read all that is not a picture, of one row group or of all; from afar in as few requests as it takes.
+
+        Args:
+            group: Which row group; None reads all.
+            columns: Columns that are wanted; of images the names alone.
+            parts: From afar: what was fetched of it, as for `RangeFile`.
+        """
         wanted = self.text_columns(columns)
+        if self._descriptor < 0 and not parts:
+            groups = range(self.metadata.num_row_groups) if group is None else [group]
+            ranges = [found for number in groups for found in self.text_ranges(number, columns)]
+            blocks = self.storage.read_ranges(self.ref.name, ranges, self.ref.size) if ranges else []
+            parts = [(start, block) for (start, _), block in zip(ranges, blocks, strict=True)]
         try:
             if self._descriptor >= 0:
                 if self._parquet is None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from irtd_datasets.arrow import to_array, to_numpy
+from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
 from irtd_datasets.hub.rows import CARD_LIMIT, card_configs, choose_config, config_patterns
 from irtd_datasets.releases.paths import safe_name
@@ -190,6 +190,10 @@ class Source:
             self._open.move_to_end(shard)
         return found
 
+    def forget(self) -> None:
+        """Let go of the shards that are open; one that is being read from is closed when that is done."""
+        self._open.clear()
+
     def rows_of(self, unit: int) -> NDArray[np.int64]:
         """The wanted rows of a unit, as numbers in its row group."""
         units = self.units
@@ -200,6 +204,44 @@ class Source:
             return np.arange(start, stop) - before
         first, last = np.searchsorted(chosen, [start, stop])
         return chosen[first:last].astype(np.int64) - before
+
+    def only(self, wanted: NDArray[np.bool_]) -> Source:
+        """Some of the rows.
+
+        Args:
+            wanted: Which of them, shape (rows,).
+        """
+        chosen: list[NDArray[np.int32] | None] = []
+        for number, rows in enumerate(self.chosen):
+            mine = wanted[int(self.first_rows[number]) : int(self.first_rows[number + 1])]
+            kept = np.flatnonzero(mine) if rows is None else rows[mine]
+            chosen.append(rows if mine.all() else kept.astype(np.int32))
+        return Source(self.name, self.storage, self.shards, self.columns, chosen, self.limit)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A text column of the wanted rows, in their order; no picture is read.
+
+        Raises:
+            UnknownNameError: There is no such column.
+        """
+        if name not in self.columns:
+            raise UnknownNameError(
+                f"there is no column {name!r}",
+                where=self.name,
+                remedy=f"Its columns are {', '.join(self.columns)}.",
+            )
+
+        def one(number: int) -> pa.ChunkedArray:
+            shard, rows = OpenShard(self.storage, self.shards[number]), self.chosen[number]
+            try:
+                values = shard.read_text(None, [name]).column(name)
+            finally:
+                shard.close()
+            return values if rows is None else values.take(from_numpy(rows))
+
+        with ThreadPoolExecutor(_THREADS if self.storage.remote else 1, "irtd-column") as pool:
+            columns = list(pool.map(one, range(len(self.shards))))
+        return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
 
     def place(self, row: int) -> tuple[int, int]:
         """Shard of a wanted row, and its number in it."""

@@ -9,36 +9,29 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.training.order import BlockOrder, Mixture, StopRule, key_of, temperature_weights
+from irtd_datasets.training.draws import Draws
+from irtd_datasets.training.order import StopRule, key_of, temperature_weights
 from irtd_datasets.training.progress import NOTHING, Resumable, Spans
 from irtd_datasets.training.source import Filters, Source, open_source
 from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from irtd_datasets.boxes import Frame
     from irtd_datasets.training.decode import Decoder, Mode
-    from irtd_datasets.training.order import Block
-    from irtd_datasets.training.shards import GroupReader
+    from irtd_datasets.training.tiers import Curriculum
     from irtd_datasets.training.transforms import OnError, Transform
 
     Data = str | os.PathLike[str] | Source | Sequence[str | os.PathLike[str] | Source] | Mapping[str, float]
 
 __all__ = ["Stream", "choose_columns", "mixture_weights", "open_sources", "stream"]
-
-BLOCK_BYTES = 64 << 20
-"""Stored bytes of the blocks that a stream shuffles within, over all sources; what is in memory when read from afar."""
-
-_MOST_UNITS = 16
-_THREADS = 8
 
 
 def stream(  # noqa: PLR0913 - what a training script says in one place
@@ -55,6 +48,7 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
     temperature: float | None = None,
     stop: StopRule | int = "first_exhausted",
     shuffle: bool = True,
+    order: Curriculum | None = None,
     decode: Mode | Decoder | None = None,
     max_side: int | None = None,
     box_frame: Frame | str | None = None,
@@ -85,6 +79,8 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         temperature: Mix by size to the power 1 / temperature instead of by weights.
         stop: With weights: ``first_exhausted``, ``all_exhausted``, or how many rows an epoch has.
         shuffle: False takes rows as they lie.
+        order: Tiers by a score: all ranks and workers go through the first, then the second, and so on. None takes
+            rows from everywhere at any time. Each tier reads the text of its row groups and only its own pictures.
         decode: ``auto``, ``luminance`` or ``rgb`` for arrays, or a `Decoder`; None leaves bytes.
         max_side: With ``decode``: longest side of pictures in pixels.
         box_frame: With ``decode``: frame of the numbers in the text.
@@ -99,12 +95,20 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         ReleaseNotFoundError: There is no such folder or file.
         UnknownNameError: A config, split, column, task or weight that cannot be.
         ShardChangedError: An index and its shards do not belong together.
+        ArrayError: ``order`` lacks the score of a row; see `Curriculum.divide`.
     """
     filters = Filters.of(tasks, sources, modalities, without_issues)
     opened, weights = open_sources(data, split=split, filters=filters, options=storage_options)
+    weights = mixture_weights(opened, weights, temperature)
+    if order is not None and (weights is not None or stop != "first_exhausted"):
+        raise UnknownNameError(
+            "an order takes each row once, so there can be no weights, temperature or number of rows beside it",
+            remedy="Pass a list of datasets instead of weights, or leave out the order.",
+        )
     return Stream(
         opened,
-        weights=mixture_weights(opened, weights, temperature),
+        tiers=None if order is None else order.divide(opened),
+        weights=weights,
         stop=stop,
         columns=choose_columns(opened, columns),
         transform=row_transform(decode, max_side, box_frame, transform),
@@ -203,9 +207,10 @@ class Stream(Resumable):
 
     Args:
         sources: What to draw from.
+        columns: Columns of the rows.
+        tiers: The sources divided, where their rows have an order: those of the first tier, and so on.
         weights: Share of each; None draws every row once.
         stop: When an epoch with weights ends.
-        columns: Columns of the rows.
         transform: Applied to each row.
         on_error: What to do where it fails.
         shuffle: Whether the order is shuffled.
@@ -221,6 +226,7 @@ class Stream(Resumable):
         sources: Sequence[Source],
         *,
         columns: Sequence[str],
+        tiers: Sequence[Sequence[Source]] | None = None,
         weights: Sequence[float] | None = None,
         stop: StopRule | int = "first_exhausted",
         transform: Transform | None = None,
@@ -235,21 +241,17 @@ class Stream(Resumable):
         super().__init__(seed=seed, epoch=epoch, rank=rank, world_size=world_size, even=even)
         self.sources = list(sources)
         self.columns = list(columns)
-        self._weights = None if weights is None else list(weights)
-        self._stop: StopRule | int = stop
         self.transform = transform
         self._on_error = check_on_error(on_error)
-        self._shuffle = shuffle
-        share = BLOCK_BYTES // max(len(self.sources), 1)
-        self._widths = [
-            max(min(share // max(source.unit_bytes, 1), _MOST_UNITS), 1) if shuffle else 1
-            for source in self.sources
-        ]
-        self._mixture: tuple[int, Mixture] | None = None
-        self._data = (
-            f"{key_of([s.fingerprint for s in self.sources], weights, stop, shuffle, self._widths):016x}"
-        )
-        self.mixture(epoch)  # finds wrong weights now, not in a worker
+        drawn = partial(Draws, columns=columns, weights=weights, stop=stop, shuffle=shuffle, seed=seed)
+        if tiers is None:
+            self._draws = [drawn(self.sources)]
+            identity = self._draws[0].identity()
+        else:
+            self._draws = [drawn(tier, stage=stage) for stage, tier in enumerate(tiers)]
+            identity = tuple(draws.identity() for draws in self._draws)
+        self._data = f"{key_of(*identity):016x}"
+        self.total(epoch)  # finds wrong weights now, not in a worker
         _register()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -265,135 +267,37 @@ class Stream(Resumable):
 
     def total(self, epoch: int) -> int:
         """Rows of an epoch over all ranks and workers."""
-        return self.mixture(epoch).total
+        return sum(draws.mixture(epoch).total for draws in self._draws)
 
-    def mixture(self, epoch: int) -> Mixture:
-        """Which source each row of an epoch comes from."""
-        if self._mixture is None or self._mixture[0] != epoch:
-            sizes = [len(source) for source in self.sources]
-            key = key_of(self.seed, epoch) if self._shuffle or self._weights is not None else 0
-            if not self._shuffle and self._weights is None:
-                self._mixture = (epoch, _Concatenation(sizes))
-            else:
-                self._mixture = (epoch, Mixture(sizes, self._weights, self._stop, key))
-        return self._mixture[1]
+    def stages(self, epoch: int) -> list[int] | None:
+        """Where the tiers of an epoch end, which all ranks and workers go through together."""
+        if len(self._draws) == 1:
+            return None
+        return list(accumulate(draws.mixture(epoch).total for draws in self._draws))
 
     def walk(self, spans: Spans, epoch: int) -> Iterator[tuple[int, Any]]:
         """Rows at some positions of an epoch."""
-        mixture = self.mixture(epoch)
+        last = None
+        for draws, start, stop in self._drawn(spans, epoch):
+            if last not in (None, draws):
+                last.forget()
+            last = draws
+            with contextlib.closing(draws.rows(start, stop, epoch)) as rows:
+                for read in rows:
+                    row = guarded(self.transform, self._on_error, read)
+                    if row is None:
+                        self._skipped += 1
+                    yield 1, NOTHING if row is None else row
+
+    def _drawn(self, spans: Spans, epoch: int) -> Iterator[tuple[Draws, int, int]]:
+        """Spans of positions as draws of the tiers."""
         for start, stop in spans:
-            low, high = mixture.counts(start), mixture.counts(stop)
-            with contextlib.ExitStack() as stack:
-                cursors = [
-                    stack.enter_context(
-                        contextlib.closing(self._rows(number, low[number], high[number], epoch))
-                    )
-                    for number in range(len(self.sources))
-                ]
-                for pattern in mixture.sources(start, stop):
-                    for number in pattern.tolist():
-                        row = guarded(self.transform, self._on_error, next(cursors[number]))
-                        if row is None:
-                            self._skipped += 1
-                        yield 1, NOTHING if row is None else row
-
-    def _rows(self, number: int, first: int, last: int, epoch: int) -> Generator[dict[str, Any], None, None]:
-        """Draws ``first`` to ``last`` of a source, block by block; from afar the next block is fetched meanwhile."""
-        blocks = self._blocks(number, first, last, epoch)
-        if not self.sources[number].storage.remote:
-            for block, start, stop in blocks:
-                for reader, row in self._load(number, block, start, stop, None):
-                    yield reader.row(row)
-            return
-        with (
-            ThreadPoolExecutor(_THREADS, "irtd-group") as readers,
-            ThreadPoolExecutor(1, "irtd-block") as ahead,
-        ):
-            coming = None
-            try:
-                for block, start, stop in blocks:
-                    ready, coming = coming, ahead.submit(self._load, number, block, start, stop, readers)
-                    if ready is not None:
-                        for reader, row in ready.result():
-                            yield reader.row(row)
-                if coming is not None:
-                    for reader, row in coming.result():
-                        yield reader.row(row)
-            finally:
-                if coming is not None:
-                    coming.cancel()
-
-    def _blocks(self, number: int, first: int, last: int, epoch: int) -> Iterator[tuple[Block, int, int]]:
-        """The blocks that hold some draws of a source, and which of their rows."""
-        source = self.sources[number]
-        order: BlockOrder | None = None
-        turn = -1
-        while first < last:
-            if first // len(source) != turn:
-                turn = first // len(source)
-                key = key_of("source", self.seed, epoch, number, turn)
-                order = BlockOrder(source.units.counts, self._widths[number], key, shuffle=self._shuffle)
-            assert order is not None
-            row = first - turn * len(source)
-            block = order.block(row)
-            stop = min(block.stop, row + last - first)
-            yield block, row - block.start, stop - block.start
-            first += stop - row
-
-    def _load(
-        self, number: int, block: Block, start: int, stop: int, threads: ThreadPoolExecutor | None
-    ) -> list[tuple[GroupReader, int]]:
-        """Open the row groups of a block, for the rows at places ``start`` to ``stop`` of its order."""
-        source = self.sources[number]
-        counts = source.units.counts[block.units]
-        ends = np.cumsum(counts)
-        wanted = block.order[start:stop]
-        piece = np.searchsorted(ends, wanted, "right")
-        inside = wanted - (ends - counts)[piece]
-        found: dict[int, Any] = {}
-        rows = np.empty(len(wanted), np.int64)
-        checked = set()
-        # Not `np.unique`, which imports numpy.ma: that takes longer than all else before a first row.
-        for which in np.flatnonzero(np.bincount(piece)).tolist():
-            unit = int(block.units[which])
-            mine = piece == which
-            rows[mine] = source.rows_of(unit)[inside[mine]]
-            number_of_shard = int(source.units.shard[unit])
-            shard = source.open(number_of_shard)
-            if number_of_shard not in checked:
-                shard.check()
-                checked.add(number_of_shard)
-            group = int(source.units.group[unit])
-            if threads is None:
-                found[which] = shard.group(group, self.columns, rows[mine])
-            else:
-                shard.prepare(self.columns)
-                found[which] = threads.submit(shard.group, group, self.columns, rows[mine])
-        if threads is not None:
-            found = {which: future.result() for which, future in found.items()}
-        return [(found[which], row) for which, row in zip(piece.tolist(), rows.tolist(), strict=True)]
-
-
-class _Concatenation(Mixture):
-    """One source after another, for streams in the order of the files."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        super().__init__(sizes)
-        self._ends = np.cumsum(sizes)
-
-    def counts(self, position: int) -> list[int]:
-        return [
-            int(min(max(position - (end - size), 0), size))
-            for end, size in zip(self._ends, self.sizes, strict=True)
-        ]
-
-    def sources(self, start: int, stop: int) -> Iterator[np.ndarray[Any, Any]]:
-        for first in range(start, stop, 1024):
-            yield np.searchsorted(self._ends, np.arange(first, min(first + 1024, stop)), "right")
-
-    def draw(self, position: int) -> tuple[int, int]:
-        source = int(np.searchsorted(self._ends, position, "right"))
-        return source, position - int(self._ends[source]) + self.sizes[source]
+            first = 0
+            for draws in self._draws:
+                behind = first + draws.mixture(epoch).total
+                if start < behind and first < stop:
+                    yield draws, max(start, first) - first, min(stop, behind) - first
+                first = behind
 
 
 def _register() -> None:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ShuffledSampler", "Table", "table"]
 
+_WINDOW = 16
+_MOST_WINDOWS = 16_384
+
 
 def table(  # noqa: PLR0913 - what a training script says in one place
     data: Data,
@@ -233,8 +236,8 @@ class Table:
             rank: Which rank this is; None asks torch.distributed, then the variable RANK.
             world_size: How many ranks there are; as ``rank``.
             even: Give all ranks equally many rows and leave out the few that cannot be divided.
-            order: The numbers of rows to take, in this order, instead of all in a shuffle: for a curriculum. With
-                several ranks it is cut into one part for each, so give each rank its own order where the order matters.
+            order: The numbers of rows to take, in this order, instead of all in a shuffle: for a curriculum. Several
+                ranks go through it together: each few rows, at least 16, are divided among them.
         """
         return ShuffledSampler(
             len(self),
@@ -386,6 +389,11 @@ class ShuffledSampler(Resumable):
         """Rows of an epoch over all ranks."""
         del epoch
         return self._rows
+
+    def stages(self, epoch: int) -> int | None:
+        """Rows that are divided among the ranks by themselves, where the order was given."""
+        del epoch
+        return None if self._order is None else max(_WINDOW, -(-self._rows // _MOST_WINDOWS))
 
     def __len__(self) -> int:
         return self.left()

@@ -1,13 +1,11 @@
 """The curriculum of the IRGPT paper, section 4.2: distances, weights, tiers, orders and the side table."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irtd_datasets.errors import ArrayError, BuildError, ReleaseNotFoundError
+from irtd_datasets.errors import ArrayError
 from irtd_datasets.training import curriculum
 from irtd_datasets.training.curriculum import (
     assign_tiers,
@@ -15,9 +13,7 @@ from irtd_datasets.training.curriculum import (
     loss_variation,
     merge_ranks,
     modality_distance,
-    read_scores,
     sample_weights,
-    write_scores,
 )
 
 FINITE = st.floats(-1e3, 1e3, allow_nan=False)
@@ -187,42 +183,3 @@ def test_bad_orders_are_refused(options, words):
     """An order that cannot be made is refused; the one that the paper does not describe is unknown."""
     with pytest.raises(ArrayError, match=words):
         curriculum_order([1.0, 2.0], **options)
-
-
-def test_scores_are_joined_by_id(tmp_path):
-    """Scores come back in the order of the ids asked for, whatever the order of the table."""
-    file = tmp_path / "deep" / "scores.parquet"
-    write_scores(file, ["c", "a", "b"], distance=[3.0, 1.0, 2.0], tier=np.array([2, 0, 1]))
-    found = read_scores(file, ["a", "c"])
-    assert found["distance"].tolist() == [1.0, 3.0]
-    assert found["tier"].tolist() == [0.0, 2.0]
-    assert [one.name for one in file.parent.iterdir()] == ["scores.parquet"]
-
-
-def test_bad_score_tables_are_refused(tmp_path):
-    """A table that does not fit is refused by name, with the rows that lack a score."""
-    file = tmp_path / "scores.parquet"
-    with pytest.raises(ReleaseNotFoundError, match="no such file"):
-        read_scores(file, ["a"])
-    with pytest.raises(ArrayError, match="1 ids come twice:\na"):
-        write_scores(file, ["a", "a"], distance=[1.0, 2.0])
-    with pytest.raises(ArrayError, match=r"2 ids, but 'distance' has the shape \(1,\)"):
-        write_scores(file, ["a", "b"], distance=[1.0])
-    with pytest.raises(ArrayError, match="no scores given"):
-        write_scores(file, ["a"])
-    write_scores(file, ["a"], distance=[1.0])
-    with pytest.raises(ArrayError, match="1 of 2 rows have no score:\nb") as caught:
-        read_scores(file, ["a", "b"])
-    assert str(file) in str(caught.value)
-    file.write_bytes(b"<html>")
-    with pytest.raises(ArrayError, match="not a Parquet file"):
-        read_scores(file, ["a"])
-    pq.write_table(pa.table({"distance": [1.0]}), file)
-    with pytest.raises(ArrayError, match="no column id among distance"):
-        read_scores(file, ["a"])
-    pq.write_table(pa.table({"id": ["a", "a"], "distance": [1.0, 2.0]}), file)
-    with pytest.raises(ArrayError, match="come twice"):
-        read_scores(file, ["a"])
-    (tmp_path / "occupied").write_text("")
-    with pytest.raises(BuildError, match="cannot write the scores"):
-        write_scores(tmp_path / "occupied" / "scores.parquet", ["a"], distance=[1.0])

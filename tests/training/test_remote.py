@@ -6,6 +6,7 @@ import os
 import shutil
 from functools import partial
 
+import numpy as np
 import pytest
 from folders import Workers, make_folder, picture
 from hub_server import hub_server
@@ -18,10 +19,10 @@ from irtd_datasets.errors import (
     UnknownNameError,
 )
 from irtd_datasets.testing import assert_stream_exact
-from irtd_datasets.training import merge_states, stream, table
+from irtd_datasets.training import Curriculum, merge_states, open_source, stream, table
+from irtd_datasets.training import draws as draws_module
 from irtd_datasets.training import shards as shards_module
 from irtd_datasets.training import storage as storage_module
-from irtd_datasets.training import streams as streams_module
 
 NAME = "tester/made"
 SHARD = r"train-0000\d"
@@ -60,7 +61,7 @@ def hub(tmp_path, made, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(storage_module, "_pause", lambda attempt, error: 0.01)
     # The folder is small: what is read at a time is made small, too.
-    monkeypatch.setattr(streams_module, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(draws_module, "BLOCK_BYTES", 1)
     monkeypatch.setattr(shards_module, "_TAIL", 256)
     monkeypatch.setattr(storage_module, "GAP", 64)
     with hub_server(tmp_path / "hub") as running:
@@ -91,6 +92,32 @@ def hub_loader(hub, *of, data=NAME, **more):
             one.load_state_dict(merge_states(states))
         streams.append(one)
     return Workers(streams) if workers else streams[0]
+
+
+def test_a_curriculum_from_the_hub(hub, made, monkeypatch):
+    """Tiers come one after another; ids are asked for in a few requests, and each picture is sent once."""
+    numbers = np.random.default_rng(1).permutation(300)
+    scores = {row["id"]: float(number) for row, number in zip(made[1], numbers, strict=True)}
+    data = open_source(f"{NAME}:all", options=options(hub))
+    with monkeypatch.context() as patch:
+        patch.setattr(storage_module, "GAP", 1 << 20)
+        before = len(hub.requests)
+        assert data.column("id").to_pylist() == [row["id"] for row in made[1]]
+        ranges = [one.range for one in hub.requests[before:] if one.range]
+        assert len(set(ranges)) <= 4 * len(data.shards), (
+            ranges
+        )  # three for the footer, one for all row groups
+    rows = list(stream(data, order=Curriculum(scores, 3)))
+    assert by_id(rows) == by_id(made[1])
+    tiers = [int(scores[row["id"]]) // 100 for row in rows]
+    assert tiers == sorted(tiers)
+    assert_stream_exact(
+        lambda *of: hub_loader(hub, *of, columns=["id"], order=Curriculum(scores, 3)),
+        (2, 0, 0),
+        (2, 3, 1),
+        stops=(13, 20),
+        rows=list(scores),
+    )
 
 
 @pytest.mark.parametrize("index", [True, False])

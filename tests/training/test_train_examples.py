@@ -24,7 +24,8 @@ from irtd_datasets.errors import ArrayError
 from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.training import table
-from irtd_datasets.training.curriculum import assign_tiers, read_scores
+from irtd_datasets.training.curriculum import assign_tiers
+from irtd_datasets.training.scores import read_scores
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MISSING = [
