@@ -184,12 +184,13 @@ class TestTraining:
             ids = {one for line in steps(tmp_path / "c").values() for one in line["ids"]}
             assert ids <= set(row_ids(f"{folders}/irtd:instruct", tasks="location"))
 
-    def test_curriculum(self, folders):
+    @pytest.mark.parametrize("form", [[], ["--stream"]])
+    def test_curriculum(self, folders, tmp_path, form):
         """Every process goes from easy to hard rows, tier by tier."""
         score(folders)
-        out = folders / "easy"
+        out = tmp_path / "easy"
         data = f"{folders}/irtd:instruct"
-        more = ["--curriculum", folders / "scores.parquet", "--tiers", 2, "--steps", 5]
+        more = ["--curriculum", folders / "scores.parquet", "--tiers", 2, "--steps", 5, *form]
         train("--data", data, "--out", out, *more, ranks=2)
         ids = row_ids(data)
         difficulty = read_scores(folders / "scores.parquet", ids)["difficulty"]
