@@ -2,10 +2,12 @@
 
 import io
 import pickle
+import platform
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import python
 
 from irtd_datasets.errors import BoxError, ImageError, UnknownNameError
 from irtd_datasets.training.decode import Decoder, FixedRange, Percentile, decode_row, has_fast_decoder
@@ -245,6 +247,27 @@ def test_many_pictures_keep_their_order():
     assert all((a.pixels == b.pixels).all() for a, b in zip(one, two, strict=True))
     with pytest.raises(ImageError):
         Decoder(threads=3).decode_many([*pictures, b"bad"])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about the memory of glibc")
+def test_memory_of_a_picture_is_used_for_the_next():
+    """The system is not asked for new pages with each picture, which takes longer than decoding it."""
+    done = python("""
+import io, resource, sys
+import numpy as np
+from PIL import Image
+from irtd_datasets.training import Decoder
+file = io.BytesIO()
+Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 640), np.uint8)).save(file, "JPEG")
+decoder = Decoder("rgb")
+for count in (5, 40):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        decoder.decode(file.getvalue())
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // count)
+""")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 50  # the array alone has 240 pages
 
 
 def test_decoders_can_be_sent_to_workers():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from irtd_datasets.images.memory import keep_freed_memory
 from irtd_datasets.images.pairs.transform import PairTransform
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def register(
     Returns:
         The best transform, whether or not it is to be trusted: look at ``confidence``.
     """
+    keep_freed_memory()
     size = (visible.shape[1], visible.shape[0])
     diagonal = float(np.hypot(*infrared.shape))
     whole = PairTransform.between_sizes(size, (infrared.shape[1], infrared.shape[0]))
