@@ -176,13 +176,32 @@ def decoded(way: str, root: Path) -> Iterator[Any]:
         yield from batch["id"]
 
 
-def only_decoding(root: Path) -> float:
-    """The limit of one thread: decode the same bytes from memory with Pillow; seconds of it."""
+def datasets_stream(way: str, root: Path) -> Iterator[Any]:
+    """What one would use instead, with a buffer of 1,000 rows. Its versions 5 wait for 5 seconds after the last row."""
+    del way
+    import datasets
+
+    rows = datasets.load_dataset(str(root), "instruct", split="train", streaming=True)
+    rows = rows.select_columns(list(COLUMNS)).cast_column("image", datasets.Image(decode=False))
+    yield from rows.shuffle(seed=0, buffer_size=1000)
+
+
+def only_decoding(root: Path, *, keep: bool) -> float:
+    """The limit of one thread: decode the same bytes from memory with Pillow; seconds of it.
+
+    Args:
+        root: The dataset folder.
+        keep: Keep the memory of each picture for the next, as the library does, or leave that to the system.
+    """
     import io
 
     import numpy as np
     from PIL import Image
 
+    from irtd_datasets.images.memory import keep_freed_memory
+
+    if keep:
+        keep_freed_memory()
     pictures = [row["image"]["bytes"] for row in raw("stream", root)]
     start = time.perf_counter()
     for data in pictures:
@@ -190,15 +209,18 @@ def only_decoding(root: Path) -> float:
     return time.perf_counter() - start
 
 
+PEER = "datasets streaming, shuffle(1000)"
 WAYS: dict[str, Callable[[str, Path], Iterator[Any]]] = {
     "table": raw,
     "stream": raw,
+    PEER: datasets_stream,
     "decoded stream, Pillow, one thread": decoded,
     "batches, Pillow, two threads": decoded,
     "batches, fast, two threads": decoded,
     "batches, fast, luminance, two threads": decoded,
 }
 LIMIT = "only decoding, Pillow, one thread"
+LIMIT_KEPT = f"{LIMIT}, memory kept"
 
 
 def rate(way: str, root: Path) -> dict[str, Any]:
@@ -207,8 +229,10 @@ def rate(way: str, root: Path) -> dict[str, Any]:
     import irtd_datasets.training.streams
     import irtd_datasets.training.tables  # noqa: F401
 
-    if way == LIMIT:
-        return {"seconds": only_decoding(root), "rows": 0, "first": 0.0}
+    if way in {LIMIT, LIMIT_KEPT}:
+        return {"seconds": only_decoding(root, keep=way == LIMIT_KEPT), "rows": 0, "first": 0.0}
+    if way == PEER:
+        import datasets  # noqa: F401 - imports are not counted
     count, first = 0, 0.0
     start = time.perf_counter()
     for _ in WAYS[way](way, root):
@@ -250,6 +274,21 @@ def quality(root: Path) -> list[list[str]]:
         near = float((np.abs(np.diff(order)) < BATCH).mean())
         lines.append([way, f"{correlation:+.4f}", f"{shares.std(1).mean() / random:.2f}", f"{near:.4f}"])
     return lines
+
+
+def judge(results: dict[str, Any]) -> None:
+    """Targets of the rates."""
+    from measure import verdict
+
+    one = results["decoded stream, Pillow, one thread"].median
+    print(verdict("decoded stream of only decoding", results[LIMIT].median / one, 0.95, at_least=True))
+    kept = results[LIMIT_KEPT].median / one
+    print(verdict("decoded stream of only decoding, memory kept", kept, 0.95, at_least=True))
+    for way in ("table", "stream"):
+        share = results[way].peak.pss / results[PEER].peak.pss
+        print(verdict(f"{way}: memory, of {PEER}", share, 0.25, at_least=False))
+    first = results["stream"].facts["first"]
+    print(verdict("first row of a stream, s", first, 0.5, at_least=False), "\n")
 
 
 def main() -> None:
@@ -312,7 +351,7 @@ def main() -> None:
         root = prepare(arguments.corpus, arguments.pictures)
         ways = {
             way: partial(list, [__file__, "--corpus", ".", "--one", "rate", way, str(root), "-"])
-            for way in (*WAYS, LIMIT)
+            for way in (*WAYS, LIMIT, LIMIT_KEPT)
         }
         results = alternate(ways, min(arguments.rounds, 3), before=os.sync, memory=True)
         everything["rates"] = {way: result.as_dict() for way, result in results.items()}
@@ -327,10 +366,7 @@ def main() -> None:
             for way, result in results.items()
         ]
         print(table(["way", "rows/s", "seconds", "first row, s", "peak PSS, MB"], lines))
-        one = results["decoded stream, Pillow, one thread"].median
-        print(verdict("decoded stream of only decoding", results[LIMIT].median / one, 0.95, at_least=True))
-        first = results["stream"].facts["first"]
-        print(verdict("first row of a stream, s", first, 0.5, at_least=False), "\n")
+        judge(results)
     if "quality" in parts:
         head = ["order", "correlation with the files", "mixture in batches, of random", "neighbours nearby"]
         lines = quality(many)  # type: ignore[arg-type]
