@@ -5,10 +5,10 @@ Importing this package makes ``datasets.load_dataset("irtd", ...)`` work on a re
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from irtd_datasets.catalog import register
+from irtd_datasets.lazy import lazy_names
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
@@ -73,16 +73,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - public names are loaded when first used
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
 
 register()

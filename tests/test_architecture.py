@@ -14,7 +14,7 @@ PACKAGE = ROOT / "irtd_datasets"
 # Lowest first. A name stands for a module or for a package with all that is in it; a longer name wins over a shorter.
 # What stands in one line is independent of each other.
 LAYERS = (
-    ("errors", "version"),
+    ("errors", "lazy", "version"),
     ("arrow", "spec"),
     ("annotations", "boxes", "images", "releases"),
     ("images.pairs", "schema"),
