@@ -11,6 +11,9 @@ from pathlib import Path
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
+# What s3fs 2023.5 leads to by exact versions (aiobotocore 2.5.0): without them pip tries hundreds of others.
+COMPANIONS = ("boto3==1.26.76", "botocore==1.29.76")
+
 
 def lower_bounds(pyproject: str) -> list[str]:
     r"""Each dependency of users with a lower bound, pinned to it, also those of the extras ``dask`` and ``s3``.
@@ -28,4 +31,5 @@ def lower_bounds(pyproject: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text("\n".join(lower_bounds(PYPROJECT.read_text(encoding="utf-8"))) + "\n")
+    pins = (*lower_bounds(PYPROJECT.read_text(encoding="utf-8")), *COMPANIONS)
+    Path(sys.argv[1]).write_text("\n".join(pins) + "\n")

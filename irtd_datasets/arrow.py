@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bit_buffer", "from_numpy", "to_array", "to_numpy"]
 
+_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}  # NumPy's names for Arrow's
 _NONE = type(None)
 _NUMBERS: dict[pa.DataType, tuple[type[int | float], Any]] = {
     pa.int32(): (int, np.int32),
@@ -86,7 +87,8 @@ def to_numpy(array: pa.Array, missing: float) -> NDArray[Any]:
     if pa.types.is_boolean(array.type):
         values = _bits(data)[whole]
     else:
-        values = np.frombuffer(data or b"", array.type.to_pandas_dtype())[whole]
+        name = str(array.type)  # not `to_pandas_dtype`, which imports pandas in pyarrow 17
+        values = np.frombuffer(data or b"", np.dtype(_FLOATS.get(name, name)))[whole]
     if not array.null_count:
         return values
     return np.where(_bits(bitmap)[whole], values, values.dtype.type(missing))

@@ -11,6 +11,7 @@ import email.utils
 import random
 import time
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import EndpointError
@@ -140,6 +141,9 @@ class Endpoint:
                 again=True,
             ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, JSONDecodeError) and error.doc.lstrip().startswith("{"):
+                # The client of huggingface_hub before 1.0 does not notice that a body is shorter than announced.
+                raise EndpointError("the answer was cut off", where=self._name(), again=True) from error
             raise self._not_an_answer() from error
         try:
             choice = output.choices[0]

@@ -40,7 +40,8 @@ def value_reader(array: pa.Array) -> Read:
         array: Any array; types other than numbers, text, lists and structs are read by Arrow itself.
 
     Example:
-        >>> read = value_reader(pa.array([[{"role": "user", "content": "Where?"}], None]))
+        >>> messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        >>> read = value_reader(pa.array([[{"role": "user", "content": "Where?"}], None], messages))
         >>> read(0), read(1)
         ([{'role': 'user', 'content': 'Where?'}], None)
     """

@@ -518,5 +518,5 @@ def _(folder, _patch):
 @breaks("image-gps")
 def _(folder, _patch):
     exif = Image.Exif()
-    exif.get_ifd(0x8825).update({1: "N", 2: (51.0, 30.0, 0.0), 3: "W", 4: (0.0, 7.0, 0.0)})
+    exif[0x8825] = {1: "N", 2: (51.0, 30.0, 0.0), 3: "W", 4: (0.0, 7.0, 0.0)}
     rewrite(folder / SHARD, with_picture(encoded(Image.new("L", (640, 512)), "JPEG", exif=exif)))
