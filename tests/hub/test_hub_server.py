@@ -160,4 +160,5 @@ def test_pages(hub, client, folder):
         client('say(len(list(api.list_repo_tree("tester/plain", repo_type="dataset", recursive=True))))')
         == 11
     )
-    assert len([request for request in hub.requests if "/tree/" in request.path]) - len(trees) == 4
+    again = [request for request in hub.requests if "/tree/" in request.path][len(trees) :]
+    assert len({str(request.query) for request in again}) == 4  # a slow answer may be asked for twice
