@@ -11,7 +11,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import io
-import mmap
 import os
 import threading
 from dataclasses import dataclass
@@ -24,13 +23,13 @@ import pyarrow.parquet as pq
 from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
 from irtd_datasets.training.index import (
-    ColumnChunk,
     PageError,
     ShardEntry,
     chunk_of,
     footer_digest,
     image_columns,
     leaf_columns,
+    locate_in_file,
     locate_values,
 )
 from irtd_datasets.training.rows import value_reader
@@ -288,15 +287,11 @@ class OpenShard:
         chunk = chunk_of(self.metadata, group, self.leaves[image])
         try:
             if self._descriptor >= 0:
-                with (
-                    mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as data,
-                    memoryview(data) as view,
-                ):
-                    return locate_values(view, chunk)
+                return locate_in_file(self._descriptor, chunk)
             if chunk.codec != "UNCOMPRESSED":
                 locate_values(b"", chunk)  # says so
             block = self.storage.read(self.ref.name, chunk.start, chunk.stop, size=self.ref.size)
-            return _locate_in(block, chunk)
+            return locate_values(block, chunk, chunk.start)
         except PageError as error:
             raise PageError(
                 error.problem, where=f"{self.where}, column {image!r}, row group {group}", remedy=error.remedy
@@ -496,7 +491,7 @@ def _fetch(
     for name, chunk in whole:
         block = by_start[chunk.start, chunk.stop]
         try:
-            offsets, lengths = _locate_in(block, chunk)
+            offsets, lengths = locate_values(block, chunk, chunk.start)
         except PageError:
             readers[name] = _decoded(shard, name, group, [(chunk.start, block)])
             continue
@@ -517,13 +512,6 @@ def _from_memory(found: dict[int, bytes | memoryview]) -> Callable[[int], bytes 
         return None if data is None else bytes(data)
 
     return read
-
-
-def _locate_in(block: bytes | memoryview, chunk: ColumnChunk) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """`locate_values` for a column chunk that was read by itself; offsets count from the file's first byte."""
-    moved = ColumnChunk(0, chunk.stop - chunk.start, chunk.values, chunk.max_definition, chunk.codec)
-    offsets, lengths = locate_values(memoryview(block), moved)
-    return np.where(offsets < 0, offsets, offsets + chunk.start), lengths
 
 
 def _span(chunk: Any) -> tuple[int, int]:  # noqa: ANN401 - pyarrow has no types

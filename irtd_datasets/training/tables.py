@@ -252,10 +252,9 @@ class Table:
         )
 
     def _place(self, row: int) -> tuple[_Shard, int]:
-        if row < 0:
-            row += self._length
-        if not 0 <= row < self._length:
+        if not -self._length <= row < self._length:
             raise IndexError(f"row {row} of {self._length}")
+        row %= self._length
         if self._mixture is not None:
             number, drawn = self._mixture.draw(row)
             row = self._source_firsts[number] + drawn % len(self.sources[number])

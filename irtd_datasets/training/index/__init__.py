@@ -15,7 +15,7 @@ from irtd_datasets.training.index.file import (
     write_index,
     write_tables,
 )
-from irtd_datasets.training.index.pages import ColumnChunk, PageError, chunk_of, locate_values
+from irtd_datasets.training.index.pages import ColumnChunk, PageError, chunk_of, locate_in_file, locate_values
 
 __all__ = [
     "FILTER_COLUMNS",
@@ -29,6 +29,7 @@ __all__ = [
     "index_name",
     "index_table",
     "leaf_columns",
+    "locate_in_file",
     "locate_values",
     "read_entries",
     "read_tables",

@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import mmap
 import os
 from dataclasses import dataclass
 from itertools import groupby
@@ -34,7 +33,7 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.arrow import from_numpy, to_array
 from irtd_datasets.errors import AnnotationError
-from irtd_datasets.training.index.pages import chunk_of, locate_values
+from irtd_datasets.training.index.pages import chunk_of, locate_in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -187,16 +186,17 @@ def index_table(path: str | os.PathLike[str], name: str, sha256: str = "") -> tu
         AnnotationError: It is no Parquet file.
     """
     try:
-        with open(path, "rb") as file, pq.ParquetFile(path) as parquet:  # noqa: PTH123 - mmap needs the descriptor
+        with open(path, "rb") as file, pq.ParquetFile(path) as parquet:  # noqa: PTH123 - see `_places`
             size = os.fstat(file.fileno()).st_size
             images = image_columns(parquet.schema_arrow)
             groups = [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)]
             kept = [column for column in FILTER_COLUMNS if column in parquet.schema_arrow.names]
             filters = parquet.read(columns=kept)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                tail = data[-_TAIL:]
-                footer = data[size - _TAIL - int.from_bytes(tail[:4], "little") : size - _TAIL]
-                places = _places(data, parquet.metadata, images)
+            file.seek(size - _TAIL)
+            length = int.from_bytes(file.read(_TAIL)[:4], "little")
+            file.seek(size - _TAIL - length)
+            footer = file.read(length)
+            places = _places(file.fileno(), parquet.metadata, images)
     except AnnotationError as error:
         raise type(error)(error.problem, where=f"{path}", remedy=error.remedy) from error
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -221,22 +221,21 @@ def index_table(path: str | os.PathLike[str], name: str, sha256: str = "") -> tu
 
 
 def _places(
-    data: mmap.mmap,
+    descriptor: int,
     metadata: Any,  # noqa: ANN401 - pyarrow has no types
     images: Sequence[str],
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int32]]]:
     found = {}
-    with memoryview(data) as view:
-        for image, leaf in leaf_columns(metadata, images).items():
-            pairs = [
-                locate_values(view, chunk_of(metadata, group, leaf))
-                for group in range(metadata.num_row_groups)
-                if metadata.row_group(group).num_rows
-            ]
-            found[image] = (
-                np.concatenate([pair[0] for pair in pairs] or [np.empty(0, np.int64)]),
-                np.concatenate([pair[1] for pair in pairs] or [np.empty(0, np.int32)]),
-            )
+    for image, leaf in leaf_columns(metadata, images).items():
+        pairs = [
+            locate_in_file(descriptor, chunk_of(metadata, group, leaf))
+            for group in range(metadata.num_row_groups)
+            if metadata.row_group(group).num_rows
+        ]
+        found[image] = (
+            np.concatenate([pair[0] for pair in pairs] or [np.empty(0, np.int64)]),
+            np.concatenate([pair[1] for pair in pairs] or [np.empty(0, np.int32)]),
+        )
     return found
 
 

@@ -9,8 +9,10 @@ length is touched. See the Parquet format's `Encodings.md`, `parquet.thrift` and
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-__all__ = ["ColumnChunk", "PageError", "chunk_of", "locate_values"]
+__all__ = ["ColumnChunk", "PageError", "chunk_of", "locate_in_file", "locate_values"]
 
 _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 1, 2, 3
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
@@ -86,12 +88,32 @@ def chunk_of(metadata: Any, row_group: int, column: int) -> ColumnChunk:  # noqa
     )
 
 
-def locate_values(data: Buffer, chunk: ColumnChunk) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def locate_in_file(descriptor: int, chunk: ColumnChunk) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Find the bytes of each row's value in a file on disk, of which no more than the column chunk is mapped.
+
+    A map counts as memory of the process for every page that is looked at or lies near, and these are all. See
+    `locate_values`.
+    """
+    size = os.fstat(descriptor).st_size
+    first = chunk.start - chunk.start % mmap.ALLOCATIONGRANULARITY
+    if not 0 <= chunk.start < chunk.stop <= size:
+        return locate_values(b"", chunk, size)  # says so
+    with (
+        mmap.mmap(descriptor, chunk.stop - first, access=mmap.ACCESS_READ, offset=first) as data,
+        memoryview(data) as view,
+    ):
+        return locate_values(view, chunk, first)
+
+
+def locate_values(
+    data: Buffer, chunk: ColumnChunk, first: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Find the bytes of each row's value.
 
     Args:
-        data: The file from its first byte, usually a memory map.
-        chunk: Which part of it is the column chunk.
+        data: The file, or a part of it that holds the column chunk.
+        chunk: Which part of the file is the column chunk.
+        first: Where in the file ``data`` begins.
 
     Returns:
         Offsets in the file, int64, and lengths in bytes, int32, both of shape (values,); -1 where the value is null.
@@ -115,13 +137,15 @@ def locate_values(data: Buffer, chunk: ColumnChunk) -> tuple[NDArray[np.int64], 
             f"the pages are compressed with {chunk.codec}, so that no value lies in the file as it is",
             remedy="Stream the folder, or write its pictures without compression: `irtd build` does.",
         )
-    if not 0 <= chunk.start <= chunk.stop <= len(data) or chunk.values < 0:
+    if not first <= chunk.start <= chunk.stop <= first + len(data) or chunk.values < 0:
         raise PageError(
-            f"the footer places the pages at {chunk.start} to {chunk.stop} of {len(data)} bytes",
+            f"the footer places the pages at {chunk.start} to {chunk.stop} of {first + len(data)} bytes",
             remedy="Build or download this file again.",
         )
+    here = replace(chunk, start=chunk.start - first, stop=chunk.stop - first)
     try:
-        return _walk(memoryview(data), chunk)
+        offsets, lengths = _walk(memoryview(data), here)
+        return np.where(offsets < 0, offsets, offsets + first), lengths
     except (struct.error, IndexError, OverflowError, ValueError) as error:
         if isinstance(error, PageError):
             raise
