@@ -48,7 +48,7 @@ def irtd_here(*arguments):
     Returns:
         What `irtd` returns: exit code, output and errors.
     """
-    from irtd_datasets.cli import main
+    from irtd_datasets.cli.app import run
 
     out, errors = io.StringIO(), io.StringIO()
     with (
@@ -57,7 +57,7 @@ def irtd_here(*arguments):
         contextlib.redirect_stderr(errors),
     ):
         try:
-            main()
+            run()
             code = 0
         except SystemExit as ended:
             code = ended.code or 0

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from processes import DEADLINE, environment, irtd, irtd_here, told
+from processes import DEADLINE, environment, irtd, irtd_here, python, told
 
 from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.irtd.spec import SPEC
@@ -205,3 +205,25 @@ def test_build_without_a_config_builds_the_default_one(sample, tmp_path):
     found = irtd_here("build", "irtd", "--release", str(sample.folder), "--out", str(out), "--json")
     rows = json.loads(found.stdout)["rows"]
     assert set(rows) == {"/".join(member.key) for member in SPEC.config(SPEC.default_config).members}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--version"], 0), (["list", "nothing"], 2), (["--wrong"], 2)]
+)
+@pytest.mark.parametrize("used", [True, False])
+def test_the_process_ends_with_its_code(arguments, code, used):
+    """Where `datasets` was used no thread is waited for; output, exit code and what waits for the end are the same."""
+    program = f"""
+import atexit, sys, threading, time
+atexit.register(print, "at the end")
+if {used}:
+    sys.modules["datasets"] = sys  # its import takes a second
+    threading.Thread(target=time.sleep, args=(60,)).start()  # what its streams leave behind
+from irtd_datasets.cli import main
+sys.argv = ["irtd", *{arguments!r}]
+main()
+"""
+    done = python(program)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.endswith("at the end\n")
+    assert "Traceback" not in done.stderr

@@ -11,6 +11,6 @@ from irtd_datasets.cli import (
     publishing,
     demonstration,
 )
-from irtd_datasets.cli.app import run as main
+from irtd_datasets.cli.app import main
 
 __all__ = ["main"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError
 from irtd_datasets.version import __version__
 
-__all__ = ["app", "run"]
+__all__ = ["app", "main", "run"]
 
 app = typer.Typer(
     name="irtd",
@@ -45,3 +47,24 @@ def run() -> None:
         # The reader of our output has gone, as in `irtd list | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def main() -> NoReturn:
+    """The command of a shell: `run`, and the end of the process.
+
+    A stream of `datasets` that was not read to its end leaves reads behind in Arrow's threads. An interpreter that
+    shuts down meanwhile hangs or aborts (apache/arrow#45214), after all is done and printed. So where `datasets` was
+    used, the process ends at once: what is registered for its end is run, and no thread is waited for.
+    """
+    code: object = 0
+    try:
+        run()
+    except SystemExit as ended:
+        code = ended.code
+    if "datasets" not in sys.modules or not (code is None or isinstance(code, int)):
+        sys.exit(code)  # type: ignore[arg-type]
+    atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter calls, too
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code or 0)

@@ -16,6 +16,7 @@ from PIL import Image
 from irtd_datasets.errors import ImageError
 from irtd_datasets.hub.check_shards import image_columns
 from irtd_datasets.images.files import inspect_image
+from irtd_datasets.images.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,6 +80,7 @@ def check_images(
     Returns:
         Number of distinct pictures decoded.
     """
+    keep_freed_memory()
     known: dict[bytes, _Picture] = {}
     wanted = _all_groups(shards) if which == "all" else _sample(shards, configs)
     with ThreadPoolExecutor(max_workers=workers) as pool:

@@ -10,6 +10,7 @@ is taken up by the same command, which sends no finished file again.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import Counter
@@ -36,12 +37,13 @@ from irtd_datasets.hub.rows import read_groups
 from irtd_datasets.hub.verify import verify_published
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from irtd_datasets.hub.findings import Finding
 
 __all__ = ["PublishOptions", "PublishReport", "publish"]
+
+_CHECKING = 4  # threads that decode pictures for the check, at most
 
 MOST_FILES = 25_000
 """Large files that the Hub takes in one commit, as the documentation of ``create_commit`` says."""
@@ -468,7 +470,7 @@ def _check(folder: Path) -> list[str]:
     Raises:
         PublishError: It found errors.
     """
-    report = check_folder(folder)
+    report = check_folder(folder, workers=min(os.cpu_count() or 1, _CHECKING))
     if report.errors:
         raise PublishError(
             f"the folder has {len(report.errors)} errors:\n{summarize(map(_told, report.errors))}",

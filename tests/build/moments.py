@@ -190,13 +190,13 @@ def one(release, out, workers, moment, number, group=False):
 
 
 def command(moment, number, group, *arguments):
-    from irtd_datasets.cli import main
+    from irtd_datasets.cli.app import run
 
     small_shards()
     out = arguments[arguments.index("--out") + 1]
     Moments(out, int(moment), getattr(signal, number), group=group == "group")
     sys.argv = ["irtd", *arguments]
-    main()
+    run()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 
 
 def main():
-    from irtd_datasets.cli import main as irtd
+    from irtd_datasets.cli.app import run as irtd
 
     answers = []
     for case in json.load(sys.stdin):
