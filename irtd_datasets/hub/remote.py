@@ -11,9 +11,11 @@ import errno
 import importlib.util
 import io
 import logging
+import os
 import re
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,6 +44,7 @@ LOST_ANSWER = frozenset({409, 412})
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _NETWORK = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
 _KIND = "dataset"
+_HASHING = 4  # threads that read files for their SHA-256, at most
 
 
 def redact(text: str, *secrets: str | None) -> str:
@@ -257,11 +260,14 @@ class Remote:
         """
         batch = list(files)
 
+        def hashed(file: Upload) -> None:
+            file.operation = _CountedAdd(file.path, str(file.file))
+            file.operation.advance = advance
+
         def send() -> None:
-            for file in batch:
-                if file.operation is None:
-                    file.operation = _CountedAdd(file.path, str(file.file))
-                    file.operation.advance = advance
+            # Each is read through for its SHA-256, which the bare client does one after another.
+            with ThreadPoolExecutor(min(os.cpu_count() or 1, _HASHING)) as pool:
+                list(pool.map(hashed, [file for file in batch if file.operation is None]))
             self._api.preupload_lfs_files(
                 self.repo_id,
                 [file.operation for file in batch],
