@@ -23,6 +23,8 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, for all ways alike
+
 if TYPE_CHECKING:
     from measure import Result
 

@@ -46,7 +46,7 @@ class DaskWorkers:
         BuildError: No scheduler answers, or a worker lacks what it needs.
     """
 
-    elsewhere = True
+    beside = False
 
     def __init__(self, scheduler: Any, site: Site, progress: Progress) -> None:  # noqa: ANN401 - untyped library
         self._site = site
@@ -87,7 +87,7 @@ class DaskWorkers:
         self._fill()
 
     def results(self) -> Iterator[tuple[Any, Any]]:
-        """Yield each call with its result, as they get finished.
+        """Yield each call with its result, as they get finished; more may be submitted meanwhile.
 
         Raises:
             BuildError: Workers died again and again on one task, or the scheduler is gone.

@@ -15,6 +15,7 @@ from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.build.plan import PartPlan, plan_part
 from irtd_datasets.build.progress import Progress
 from irtd_datasets.build.shards import ShardResult, forget_releases
+from irtd_datasets.build.shards import plan as plan_elsewhere
 from irtd_datasets.build.store import Store, is_url, local_path
 from irtd_datasets.build.workers import ProcessWorkers
 from irtd_datasets.catalog import open_release, spec
@@ -101,10 +102,14 @@ def build(  # noqa: PLR0913 - each is an option of the command
     wanted = _wanted(release, configs)
     folder.prepare()
     try:
-        with FileLock(folder.staging / "lock", timeout=0):
+        # Started before the folder is locked: a forked worker would keep the lock when this process is killed.
+        with (
+            _workers(workers, dask, release, folder, progress) as started,
+            FileLock(folder.staging / "lock", timeout=0),
+        ):
             folder.clear_temporaries()
             try:
-                with _workers(workers, dask, release, folder, progress) as pool:
+                with started as pool:  # ended before the lock is given up
                     return _build(release, wanted, folder, pool, progress)
             except BaseException:
                 folder.tidy()
@@ -182,38 +187,25 @@ def _wanted(release: Release, configs: Sequence[str]) -> list[Member]:
 def _build(
     release: Release, wanted: Sequence[Member], folder: DatasetFolder, pool: Workers, progress: Progress
 ) -> BuildReport:
-    plans: list[PartPlan] = []
+    shards = _Shards(folder, pool, progress)
     absent: list[LedgerLine] = []
-    results: dict[tuple[tuple[str, str], int], ShardResult] = {}
-    free, needed, reused, written = folder.free_space(), 0, 0, 0
     for member in wanted:
         files = release.files(member)
         if not files:
             absent.append(_absent(member))
             continue
         progress.stage(f"reading {member.part.file}")
-        plan = plan_part(release, member, files, folder.part_staging(member) / SPOOL)
-        plans.append(plan)
-        for job in plan.jobs:
-            result = folder.finished(member, job.index, job.fingerprint, len(plan.jobs))
-            if result is not None:
-                results[member.key, job.index] = result
-                reused += 1
-        jobs = [job for job in plan.jobs if (member.key, job.index) not in results]
-        needed += sum(job.picture_bytes for job in jobs)
-        folder.check_space(needed, free)
-        progress.total(needed)
-        # Workers, where there are any, write this part while the next one is planned.
-        if jobs:
-            folder.share(plan)
-        for job in jobs:
-            pool.submit((member.key, job), *folder.task(plan, job))
-        written += len(jobs)
+        spool = folder.part_staging(member) / SPOOL
+        if pool.beside and release.stream(member.subset) is None:
+            pool.submit(
+                member.key, plan_elsewhere, release.spec.name, release.options, member, files, str(spool)
+            )
+        else:
+            shards.begin(plan_part(release, member, files, spool))
+    shards.finish()
+    plans = [shards.plans[member.key] for member in wanted if member.key in shards.plans]
     _check_anything(release, wanted, plans)
-    progress.stage("writing")
-    for (key, job), result in pool.results():
-        results[key, job.index] = result
-        progress.advance(job.picture_bytes)
+    results, written, reused = shards.results, shards.written, shards.reused
     built = [
         BuiltPart(
             *plan.member.key,
@@ -237,6 +229,64 @@ def _build(
     ledger = _publish(release, built, plans, absent, folder)
     rows = {"/".join(part.key): part.rows for part in built}
     return BuildReport(folder.place, ledger, written, reused, rows)
+
+
+class _Shards:
+    """The shards of a build, from the plans of its parts to their results.
+
+    Workers, where there are any, write the shards of one part while the next one is planned.
+
+    Attributes:
+        plans: The plans by part.
+        results: What was written, and what an earlier run had written, by part and number of the shard.
+        written: How many shards this run writes.
+        reused: How many it has taken over.
+    """
+
+    def __init__(self, folder: DatasetFolder, pool: Workers, progress: Progress) -> None:
+        self.plans: dict[tuple[str, str], PartPlan] = {}
+        self.results: dict[tuple[tuple[str, str], int], ShardResult] = {}
+        self.written = 0
+        self.reused = 0
+        self._folder = folder
+        self._pool = pool
+        self._progress = progress
+        self._free = folder.free_space()
+        self._needed = 0
+
+    def begin(self, plan: PartPlan) -> None:
+        """Have the shards of a part written that no earlier run has written."""
+        key = plan.member.key
+        self.plans[key] = plan
+        jobs = []
+        for job in plan.jobs:
+            result = self._folder.finished(plan.member, job.index, job.fingerprint, len(plan.jobs))
+            if result is None:
+                jobs.append(job)
+            else:
+                self.results[key, job.index] = result
+                self.reused += 1
+        self._needed += sum(job.picture_bytes for job in jobs)
+        self._folder.check_space(self._needed, self._free)
+        self._progress.total(self._needed)
+        if jobs:
+            self._folder.share(plan)
+        for job in jobs:
+            self._pool.submit((key, job), *self._folder.task(plan, job))
+        self.written += len(jobs)
+
+    def finish(self) -> None:
+        """Return when all shards are written, those included whose plan is being made."""
+        if self.plans:
+            self._progress.stage("writing")
+        for call, result in self._pool.results():
+            if isinstance(result, PartPlan):
+                self.begin(result)
+                self._progress.stage("writing")
+                continue
+            key, job = call
+            self.results[key, job.index] = result
+            self._progress.advance(job.picture_bytes)
 
 
 def _absent(member: Member) -> LedgerLine:

@@ -1,4 +1,4 @@
-"""Writing shards: what runs inside a worker process.
+"""What runs inside a worker process: planning a part, and writing a shard.
 
 Kept free of `datasets` and of everything else that is slow to import: a worker starts in a fraction of a second and
 takes little memory.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.image_column import ImageBatch, ImageColumn, PictureBuffer
-from irtd_datasets.build.plan import planned_pictures
+from irtd_datasets.build.plan import plan_part, planned_pictures
 from irtd_datasets.build.write import RowGroup as EncodedGroup
 from irtd_datasets.build.write import ShardSummary, ShardWriter
 from irtd_datasets.catalog import open_release
@@ -23,16 +23,18 @@ from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import arrow_schema, hub_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from irtd_datasets.build.plan import ShardJob
-    from irtd_datasets.examples.release import Release
+    from irtd_datasets.build.plan import PartPlan, ShardJob
+    from irtd_datasets.examples.release import AnnotationFile, Release, ReleaseOptions
+    from irtd_datasets.spec import Member
 
 __all__ = [
     "ShardResult",
     "encode_group",
     "forget_releases",
     "open_shard",
+    "plan",
     "read_result",
     "write_groups",
     "write_shard",
@@ -92,10 +94,10 @@ def read_result(path: Path) -> ShardResult | None:
 _opened = threading.local()  # a worker of a cluster may have several threads, containers have one position
 
 
-def _release(job: ShardJob) -> Release:
-    key = repr((job.dataset, job.options))
+def _release(dataset: str, options: ReleaseOptions) -> Release:
+    key = repr((dataset, options))
     if getattr(_opened, "key", None) != key:
-        _opened.release = open_release(job.dataset, job.options)
+        _opened.release = open_release(dataset, options)
         _opened.key = key
     release: Release = _opened.release
     return release
@@ -104,6 +106,21 @@ def _release(job: ShardJob) -> Release:
 def forget_releases() -> None:
     """Let go of the release opened in this thread: the next build reads what is on disk then."""
     _opened.__dict__.clear()
+
+
+def plan(
+    dataset: str, options: ReleaseOptions, member: Member, files: Sequence[AnnotationFile], spool: str
+) -> PartPlan:
+    """Plan a part whose pictures can be looked up by name; see `irtd_datasets.build.plan.plan_part`.
+
+    Args:
+        dataset: Name of the dataset.
+        options: How to open the release.
+        member: The part.
+        files: Its annotation files.
+        spool: Path of the file to keep its drafts in.
+    """
+    return plan_part(_release(dataset, options), member, files, Path(spool))
 
 
 def write_shard(job: ShardJob, target: str) -> ShardResult:
@@ -120,7 +137,7 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
         and _size(target) == earlier.summary.size
     ):
         return earlier  # by a worker that was lost before it could tell
-    release = _release(job)
+    release = _release(job.dataset, job.options)
     resolver = release.resolver(job.member.subset)
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     tally = Tally()

@@ -10,12 +10,17 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import warnings
+from collections import deque
+from concurrent import futures
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.errors import BuildError
@@ -33,8 +38,8 @@ class Workers(Protocol):
     """What a build asks of its workers; a context manager that ends the work when an exception leaves it."""
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether they may be on machines that see nothing of this one's disks but what is shared."""
+    def beside(self) -> bool:
+        """Whether they are processes of this machine beside the caller, so that they can plan as well as write."""
 
     def __enter__(self) -> Self: ...
 
@@ -44,42 +49,49 @@ class Workers(Protocol):
         """Have a function of a module called; ``call`` is what `results` names this call by."""
 
     def results(self) -> Iterator[tuple[Any, Any]]:
-        """Yield each call with its result, as they get finished."""
+        """Yield each call with its result, as they get finished; more may be submitted meanwhile."""
 
 
 class ProcessWorkers:
-    """A pool of processes, started at once so that their imports run while the caller plans.
+    """A pool of processes, started at once: copies of a caller without threads, or new ones that import meanwhile.
+
+    It holds processes from the moment it is made; leaving it as a context manager ends them, any number of times.
 
     Args:
         count: Number of processes; 1 means none beside the caller.
     """
 
-    elsewhere = False
-
     def __init__(self, count: int) -> None:
         self._pool: ProcessPoolExecutor | None = None
-        self._later: list[tuple[Any, Callable[[], Any]]] = []
+        self._later: deque[tuple[Any, Callable[[], Any]]] = deque()
         self._futures: dict[Future[Any], Any] = {}
         if count > 1:
-            # Spawned, not forked: the caller may have threads (Arrow's, a progress bar's), and a fork inherits
-            # their locks.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start)
-            with _interrupted_afterwards():
+            how = "fork" if _may_fork() else "spawn"
+            self._pool = ProcessPoolExecutor(
+                count, mp_context=multiprocessing.get_context(how), initializer=_start
+            )
+            with _interrupted_afterwards(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # any second thread makes a fork suspect
                 for _ in range(count):
                     self._pool.submit(_warm)
+
+    @property
+    def beside(self) -> bool:
+        """Whether there are processes beside the caller's."""
+        return self._pool is not None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._pool is None:
+        pool, self._pool = self._pool, None
+        if pool is None:
             return
         if kind is None:
-            self._pool.shutdown()
+            pool.shutdown()
             return
-        processes = list((self._pool._processes or {}).values())  # noqa: SLF001 - terminate_workers exists from 3.14 on
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        processes = list((pool._processes or {}).values())  # noqa: SLF001 - terminate_workers exists from 3.14 on
+        pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             with contextlib.suppress(OSError, ValueError):
                 process.terminate()
@@ -104,16 +116,46 @@ class ProcessWorkers:
             self._futures[self._pool.submit(function, *arguments)] = call
 
     def results(self) -> Iterator[tuple[Any, Any]]:
-        """Yield each call with its result, as they get finished.
+        """Yield each call with its result, as they get finished; more may be submitted meanwhile.
 
         Raises:
             BuildError: A process died.
         """
-        for call, function in self._later:
+        while self._later:
+            call, function = self._later.popleft()
             yield call, function()
-        with _death_told():
-            for future in as_completed(self._futures):
-                yield self._futures[future], future.result()
+        while self._futures:
+            finished = futures.wait(self._futures, return_when=futures.FIRST_COMPLETED).done
+            # Of several the one that was submitted first, so that it is its error that is told.
+            for future in [future for future in self._futures if future in finished]:
+                call = self._futures.pop(future)
+                with _death_told():
+                    result = future.result()
+                yield call, result
+
+
+_OWN_THREAD = "jemalloc_bg_thd"  # of Arrow's allocator, which starts it anew in a forked process
+
+
+def _may_fork() -> bool:
+    """Whether a copy of this process, which has the calling thread alone, can be a worker.
+
+    It has all modules at once, where a spawned one imports them for 0.25 s. But it also has every lock as it was, and
+    what other threads held is never released. So there must be no other thread, of Python or of any library. Where
+    nobody can tell (only Linux lists them all), and where the pool itself has threads when it starts processes
+    (Python 3.10), workers are spawned.
+    """
+    if sys.version_info < (3, 11):
+        return False
+    try:
+        names = [
+            Path("/proc/self/task", task, "comm").read_text(encoding="utf-8").rstrip("\n")
+            for task in os.listdir("/proc/self/task")  # noqa: PTH208 - names only
+            if int(task) != os.getpid()
+        ]
+    except OSError:
+        return False
+    return threading.current_thread() is threading.main_thread() and set(names) <= {_OWN_THREAD}
 
 
 @contextlib.contextmanager

@@ -69,6 +69,7 @@ class _BarProgress(Progress):
         self._task = bars.add_task("starting", total=None)
 
     def stage(self, text: str) -> None:
+        self._bars.start()  # and with them a thread, before which a build makes its workers
         self._bars.update(self._task, description=text)
 
     def total(self, bytes_: int) -> None:
@@ -92,8 +93,11 @@ def progress(*, silent: bool) -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
+    bars = Bars(*columns, console=console, transient=True)
+    try:
         yield _BarProgress(bars)
+    finally:
+        bars.stop()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,9 @@ They come in the same order in every run with one worker, so that each moment ca
     python moments.py replace RELEASE CHANGED FOLDER STEP   the same, replacing the build of another release
     python moments.py one RELEASE OUT WORKERS MOMENT SIGNAL [GROUP]
     python moments.py command MOMENT SIGNAL GROUP build irtd ...
+
+Workers are forked where that is safe; with ``WORKERS=spawned`` in the environment this process has a second thread, so
+that they are not.
 """
 
 import hashlib
@@ -15,6 +18,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import irtd_datasets.build.from_stream
@@ -28,14 +32,14 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def small_shards(size=300_000):
-    """Make shards of a few pictures. Plans are made in this process, so workers need not know."""
+    """Make shards of a few pictures; workers do so, too."""
     irtd_datasets.build.plan.LEAST_SHARD_BYTES = size // 2
     irtd_datasets.build.plan.SHARD_BYTES = size
     irtd_datasets.build.from_stream.SHARD_BYTES = size
 
 
 class Moments:
-    """Counts the changes below a folder and sends a signal before one of them.
+    """Counts the changes that this process makes below a folder and sends a signal before one of them.
 
     Args:
         folder: The dataset folder.
@@ -47,11 +51,12 @@ class Moments:
     def __init__(self, folder, moment=0, number=signal.SIGKILL, *, group=False):
         self.count = 0
         self._folder = str(Path(folder).absolute())
+        self._process = os.getpid()
         self._moment, self._number, self._group = moment, number, group
         sys.addaudithook(self._see)
 
     def _see(self, event, arguments):
-        if event not in CHANGES:
+        if event not in CHANGES or os.getpid() != self._process:
             return
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & WRITING):
             return
@@ -199,7 +204,11 @@ def command(moment, number, group, *arguments):
     run()
 
 
+if __name__ == "__mp_main__":  # a worker that was not forked
+    small_shards()
 if __name__ == "__main__":
+    if os.environ.get("WORKERS") == "spawned":
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
     if sys.argv[1] == "every":
         every(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     elif sys.argv[1] == "replace":

@@ -58,15 +58,21 @@ def reference(small, tmp_path_factory):
     return tree(out)
 
 
+# OpenBLAS has threads of its own unless told otherwise, as the command line tells it.
+FORKED, SPAWNED = {"OPENBLAS_NUM_THREADS": "1"}, {"WORKERS": "spawned"}
+MAY_FORK = sys.platform == "linux" and sys.version_info >= (3, 11)
+each_kind_of_worker = pytest.mark.parametrize("kind", [FORKED, SPAWNED], ids=["forked", "spawned"])
+
+
 def moments(*arguments, **options):
     return run([MOMENTS, *map(str, arguments)], **options)
 
 
-def started(*arguments):
+def started(*arguments, kind=FORKED):
     """A program that is still running, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, MOMENTS, *map(str, arguments)],
-        env=environment(),
+        env=environment(**kind),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -143,11 +149,12 @@ def test_a_folder_with_shards_of_two_builds_is_refused(small, tmp_path, monkeypa
     assert (out / "manifest.json").is_file()
 
 
+@each_kind_of_worker
 @pytest.mark.parametrize("moment", [6, 20])
-def test_killed_with_workers_and_started_again(moment, small, reference, tmp_path):
+def test_killed_with_workers_and_started_again(moment, kind, small, reference, tmp_path):
     """The same with two worker processes, and the number of workers may change in between."""
     out = tmp_path / "irtd"
-    assert moments("one", small, out, 2, moment, "SIGKILL").returncode == -signal.SIGKILL
+    assert moments("one", small, out, 2, moment, "SIGKILL", env=kind).returncode == -signal.SIGKILL
     finished = len(list(out.glob(".build/*/*/shard-*.json")))
     assert rebuilt(small, out).reused >= finished
     assert tree(out) == reference
@@ -166,11 +173,14 @@ def test_shards_of_another_release_are_not_taken_over(small, tmp_path):
     assert tree(out) == tree(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize(("moment", "workers"), [(1, 1), (40, 1), (85, 1), (24, 2)])
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(moment, workers, small, reference, tmp_path):
+@pytest.mark.parametrize(
+    ("moment", "workers", "kind"),
+    [(1, 1, FORKED), (40, 1, FORKED), (85, 1, FORKED), (24, 2, FORKED), (24, 2, SPAWNED)],
+)
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(moment, workers, kind, small, reference, tmp_path):
     """Ctrl-C at any moment, with and without workers: exit code 130, one line, and the same command goes on."""
     out = tmp_path / "irtd"
-    process = started("command", moment, "SIGINT", "group", *command(small, out, workers))
+    process = started("command", moment, "SIGINT", "group", *command(small, out, workers), kind=kind)
     output, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, errors
     assert output == ""
@@ -204,13 +214,22 @@ def test_two_builds_at_once(small, reference, tmp_path):
     assert tree(out) == reference
 
 
-def test_workers_end_with_their_parent(small, tmp_path):
+def workers_of(parent, kind):
+    """The worker processes of a program: copies of it, or those that multiprocessing has started anew."""
+    children = [(child, " ".join(child.cmdline())) for child in psutil.Process(parent.pid).children()]
+    new = [child for child, line in children if "spawn_main" in line]
+    forked = [child for child, line in children if str(MOMENTS) in line]
+    assert not (new if kind is FORKED and MAY_FORK else forked)
+    return new + forked
+
+
+@each_kind_of_worker
+def test_workers_end_with_their_parent(kind, small, tmp_path):
     """Workers whose parent was killed end by themselves."""
-    parent = started("one", small, tmp_path / "irtd", 2, 8, "SIGSTOP")
+    parent = started("one", small, tmp_path / "irtd", 2, 8, "SIGSTOP", kind=kind)
     try:
         until_stopped(parent)
-        children = psutil.Process(parent.pid).children(recursive=True)
-        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        workers = workers_of(parent, kind)
     finally:
         os.kill(parent.pid, signal.SIGKILL)
     parent.communicate(timeout=DEADLINE)
@@ -219,15 +238,14 @@ def test_workers_end_with_their_parent(small, tmp_path):
     assert alive == []
 
 
-def test_a_worker_that_dies_is_told(small, reference, tmp_path):
+@each_kind_of_worker
+def test_a_worker_that_dies_is_told(kind, small, reference, tmp_path):
     """A worker that is killed, as for want of memory, is an error with a next step, and nothing finished is lost."""
     out = tmp_path / "irtd"
-    parent = started("command", 8, "SIGSTOP", "alone", *command(small, out, workers=2))
+    parent = started("command", 8, "SIGSTOP", "alone", *command(small, out, workers=2), kind=kind)
     try:
         until_stopped(parent)
-        children = psutil.Process(parent.pid).children(recursive=True)
-        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-        for worker in workers:
+        for worker in workers_of(parent, kind):
             worker.kill()
     finally:
         os.kill(parent.pid, signal.SIGCONT)
