@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.build.plan import code_identity, shard_name
-from irtd_datasets.build.shards import ShardResult, read_result, write_shard
+from irtd_datasets.build.shards import ShardResult, index_note, read_result, remember, write_shard
 from irtd_datasets.catalog import BUILT_MARKER, STAGING
 from irtd_datasets.errors import BuildError
 from irtd_datasets.examples.order import ORDER_SEED
@@ -198,7 +198,7 @@ class DatasetFolder:
 
     def keep(self, member: Member, index: int, result: ShardResult) -> None:
         """Remember that a shard is written, and by that take it over in the next run."""
-        result.save(self.staged(member, index).with_suffix(".json"))
+        remember(self.staged(member, index), result)
 
     def prepare(self) -> None:
         """Make the folder if needed, and refuse one that holds something else.
@@ -416,7 +416,7 @@ class DatasetFolder:
         self._remove_changed_indexes()
         self.staging.mkdir(parents=True, exist_ok=True)
         shards = [shard for part in parts for shard in part.named_digests()]
-        indexes = write_folder_index(self.path, shards, self.staging)
+        indexes = write_folder_index(self.path, shards, self.staging, self._index_notes(built))
         # The manifest comes last: a folder that has one is whole.
         texts[STATE] = json.dumps({"/".join(part.key): part.identity() for part in parts}, indent=1) + "\n"
         texts[BUILT_MARKER] = self._manifest(parts, texts, _measured(self.path, indexes))
@@ -527,6 +527,14 @@ class DatasetFolder:
             remedy="Let nobody change the folder while a build runs, and start the same command again. On several "
             "machines the folder must be one that all of them share.",
         )
+
+    def _index_notes(self, built: Sequence[BuiltPart]) -> dict[str, Path]:
+        """Where the index of each shard waits, by its name relative to the folder."""
+        return {
+            file: index_note(self.staging.joinpath(*part.key, f"shard-{index:05d}.parquet"))
+            for part in built
+            for index, file in enumerate(part.files())
+        }
 
     def _foreign(self) -> str:
         """Why the path cannot become a dataset folder; empty when it can."""

@@ -37,17 +37,23 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.arrow import to_array
 from irtd_datasets.build.folder import CARD, STAGING, STATE, BuiltPart, DatasetFolder
 from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.build.plan import shard_name
-from irtd_datasets.build.shards import ShardResult, write_shard
+from irtd_datasets.build.shards import ShardResult, index_note, write_shard
 from irtd_datasets.catalog import BUILT_MARKER
 from irtd_datasets.errors import BuildError
 from irtd_datasets.hub.card import render_card
 from irtd_datasets.hub.counts import count_values
 from irtd_datasets.hub.croissant import CROISSANT
-from irtd_datasets.training.index import INDEX_FOLDER, index_name, read_tables, write_index, write_tables
+from irtd_datasets.training.index import (
+    INDEX_FOLDER,
+    index_name,
+    read_tables,
+    renamed,
+    write_index,
+    write_tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,12 +141,10 @@ def _room() -> Iterator[Path]:
 
 def _send(upload: Upload, file: Path, result: ShardResult) -> None:
     """Upload a shard, where its pictures lie, and last the note that it is finished."""
-    index = file.with_suffix(".index.parquet")
-    write_index(index, [(file, upload.file, result.summary.sha256)])
     counts = {column: _as_pairs(count_values([file], column)) for column in _COUNTED}
     _check_run(upload)
     upload.store.upload(file, upload.file)
-    upload.store.upload(index, f"{upload.note}.index.parquet")
+    upload.store.upload(index_note(file), f"{upload.note}.index.parquet")
     note = {**result.as_dict(), "file": upload.file, "run": upload.run, "counts": counts}
     upload.store.write(f"{upload.note}.json", json.dumps(note).encode())
 
@@ -281,8 +285,10 @@ class RemoteFolder(DatasetFolder):
         """Upload a shard that was cut from a stream, and remember it."""
         file = self.staged(member, index)
         note = self._note_name(member.key, index)
+        write_index(index_note(file), [(file, file.name, result.summary.sha256)])
         _send(Upload(self.store, self.run, f"{note}.parquet", note, ""), file, result)
         file.unlink()
+        index_note(file).unlink()
 
     def finished(
         self, member: Member, index: int, fingerprint: str, count: int | None = None
@@ -507,11 +513,7 @@ class RemoteFolder(DatasetFolder):
             found = self.store.read_many(wanted)
             for index, file in batch:
                 if names[file] in found:
-                    entry, table = read_tables(io.BytesIO(found[names[file]]))[0]
-                    if entry.file != file:  # it waited under another name
-                        column = table.schema.get_field_index("file")
-                        renamed = to_array([file] * len(table), pa.string())
-                        entry, table = replace(entry, file=file), table.set_column(column, "file", renamed)
+                    entry, table = renamed(*read_tables(io.BytesIO(found[names[file]]))[0], file)
                 elif file in old_tables:
                     entry, table = old_tables[file]
                 else:

@@ -21,6 +21,7 @@ from irtd_datasets.examples.reading import DefectPolicy
 from irtd_datasets.examples.rows import RowGroup, groups, picture_rows
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.schema import arrow_schema, hub_metadata
+from irtd_datasets.training.index import write_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,9 +34,11 @@ __all__ = [
     "ShardResult",
     "encode_group",
     "forget_releases",
+    "index_note",
     "open_shard",
     "plan",
     "read_result",
+    "remember",
     "write_groups",
     "write_shard",
 ]
@@ -151,8 +154,22 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
 
     summary = write_groups(groups(pictures(), buffers.next), Path(target))
     result = ShardResult(job.fingerprint, summary, tally)
-    result.save(Path(target).with_suffix(".json"))
+    remember(Path(target), result)
     return result
+
+
+def remember(file: Path, result: ShardResult) -> None:
+    """Write beside a finished shard where its pictures lie, and last the note that it is finished.
+
+    The worker that wrote a shard does both, so that nothing is left to do for each picture when all are done.
+    """
+    write_index(index_note(file), [(file, file.name, result.summary.sha256)])
+    result.save(file.with_suffix(".json"))
+
+
+def index_note(file: Path) -> Path:
+    """Where the index of a shard alone waits until that of its part is written."""
+    return file.with_suffix(".index.parquet")
 
 
 def _size(path: str) -> int:

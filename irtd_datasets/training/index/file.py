@@ -23,7 +23,7 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from irtd_datasets.errors import AnnotationError
 from irtd_datasets.training.index.pages import chunk_of, locate_in_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,6 +52,7 @@ __all__ = [
     "leaf_columns",
     "read_entries",
     "read_tables",
+    "renamed",
     "write_folder_index",
     "write_index",
     "write_tables",
@@ -328,8 +329,20 @@ def read_tables(source: Any) -> list[tuple[ShardEntry, pa.Table]]:  # noqa: ANN4
         ]
 
 
+def renamed(entry: ShardEntry, table: pa.Table, file: str) -> tuple[ShardEntry, pa.Table]:
+    """The index of a shard that has got another name."""
+    if entry.file == file:
+        return entry, table
+    column = table.schema.get_field_index("file")
+    names = to_array([file] * len(table), pa.string())
+    return replace(entry, file=file), table.set_column(column, "file", names)
+
+
 def write_folder_index(
-    folder: Path, shards: Iterable[tuple[str, str]], staging: Path | None = None
+    folder: Path,
+    shards: Iterable[tuple[str, str]],
+    staging: Path | None = None,
+    noted: Mapping[str, Path] | None = None,
 ) -> list[Path]:
     """Bring the index of a dataset folder up to date with its shards.
 
@@ -339,6 +352,7 @@ def write_folder_index(
         folder: The dataset folder.
         shards: Name relative to the folder, and SHA-256, of each shard in order.
         staging: See `write_index`.
+        noted: By the name of a shard, where its writer may have left an index of it alone; see `write_index`.
 
     Returns:
         The index files of the folder.
@@ -348,12 +362,28 @@ def write_folder_index(
         parts.setdefault(index_name(name), []).append((name, sha256))
     for index, members in parts.items():
         if _known(folder / index) != members:
-            write_index(folder / index, [(folder / name, name, sha256) for name, sha256 in members], staging)
+            write_tables(folder / index, _tables(folder, members, noted or {}), staging)
     root = folder / INDEX_FOLDER
     for stale in sorted(root.glob("*.parquet")):
         if stale.relative_to(folder).as_posix() not in parts:
             stale.unlink()
     return [folder / index for index in parts]
+
+
+def _tables(
+    folder: Path, shards: Sequence[tuple[str, str]], noted: Mapping[str, Path]
+) -> Iterator[tuple[ShardEntry, pa.Table]]:
+    for name, sha256 in shards:
+        found = _noted(noted[name], sha256) if name in noted else None
+        yield renamed(*found, name) if found else index_table(folder / name, name, sha256)
+
+
+def _noted(path: Path, sha256: str) -> tuple[ShardEntry, pa.Table] | None:
+    try:
+        tables = read_tables(path)
+    except (pa.ArrowException, OSError):
+        return None  # there is none, or it is not whole
+    return tables[0] if len(tables) == 1 and tables[0][0].sha256 == sha256 else None
 
 
 def _known(path: Path) -> list[tuple[str, str]]:
