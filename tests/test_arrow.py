@@ -14,6 +14,13 @@ from hypothesis import strategies as st
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.schema import arrow_schema
 
+
+@pytest.fixture(autouse=True)
+def no_pandas(monkeypatch):
+    """As in a process that has not imported pandas; in one that has, `to_array` is `pyarrow.array`."""
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+
+
 _TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
 _VALUES = {
     pa.string(): _TEXTS,
@@ -143,10 +150,9 @@ def test_numbers_and_booleans_reach_numpy(kind, values, part):
     assert found.tolist() == expected.tolist()
 
 
-def test_a_shard_is_written_without_pandas(tmp_path):
-    """Writing rows of the schema imports neither pandas nor datasets, which would cost each worker its start."""
-    program = f"""
+WRITE = """
 import sys
+{first}
 from irtd_datasets.build.shards import write_groups
 from irtd_datasets.examples.rows import RowGroup
 from pathlib import Path
@@ -156,11 +162,46 @@ row = {{
     "objects": {{"label": ["car"], "box": [[1.0, 2.0, 3.0, 4.0]], "polygon": [], "point": []}},
     "box_frame": None, "width": 1, "height": 1, "bit_depth": 8, "image_note": "", "issues": [], "corrections": [],
 }}
-summary = write_groups([RowGroup([row, row], [b"picture"], ["p.jpg"], [0, 0])], Path({str(tmp_path / "a.parquet")!r}))
-print(summary.rows, [name for name in ("pandas", "datasets") if name in sys.modules])
+summary = write_groups([RowGroup([row, row], [b"picture"], ["p.jpg"], [0, 0])], Path(sys.argv[1]))
+print(summary.sha256, [name for name in ("pandas", "datasets") if name in sys.modules])
+"""
+LEAVE_OUT = "from irtd_datasets.arrow import leave_pandas_out; leave_pandas_out()"
+
+
+def test_a_shard_is_written_without_pandas(tmp_path):
+    """Writing rows of the schema imports neither pandas nor datasets, which would cost each worker its start.
+
+    It gives the same bytes in a process that leaves pandas out, and in one that has it.
+    """
+    outputs = []
+    for first in ("", LEAVE_OUT, "import pandas"):
+        program = WRITE.format(first=first)
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "a.parquet"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        outputs.append(done.stdout.split(" ", 1))
+    assert len({digest for digest, _ in outputs}) == 1
+    assert [imported for _, imported in outputs] == ["[]\n", "[]\n", "['pandas']\n"]
+
+
+def test_leaving_pandas_out_takes_arrows_own_way():
+    """In such a process `pyarrow.array` is called for everything, and does not import pandas; others can."""
+    program = f"""
+import sys
+from unittest import mock
+import pyarrow as pa
+import irtd_datasets.arrow as arrow
+{LEAVE_OUT}
+with mock.patch.object(arrow, "_fast", side_effect=AssertionError):
+    print(arrow.to_array(["a", None], pa.string()).to_pylist(), "pandas" in sys.modules, end=" ")
+import pandas
+print(pandas.DataFrame is not None)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "2 []\n"
+    assert done.stdout == "['a', None] False True\n"
 
 
 def test_every_type_of_the_schema_takes_the_fast_way(monkeypatch):

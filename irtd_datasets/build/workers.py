@@ -7,6 +7,7 @@ With one worker everything runs in the calling process. The workers of a cluster
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from irtd_datasets.arrow import leave_pandas_out
 from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:
@@ -184,6 +186,10 @@ def _interrupted_afterwards() -> Iterator[None]:
 
 
 def _start() -> None:
+    leave_pandas_out()
+    # Rows are freed as they are written: cycles among them, which a search for would find, do not exist.
+    gc.freeze()
+    gc.set_threshold(100_000)
     # Ctrl-C goes to the whole group; the caller decides, and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
