@@ -56,7 +56,7 @@ __all__ = [
     "write_text",
 ]
 
-SPOOL = "records.jsonl"
+SPOOL = "drafts"
 """Name of the file in which the records of a part wait while it is being built."""
 LEDGER = "ledger.json"
 CARD = "README.md"

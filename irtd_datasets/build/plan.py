@@ -2,7 +2,7 @@
 
 The plan depends on the release alone, never on the number of workers, so that any number of them writes the same
 bytes. What a build takes from the records waits in a file, in the order in which it is written to the shards: a shard
-is a stretch of that file, so a plan is small and a worker reads on from line to line.
+is a stretch of that file, so a plan is small and a worker reads on from picture to picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from irtd_datasets.errors import AmbiguousImageError, summarize
 from irtd_datasets.examples.order import ORDER_SEED, image_key
 from irtd_datasets.examples.reading import check_counts, parse, scan_file
 from irtd_datasets.examples.rows import GROUP_BYTES, GROUP_ROWS
-from irtd_datasets.examples.spool import DraftSpool, draft_from_json, draft_line, json_from_line, json_line
+from irtd_datasets.examples.spool import DraftSpool, pack_draft, packed, unpack_draft, unpacked
 from irtd_datasets.examples.tally import Tally
 from irtd_datasets.releases.resolve import Located
 from irtd_datasets.schema import SCHEMA_VERSION
@@ -59,6 +59,7 @@ LEAST_SHARD_BYTES = 200 * 1024 * 1024
 
 _SHARD_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 _MANY_SHARDS = 24
+_LENGTH = 4  # bytes that tell how many follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class ShardJob:
         options: How to open the release.
         member: Its part.
         index: Number of the shard, from 0.
-        spool: File with the pictures and drafts of the part in order, a picture a line.
+        spool: File with the pictures and drafts of the part in order, each picture with its drafts behind its length.
         stretch: Its first byte of that file, and the first that is not its own.
         picture_bytes: Bytes of its pictures as found.
         fingerprint: Identity of everything that decides the shard's bytes.
@@ -166,10 +167,11 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
         rows = RowOrder()
         for image, draft in _parsed(release, plan):
             # The name goes along: what waits in memory is a key of eight bytes.
-            line = f"{json_line(image)}\t{draft_line(draft)}".encode()
-            rows.add(int.from_bytes(image_key(image), "big"), file.write(line))
-        for located, lines in _located(release, member, _units(rows, file, member.subset.order), plan.tally):
-            pictures.add(located.size, ordered.write(_picture_line(located, lines)))
+            name = image.encode("utf-8", "surrogatepass")
+            entry = b"".join((len(name).to_bytes(_LENGTH, "little"), name, pack_draft(draft)))
+            rows.add(int.from_bytes(image_key(image), "big"), file.write(entry))
+        for located, drafts in _located(release, member, _units(rows, file, member.subset.order), plan.tally):
+            pictures.add(located.size, ordered.write(_picture_entry(located, drafts)))
         shards = pictures.shards(shard_count(pictures.total))
     for index, (stretch, size) in enumerate(shards):
         fingerprint = _fingerprint(release, member, [*readings, _digest(spool, *stretch)])
@@ -182,21 +184,30 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
 
 
 def _units(rows: RowOrder, file: IO[bytes], order: str) -> Iterator[tuple[str, list[bytes]]]:
-    """Lines of one picture together, in the order of the subset; see `irtd_datasets.examples.rows.units`."""
-    lines = mapped(file)
+    """Drafts of one picture together, in the order of the subset; see `irtd_datasets.examples.rows.units`."""
+    entries = mapped(file)
     for places in rows.groups(order):
-        found = [lines[offset : offset + length].split(b"\t", 1) for offset, length in places.tolist()]
+        found = [_named(entries[offset : offset + length]) for offset, length in places.tolist()]
         names = [name for name, _ in found]
         if names.count(names[0]) == len(names):
-            yield json_from_line(names[0]), [line for _, line in found]
+            yield _text(names[0]), [draft for _, draft in found]
         elif order == "by-image":
             by_name: dict[str, list[bytes]] = {}
-            for name, line in found:
-                by_name.setdefault(json_from_line(name), []).append(line)
+            for name, draft in found:
+                by_name.setdefault(_text(name), []).append(draft)
             yield from sorted(by_name.items())
         else:
             for name, same in groupby(found, key=itemgetter(0)):
-                yield json_from_line(name), [line for _, line in same]
+                yield _text(name), [draft for _, draft in same]
+
+
+def _named(entry: bytes) -> tuple[bytes, bytes]:
+    end = _LENGTH + int.from_bytes(entry[:_LENGTH], "little")
+    return entry[_LENGTH:end], entry[end:]
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
 
 
 def _drafts(release: Release, plan: PartPlan, spool: DraftSpool) -> Iterator[tuple[str, Place]]:
@@ -225,16 +236,16 @@ def _located(
     """Find the pictures of a part, in the order of its shards; yields where each is, with its drafts."""
     resolver = release.resolver(member.subset)
     ambiguous: list[AmbiguousImageError] = []
-    for image, lines in units:
+    for image, drafts in units:
         try:
             located = resolver.resolve(image)
         except AmbiguousImageError as error:
             ambiguous.append(error)
             continue
         if located is None:
-            tally.image_missing += len(lines)
+            tally.image_missing += len(drafts)
         elif not ambiguous:
-            yield located, lines
+            yield located, drafts
     if ambiguous:
         raise AmbiguousImageError(
             summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
@@ -242,9 +253,9 @@ def _located(
         )
 
 
-def _picture_line(located: Located, drafts: Sequence[bytes]) -> bytes:
-    facts = (located.mount, located.member, located.size, located.stamp, located.note, located.transform)
-    return b"[%b,[%b]]\n" % (json_line(facts).encode(), b",".join(drafts))
+def _picture_entry(located: Located, drafts: Sequence[bytes]) -> bytes:
+    entry = packed((*located, drafts))
+    return len(entry).to_bytes(_LENGTH, "little") + entry
 
 
 def planned_pictures(job: ShardJob) -> Iterator[tuple[Located, list[Draft]]]:
@@ -253,10 +264,10 @@ def planned_pictures(job: ShardJob) -> Iterator[tuple[Located, list[Draft]]]:
     with open(job.spool, "rb") as file:  # noqa: PTH123 - a path as text crosses the process boundary
         file.seek(position)
         while position < end:
-            line = file.readline()
-            position += len(line)
-            facts, drafts = json_from_line(line)
-            yield Located(*facts), [draft_from_json(values) for values in drafts]
+            size = int.from_bytes(file.read(_LENGTH), "little")
+            *facts, drafts = unpacked(file.read(size))
+            position += _LENGTH + size
+            yield Located(*facts), [unpack_draft(draft) for draft in drafts]
 
 
 def shard_count(total: int) -> int:

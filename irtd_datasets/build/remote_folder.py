@@ -6,7 +6,7 @@ its last name; readers go by the manifest, which is written when all is there::
     s3://bucket/irtd/
       instruct/grounding/train-00000-of-00024.parquet   as soon as it is written
       .build/run.json                                   which run of the build writes here
-      .build/records/RUN/instruct.grounding.jsonl       what the workers of a cluster read, a stretch for each shard
+      .build/records/RUN/instruct.grounding.drafts      what the workers of a cluster read, a stretch for each shard
       .build/instruct/grounding/shard-00000.json        a shard that is finished: its result and its SHA-256
       .build/instruct/grounding/shard-00000.index.parquet   where its pictures lie, for the index of the part
       .build/manifest.json                              the manifest of before, while its files are being replaced
@@ -116,7 +116,7 @@ def upload_shard(job: ShardJob, upload: Upload) -> ShardResult:
             data = store.read(upload.records, start, end)
             if data is None or len(data) != end - start:
                 raise _superseded(store)
-            records = room / "records.jsonl"
+            records = room / "records.drafts"
             records.write_bytes(data)
             job = replace(job, spool=str(records), stretch=(0, end - start))
         file = room / "shard.parquet"
@@ -265,7 +265,7 @@ class RemoteFolder(DatasetFolder):
     def share(self, plan: PartPlan) -> None:
         """Upload the records of a part, where the workers cannot read this machine's disk."""
         if self._elsewhere and plan.jobs:
-            name = f"{STAGING}/records/{self.run}/{'.'.join(plan.member.key)}.jsonl"
+            name = f"{STAGING}/records/{self.run}/{'.'.join(plan.member.key)}.drafts"
             self.store.upload(plan.spool, name)
             self._records[plan.member.key] = name
 
