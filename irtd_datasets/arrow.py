@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["bit_buffer", "from_numpy", "leave_pandas_out", "to_array", "to_numpy"]
+__all__ = ["bit_buffer", "from_numpy", "leave_pandas_out", "to_array", "to_batch", "to_numpy"]
 
 _FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}  # NumPy's names for Arrow's
 _NONE = type(None)
@@ -51,9 +51,32 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         >>> to_array([["a", None], []], pa.list_(pa.string())).to_pylist()
         [['a', None], []]
     """
-    # Arrow itself is twice as fast, where it does not have to import pandas first.
-    array = None if _left_out or "pandas" in sys.modules else _fast(values, kind)
+    array = None if _takes_arrows_way() else _fast(values, kind)
     return pa.array(values, type=kind) if array is None else array
+
+
+def to_batch(rows: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch | None:
+    """Rows as a record batch, in one step; None where it has to be made column by column.
+
+    Args:
+        rows: Mappings that have every column of the schema.
+        schema: Columns without metadata, at least one.
+
+    Returns:
+        Equal to a batch of what `to_array` gives for each column. None where that is the faster way, and where a value
+        is not of its column's type, which `to_array` then says.
+    """
+    if not _takes_arrows_way():
+        return None
+    try:
+        return pa.RecordBatch.from_struct_array(pa.array(rows, type=pa.struct(list(schema))))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _takes_arrows_way() -> bool:
+    """Whether `pyarrow.array` need not import pandas first: then it takes half as long as `_fast`."""
+    return _left_out or "pandas" in sys.modules
 
 
 def leave_pandas_out() -> None:

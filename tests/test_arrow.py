@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from irtd_datasets.arrow import from_numpy, to_array, to_numpy
+from irtd_datasets.arrow import from_numpy, to_array, to_batch, to_numpy
 from irtd_datasets.schema import arrow_schema
 
 
@@ -185,6 +185,35 @@ def test_a_shard_is_written_without_pandas(tmp_path):
         outputs.append(done.stdout.split(" ", 1))
     assert len({digest for digest, _ in outputs}) == 1
     assert [imported for _, imported in outputs] == ["[]\n", "[]\n", "['pandas']\n"]
+
+
+_ROW = {
+    "texts": st.none() | st.lists(st.none() | _TEXTS, max_size=2),
+    "turns": st.none() | st.lists(st.none() | _values(_TYPES[-1].value_type), max_size=2),
+    "number": st.none() | _VALUES[pa.int32()],
+}
+_SCHEMA = pa.schema([("texts", pa.list_(pa.string())), ("turns", _TYPES[-1]), ("number", pa.int32())])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.fixed_dictionaries(_ROW), min_size=1, max_size=4))
+def test_rows_in_one_step_are_as_column_by_column(monkeypatch, rows):
+    """A batch of rows equals one of the arrays of its columns, bitmaps and bytes in memory included."""
+    monkeypatch.setattr("irtd_datasets.arrow._left_out", True)
+    batch = to_batch(rows, _SCHEMA)
+    monkeypatch.setattr("irtd_datasets.arrow._left_out", False)
+    assert to_batch(rows, _SCHEMA) is None
+    columns = [to_array([row[field.name] for row in rows], field.type) for field in _SCHEMA]
+    assert batch.equals(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+    assert [_bitmaps(column) for column in batch.columns] == [_bitmaps(column) for column in columns]
+    assert batch.nbytes == sum(column.nbytes for column in columns)
+
+
+@pytest.mark.parametrize("wrong", [{"number": "x"}, {"texts": [1]}, {"turns": "x"}])
+def test_a_batch_with_a_wrong_value_is_left_to_its_columns(monkeypatch, wrong):
+    """Which column it is, is then said by the conversion of this column."""
+    monkeypatch.setattr("irtd_datasets.arrow._left_out", True)
+    assert to_batch([{"texts": None, "turns": None, "number": 1, **wrong}], _SCHEMA) is None
 
 
 def test_leaving_pandas_out_takes_arrows_own_way():

@@ -171,8 +171,15 @@ class ImageColumn:
         return len(self.rows)
 
     @property
+    def in_order(self) -> bool:
+        """Whether row ``i`` shows picture ``i``, and there are no others."""
+        return len(self.images) == len(self) and np.array_equal(self.rows, np.arange(len(self)))
+
+    @property
     def decoded_bytes(self) -> int:
         """Bytes of the pictures as a reader holds them: once for every row."""
+        if not len(self.images):
+            return 0
         return int(self.images.sizes[self.rows[self.rows >= 0]].sum())
 
     def distinct(self) -> ImageColumn:
@@ -198,6 +205,10 @@ class ImageColumn:
 
     def repeated(self) -> ImageColumn | None:
         """The distinct pictures, where a dictionary of them takes fewer bytes in a file than a picture for each row."""
+        if not len(self.images):
+            return None
+        if self.in_order and len(set(self.images.sizes.tolist())) == len(self):
+            return None  # nearly always: no picture is shown twice, and no two can be equal
         distinct = self.distinct()
         count = len(distinct.images)
         if not count:

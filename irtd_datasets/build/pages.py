@@ -136,15 +136,16 @@ def encode_chunk(column: ImageColumn) -> ImageChunk:
 def _plain(column: ImageColumn) -> list[bytes | memoryview]:
     """The pictures of all rows that have one, each behind its length."""
     images, rows = column.images, column.rows
-    if len(rows) == len(images) and np.array_equal(rows, np.arange(len(images))):
+    if column.in_order:
         return [images.framed()] if len(images) else []
     return [images.framed(index) for index in rows[rows >= 0].tolist()]
 
 
 def _levels(rows: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> bytes:
     """Definition levels in runs, behind their length in four bytes."""
-    if len(rows) and rows.min() >= 0:
-        runs = _varint(len(rows) << 1) + bytes([_PRESENT])
+    present = np.count_nonzero(rows >= 0)
+    if len(rows) and present in (0, len(rows)):
+        runs = _varint(len(rows) << 1) + bytes([_PRESENT if present else 0])
     else:
         runs = b"".join(
             _varint(len(list(run)) << 1) + bytes([_PRESENT if shown else 0])

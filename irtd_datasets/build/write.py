@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.arrow import to_array
+from irtd_datasets.arrow import to_array, to_batch
 from irtd_datasets.build.image_column import ImageColumn, check_columns
 from irtd_datasets.build.pages import MAGIC, ImageChunk, PlacedChunk, encode_chunk, splice
 from irtd_datasets.build.write_behind import WriteBehind
@@ -557,8 +557,11 @@ def _to_record_batch(
             raise _wrong_columns(set(row), names, f"{where}, row {index}")
     if not names:
         return _no_columns(len(rows))
-    arrays = [_to_array([row[entry.name] for row in rows], entry, where) for entry in schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    batch = to_batch(rows, schema)
+    if batch is None:
+        arrays = [_to_array([row[entry.name] for row in rows], entry, where) for entry in schema]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return batch
 
 
 def _to_array(values: list[Any], entry: pa.Field, where: str) -> pa.Array:
