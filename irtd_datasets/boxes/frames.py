@@ -227,12 +227,14 @@ def few_to_pixels(
     width, height = check_size(width, "width"), check_size(height, "height")
     if source is Frame.PIXEL:
         return [list(map(float, row)) for row in rows]
-    extent_x, extent_y, pad_x, pad_y, base = axis_maps(source, width, height)
+    across, down, left, top, base = (float(one) for one in axis_maps(source, width, height))
+    if kinds == {2}:
+        return [[float(x) * across / base - left, float(y) * down / base - top] for x, y in rows]
     return [
         [
-            float(value)  # it is one already, as the sizes are whole numbers
+            value
             for x, y in zip(row[::2], row[1::2], strict=True)
-            for value in (float(x) * extent_x / base - pad_x, float(y) * extent_y / base - pad_y)
+            for value in (float(x) * across / base - left, float(y) * down / base - top)
         ]
         for row in rows
     ]

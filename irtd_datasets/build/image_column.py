@@ -112,6 +112,9 @@ class ImageBatch:
         return memoryview(self.data)[self.offsets[first] : self.offsets[last]]
 
 
+_NO_PICTURES = ImageBatch(b"", np.zeros(1, dtype=np.int32), ())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageColumn:
     """What an image column shows in each row of a row group.
@@ -165,7 +168,7 @@ class ImageColumn:
     @classmethod
     def null(cls, rows: int) -> ImageColumn:
         """A column without a picture in any of its rows."""
-        return cls.of([], np.full(rows, -1, dtype=np.int32))
+        return cls(_NO_PICTURES, np.full(rows, -1, dtype=np.int32))
 
     def __len__(self) -> int:
         return len(self.rows)

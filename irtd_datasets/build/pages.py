@@ -16,14 +16,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from irtd_datasets.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from irtd_datasets.build.image_column import ImageColumn
 
@@ -209,17 +209,15 @@ def splice(
         BuildError: The offsets in ``footer`` are not those of the file.
     """
     indexes: list[bytes] = []
-    whole, ours = _spans(template), _spans(footer)
+    whole, ours = _fields(template), _fields(footer, lists={4: _row_group})
     groups = []
-    found = _elements(footer, ours[4][0]) if 4 in ours else []
-    for (start, chunks), (begin, _) in zip(row_groups, found, strict=True):
-        group = _spans(footer, begin)
-        if _number(footer, group[5][0]) != start:
+    for (start, chunks), group in zip(row_groups, ours.lists.get(4, ()), strict=True):
+        if _number(footer, group.spans[5][0]) != start:
             raise BuildError(
                 "this version of pyarrow does not take the position of the file for that of its pages",
                 remedy="Use a version of pyarrow that the library is tested with, and report this one.",
             )
-        columns: list[bytes | memoryview] = [footer[a:b] for a, b in _elements(footer, group[1][0])]
+        columns: list[bytes | memoryview] = [footer[begin:end] for begin, end in group.lists[1]]
         for leaf, path in sorted(images.items()):
             placed = chunks[leaf]
             index = placed.chunk.offset_index(placed.offset)
@@ -228,27 +226,51 @@ def splice(
             position += len(index)
         added = sum(placed.chunk.size for placed in chunks.values())
         fields: list[tuple[int, int, int | bytes]] = [(1, _LIST, _list(_STRUCT, columns))]
-        for number, (value, end, kind) in group.items():
+        for number, (value, end, kind) in group.spans.items():
             if number in (2, 6):  # total_byte_size, total_compressed_size
                 fields.append((number, kind, _number(footer, value) + added))
             elif number != 1:
                 fields.append((number, kind, footer[value:end]))
         groups.append(_struct(*fields))
     replaced = {4: _list(_STRUCT, groups)}
-    if 3 in ours:
-        replaced[3] = footer[ours[3][0] : ours[3][1]]  # num_rows
+    if 3 in ours.spans:
+        replaced[3] = footer[ours.spans[3][0] : ours.spans[3][1]]  # num_rows
     merged = _struct(
         *(
             (number, kind, replaced.get(number, template[value:end]))
-            for number, (value, end, kind) in whole.items()
+            for number, (value, end, kind) in whole.spans.items()
         )
     )
     return b"".join([*indexes, merged, struct.pack("<I", len(merged)), MAGIC])
 
 
-def _spans(data: bytes, position: int = 0) -> dict[int, tuple[int, int, int]]:
-    """The fields of a struct: number to where its value begins and ends, and its type."""
-    found = {}
+@dataclass(slots=True)
+class _Fields:
+    """The fields of a struct.
+
+    Attributes:
+        spans: Number to where the value begins and ends, and its type.
+        lists: Number to the elements of a list that was looked into.
+        end: Where the struct ends.
+    """
+
+    spans: dict[int, tuple[int, int, int]]
+    lists: dict[int, list[Any]]
+    end: int
+
+
+def _fields(
+    data: bytes, position: int = 0, lists: Mapping[int, Callable[[bytes, int], tuple[Any, int]]] | None = None
+) -> _Fields:
+    """Read a struct; each byte is looked at once, also of the lists that are looked into.
+
+    Args:
+        data: The struct and what lies around it.
+        position: Where it begins.
+        lists: Number of a list of structs to what reads one of them: told where it begins, gives what it makes of it,
+            and where it ends.
+    """
+    fields = _Fields({}, {}, 0)
     number = 0
     while head := data[position]:
         position += 1
@@ -256,22 +278,30 @@ def _spans(data: bytes, position: int = 0) -> dict[int, tuple[int, int, int]]:
             number += head >> 4
         else:
             number, position = _signed(data, position)
-        end = position if head & 15 in _BOOLEANS else _skip(data, position, head & 15)
-        found[number] = (position, end, head & 15)
-        position = end
-    return found
+        begin, kind = position, head & 15
+        if lists and number in lists:
+            fields.lists[number] = found = []
+            count, position = (
+                _unsigned(data, begin + 1) if data[begin] >> 4 == 15 else (data[begin] >> 4, begin + 1)
+            )
+            for _ in range(count):
+                element, position = lists[number](data, position)
+                found.append(element)
+        elif kind not in _BOOLEANS:
+            position = _skip(data, position, kind)
+        fields.spans[number] = (begin, position, kind)
+    fields.end = position + 1
+    return fields
 
 
-def _elements(data: bytes, position: int) -> Iterator[tuple[int, int]]:
-    """Where each struct of a list begins and ends."""
-    count = data[position] >> 4
-    position += 1
-    if count == 15:
-        count, position = _unsigned(data, position)
-    for _ in range(count):
-        end = _skip(data, position, _STRUCT)
-        yield position, end
-        position = end
+def _row_group(data: bytes, position: int) -> tuple[_Fields, int]:
+    fields = _fields(data, position, {1: _column})
+    return fields, fields.end
+
+
+def _column(data: bytes, position: int) -> tuple[tuple[int, int], int]:
+    end = _skip(data, position, _STRUCT)
+    return (position, end), end
 
 
 def _number(data: bytes, position: int) -> int:

@@ -28,6 +28,7 @@ from image_samples import (
 )
 from PIL import Image, ImageFile
 
+from irtd_datasets.errors import ImageError
 from irtd_datasets.images import headers
 from irtd_datasets.images.files import inspect_image, prepare_image
 
@@ -285,3 +286,31 @@ def test_warnings_of_pillow_reach_nobody():
         warnings.simplefilter("error")
         assert inspect_image(large, "large.png").width == 10_000
     assert list(warnings.filters) == before
+
+
+def test_a_header_seen_before_is_no_reason_not_to_look():
+    """Pictures after one with the same header are told apart from those whose header differs or is all they have."""
+    first = encode(picture("L"), "JPEG")
+    start = headers._walk_jpeg_header(first).scan
+    assert (inspect_image(first, "a.jpg").width, inspect_image(first, "a.jpg").mode) == (
+        picture("L").width,
+        "L",
+    )
+    other = first[: start + 9] + first[start + 9 :].replace(b"\0", b"\1", 1)
+    assert inspect_image(other, "b.jpg") == inspect_image(first, "a.jpg")
+    wider = bytearray(first)
+    wider[first.index(b"\xff\xc0") + 8] ^= 1
+    assert inspect_image(bytes(wider), "c.jpg").width == picture("L").width ^ 1
+    for cut in (start - 1, start, start + 1):
+        inspect_image(first, "a.jpg")
+        with pytest.raises(ImageError, match="the image is cut off"):
+            inspect_image(first[:cut], "d.jpg")
+    for length in range(len(first)):
+        assert headers._jpeg_header(first) == headers._walk_jpeg_header(first)
+        try:
+            expected = headers._walk_jpeg_header(first[:length])
+        except (IndexError, struct.error) as error:
+            with pytest.raises(type(error)):
+                headers._jpeg_header(first[:length])
+        else:
+            assert headers._jpeg_header(first[:length]) == expected

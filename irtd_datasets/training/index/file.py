@@ -271,7 +271,8 @@ def write_tables(
         for entry, table in tables:
             if writer is None:
                 writer = _open_writer(temporary, table.schema)
-            writer.write_table(table.cast(writer.schema), row_group_size=max(len(table), 1))
+            same = table if table.schema.equals(writer.schema) else table.cast(writer.schema)
+            writer.write_table(same, row_group_size=max(len(table), 1))
             entries.append(entry)
         if writer is None:
             return entries
