@@ -120,13 +120,14 @@ def left_in(folder):
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_what_cannot_be_read_is_an_error_that_says_which_file_and_why(kind, good, release, tmp_path):
-    """Build, mapped and streaming raise the same error; nothing half-written stays; what needs no such file works."""
+    """Build with any workers, mapped and streaming raise the same error; nothing half-written stays; the rest works."""
     config, expected, words = ERRORS[kind]
     folder = release()
     damage(folder, kind)
     out, cache = tmp_path / "irtd", tmp_path / "cache"
     ways = (
         lambda: built(folder, [config], out),
+        lambda: build("irtd", [config], absolute_options(folder), out, workers=2),
         lambda: loaded(folder, config, cache),
         lambda: loaded(folder, config, cache, streaming=True),
     )
