@@ -7,6 +7,7 @@ note which of them are one object, and the identity of a shard is a hash of thes
 
 from __future__ import annotations
 
+import json
 import marshal
 import mmap
 from dataclasses import fields
@@ -90,15 +91,20 @@ class RecordSpool:
 
     def add(self, number: int, scanned: Scanned) -> Place:
         """Append a record of the part's annotation file ``number``; returns where it stands."""
-        return self._entries.append(
-            packed((number, scanned.index, scanned.image, scanned.suffix, scanned.record))
-        )
+        facts = (number, scanned.index, scanned.image, scanned.suffix)
+        try:
+            entry = packed((*facts, scanned.record))
+        except ValueError:  # nested deeper than 2,000 levels, which JSON may be from Python 3.13 on
+            entry = packed((*facts, json.dumps(scanned.record)))
+        return self._entries.append(entry)
 
     def parse(
         self, release: Release, files: Sequence[AnnotationFile], place: Place, tally: Tally
     ) -> Draft | None:
         """The draft of a record that was added before; None when it cannot be used, which is counted in ``tally``."""
         number, index, image, suffix, record = unpacked(self._entries[place])
+        if isinstance(record, str):
+            record = json.loads(record)
         return parse(release, files[number], Scanned(index, record, image, suffix), tally)
 
 

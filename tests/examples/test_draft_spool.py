@@ -1,8 +1,10 @@
-"""Drafts that wait in a file."""
+"""Drafts and records that wait in a file."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.examples.draft import Correction, Draft, Places
-from irtd_datasets.examples.spool import DraftSpool, pack_draft, unpack_draft
+from irtd_datasets.examples.reading import Scanned
+from irtd_datasets.examples.spool import DraftSpool, RecordSpool, pack_draft, unpack_draft
+from irtd_datasets.examples.tally import Tally
 
 _TEXT = st.text(max_size=8)
 _NUMBER = st.integers(-5, 2000) | st.floats(allow_nan=False)
@@ -56,6 +60,9 @@ _DRAFTS = st.builds(
 )
 
 
+DRAFT = Draft("irtd/x", "a.jpg", "captioning", "infrared", None, ())
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("spool")
@@ -89,8 +96,25 @@ def test_every_field_is_tried():
 
 def test_a_file_written_before_can_be_read(folder):
     """Drafts are read from a file that another object wrote, as after planning."""
-    draft = Draft("irtd/x", "a.jpg", "captioning", "infrared", None, ())
     with (folder / "earlier").open("wb") as file:
-        place = DraftSpool(file).add(draft)
+        place = DraftSpool(file).add(DRAFT)
     with (folder / "earlier").open("rb") as file:
-        assert DraftSpool(file).draft(place) == draft
+        assert DraftSpool(file).draft(place) == DRAFT
+
+
+@pytest.mark.parametrize("depth", [1, 500, 3000])
+def test_records_of_any_depth_come_back(depth, folder):
+    """A record that JSON could be read from is set aside whatever it holds; Python 3.13 reads deeper than others."""
+    text = f'{{"image": "a.jpg", "id": NaN, "odd": {"[" * depth}1e400{"]" * depth}, "\\ud800": null}}'
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        pytest.skip(f"this Python reads no JSON of {depth} levels")
+    found = []
+    release = SimpleNamespace(draft=lambda file, record, index: found.append((file, record, index)) or DRAFT)
+    with (folder / f"depth-{depth}").open("w+b") as file:
+        spool = RecordSpool(file)
+        place = spool.add(1, Scanned(7, record, "a.jpg", ""))
+        assert spool.parse(release, ["first", "second"], place, Tally()) is DRAFT
+    ((file, again, index),) = found
+    assert (file, index, json.dumps(again)) == ("second", 7, json.dumps(record))
