@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -35,13 +36,18 @@ class WriteBehind:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = FileIO(path, "r+b")
-        self._written = FileIO(path, "rb")
         self._digest = hashlib.sha256()
         self._hashed = 0
-        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
-        self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard-hash")
         self._running: Future[None] | None = None
+        with contextlib.ExitStack() as stack:
+            self._file = stack.enter_context(FileIO(path, "r+b"))
+            self._written = stack.enter_context(FileIO(path, "rb"))
+            self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
+            self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard-hash")
+            # The thread is there before it has work: an executor does not wait for one that Ctrl-C keeps it from
+            # noting, and what that one writes into would be closed under its hands.
+            self._writing.submit(int).result()
+            stack.pop_all()
 
     def fileno(self) -> int:
         """The file descriptor that the pictures are written to."""

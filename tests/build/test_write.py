@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -447,6 +449,32 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkey
     monkeypatch.setattr(pq.ParquetWriter, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_shard(target, IDS, image_groups([b"a", b"b", b"c"], per_group=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_a_thread_starts_waits_for_what_it_writes(target, tmp_path, monkeypatch):
+    """An interrupt just when a thread has started, before anybody has noted it: nothing is closed while it writes."""
+    writing, began = [], []
+    start, write_table = threading.Thread.start, pq.ParquetWriter.write_table
+
+    def started(self):
+        start(self)
+        if self.name.startswith("shard"):
+            time.sleep(0.1)
+            raise KeyboardInterrupt
+
+    def slowly(self, *arguments, **options):
+        began.append(target)
+        writing.append(target)
+        time.sleep(0.3)
+        write_table(self, *arguments, **options)
+        writing.pop()
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(target, IDS, image_groups([b"a", b"b"], per_group=1))
+    assert writing == began == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -368,10 +368,11 @@ def test_token_that_ends_meanwhile(hub, publish, small):
     assert failed.returncode == 1
     assert "not valid, or not any more" in failed.stderr
     assert content(hub) == {}
-    sent = hub.sent_objects()
-    assert sent == large(small)
+    sent = hub.sent_objects()  # how many were sent by then depends on how long each took to hash
+    assert sent
+    assert sent.items() <= large(small).items()
     assert publish(small).returncode == 0
-    assert hub.sent_objects() == sent
+    assert hub.sent_objects() == large(small)
 
 
 def test_others_commit_meanwhile(hub, publish, small):
