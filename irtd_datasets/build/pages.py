@@ -14,7 +14,7 @@ and of the Thrift compact protocol.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +184,10 @@ class PlacedChunk:
 
     chunk: ImageChunk
     offset: int
+
+    def without_parts(self) -> PlacedChunk:
+        """What the footer needs of it, which does not keep the memory of the pictures."""
+        return PlacedChunk(replace(self.chunk, parts=()), self.offset)
 
 
 def splice(

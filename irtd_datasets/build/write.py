@@ -454,7 +454,7 @@ class _ParquetFile:
             placed[leaf] = PlacedChunk(encode_chunk(images[name]), position)
             position += placed[leaf].chunk.size
         os.lseek(self._descriptor, position, os.SEEK_SET)
-        self._row_groups.append((start, placed))
+        self._row_groups.append((start, {leaf: item.without_parts() for leaf, item in placed.items()}))
         return first, [item.chunk for item in placed.values()]
 
     def close(self, *, fsync: bool = False) -> tuple[int, str]:

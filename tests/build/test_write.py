@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import io
 import itertools
@@ -14,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -450,6 +452,26 @@ def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         write_shard(target, IDS, image_groups([b"a", b"b", b"c"], per_group=1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_are_let_go_of_when_they_are_written(target):
+    """However many row groups a shard has, the memory of the pictures of two is held."""
+    held = []
+
+    def group(number):
+        data = np.frombuffer((5).to_bytes(4, "little") + b"%05d" % number, np.uint8).copy()
+        held.append(weakref.ref(data))
+        batch = ImageBatch(data.data, np.array([0, 9], dtype=np.int32), ("a.jpg",))
+        return RowGroup([{"id": str(number)}], {"image": ImageColumn.of(batch)})
+
+    with ShardWriter(target, IDS) as writer:
+        for number in range(20):
+            writer.write(group(number))
+            gc.collect()
+            assert sum(array() is not None for array in held) <= 2
+    assert [row["image"]["bytes"] for row in pq.read_table(target).to_pylist()] == [
+        b"%05d" % n for n in range(20)
+    ]
 
 
 def test_ctrl_c_while_a_thread_starts_waits_for_what_it_writes(target, tmp_path, monkeypatch):
