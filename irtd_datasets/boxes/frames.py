@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, overload
 
@@ -224,10 +225,9 @@ def few_to_pixels(
     if not 0 < len(rows) <= _FEW or len(kinds) > 1 or not (kinds <= _KINDS.keys() and types <= _NUMBERS):
         converted: list[list[float]] = convert(rows, source, Frame.PIXEL, width, height).tolist()
         return converted
-    width, height = check_size(width, "width"), check_size(height, "height")
+    across, down, left, top, base = _float_maps(source, width, height)
     if source is Frame.PIXEL:
         return [list(map(float, row)) for row in rows]
-    across, down, left, top, base = (float(one) for one in axis_maps(source, width, height))
     if kinds == {2}:
         return [[float(x) * across / base - left, float(y) * down / base - top] for x, y in rows]
     return [
@@ -238,6 +238,12 @@ def few_to_pixels(
         ]
         for row in rows
     ]
+
+
+@lru_cache(maxsize=64, typed=True)  # pictures of a source have few sizes
+def _float_maps(source: Frame, width: int, height: int) -> tuple[float, ...]:
+    maps = axis_maps(source, check_size(width, "width"), check_size(height, "height"))
+    return tuple(float(one) for one in maps)
 
 
 @overload

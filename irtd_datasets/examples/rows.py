@@ -208,7 +208,7 @@ def groups(
 
 def _text_bytes(row: dict[str, Any]) -> int:
     """At least the bytes of a row without its picture. Question, answer and objects repeat parts of the messages."""
-    return 2048 + 4 * sum(len(message["content"]) for message in row["messages"])
+    return 2048 + 4 * sum([len(message["content"]) for message in row["messages"]])
 
 
 def release_groups(

@@ -151,14 +151,14 @@ class ImageResolver:
         if places is None:
             places = self._places[folder] = tuple(self._find_places(folder))
         always = layout.transform if layout and layout.when == "always" else ""
-        exact = self._only(name, ((place, file) for place in places))
+        exact = self._only(name, [(place, file) for place in places])
         if exact:
             place, member, size, stamp = exact
             # Found where the records say, or in a folder of another name with the same files.
             return Located(place.mount, member, size, stamp, "", always)
         renamed = layout.rename(file) if layout else None
         if renamed:
-            hit = self._only(name, ((place, renamed) for place in places))
+            hit = self._only(name, [(place, renamed) for place in places])
             if hit:
                 place, member, size, stamp = hit
                 transform = layout.transform if layout else ""
@@ -210,7 +210,7 @@ class ImageResolver:
     ) -> tuple[_Place, str, int, int] | None:
         found: list[tuple[_Place, str, int, int]] = []
         for place, file in candidates:
-            member = posixpath.join(place.folder, file) if place.folder else file
+            member = f"{place.folder}/{file}" if place.folder else file
             entry = self.mounts[place.mount].container.find(member)
             if entry is not None:
                 found.append((place, member, entry.size, entry.stamp))

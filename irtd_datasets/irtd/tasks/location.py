@@ -55,12 +55,12 @@ def read(question: str, answer: str, *, size: tuple[int, int] | None = FRAME_SIZ
     if _QUESTION.fullmatch(question.strip()) is None:
         raise unexpected("question", question, "'Locate all <class> from left to right.'")
     label, points = parse_answer(answer)
-    issues = () if all(0 <= x <= 1000 and 0 <= y <= 1000 for x, y in points) else ("point-outside-image",)
+    outside = [x for x, y in points if not (0 <= x <= 1000 and 0 <= y <= 1000)]
     return TaskReading(
         question=question.strip(),
-        answer=as_json([list(point) for point in points]),
+        answer=as_json(points),
         places=(Places("point", (label,) * len(points), tuple(points), Frame.PER_MILLE, size),),
-        issues=issues,
+        issues=("point-outside-image",) if outside else (),
         quirks=("text-leading-space",) if question[:1] == " " else (),
     )
 

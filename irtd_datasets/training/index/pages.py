@@ -32,6 +32,7 @@ _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 1, 2, 3
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 _ENCODINGS = {4: "BIT_PACKED", 5: "DELTA_BINARY_PACKED", 6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
 _MAX_DEPTH = 8
+_READ = 4096  # bytes of a column chunk that are sooner read than mapped
 _LENGTH = struct.Struct("<I")
 
 
@@ -98,6 +99,8 @@ def locate_in_file(descriptor: int, chunk: ColumnChunk) -> tuple[NDArray[np.int6
     first = chunk.start - chunk.start % mmap.ALLOCATIONGRANULARITY
     if not 0 <= chunk.start < chunk.stop <= size:
         return locate_values(b"", chunk, size)  # says so
+    if chunk.stop - chunk.start <= _READ and hasattr(os, "pread"):  # as of a column without pictures
+        return locate_values(os.pread(descriptor, chunk.stop - chunk.start, chunk.start), chunk, chunk.start)
     with (
         mmap.mmap(descriptor, chunk.stop - first, access=mmap.ACCESS_READ, offset=first) as data,
         memoryview(data) as view,
