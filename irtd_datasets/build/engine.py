@@ -14,8 +14,7 @@ from irtd_datasets.build.from_stream import write_streamed
 from irtd_datasets.build.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.build.plan import PartPlan, plan_part
 from irtd_datasets.build.progress import Progress
-from irtd_datasets.build.shards import ShardResult, forget_releases
-from irtd_datasets.build.shards import plan as plan_elsewhere
+from irtd_datasets.build.shards import ShardResult, forget_releases, plan_in_worker
 from irtd_datasets.build.store import Store, is_url, local_path
 from irtd_datasets.build.workers import ProcessWorkers
 from irtd_datasets.catalog import open_release, spec
@@ -24,7 +23,7 @@ from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
 from irtd_datasets.examples.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from irtd_datasets.build.workers import Workers
     from irtd_datasets.examples.release import Release, ReleaseOptions
@@ -100,17 +99,28 @@ def build(  # noqa: PLR0913 - each is an option of the command
     release = open_release(dataset, replace(options, scratch=str(folder.staging.absolute() / "release")))
     DefectPolicy(release.spec, dict(options.on_defect))
     wanted = _wanted(release, configs)
+    if dask is not None:
+        return _build_in(folder, release, wanted, lambda: _cluster(dask, release, folder, progress), progress)
+    # Started before the folder is made and locked: a forked worker would keep the lock when this process is killed.
+    with ProcessWorkers(workers) as processes:
+        return _build_in(folder, release, wanted, lambda: processes, progress)
+
+
+def _build_in(
+    folder: DatasetFolder,
+    release: Release,
+    wanted: Sequence[Member],
+    make_workers: Callable[[], Workers],
+    progress: Progress,
+) -> BuildReport:
+    """Build while nobody else does into this folder; the workers are ended before the lock is given up."""
     folder.prepare()
     try:
-        # Started before the folder is locked: a forked worker would keep the lock when this process is killed.
-        with (
-            _workers(workers, dask, release, folder, progress) as started,
-            FileLock(folder.staging / "lock", timeout=0),
-        ):
+        with FileLock(folder.staging / "lock", timeout=0):
             folder.clear_temporaries()
             try:
-                with started as pool:  # ended before the lock is given up
-                    return _build(release, wanted, folder, pool, progress)
+                with make_workers() as workers:
+                    return _build(release, wanted, folder, workers, progress)
             except BaseException:
                 folder.tidy()
                 raise
@@ -159,16 +169,13 @@ def _folder(
     return DatasetFolder(Path(local_path(place) or place), spec(dataset))
 
 
-def _workers(
-    count: int,
+def _cluster(
     dask: Any,  # noqa: ANN401 - see `build`
     release: Release,
     folder: DatasetFolder,
     progress: Progress,
 ) -> Workers:
-    """Processes of this machine, or the workers of a cluster."""
-    if dask is None:
-        return ProcessWorkers(count)
+    """The workers of a cluster, asked whether they see the release and the folder."""
     from irtd_datasets.build.dask_workers import DaskWorkers
     from irtd_datasets.build.site import Site
 
@@ -198,7 +205,7 @@ def _build(
         spool = folder.part_staging(member) / SPOOL
         if pool.beside and release.stream(member.subset) is None:
             pool.submit(
-                member.key, plan_elsewhere, release.spec.name, release.options, member, files, str(spool)
+                member.key, plan_in_worker, release.spec.name, release.options, member, files, str(spool)
             )
         else:
             shards.begin(plan_part(release, member, files, spool))

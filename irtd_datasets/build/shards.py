@@ -36,7 +36,7 @@ __all__ = [
     "forget_releases",
     "index_note",
     "open_shard",
-    "plan",
+    "plan_in_worker",
     "read_result",
     "remember",
     "write_groups",
@@ -111,7 +111,7 @@ def forget_releases() -> None:
     _opened.__dict__.clear()
 
 
-def plan(
+def plan_in_worker(
     dataset: str, options: ReleaseOptions, member: Member, files: Sequence[AnnotationFile], spool: str
 ) -> PartPlan:
     """Plan a part whose pictures can be looked up by name; see `irtd_datasets.build.plan.plan_part`.

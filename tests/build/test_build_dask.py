@@ -230,6 +230,7 @@ def test_addresses_that_lead_nowhere(small, tmp_path, monkeypatch):
         built(small, tmp_path / "irtd", dask="tcp://127.0.0.1:9")
     with pytest.raises(UnknownNameError, match="is no address"):
         built(small, tmp_path / "irtd", dask="nosuch://127.0.0.1:9")
+    assert not (tmp_path / "irtd").exists()
     command = ("build", "irtd", CONFIGS[1], "--release", small, "--out", tmp_path / "x")
     told(irtd(*command, "--dask", "tcp://127.0.0.1:9", "--workers", "2"), 2, "--workers or --dask")
     assert not (tmp_path / "x").exists()
@@ -243,3 +244,4 @@ def test_without_the_extra_the_remedy_names_it(small, tmp_path, monkeypatch):
     built(small, tmp_path / "local", [CONFIGS[1]])
     with pytest.raises(UnknownNameError, match=r"irtd-datasets\[dask\]"):
         built(small, tmp_path / "irtd", dask="tcp://127.0.0.1:9")
+    assert not (tmp_path / "irtd").exists()
