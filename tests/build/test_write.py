@@ -1,22 +1,10 @@
-"""The Parquet shards are small, exact, reproducible, and never half there."""
+"""The Parquet shards are small, exact and reproducible, and appear when they are whole."""
 
 from __future__ import annotations
 
-import errno
 import gc
 import hashlib
-import io
-import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-import time
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,136 +12,27 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from shard_samples import (
+    FEATURES,
+    IDS,
+    IMAGE,
+    SCHEMA,
+    as_dictionary,
+    expected_rows,
+    image_chunks,
+    image_groups,
+    jpeg,
+    mixed_groups,
+)
 
 from irtd_datasets.build.image_column import ImageBatch, ImageColumn, PictureBuffer
 from irtd_datasets.build.write import (
     MAX_ROW_GROUP_BYTES,
     RowGroup,
     ShardWriter,
-    remove_temporaries,
     write_shard,
 )
-from irtd_datasets.build.write_behind import WriteBehind
 from irtd_datasets.errors import BuildError
-
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("image", IMAGE),
-        ("visible", IMAGE),
-        ("modality", pa.int64()),
-        ("messages", pa.list_(MESSAGE)),
-        ("boxes", pa.list_(pa.list_(pa.float32()))),
-        ("width", pa.int32()),
-    ]
-)
-FEATURES = json.dumps(
-    {
-        "info": {
-            "features": {
-                "id": {"dtype": "string", "_type": "Value"},
-                "image": {"_type": "Image"},
-                "visible": {"_type": "Image"},
-                "modality": {"names": ["infrared", "optical", "sar"], "_type": "ClassLabel"},
-                "messages": [
-                    {
-                        "role": {"dtype": "string", "_type": "Value"},
-                        "content": {"dtype": "string", "_type": "Value"},
-                    }
-                ],
-                "boxes": [[{"dtype": "float32", "_type": "Value"}]],
-                "width": {"dtype": "int32", "_type": "Value"},
-            }
-        }
-    }
-).encode()
-# pictures of two bytes and of a text: enough to tell a missing row, a swapped row and a wrong one apart
-IDS = pa.schema([("id", pa.string()), ("image", IMAGE)])
-
-
-def jpeg(seed, size=40):
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
-
-
-def row(number):
-    return {
-        "id": f"row-{number}",
-        "modality": number % 3,
-        "messages": [
-            {"role": "user", "content": f"What is at {number}?"},
-            {"role": "assistant", "content": "ship " * (number % 7)},
-        ],
-        "boxes": [[1.5, 2.0, 3.0, float(number)]] * (number % 3),
-        "width": 640,
-    }
-
-
-def expected_image(group_column, index):
-    picture = int(group_column.rows[index])
-    if picture < 0:
-        return None
-    return {"bytes": bytes(group_column.images[picture]), "path": group_column.images.paths[picture]}
-
-
-def expected_rows(groups):
-    return [
-        {**values, **{name: expected_image(column, index) for name, column in group.images.items()}}
-        for group in groups
-        for index, values in enumerate(group.rows)
-    ]
-
-
-def mixed_groups():
-    """Unique pictures, repeated ones, rows without any, and a picture under two names."""
-    pictures = [jpeg(seed) for seed in range(8)]
-    names = [f"{seed}.jpg" for seed in range(8)]
-    first = ImageColumn.of(ImageBatch.from_images(pictures, names))
-    second = ImageColumn.of(ImageBatch.from_images(pictures, names), [3, 3, 3, -1, 0, 0, 7])
-    twins = ImageBatch.from_images([pictures[0], pictures[1], pictures[0]], ["a.jpg", "b.jpg", None])
-    third = ImageColumn.of(twins, [2, 0, 1])
-    return [
-        RowGroup([row(n) for n in range(8)], {"image": first, "visible": ImageColumn.null(8)}),
-        RowGroup([row(n) for n in range(8, 15)], {"image": second, "visible": first_of(first, 7)}),
-        RowGroup([row(n) for n in range(15, 18)], {"image": third, "visible": ImageColumn.null(3)}),
-    ]
-
-
-def first_of(column, rows):
-    return ImageColumn.of(column.images, column.rows[:rows])
-
-
-def image_groups(pictures_of_rows, per_group=100):
-    """Row groups of a sequence that names the picture (bytes) of each row."""
-    for start in range(0, len(pictures_of_rows), per_group):
-        part = pictures_of_rows[start : start + per_group]
-        distinct = list(dict.fromkeys(part))
-        index = [distinct.index(picture) for picture in part]
-        rows = [{"id": f"{start + n:06d}"} for n in range(len(part))]
-        yield RowGroup(rows, {"image": ImageColumn.of(distinct, index)})
-
-
-def image_chunks(path, column="image.bytes"):
-    metadata = pq.read_metadata(path)
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(index)
-            if chunk.path_in_schema == column:
-                yield chunk
-
-
-def as_dictionary(chunk):
-    return chunk.dictionary_page_offset is not None
-
-
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "train-00000-of-00001.parquet"
 
 
 def test_plain_pyarrow_reads_back_what_was_written(target):
@@ -411,49 +290,6 @@ def test_two_buffers_in_turn_are_enough(target):
     assert stored == [bytes([letter]) * 300_000 for letter in b"abcde"]
 
 
-def interrupt():
-    signal.raise_signal(signal.SIGINT)
-
-
-def fail():
-    raise RuntimeError("reader failed")
-
-
-@pytest.mark.parametrize(("action", "error"), [(interrupt, KeyboardInterrupt), (fail, RuntimeError)])
-@pytest.mark.parametrize("after", [0, 1, 3])
-def test_an_exception_leaves_no_file(target, tmp_path, action, error, after):
-    """Ctrl-C or an error of the reader at any time removes what was written and comes through as it was."""
-
-    def groups():
-        yield from itertools.islice(image_groups([jpeg(n) for n in range(40)] + [jpeg(0)] * 20, 20), after)
-        action()
-
-    with pytest.raises(error):
-        write_shard(target, IDS, groups())
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["write_table", "close"])
-@pytest.mark.parametrize("call", [0, 1])
-@pytest.mark.parametrize("before", [True, False])
-def test_ctrl_c_in_the_middle_of_a_write_leaves_no_file(target, tmp_path, monkeypatch, name, call, before):
-    """An interrupt that arrives while Parquet writes, in a row group or the footer, comes through as it was."""
-    original, calls = getattr(pq.ParquetWriter, name), itertools.count()
-
-    def interrupted(self, *arguments, **options):
-        now = next(calls) == call
-        if now and before:
-            interrupt()
-        original(self, *arguments, **options)
-        if now and not before:
-            interrupt()
-
-    monkeypatch.setattr(pq.ParquetWriter, name, interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_shard(target, IDS, image_groups([b"a", b"b", b"c"], per_group=1))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_pictures_are_let_go_of_when_they_are_written(target):
     """However many row groups a shard has, the memory of the pictures of two is held."""
     held = []
@@ -472,177 +308,6 @@ def test_pictures_are_let_go_of_when_they_are_written(target):
     assert [row["image"]["bytes"] for row in pq.read_table(target).to_pylist()] == [
         b"%05d" % n for n in range(20)
     ]
-
-
-def test_ctrl_c_while_a_thread_starts_waits_for_what_it_writes(target, tmp_path, monkeypatch):
-    """An interrupt just when a thread has started, before anybody has noted it: nothing is closed while it writes."""
-    writing, began = [], []
-    start, write_table = threading.Thread.start, pq.ParquetWriter.write_table
-
-    def started(self):
-        start(self)
-        if self.name.startswith("shard"):
-            time.sleep(0.1)
-            raise KeyboardInterrupt
-
-    def slowly(self, *arguments, **options):
-        began.append(target)
-        writing.append(target)
-        time.sleep(0.3)
-        write_table(self, *arguments, **options)
-        writing.pop()
-
-    monkeypatch.setattr(threading.Thread, "start", started)
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", slowly)
-    with pytest.raises(KeyboardInterrupt):
-        write_shard(target, IDS, image_groups([b"a", b"b"], per_group=1))
-    assert writing == began == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_second_ctrl_c_while_the_first_is_dealt_with_leaves_no_file(target, tmp_path, monkeypatch):
-    """An interrupt that arrives while the threads of an interrupted shard are waited for."""
-    original = WriteBehind.close
-
-    def interrupted(self):
-        original(self)
-        raise KeyboardInterrupt("second")
-
-    def groups():
-        yield from image_groups([b"a"])
-        raise KeyboardInterrupt("first")
-
-    monkeypatch.setattr(WriteBehind, "close", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="second"):
-        write_shard(target, IDS, groups())
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("method", ["_put", "_hash"])
-def test_a_failure_behind_the_scenes_is_told(target, tmp_path, monkeypatch, method):
-    """An error of the thread that writes pictures, or hashes them, reaches the caller, who gets no shard."""
-
-    def fail(*_):
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(WriteBehind, method, fail)
-    with pytest.raises(BuildError, match="Input/output error"):
-        write_shard(target, IDS, image_groups([b"a", b"b"], per_group=1))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_pyarrow_that_counts_positions_itself_is_noticed(target, tmp_path, monkeypatch):
-    """Offsets that are not those of the file never reach a shard."""
-    monkeypatch.setattr("irtd_datasets.build.write._ParquetFile._position", lambda _: 4)
-    with pytest.raises(BuildError, match="pyarrow"):
-        write_shard(target, IDS, image_groups([b"a" * 100, b"b" * 100], per_group=1))
-    assert list(tmp_path.iterdir()) == []
-
-
-CHILD = """
-import os, resource, signal, sys
-from pathlib import Path
-import numpy as np, pyarrow as pa
-from irtd_datasets.build.image_column import ImageColumn
-from irtd_datasets.build.write import RowGroup, write_shard
-from irtd_datasets.errors import BuildError
-
-target = Path(sys.argv[1])
-image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-schema = pa.schema([("id", pa.string()), ("image", image)])
-
-def groups(count, then=lambda: None):
-    for n in range(count):
-        pictures = [np.random.default_rng(n).bytes(100_000) for _ in range(2)]
-        yield RowGroup([{"id": "a"}, {"id": "b"}], {"image": ImageColumn.of(pictures)})
-    then()
-"""
-
-
-def run_child(code, target):
-    program = CHILD + textwrap.dedent(code)
-    command = [sys.executable, "-c", program, str(target)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX resource limits")
-def test_a_file_that_outgrows_its_limit_leaves_nothing(target, tmp_path):
-    """When the system refuses to make the file larger, BuildError names it and says what to do; nothing is left."""
-    done = run_child(
-        """
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-        try:
-            write_shard(target, schema, groups(5))
-        except BuildError as error:
-            print(error)
-        """,
-        target,
-    )
-    assert done.stderr == ""
-    assert str(target) in done.stdout
-    assert "ulimit" in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_terminated_process_leaves_nothing(target, tmp_path):
-    """SIGTERM removes the temporary file, and the process still ends by the signal."""
-    done = run_child(
-        "write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))", target
-    )
-    assert done.returncode == -signal.SIGTERM
-    assert done.stderr == ""
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_killed_process_leaves_only_what_can_be_removed(target, tmp_path):
-    """After SIGKILL nothing has the name of a shard, and `remove_temporaries` clears the rest."""
-    done = run_child(
-        "write_shard(target, schema, groups(3, lambda: os.kill(os.getpid(), signal.SIGKILL)))", target
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert list(tmp_path.glob("[!.]*")) == []
-    assert len(remove_temporaries(tmp_path)) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_handlers_of_signals_are_given_back(target):
-    """After the block the process handles SIGTERM as before it."""
-    before = signal.getsignal(signal.SIGTERM)
-    write_shard(target, IDS, image_groups([b"a"]))
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-@pytest.mark.parametrize("size", [10, 300_000])
-def test_a_full_disk_leaves_nothing(target, tmp_path, size):
-    """No space left, at the first byte or in the footer, becomes BuildError with its cause; nothing is left."""
-    writer = ShardWriter(target, IDS)
-    writer._temporary.symlink_to("/dev/full")
-    with pytest.raises(BuildError, match="No space left") as caught, writer:
-        writer.write(next(image_groups([b"x" * size])))
-    assert str(target) in str(caught.value)
-    assert "Free space" in caught.value.remedy
-    assert isinstance(caught.value.__cause__, OSError)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_folder_is_named(tmp_path):
-    """A folder that does not exist is said to be missing before a row is read."""
-    with pytest.raises(BuildError, match="Create the folder"):
-        write_shard(tmp_path / "none" / "x.parquet", IDS, image_groups([b"a"]))
-
-
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
-)
-def test_a_folder_without_permission_is_named(tmp_path):
-    """A folder that may not be written becomes BuildError that says so."""
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    with pytest.raises(BuildError, match="writable"):
-        write_shard(folder / "x.parquet", IDS, image_groups([b"a"]))
 
 
 ONE = {"image": ImageColumn.of([b"a"])}
