@@ -35,6 +35,11 @@ from irtd_datasets.build.write import (
 from irtd_datasets.errors import BuildError
 
 
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "train-00000-of-00001.parquet"
+
+
 def test_plain_pyarrow_reads_back_what_was_written(target):
     """Every value, null and name comes back equal, in plain types, in the row groups as they were given."""
     groups = mixed_groups()

@@ -26,6 +26,11 @@ from irtd_datasets.build.write_behind import WriteBehind
 from irtd_datasets.errors import BuildError
 
 
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "train-00000-of-00001.parquet"
+
+
 def interrupt():
     signal.raise_signal(signal.SIGINT)
 
