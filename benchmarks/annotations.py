@@ -2,7 +2,7 @@
 
     python benchmarks/annotations.py --corpus /tmp/irtd-annotations
 
-Makes 20,000 VOC and 20,000 YOLO label files with 1 to 7 objects each, their pictures (hard links to one), and a
+Makes 20,000 VOC and 20,000 YOLO label files with 1 to 7 objects each, their images (hard links to one), and a
 COCO file of 1 GB with polygons. Beside the library's ways run the ones that converters are usually made of:
 ElementTree with ``find`` for each field, and ``json.load`` of the whole file. Needs the library's ``dev`` extra
 (psutil). Each way runs in a process of its own, in turn with the others.
@@ -25,7 +25,7 @@ COCO_BYTES = 1_000_000_000
 
 
 def corpus(root: Path) -> None:
-    """Label files, pictures and the large COCO file."""
+    """Label files, images and the large COCO file."""
     from PIL import Image
 
     if (root / "complete").exists():
@@ -33,8 +33,8 @@ def corpus(root: Path) -> None:
     chance = random.Random(0)
     for name in ("voc/JPEGImages", "voc/Annotations", "yolo/frames"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    picture = io.BytesIO()
-    Image.effect_noise((640, 512), 40).save(picture, "JPEG")
+    image = io.BytesIO()
+    Image.effect_noise((640, 512), 40).save(image, "JPEG")
     first = {
         kind: root / folder / "000000.jpg"
         for kind, folder in (("voc", "voc/JPEGImages"), ("yolo", "yolo/frames"))
@@ -52,7 +52,7 @@ def corpus(root: Path) -> None:
         (root / f"yolo/frames/{number:06d}.txt").write_text("".join(lines))
         for path in first.values():
             if not number:
-                path.write_bytes(picture.getvalue())
+                path.write_bytes(image.getvalue())
             else:
                 os.link(path, path.with_name(f"{number:06d}.jpg"))
     _coco(root / "large.json")
@@ -128,11 +128,11 @@ def parse(root: Path, kind: str) -> dict[str, float]:
 
 
 def source(root: Path, kind: str, *, check: bool) -> dict[str, float]:
-    """From the folder to labelled pictures: listing, pairing, reading, parsing, splits, classes, edges."""
+    """From the folder to labelled images: listing, pairing, reading, parsing, splits, classes, edges."""
     from irtd_datasets.sources import SourceOptions, open_source, read_table
 
     table = read_table(root / "table.csv")
-    opened = open_source(kind.upper(), root / kind, table=table, options=SourceOptions(check_pictures=check))
+    opened = open_source(kind.upper(), root / kind, table=table, options=SourceOptions(check_images=check))
     start = time.perf_counter()
     files = objects = 0
     for image in opened.images():
@@ -162,7 +162,7 @@ def plain_voc(root: Path) -> dict[str, float]:
 
 
 def coco(root: Path, *, plain: bool) -> dict[str, float]:
-    """The COCO file of 1 GB, picture by picture."""
+    """The COCO file of 1 GB, image by image."""
     start = time.perf_counter()
     if plain:
         with (root / "large.json").open() as file:
@@ -181,7 +181,7 @@ def coco(root: Path, *, plain: bool) -> dict[str, float]:
 WAYS = {
     "voc, parser": lambda root: parse(root, "voc"),
     "voc, source": lambda root: source(root, "voc", check=False),
-    "voc, source and headers of pictures": lambda root: source(root, "voc", check=True),
+    "voc, source and headers of images": lambda root: source(root, "voc", check=True),
     "voc, ElementTree and find": plain_voc,
     "yolo, parser": lambda root: parse(root, "yolo"),
     "yolo, source": lambda root: source(root, "yolo", check=False),

@@ -1,7 +1,7 @@
 """Build speed and memory: `irtd build` against reading and writing the same bytes, and against a plain builder.
 
-    python benchmarks/build.py --corpus /tmp/irtd-benchmark            # 20,000 pictures, 1.2 GB, three rounds
-    python benchmarks/build.py --corpus /tmp/irtd-benchmark --quick    # 2,000 pictures, one round: does it run?
+    python benchmarks/build.py --corpus /tmp/irtd-benchmark            # 20,000 images, 1.2 GB, three rounds
+    python benchmarks/build.py --corpus /tmp/irtd-benchmark --quick    # 2,000 images, one round: does it run?
 
 Needs the library's ``dev`` extra (psutil), three times the corpus as free disk, and page cache for twice the corpus.
 
@@ -32,7 +32,7 @@ SHARD_BYTES = 350 * 1024 * 1024
 
 
 def copy(release: Path, out: Path) -> dict[str, float]:
-    """The limit: read every picture and write its bytes to files of 350 MB, nothing else."""
+    """The limit: read every image and write its bytes to files of 350 MB, nothing else."""
     from corpus import FLIR
 
     folder = release / FLIR
@@ -59,8 +59,8 @@ def copy(release: Path, out: Path) -> dict[str, float]:
 
 def build(release: Path, out: Path, workers: int) -> dict[str, float]:
     """What ``irtd build irtd instruct`` calls."""
-    from irtd_datasets.build.engine import build as run
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build as run
 
     start = time.perf_counter()
     report = run("irtd", ["instruct"], absolute_options(release), out, workers=workers)
@@ -143,14 +143,14 @@ def main() -> None:
     parser.add_argument(
         "--corpus", type=Path, required=True, help="where the corpus is kept and outputs are written"
     )
-    parser.add_argument("--pictures", type=int, default=20_000)
-    parser.add_argument("--rows-per-picture", type=int, default=1, choices=(1, 2, 3))
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--rows-per-image", type=int, default=1, choices=(1, 2, 3))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument(
-        "--memory", nargs="*", type=int, default=[2_000, 20_000], help="pictures; none to leave out"
+        "--memory", nargs="*", type=int, default=[2_000, 20_000], help="images; none to leave out"
     )
-    parser.add_argument("--quick", action="store_true", help="2,000 pictures, one round, no memory")
+    parser.add_argument("--quick", action="store_true", help="2,000 images, one round, no memory")
     parser.add_argument("--check", action="store_true", help="compare the rows of build and plain builder")
     parser.add_argument("--json", type=Path, help="also write all figures there")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
@@ -161,7 +161,7 @@ def main() -> None:
         print(json.dumps(WAYS[args.way](args.release, args.out)))
         return
     if args.quick:
-        args.pictures, args.runs, args.memory = 2_000, 1, []
+        args.images, args.runs, args.memory = 2_000, 1, []
     _compare(args)
 
 
@@ -184,7 +184,7 @@ def _compare(args: argparse.Namespace) -> None:
             str(outputs / way),
         ]
 
-    release = corpus.instruct_release(args.corpus, args.pictures, args.rows_per_picture)
+    release = corpus.instruct_release(args.corpus, args.images, args.rows_per_image)
     if args.check:
         from measure import Result, run_once
 
@@ -192,12 +192,12 @@ def _compare(args: argparse.Namespace) -> None:
         for way in ("build-1", "plain"):
             run_once(arguments(release, way), Result())
         check(outputs)
-    print(f"{args.pictures} pictures, {args.rows_per_picture} rows each, {args.runs} rounds", file=sys.stderr)
+    print(f"{args.images} images, {args.rows_per_image} rows each, {args.runs} rounds", file=sys.stderr)
     ways = {way: (lambda way=way: arguments(release, way)) for way in args.ways}
     results = alternate(ways, args.runs, before=lambda: settle(release, outputs))
     size = sum(entry.stat().st_size for entry in os.scandir(release / corpus.FLIR))
 
-    memory = {pictures: _peaks(args, pictures, arguments, outputs) for pictures in args.memory}
+    memory = {images: _peaks(args, images, arguments, outputs) for images in args.memory}
     shutil.rmtree(outputs, ignore_errors=True)
 
     median = {way: result.median for way, result in results.items()}
@@ -215,10 +215,10 @@ def _compare(args: argparse.Namespace) -> None:
         for way, result in results.items()
     ]
     print(machine())
-    print(f"{args.pictures} pictures, {size / 1e9:.2f} GB, {args.rows_per_picture} rows each\n")
+    print(f"{args.images} images, {size / 1e9:.2f} GB, {args.rows_per_image} rows each\n")
     print(
         table(
-            ["way", "seconds", "range", "MB/s of pictures", "of the limit", "process s", "CPU s", "load"],
+            ["way", "seconds", "range", "MB/s of images", "of the limit", "process s", "CPU s", "load"],
             rows,
         ),
         "\n",
@@ -226,11 +226,11 @@ def _compare(args: argparse.Namespace) -> None:
     if memory:
         rows = [
             [
-                f"{TITLES[way]}, {pictures} pictures",
+                f"{TITLES[way]}, {images} images",
                 *(f"{getattr(result.peak, kind) / 1e6:.0f}" for kind in ("rss", "pss", "uss")),
                 str(result.peak.processes),
             ]
-            for pictures, measured in memory.items()
+            for images, measured in memory.items()
             for way, result in measured.items()
         ]
         print(table(["peak of the process tree, MB", "RSS", "PSS", "USS", "processes"], rows), "\n")
@@ -245,12 +245,12 @@ def _compare(args: argparse.Namespace) -> None:
         if {first, second} <= set(median):
             print(verdict(text, median[first] / median[second], limit, at_least=True))
     peaks = {(way, n): result.peak.rss / 1e6 for n, found in memory.items() for way, result in found.items()}
-    for (way, pictures), peak in peaks.items():
-        print(verdict(f"{TITLES[way]}, {pictures} pictures, MB (RSS)", peak, 600, at_least=False))
+    for (way, images), peak in peaks.items():
+        print(verdict(f"{TITLES[way]}, {images} images, MB (RSS)", peak, 600, at_least=False))
     if args.json:
         values = {
             "machine": machine(),
-            "pictures": args.pictures,
+            "images": args.images,
             "bytes": size,
             "speed": {way: result.as_dict() for way, result in results.items()},
             "memory": {n: {way: r.as_dict() for way, r in found.items()} for n, found in memory.items()},
@@ -258,12 +258,12 @@ def _compare(args: argparse.Namespace) -> None:
         args.json.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def _peaks(args: argparse.Namespace, pictures: int, arguments, outputs: Path) -> dict[str, Result]:
-    """Memory of the builds of a corpus of so many pictures."""
+def _peaks(args: argparse.Namespace, images: int, arguments, outputs: Path) -> dict[str, Result]:
+    """Memory of the builds of a corpus of so many images."""
     import corpus
     from measure import alternate, settle
 
-    release = corpus.instruct_release(args.corpus, pictures, args.rows_per_picture)
+    release = corpus.instruct_release(args.corpus, images, args.rows_per_image)
     ways = {
         way: (lambda way=way: arguments(release, way)) for way in args.ways if way in {"build-1", "build-2"}
     }

@@ -1,10 +1,10 @@
-"""The check of a dataset folder without decoding pictures, against reading its footers, and its text, with pyarrow.
+"""The check of a dataset folder without decoding images, against reading its footers, and its text, with pyarrow.
 
     python benchmarks/check.py --folder /tmp/irtd-check-benchmark
-    python benchmarks/check.py --folder /tmp/irtd-check-benchmark --picture-bytes 62000   # 1,000 row groups of 6.2 MB
+    python benchmarks/check.py --folder /tmp/irtd-check-benchmark --image-bytes 62000   # 1,000 row groups of 6.2 MB
 
-Makes a folder of the given number of row groups of 100 rows, which a later run takes over. The bytes of its pictures
-are no pictures: none is decoded here. The ways run alternately in one process, medians of five; the memory is that of a
+Makes a folder of the given number of row groups of 100 rows, which a later run takes over. The bytes of its images
+are no images: none is decoded here. The ways run alternately in one process, medians of five; the memory is that of a
 process of its own.
 """
 
@@ -22,16 +22,16 @@ from pathlib import Path
 ROWS, SHARDS = 100, 8
 
 
-def make(folder, groups, picture_bytes):
+def make(folder, groups, image_bytes):
     """A dataset folder of IR-TD whose rows look like those of its Location task."""
-    from irtd_datasets.build.folder import BuiltPart, DatasetFolder
-    from irtd_datasets.build.image_column import ImageColumn
-    from irtd_datasets.build.ledger import Ledger, LedgerLine
-    from irtd_datasets.build.shards import ShardResult
-    from irtd_datasets.build.write import RowGroup, ShardWriter
     from irtd_datasets.catalog import spec
-    from irtd_datasets.examples.tally import Tally
+    from irtd_datasets.folder.ledger import Ledger, LedgerLine
+    from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.schema import TASKS, arrow_schema, hub_metadata
+    from irtd_datasets.writing.folder import BuiltPart, DatasetFolder
+    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.writing.shards import ShardResult
+    from irtd_datasets.writing.write import RowGroup, ShardWriter
 
     place = DatasetFolder(folder, spec("irtd"))
     place.prepare()
@@ -42,21 +42,21 @@ def make(folder, groups, picture_bytes):
         with ShardWriter(path, arrow_schema(metadata=False), features=hub_metadata()) as writer:
             for _ in range(groups // SHARDS):
                 rows = [row(number + index, draw, TASKS.index("location")) for index in range(ROWS)]
-                pictures = [
-                    (number + index).to_bytes(8, "little") + bytes(picture_bytes) for index in range(ROWS)
+                contents = [
+                    (number + index).to_bytes(8, "little") + bytes(image_bytes) for index in range(ROWS)
                 ]
                 images = {name: ImageColumn.null(ROWS) for name in ("visible", "original")}
-                writer.write(RowGroup(rows, {"image": ImageColumn.of(pictures), **images}))
+                writer.write(RowGroup(rows, {"image": ImageColumn.of(contents), **images}))
                 number += ROWS
         rows = writer.summary.rows
-        shards.append(ShardResult("", writer.summary, Tally(found=rows, kept=rows)))
-    part = BuiltPart(*member.key, "train", "", tuple(shards), Tally())
-    line = LedgerLine(*member.key, member.part.file, member.part.records, part.tally())
+        shards.append(ShardResult("", writer.summary, RecordCounts(found=rows, kept=rows)))
+    part = BuiltPart(*member.key, "train", "", tuple(shards), RecordCounts())
+    line = LedgerLine(*member.key, member.part.file, member.part.records, part.record_counts())
     place.publish([part], Ledger("irtd", (line,)))
 
 
 def row(number, draw, task):
-    """A row without its picture."""
+    """A row without its image."""
     x, y = draw.randrange(640), draw.randrange(512)
     question = (
         "Where is the car to the left of the second person, seen from the camera? Answer with one point. "
@@ -103,7 +103,7 @@ def footers(folder):
 
 
 def text(folder):
-    """All columns but the bytes of pictures."""
+    """All columns but the bytes of images."""
     import pyarrow.parquet as pq
 
     for path in sorted(folder.rglob("*.parquet")):
@@ -113,7 +113,7 @@ def text(folder):
 
 
 def check(folder):
-    """The check, offline, no picture decoded."""
+    """The check, offline, no image decoded."""
     from irtd_datasets.hub.check import check_folder
 
     report = check_folder(folder, images="none")
@@ -128,7 +128,7 @@ def main():
     )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--groups", type=int, default=1_000)
-    parser.add_argument("--picture-bytes", type=int, default=2_000)
+    parser.add_argument("--image-bytes", type=int, default=2_000)
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -136,7 +136,7 @@ def main():
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     if not (options.folder / "manifest.json").is_file():
-        make(options.folder, options.groups, options.picture_bytes)
+        make(options.folder, options.groups, options.image_bytes)
     facts = check(options.folder).facts
     ways = {"footers": footers, "text": text, "check": check}
     seconds = {name: [] for name in ways}

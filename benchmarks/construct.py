@@ -1,9 +1,9 @@
-"""Constructing speed and memory: all 37,000 rows of the benchmark from sources whose labels are at hand, no pictures.
+"""Constructing speed and memory: all 37,000 rows of the benchmark from sources whose labels are at hand, no images.
 
-    python benchmarks/construct.py             # about 250,000 labelled pictures of all listed sources
+    python benchmarks/construct.py             # about 250,000 labelled images of all listed sources
     python benchmarks/construct.py --share 0.1 # a tenth of them: does it run?
 
-What is measured is what ``irtd construct irtd benchmark`` does between reading labels and opening pictures: rules,
+What is measured is what ``irtd construct irtd benchmark`` does between reading labels and opening images: rules,
 candidates, balance, choice, and writing the records. The labels are drawn while they are asked for, and the time that
 drawing alone takes is told beside. Needs the library's ``dev`` extra (psutil).
 """
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 FRAMES = 700
 """Frames of each of LSOTB-TIR's 120 sequences for evaluation, about."""
-PICTURES = 3
-"""Pictures of a source for each record of its largest task."""
+IMAGES = 3
+"""Images of a source for each record of its largest task."""
 CLASSES = ("person", "car", "bike", "bus", "truck", "motor")
 
 
@@ -51,10 +51,10 @@ class Drawn:
         self.layout = SimpleNamespace(splits=splits, infrared=layout.infrared)
         self.container = SimpleNamespace(path=Path(name))
         self.tasks = {target.task: target for target in targets() if target.source == name}
-        self.count = int(PICTURES * share * max(target.rows for target in self.tasks.values()))
+        self.count = int(IMAGES * share * max(target.rows for target in self.tasks.values()))
 
     def images(self) -> Iterator[LabelledImage]:
-        """Labels of all pictures."""
+        """Labels of all images."""
         random = Random(self.name)
         if "recognition" in self.tasks:
             yield from self._videos(random)
@@ -62,9 +62,9 @@ class Drawn:
             yield from self._persons()
         else:
             for number in range(self.count):
-                yield self._picture(random, number)
+                yield self._image(random, number)
 
-    def _picture(self, random: Random, number: int) -> LabelledImage:
+    def _image(self, random: Random, number: int) -> LabelledImage:
         labels = sorted(self.row.exhaustive or CLASSES)
         objects = []
         for _ in range(random.randrange(1, 22)):
@@ -111,13 +111,13 @@ class Drawn:
 def main() -> None:
     """Measure, and print the figures as text or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--share", type=float, default=1.0, help="share of the pictures")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the images")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     names = list(dict.fromkeys(target.source for target in targets()))
     sources = {name: Drawn(name, arguments.share) for name in names}
     start = time.perf_counter()
-    pictures = sum(1 for source in sources.values() for _ in source.images())
+    images = sum(1 for source in sources.values() for _ in source.images())
     drawing = time.perf_counter() - start
     options = Options()
     before = psutil.Process().memory_info().rss
@@ -134,7 +134,7 @@ def main() -> None:
         write_records(Path(folder), "benchmark", chosen, construction, gathering, options)
     seconds = time.perf_counter() - start
     figures = {
-        "pictures": pictures,
+        "images": images,
         "rows": construction.rows,
         "rows_wanted": TOTAL,
         "seconds": round(seconds, 2),

@@ -1,6 +1,6 @@
 """Makes the release that the benchmarks read: JPEGs of about 60 kB that all differ, and the records naming them.
 
-A few hundred pictures are drawn; every file is one of them with a comment segment of its own (ITU-T T.81, B.2.4.5)
+A few hundred images are drawn; every file is one of them with a comment segment of its own (ITU-T T.81, B.2.4.5)
 and, for most, of its own length. So each is a valid JPEG with real entropy-coded data, no two have the same bytes, and
 20,000 are written in seconds.
 """
@@ -26,14 +26,14 @@ _FLIR_NUMBERS = 100_000
 _VERSION = 1
 
 
-def base_pictures(count: int = BASES) -> list[bytes]:
+def base_images(count: int = BASES) -> list[bytes]:
     """JPEGs of 640x512 that differ in content and size, 50 to 65 kB with their comment."""
     import numpy as np
     from PIL import Image
 
     from irtd_datasets.testing.scenes import render_scene, street_scene
 
-    pictures = []
+    images = []
     for index in range(count):
         random = Random(f"benchmark/{index}")
         scene = street_scene(random, ["car", "person", "car", "bike"][: 1 + index % 4], f"benchmark/{index}")
@@ -43,12 +43,12 @@ def base_pictures(count: int = BASES) -> list[bytes]:
         Image.fromarray(np.clip(grey + noise, 0, 255).astype(np.uint8)).save(
             file, "JPEG", quality=74 + index % 11
         )
-        pictures.append(file.getvalue())
-    return pictures
+        images.append(file.getvalue())
+    return images
 
 
 def distinct(base: bytes, number: int) -> bytes:
-    """A base picture with a comment segment that only picture ``number`` has."""
+    """A base image with a comment segment that only image ``number`` has."""
     random = Random(number)
     comment = random.randbytes(random.randint(*_COMMENT_BYTES))
     segment = b"\xff\xfe" + (2 + 5 + len(comment)).to_bytes(2, "big") + f"{number:05d}".encode() + comment
@@ -62,40 +62,40 @@ def flir_name(number: int) -> str:
     return f"FLIR_{number:05d}.jpeg"
 
 
-def instruct_release(folder: Path, pictures: int, rows_per_picture: int = 1) -> Path:
-    """A release with Location.json and Security.json, each about one half of the pictures; made once.
+def instruct_release(folder: Path, images: int, rows_per_image: int = 1) -> Path:
+    """A release with Location.json and Security.json, each about one half of the images; made once.
 
     Args:
         folder: Where releases are kept.
-        pictures: Number of JPEGs.
-        rows_per_picture: Records that name each of them.
+        images: Number of JPEGs.
+        rows_per_image: Records that name each of them.
     """
-    if pictures > _FLIR_NUMBERS:
-        raise SystemExit(f"a FLIR frame has five digits: at most {_FLIR_NUMBERS} pictures")
-    root = folder / f"instruct-v{_VERSION}-{pictures}x{rows_per_picture}"
+    if images > _FLIR_NUMBERS:
+        raise SystemExit(f"a FLIR frame has five digits: at most {_FLIR_NUMBERS} images")
+    root = folder / f"instruct-v{_VERSION}-{images}x{rows_per_image}"
     if (root / "complete").exists():
         return root
-    images = root / FLIR
-    images.mkdir(parents=True, exist_ok=True)
-    bases = base_pictures()
-    numbers = list(range(pictures))
+    image_folder = root / FLIR
+    image_folder.mkdir(parents=True, exist_ok=True)
+    bases = base_images()
+    numbers = list(range(images))
     for number in numbers:
-        (images / flir_name(number)).write_bytes(distinct(bases[number % len(bases)], number))
+        (image_folder / flir_name(number)).write_bytes(distinct(bases[number % len(bases)], number))
     texts = root / "json_sft"
     texts.mkdir(exist_ok=True)
-    half = pictures // 2
-    write_records(texts / "Location.json", location_records(numbers[:half], rows_per_picture))
-    write_records(texts / "Security.json", security_records(numbers[half:], rows_per_picture))
+    half = images // 2
+    write_records(texts / "Location.json", location_records(numbers[:half], rows_per_image))
+    write_records(texts / "Security.json", security_records(numbers[half:], rows_per_image))
     (root / "complete").touch()
     return root
 
 
-def location_records(numbers: list[int], per_picture: int) -> list[tuple[str, str, str]]:
-    """Pictures, questions and answers in the form of Location.json."""
+def location_records(numbers: list[int], per_image: int) -> list[tuple[str, str, str]]:
+    """Images, questions and answers in the form of Location.json."""
     records = []
     for number in numbers:
         random = Random(f"location/{number}")
-        for label in random.sample(("car", "person", "bike"), per_picture):
+        for label in random.sample(("car", "person", "bike"), per_image):
             points = sorted(
                 (random.randint(5, 995), random.randint(139, 907)) for _ in range(random.randint(1, 6))
             )
@@ -106,12 +106,12 @@ def location_records(numbers: list[int], per_picture: int) -> list[tuple[str, st
     return records
 
 
-def security_records(numbers: list[int], per_picture: int) -> list[tuple[str, str, str]]:
-    """Pictures, questions and answers in the form of Security.json."""
+def security_records(numbers: list[int], per_image: int) -> list[tuple[str, str, str]]:
+    """Images, questions and answers in the form of Security.json."""
     records = []
     for number in numbers:
         random = Random(f"security/{number}")
-        for _ in range(per_picture):
+        for _ in range(per_image):
             words = random.sample(_OPTIONS, 4)
             lettered = [f"({letter}) {word}" for letter, word in zip("ABCD", words, strict=True)]
             question = "What object does not appear in the picture?\n" + " ".join(lettered)
@@ -138,14 +138,14 @@ def write_records(path: Path, records: list[tuple[str, str, str]]) -> None:
     path.write_text(json.dumps(values, indent=2), encoding="utf-8")
 
 
-def caption_release(folder: Path, pictures: int, parts: int = 5) -> Path:
-    """A release with new_relative.json and the cut archive of its pictures; made once."""
-    root = folder / f"pretrain-v{_VERSION}-{pictures}"
+def caption_release(folder: Path, images: int, parts: int = 5) -> Path:
+    """A release with new_relative.json and the cut archive of its images; made once."""
+    root = folder / f"pretrain-v{_VERSION}-{images}"
     if (root / "complete").exists():
         return root
     root.mkdir(parents=True, exist_ok=True)
-    bases = base_pictures()
-    names = [f"{index % 40 + 1}-Source/train/{index:06d}.jpg" for index in range(pictures)]
+    bases = base_images()
+    names = [f"{index % 40 + 1}-Source/train/{index:06d}.jpg" for index in range(images)]
     values = [
         {
             "image_path": name,

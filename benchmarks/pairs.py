@@ -8,8 +8,8 @@ Ways, alternated:
 - ``crop_pair``: files in memory, boxes of both modalities with classes; objects matched, transform, crop, boxes moved.
   Pixels stay undecoded, as in a run whose crops are written later or whose pairs are aligned.
 - ``crop_pair, pixels``: the same, and the pixels of both crops.
-- ``OpenCV, pixels``: pictures decoded, objects matched by their order from the left, ``estimateAffinePartial2D`` with
-  RANSAC over the box corners, both pictures cut. It is what tutorials do; it needs the same number of objects in both.
+- ``OpenCV, pixels``: images decoded, objects matched by their order from the left, ``estimateAffinePartial2D`` with
+  RANSAC over the box corners, both images cut. It is what tutorials do; it needs the same number of objects in both.
 
 A pair counts as right when the corners of the infrared crop lie within 2 % of the diagonal of the truth. Two of the six
 objects have another label error: in a third of the pairs one object is missing in one modality. Needs
@@ -117,7 +117,7 @@ def opencv(infrared, visible, infrared_table, visible_table, *, pixels):  # noqa
     """The transform, or None where there are not enough objects."""
     import cv2
 
-    pictures = [
+    images = [
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) for data in (infrared, visible)
     ]
     boxes = []
@@ -131,12 +131,12 @@ def opencv(infrared, visible, infrared_table, visible_table, *, pixels):  # noqa
         return None
     corners = np.array([[0, 0], [WIDTH, HEIGHT]]) @ matrix[:, :2].T + matrix[:, 2]
     low, high = np.clip(corners.round().astype(int), 0, [WIDTH, HEIGHT])
-    pictures[0][low[1] : high[1], low[0] : high[0]].copy()
+    images[0][low[1] : high[1], low[0] : high[0]].copy()
     return matrix
 
 
 def is_right(matrix, truth) -> bool:
-    """Whether the corners of the visible picture lie where they should."""
+    """Whether the corners of the visible image lie where they should."""
     corners = np.array([[0, 0], [WIDTH, 0], [0, HEIGHT], [WIDTH, HEIGHT]], float)
     away = np.linalg.norm(corners @ matrix[:, :2].T + matrix[:, 2] - truth.apply(corners), axis=1)
     return bool(away.max() < 0.02 * np.hypot(WIDTH, HEIGHT))

@@ -6,11 +6,11 @@
 
 The sets, each skipped where it is not there:
 
-- ``multimodal-matching``: pairs with 20 points that people marked in both pictures (read from
+- ``multimodal-matching``: pairs with 20 points that people marked in both images (read from
   ``_derived/landmarks.json``). By images: the distance between marked infrared points and marked visible points as
   moved. By labels: half of the points are given as labels, the other half are measured.
 - ``vtuav-hmft``: a video with a box for each modality in every tenth frame. By labels: the boxes of all frames but one
-  as objects of one picture (the rig does not change), the box that is left is measured.
+  as objects of one image (the rig does not change), the box that is left is measured.
 - ``roadscene``: raw infrared frames beside their visible partner; the authors' own crop, found in the raw frame, is the
   truth, where it is found for certain.
 - ``llvip``, ``vifb``, ``tno-fusiongan``, ``m3fd``, and the crops of ``roadscene``: aligned by their authors, so a cut
@@ -100,9 +100,9 @@ def landmarks(folder: Path, boards: Path | None) -> Iterator[int]:
     for key, value in known.items():
         stem = folder / key.removesuffix(".mat").replace("VIS_IR_", "VI_")
         files = [next(iter(stem.parent.glob(f"{stem.name}*{side}.png"))) for side in ("a", "b")]
-        # Marked in MATLAB, where the first pixel's centre is 1; here it is 0.5. The first picture is the fixed one.
+        # Marked in MATLAB, where the first pixel's centre is 1; here it is 0.5. The first image is the fixed one.
         points = [np.array(value[side]) - 0.5 for side in ("LMfix", "LMmov")]
-        if stem.parent.name in {"VIS_IR", "RGB_NIR"}:  # the visible picture comes first
+        if stem.parent.name in {"VIS_IR", "RGB_NIR"}:  # the visible image comes first
             files.reverse()
             points.reverse()
         infrared, visible = points
@@ -157,7 +157,7 @@ def video(folder: Path, boards: Path | None) -> Iterator[int]:
 
 
 def roadscene(folder: Path, boards: Path | None) -> Iterator[int]:
-    """Raw infrared frames and the visible picture of the authors' crop."""
+    """Raw infrared frames and the visible image of the authors' crop."""
     unsure = []
     for path in sorted((folder / "infrared").glob("*.png")):
         crop = folder / "cropinfrared" / f"{path.stem}.jpg"

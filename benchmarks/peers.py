@@ -1,13 +1,13 @@
 """Reading for training: `table` and `stream` beside `datasets`, litdata, MDS, webdataset, lance and a folder of files.
 
-    python benchmarks/peers.py --corpus /tmp/irtd-benchmark            # 10,000 pictures, three rounds
-    python benchmarks/peers.py --corpus /tmp/irtd-benchmark --quick    # 1,000 pictures, one round: does it run?
+    python benchmarks/peers.py --corpus /tmp/irtd-benchmark            # 10,000 images, three rounds
+    python benchmarks/peers.py --corpus /tmp/irtd-benchmark --quick    # 1,000 images, one round: does it run?
 
 Needs torch, torchdata, litdata, mosaicml-streaming, webdataset, pylance and simplejpeg; a library that is missing is
-left out and named. Every library reads the same pictures with the same text, written by its own writer with its
+left out and named. Every library reads the same images with the same text, written by its own writer with its
 defaults.
 
-Each way runs in a process of its own, in turn with the others. *Raw* is an epoch of picture bytes and text, in one
+Each way runs in a process of its own, in turn with the others. *Raw* is an epoch of image bytes and text, in one
 process. *Decoded* is an epoch of RGB arrays of 640 x 512, as a training loop gets them: the peers at their default,
 with Pillow and two DataLoader workers; ours so, too, and with two threads and the extra ``fast``. Seconds are those of
 the epoch, with the call that opens the data and without imports; the first row counts from that call, too. Memory is
@@ -45,15 +45,15 @@ NEEDS = {"litdata": "litdata", "mds": "streaming", "webdataset": "webdataset", "
 # --- writing the formats ---------------------------------------------------------------------------------------------
 
 
-def prepare(corpus: Path, pictures: int) -> dict[str, Path]:
+def prepare(corpus: Path, images: int) -> dict[str, Path]:
     """The dataset folder and the same rows in each format; made once."""
     from corpus import instruct_release
 
-    from irtd_datasets.build.engine import build
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build
 
-    release = instruct_release(corpus, pictures)
-    root = corpus / f"peers-v1-{pictures}"
+    release = instruct_release(corpus, images)
+    root = corpus / f"peers-v1-{images}"
     places = {name: root / name for name in ("irtd", "folder", "litdata", "mds", "webdataset", "lance")}
     if not places["irtd"].exists():
         build("irtd", ["instruct"], absolute_options(str(release), {}, {}, {}), places["irtd"], workers=2)
@@ -69,7 +69,7 @@ def prepare(corpus: Path, pictures: int) -> dict[str, Path]:
 
 
 def rows_of(irtd: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    """Number, picture and text of every row of the dataset folder."""
+    """Number, image and text of every row of the dataset folder."""
     import pyarrow.parquet as pq
 
     number = 0
@@ -83,7 +83,7 @@ def rows_of(irtd: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
 
 
 def write_folder(out: Path, irtd: Path) -> None:
-    """A file for each picture and one for all texts: what a user has before any library."""
+    """A file for each image and one for all texts: what a user has before any library."""
     (out / "images").mkdir(parents=True)
     with (out / "texts.jsonl").open("w") as texts:
         for number, data, text in rows_of(irtd):
@@ -117,7 +117,7 @@ def write_mds(out: Path, irtd: Path) -> None:
 
 
 def write_webdataset(out: Path, irtd: Path) -> None:
-    """Tar files of 250 samples, so that two workers have some of 1,000 pictures, too."""
+    """Tar files of 250 samples, so that two workers have some of 1,000 images, too."""
     import webdataset
 
     out.mkdir(parents=True)
@@ -164,7 +164,7 @@ def available(name: str) -> bool:
 
 
 class Folder:
-    """Pictures as files, texts in memory; a map-style dataset."""
+    """Images as files, texts in memory; a map-style dataset."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -273,7 +273,7 @@ def raw_lance(root: Path) -> Iterator[Any]:
 
 
 def raw(way: str, places: dict[str, Path]) -> Iterator[Any]:
-    """An epoch of picture bytes and text, shuffled as the library does it."""
+    """An epoch of image bytes and text, shuffled as the library does it."""
     readers: dict[str, Callable[[Path], Any]] = {
         "table": raw_table,
         "stream": open_stream,
@@ -289,14 +289,14 @@ def raw(way: str, places: dict[str, Path]) -> Iterator[Any]:
 
 
 def to_rgb(row: Any) -> Any:
-    """Decode a row's picture with Pillow, as the examples of these libraries do."""
+    """Decode a row's image with Pillow, as the examples of these libraries do."""
     import numpy as np
     from PIL import Image
 
-    picture = row["image"] if "image" in row else row["jpg"]
-    if isinstance(picture, bytes):
-        picture = Image.open(io.BytesIO(picture))
-    return np.asarray(picture.convert("RGB"))
+    image = row["image"] if "image" in row else row["jpg"]
+    if isinstance(image, bytes):
+        image = Image.open(io.BytesIO(image))
+    return np.asarray(image.convert("RGB"))
 
 
 class DecodingFolder(Folder):
@@ -364,10 +364,10 @@ def only_decoding(irtd: Path, batch: int) -> Iterator[Any]:
     """The limit of one process: decode the same bytes from memory with Pillow, nothing else."""
     import numpy as np
 
-    pictures = [data for _, data, _ in rows_of(irtd)]
+    images = [data for _, data, _ in rows_of(irtd)]
     start = time.perf_counter()
-    for begin in range(0, len(pictures), batch):
-        yield np.stack([to_rgb({"image": data}) for data in pictures[begin : begin + batch]])
+    for begin in range(0, len(images), batch):
+        yield np.stack([to_rgb({"image": data}) for data in images[begin : begin + batch]])
     only_decoding.seconds = time.perf_counter() - start  # type: ignore[attr-defined]
 
 
@@ -390,10 +390,10 @@ def library(way: str) -> str:
     return way.partition(",")[0]
 
 
-def run(kind: str, way: str, corpus: Path, pictures: int) -> dict[str, Any]:
+def run(kind: str, way: str, corpus: Path, images: int) -> dict[str, Any]:
     """One epoch of one way, in this process."""
     load(library(way))
-    root = corpus / f"peers-v1-{pictures}"
+    root = corpus / f"peers-v1-{images}"
     places = {name: root / name for name in ("irtd", *WRITERS)}
     base = psutil.Process().memory_full_info()
     count, size, first = 0, 0, 0.0
@@ -402,8 +402,8 @@ def run(kind: str, way: str, corpus: Path, pictures: int) -> dict[str, Any]:
         if not count:
             first = time.perf_counter() - start
         if kind == "raw":
-            picture = found.get("image", found.get("jpg"))
-            size += len(picture["bytes"] if isinstance(picture, dict) else picture)
+            image = found.get("image", found.get("jpg"))
+            size += len(image["bytes"] if isinstance(image, dict) else image)
             count += 1
         else:
             count += len(found)
@@ -426,7 +426,7 @@ def load(name: str) -> None:
         importlib.import_module(NEEDS[name])
 
 
-def report(kind: str, results: dict[str, Any], pictures: int) -> str:
+def report(kind: str, results: dict[str, Any], images: int) -> str:
     """A table, the fastest first."""
     from measure import table
 
@@ -436,7 +436,7 @@ def report(kind: str, results: dict[str, Any], pictures: int) -> str:
         lines.append(
             [
                 name,
-                f"{pictures / result.median:,.0f}",
+                f"{images / result.median:,.0f}",
                 f"{min(result.seconds):.2f} to {max(result.seconds):.2f}",
                 f"{result.facts['first']:.2f}",
                 f"{peak.pss / 1e6:,.0f}",
@@ -453,27 +453,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", type=Path, required=True, help="folder for the pictures and all formats")
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--corpus", type=Path, required=True, help="folder for the images and all formats")
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--kind", choices=("raw", "decoded"), action="append", help="only this part; repeatable"
     )
     parser.add_argument("--way", action="append", help="only these ways; repeatable")
-    parser.add_argument("--quick", action="store_true", help="1,000 pictures, one round")
+    parser.add_argument("--quick", action="store_true", help="1,000 images, one round")
     parser.add_argument("--json", type=Path, help="write everything measured here")
     parser.add_argument("--one", nargs=2, metavar=("KIND", "WAY"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.pictures, arguments.rounds = min(arguments.pictures, 1000), 1
+        arguments.images, arguments.rounds = min(arguments.images, 1000), 1
     if arguments.one:
-        print(json.dumps(run(*arguments.one, arguments.corpus, arguments.pictures)))
+        print(json.dumps(run(*arguments.one, arguments.corpus, arguments.images)))
         sys.stdout.flush()
         os._exit(0)  # some libraries leave threads behind that keep a process from ending
     from measure import alternate, machine, verdict
 
-    prepare(arguments.corpus, arguments.pictures)
-    everything: dict[str, Any] = {"machine": machine(), "pictures": arguments.pictures}
+    prepare(arguments.corpus, arguments.images)
+    everything: dict[str, Any] = {"machine": machine(), "images": arguments.images}
     medians: dict[tuple[str, str], float] = {}
     for kind in arguments.kind or ("raw", "decoded"):
         chosen = [
@@ -481,13 +481,13 @@ def main() -> None:
         ]
         chosen = [way for way in chosen if not arguments.way or library(way) in arguments.way]
         missing = sorted(set(NEEDS) - {library(way) for way in chosen})
-        shared = [__file__, "--corpus", str(arguments.corpus), "--pictures", str(arguments.pictures)]
+        shared = [__file__, "--corpus", str(arguments.corpus), "--images", str(arguments.images)]
         ways = {way: partial(list, [*shared, "--one", kind, way]) for way in chosen}
         results = alternate(ways, arguments.rounds, before=os.sync, memory=True)
         everything[kind] = {name: result.as_dict() for name, result in results.items()}
         for name, result in results.items():
             medians[kind, name] = statistics.median(result.seconds)
-        print(report(kind, results, arguments.pictures))
+        print(report(kind, results, arguments.images))
         if missing and not arguments.way:
             print(f"\nnot installed, left out: {', '.join(missing)}")
         print()

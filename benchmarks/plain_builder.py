@@ -1,7 +1,7 @@
 """The same rows as a user of `datasets` writes them: a GeneratorBasedBuilder over the two task files.
 
-It does no more than it must: no picture is looked into (all are known to be 640x512), nothing is counted, repeated
-pictures are written once for each row.
+It does no more than it must: no image is looked into (all are known to be 640x512), nothing is counted, repeated
+images are written once for each row.
 """
 
 from __future__ import annotations

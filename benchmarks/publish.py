@@ -40,9 +40,9 @@ def publish(folder: Path) -> dict[str, Any]:
     """Check, upload, one commit, read back, tag; ``uploaded`` is the time until the commit stands."""
     import datasets  # noqa: F401 - its import is no part of the upload
 
-    from irtd_datasets.build.progress import Progress
     from irtd_datasets.hub.publish import PublishOptions
     from irtd_datasets.hub.publish import publish as publish_folder
+    from irtd_datasets.writing.progress import Progress
 
     class Stages(Progress):
         def __init__(self) -> None:
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument(
         "--corpus", type=Path, required=True, help="where the corpus is kept and outputs are written"
     )
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--xet", action="store_true", help="by Xet instead of plain LFS")
     parser.add_argument("--json", type=Path, help="also write all figures there")
@@ -92,12 +92,12 @@ def _folder(args: argparse.Namespace) -> Path:
     """The dataset folder of the corpus, built once."""
     import corpus
 
-    from irtd_datasets.build.engine import build
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build
 
-    folder = Path(args.corpus / f"published-{args.pictures}").resolve()
+    folder = Path(args.corpus / f"published-{args.images}").resolve()
     if not (folder / "manifest.json").is_file():
-        release = corpus.instruct_release(args.corpus, args.pictures)
+        release = corpus.instruct_release(args.corpus, args.images)
         build("irtd", ["instruct"], absolute_options(release), folder, workers=2)
     return folder
 

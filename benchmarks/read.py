@@ -1,4 +1,4 @@
-"""Reading speed: all records of json_sft with their pictures looked up, the first streamed row, imports, cut archives.
+"""Reading speed: all records of json_sft with their images looked up, the first streamed row, imports, cut archives.
 
     python benchmarks/read.py --corpus /tmp/irtd-benchmark
     python benchmarks/read.py --corpus /tmp/irtd-benchmark --json-sft path/to/json_sft.zip   # the released texts
@@ -26,26 +26,26 @@ CAPTIONS = 6_000
 
 
 def records(release: Path, _: Path) -> dict[str, float]:
-    """Parse every record of json_sft and find its picture."""
+    """Parse every record of json_sft and find its image."""
     from irtd_datasets.catalog import open_release
-    from irtd_datasets.examples.reading import parse, scan_file
-    from irtd_datasets.examples.release import absolute_options
-    from irtd_datasets.examples.tally import Tally
+    from irtd_datasets.rows.parsing import parse, scan_file
+    from irtd_datasets.rows.record_counts import RecordCounts
+    from irtd_datasets.rows.release import absolute_options
 
     start = time.perf_counter()
     opened = open_release("irtd", absolute_options(release))
-    tally, count, found = Tally(), 0, 0
+    record_counts, count, found = RecordCounts(), 0, 0
     for member in opened.spec.config("instruct").members:
         resolver = opened.resolver(member.subset)
         for file in opened.files(member):
-            for scanned in scan_file(opened, file, tally):
-                count += parse(opened, file, scanned, tally) is not None
+            for scanned in scan_file(opened, file, record_counts):
+                count += parse(opened, file, scanned, record_counts) is not None
                 found += resolver.resolve(scanned.image) is not None
-    return {"seconds": time.perf_counter() - start, "records": count, "pictures_found": found}
+    return {"seconds": time.perf_counter() - start, "records": count, "images_found": found}
 
 
 def first_row(release: Path, config: str) -> dict[str, float]:
-    """`datasets.load_dataset` on the raw release, up to the first row with its picture decoded."""
+    """`datasets.load_dataset` on the raw release, up to the first row with its image decoded."""
     import datasets
 
     import irtd_datasets  # noqa: F401 - makes the name known
@@ -53,13 +53,13 @@ def first_row(release: Path, config: str) -> dict[str, float]:
     start = time.perf_counter()
     rows = datasets.load_dataset("irtd", config, data_dir=str(release), streaming=True, split="train")
     row = next(iter(rows))
-    return {"seconds": time.perf_counter() - start, "picture": list(row["image"].size)}
+    return {"seconds": time.perf_counter() - start, "image": list(row["image"].size)}
 
 
 def archive_build(release: Path, out: Path) -> dict[str, float]:
     """Build the captions from the cut archive: read as one stream, nothing unpacked."""
-    from irtd_datasets.build.engine import build
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build
 
     start = time.perf_counter()
     report = build("irtd", ["pretrain"], absolute_options(release), out)
@@ -67,7 +67,7 @@ def archive_build(release: Path, out: Path) -> dict[str, float]:
 
 
 def unpack_and_write(release: Path, out: Path) -> dict[str, float]:
-    """Unpack the joined parts to disk, then write pictures and captions with pyarrow, row group by row group."""
+    """Unpack the joined parts to disk, then write images and captions with pyarrow, row group by row group."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -203,7 +203,7 @@ def _compare(args: argparse.Namespace) -> None:
         f"RSS {peak.peak.rss / 1e6:.0f} MB\n"
     )
     both, alone = imports["both"].median, imports["datasets"].median
-    print(verdict("all records parsed, pictures found, s", results["records"].median, 3, at_least=False))
+    print(verdict("all records parsed, images found, s", results["records"].median, 3, at_least=False))
     for way in ("first-instruct", "first-location"):
         print(verdict(f"first streamed row, {way[6:]}, s", results[way].median, 1, at_least=False))
     print(verdict("import of both, times datasets alone", both / alone, 1.2, at_least=False))
@@ -220,16 +220,16 @@ def _timed(code: str) -> list[str]:
 
 
 def _release(folder: Path, json_sft: Path | None) -> Path:
-    """A release with the texts of json_sft, a picture for each name, and 100,000 files among the FLIR frames."""
+    """A release with the texts of json_sft, an image for each name, and 100,000 files among the FLIR frames."""
     import io
 
     from corpus import FLIR, SIZE, flir_name
     from PIL import Image
 
     from irtd_datasets.catalog import open_release
-    from irtd_datasets.examples.reading import scan_file
-    from irtd_datasets.examples.release import absolute_options
-    from irtd_datasets.examples.tally import Tally
+    from irtd_datasets.rows.parsing import scan_file
+    from irtd_datasets.rows.record_counts import RecordCounts
+    from irtd_datasets.rows.release import absolute_options
     from irtd_datasets.testing import write_sample_release
 
     root = folder / ("released" if json_sft else "sample")
@@ -244,18 +244,18 @@ def _release(folder: Path, json_sft: Path | None) -> Path:
     release = open_release("irtd", absolute_options(root))
     members = release.spec.config("instruct").members
     files = [file for member in members for file in release.files(member)]
-    names = {scanned.image for file in files for scanned in scan_file(release, file, Tally())}
+    names = {scanned.image for file in files for scanned in scan_file(release, file, RecordCounts())}
     frames = {name for name in names if name.startswith(f"{FLIR}/")}
     number = 0
     while len(frames) < FOLDER_FILES:
         frames.add(f"{FLIR}/{flir_name(number)}")
         number += 1
-    picture = io.BytesIO()
-    Image.new("L", SIZE).save(picture, "JPEG")
+    image = io.BytesIO()
+    Image.new("L", SIZE).save(image, "JPEG")
     for name in names | frames:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture.getvalue())
+        path.write_bytes(image.getvalue())
     (root / "complete").touch()
     return root
 

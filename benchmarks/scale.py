@@ -4,8 +4,8 @@
     python benchmarks/scale.py --rows 10000000     one size
     python benchmarks/scale.py --records 200000    the whole way of a plan, from JSON records to shards, of a sample
 
-Each picture has one row here, the hardest case: keys, sizes and lines of equally many pictures. Everything that a plan
-does once per row in Python code (parsing the record, looking for the picture) is not in the first figure; the second
+Each image has one row here, the hardest case: keys, sizes and lines of equally many images. Everything that a plan
+does once per row in Python code (parsing the record, looking for the image) is not in the first figure; the second
 measures it with the rest.
 """
 
@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PICTURE_BYTES = 60_000
+IMAGE_BYTES = 60_000
 LINE_BYTES = 600
 BATCH = 1 << 20
 
@@ -30,18 +30,18 @@ def simulate(rows):
     """Order and divide drawn rows with the code of a plan; prints what it took as JSON."""
     import numpy as np
 
-    from irtd_datasets.build.dask_workers import WINDOW
-    from irtd_datasets.build.ordering import Pictures, RowOrder
-    from irtd_datasets.build.plan import ShardJob, shard_count
-    from irtd_datasets.build.shards import write_shard
-    from irtd_datasets.build.site import Site, run_at
     from irtd_datasets.catalog import spec
-    from irtd_datasets.examples.release import ReleaseOptions
+    from irtd_datasets.rows.release import ReleaseOptions
+    from irtd_datasets.writing.dask_workers import WINDOW
+    from irtd_datasets.writing.plan import ShardJob, shard_count
+    from irtd_datasets.writing.row_order import Images, RowOrder
+    from irtd_datasets.writing.shards import write_shard
+    from irtd_datasets.writing.worker_environment import WorkerEnvironment, run_at
 
     draw = np.random.default_rng(0)
     before, clock = peak(), Clock()
     order = RowOrder()
-    with tempfile.TemporaryDirectory() as folder, Pictures(Path(folder)) as pictures:
+    with tempfile.TemporaryDirectory() as folder, Images(Path(folder)) as images:
         for start in range(0, rows, BATCH):
             count = min(BATCH, rows - start)
             keys = draw.integers(0, 2**64, count, dtype=np.uint64)
@@ -56,20 +56,20 @@ def simulate(rows):
                 if keys is None:
                     break
                 starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-            sizes = draw.integers(PICTURE_BYTES // 2, PICTURE_BYTES * 3 // 2, len(starts))
+            sizes = draw.integers(IMAGE_BYTES // 2, IMAGE_BYTES * 3 // 2, len(starts))
             with clock:
-                pictures.extend(sizes, np.add.reduceat(places[:, 1], starts))
+                images.extend(sizes, np.add.reduceat(places[:, 1], starts))
             found += len(starts)
         with clock:
-            shards = pictures.shards(shard_count(pictures.total))
+            shards = images.shards(shard_count(images.total))
             member = spec("mmrs_1m").members[0]
             options = ReleaseOptions("/data/mmrs_1m")
             jobs = [
                 ShardJob("mmrs_1m", options, member, index, "/data/records.jsonl", stretch, size, "0" * 32)
                 for index, (stretch, size) in enumerate(shards)
             ]
-    assert found == len(pictures)
-    site = Site.here("run", [("the release", "/data/mmrs_1m")])
+    assert found == len(images)
+    site = WorkerEnvironment.here("run", [("the release", "/data/mmrs_1m")])
     task = len(pickle.dumps((run_at, site, write_shard, jobs[0], "/data/out/shard-00000.parquet")))
     print(
         json.dumps(
@@ -81,7 +81,7 @@ def simulate(rows):
                 "before_mb": before // 1000,
                 "shards": len(jobs),
                 "row_groups": -(-rows // 100),
-                "data_gb": pictures.total // 10**9,
+                "data_gb": images.total // 10**9,
                 "records_gb": round(sum(end - start for (start, end), _ in shards) / 1e9, 1),
                 "task_bytes": task,
                 "scheduler_mb": round(min(WINDOW, len(jobs)) * task / 1e6, 1),
@@ -91,11 +91,11 @@ def simulate(rows):
 
 
 def plan_records(rows):
-    """Plan a release of captions with tiny pictures, from its JSON; prints rows a second as JSON."""
-    from irtd_datasets.build.plan import plan_part
+    """Plan a release of captions with tiny images, from its JSON; prints rows a second as JSON."""
     from irtd_datasets.catalog import open_release
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
     from irtd_datasets.testing import write_sample_release
+    from irtd_datasets.writing.plan import plan_part
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -112,10 +112,10 @@ def plan_records(rows):
         print(
             json.dumps(
                 {
-                    "records": plan.tally.found,
+                    "records": plan.record_counts.found,
                     "seconds": round(clock.seconds, 1),
                     "cpu_seconds": round(clock.cpu_seconds, 1),
-                    "records_a_cpu_second": round(plan.tally.found / clock.cpu_seconds),
+                    "records_a_cpu_second": round(plan.record_counts.found / clock.cpu_seconds),
                     "peak_mb": peak() // 1000,
                 }
             )

@@ -84,9 +84,7 @@ def make(draw: random.Random, number: int, task: str) -> tuple[Question, str]:
             text = f"<ref>car</ref> at <pos>{moved}</pos>"
     if kind > 0.97:
         text = "I cannot see anything of that kind."
-    return Question(
-        f"q/{number}", task, choices, gold, text, frame, 640, 512, f"picture{number % 9000}"
-    ), text
+    return Question(f"q/{number}", task, choices, gold, text, frame, 640, 512, f"image{number % 9000}"), text
 
 
 if __name__ == "__main__":

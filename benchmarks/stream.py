@@ -31,29 +31,29 @@ BATCH = 64
 COLUMNS = ("id", "image", "messages", "task")
 
 
-def prepare(corpus: Path, pictures: int) -> Path:
-    """A dataset folder with so many pictures of about 60 kB; made once."""
+def prepare(corpus: Path, images: int) -> Path:
+    """A dataset folder with so many images of about 60 kB; made once."""
     from corpus import instruct_release
 
-    from irtd_datasets.build.engine import build
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build
 
-    out = corpus / f"stream-v1-{pictures}" / "irtd"
+    out = corpus / f"stream-v1-{images}" / "irtd"
     if not out.exists():
-        release = instruct_release(corpus, pictures)
+        release = instruct_release(corpus, images)
         build("irtd", ["instruct"], absolute_options(str(release), {}, {}, {}), out, workers=2)
     return out
 
 
 def prepare_rows(corpus: Path, rows: int) -> Path:
-    """A dataset folder with so many rows, of which 20 share a picture: many rows on little disk; made once."""
+    """A dataset folder with so many rows, of which 20 share an image: many rows on little disk; made once."""
     import numpy as np
     import pyarrow as pa
-    from corpus import base_pictures, distinct
+    from corpus import base_images, distinct
 
-    from irtd_datasets.build.image_column import ImageColumn
-    from irtd_datasets.build.write import RowGroup, write_shard
-    from irtd_datasets.training.index import write_folder_index
+    from irtd_datasets.folder.index import write_folder_index
+    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.writing.write import RowGroup, write_shard
 
     root = corpus / f"stream-rows-v1-{rows}"
     if root.exists():
@@ -66,7 +66,7 @@ def prepare_rows(corpus: Path, rows: int) -> Path:
     schema = pa.schema(
         [("id", pa.string()), ("image", image), ("messages", pa.list_(turn)), ("task", pa.int64())]
     )
-    bases = base_pictures(20)
+    bases = base_images(20)
     shards, group, each, digests = 8, 100, 20, []
     ends = np.linspace(0, rows, shards + 1).astype(int)
     for shard in range(shards):
@@ -74,13 +74,13 @@ def prepare_rows(corpus: Path, rows: int) -> Path:
         for start in range(int(ends[shard]), int(ends[shard + 1]), group):
             numbers = range(start, min(start + group, int(ends[shard + 1])))
             kinds = sorted({number // each for number in numbers})
-            pictures = [distinct(bases[kind % 20], kind) for kind in kinds]
-            column = ImageColumn.of(pictures, [kinds.index(number // each) for number in numbers])
+            images = [distinct(bases[kind % 20], kind) for kind in kinds]
+            column = ImageColumn.of(images, [kinds.index(number // each) for number in numbers])
             records = [
                 {
                     "id": f"made/{number:07d}",
                     "messages": [
-                        {"role": "user", "content": f"What is in picture {number}?"},
+                        {"role": "user", "content": f"What is in image {number}?"},
                         {"role": "assistant", "content": "A street at night. " * 5},
                     ],
                     "task": number * 8 // rows,
@@ -191,7 +191,7 @@ def only_decoding(root: Path, *, keep: bool) -> float:
 
     Args:
         root: The dataset folder.
-        keep: Keep the memory of each picture for the next, as the library does, or leave that to the system.
+        keep: Keep the memory of each image for the next, as the library does, or leave that to the system.
     """
     import io
 
@@ -202,9 +202,9 @@ def only_decoding(root: Path, *, keep: bool) -> float:
 
     if keep:
         keep_freed_memory()
-    pictures = [row["image"]["bytes"] for row in raw("stream", root)]
+    images = [row["image"]["bytes"] for row in raw("stream", root)]
     start = time.perf_counter()
-    for data in pictures:
+    for data in images:
         np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     return time.perf_counter() - start
 
@@ -295,9 +295,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", type=Path, required=True, help="folder for pictures and dataset folders")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder for images and dataset folders")
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the folder that is resumed")
-    parser.add_argument("--pictures", type=int, default=10_000, help="pictures of the folder that is read")
+    parser.add_argument("--images", type=int, default=10_000, help="images of the folder that is read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--part", choices=("resume", "rates", "quality"), action="append", help="only this part"
@@ -312,7 +312,7 @@ def main() -> None:
         print(json.dumps(found(way, Path(root), Path(out)) if found else rate(way, Path(root))))
         return
     if arguments.quick:
-        arguments.rows, arguments.pictures, arguments.rounds = 5_000, 1_000, 1
+        arguments.rows, arguments.images, arguments.rounds = 5_000, 1_000, 1
     from measure import Result, alternate, machine, run_once, table, verdict
 
     parts = arguments.part or ["resume", "rates", "quality"]
@@ -348,7 +348,7 @@ def main() -> None:
             print(verdict(text, result.median, 0.1, at_least=False))
         print()
     if "rates" in parts:
-        root = prepare(arguments.corpus, arguments.pictures)
+        root = prepare(arguments.corpus, arguments.images)
         ways = {
             way: partial(list, [__file__, "--corpus", ".", "--one", "rate", way, str(root), "-"])
             for way in (*WAYS, LIMIT, LIMIT_KEPT)
@@ -358,7 +358,7 @@ def main() -> None:
         lines = [
             [
                 way,
-                f"{arguments.pictures / result.median:,.0f}",
+                f"{arguments.images / result.median:,.0f}",
                 f"{min(result.seconds):.2f} to {max(result.seconds):.2f}",
                 f"{result.facts['first']:.2f}",
                 f"{result.peak.pss / 1e6:,.0f}",

@@ -1,10 +1,10 @@
-"""How fast pictures get into Parquet, how large the files are, and what a revision and a viewer's page cost.
+"""How fast images get into Parquet, how large the files are, and what a revision and a viewer's page cost.
 
     python benchmarks/writer.py                      # 6,000 JPEGs of 60 kB, five rounds
     python benchmarks/writer.py --images 1000 --rounds 3 --folder /path/on/the/disk/to/measure
 
 Every way runs in a process of its own, and the ways take turns, so that a slow minute of the machine hits all
-of them. Times leave out the imports and the start of the process. The pictures are read from the page cache.
+of them. Times leave out the imports and the start of the process. The images are read from the page cache.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def make_corpus(folder: Path, count: int, kilobytes: int) -> None:
     stream = io.BytesIO()
     pixels = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(stream, "JPEG", quality=85)
-    picture = stream.getvalue()
+    image = stream.getvalue()
     for number in range(count):
         note = generator.bytes(int(generator.integers(2, min(0.2 * kilobytes * 1000, 65_000))))
         segment = b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note
-        (folder / f"{number:07d}.jpg").write_bytes(picture[:2] + segment + picture[2:])
+        (folder / f"{number:07d}.jpg").write_bytes(image[:2] + segment + image[2:])
 
 
 def copy(files: list[str], output: Path) -> None:
@@ -79,10 +79,10 @@ def copy_and_hash(files: list[str], output: Path) -> None:
 
 def shard(files: list[str], output: Path) -> None:
     """Our writer, each file read to where its bytes are written from."""
-    from irtd_datasets.build.image_column import ImageColumn
-    from irtd_datasets.build.shards import Buffers
-    from irtd_datasets.build.write import RowGroup, write_shard
     from irtd_datasets.releases.containers import FolderContainer
+    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.writing.shards import Buffers
+    from irtd_datasets.writing.write import RowGroup, write_shard
 
     buffers = Buffers()
     folder = FolderContainer(Path(files[0]).parent)
@@ -102,7 +102,7 @@ def shard(files: list[str], output: Path) -> None:
 
 def shard_without_hash(files: list[str], output: Path) -> None:
     """Our writer, its hash left out, to see what that costs."""
-    from irtd_datasets.build import write_behind
+    from irtd_datasets.writing import write_behind
 
     write_behind.hashlib = types.SimpleNamespace(sha256=_NoHash)
     shard(files, output)
@@ -138,8 +138,8 @@ def pyarrow_like_datasets(files: list[str], output: Path) -> None:
             rows = []
             for number, file in enumerate(files[start : start + ROWS], start):
                 with open(file, "rb") as source:  # noqa: PTH123
-                    picture = {"bytes": source.read(), "path": os.path.basename(file)}  # noqa: PTH119
-                rows.append({"id": str(number), "image": picture})
+                    image = {"bytes": source.read(), "path": os.path.basename(file)}  # noqa: PTH119
+                rows.append({"id": str(number), "image": image})
             writer.write_table(pa.Table.from_pylist(rows, schema=schema()))
 
 
@@ -159,8 +159,8 @@ def datasets_builder(files: list[str], output: Path) -> None:
             for number in range(count):
                 file = files[number]
                 with open(file, "rb") as source:  # noqa: PTH123
-                    picture = {"bytes": source.read(), "path": os.path.basename(file)}  # noqa: PTH119
-                yield number, {"id": str(number), "image": picture}
+                    image = {"bytes": source.read(), "path": os.path.basename(file)}  # noqa: PTH119
+                yield number, {"id": str(number), "image": image}
 
     datasets.disable_progress_bars()
     builder = Folder(cache_dir=str(output / "cache"))
@@ -177,8 +177,8 @@ def measure(way: str, corpus: Path, output: Path) -> None:
     """Run one way and print its seconds, its CPU seconds, and its peak memory above that of the imports."""
     files = sorted(str(file) for file in corpus.iterdir())
     imports = {
-        "shard": "irtd_datasets.build.shards",
-        "shard_without_hash": "irtd_datasets.build.shards",
+        "shard": "irtd_datasets.writing.shards",
+        "shard_without_hash": "irtd_datasets.writing.shards",
         "pyarrow_like_datasets": "pyarrow.parquet",
         "datasets_builder": "datasets",
     }
@@ -246,15 +246,15 @@ def compare(corpus: Path, output: Path, rounds: int) -> None:
 
 def sizes(corpus: Path, output: Path) -> None:
     """Bytes on disk against the bytes of the distinct images, rows of one image standing together."""
-    from irtd_datasets.build.image_column import ImageColumn
-    from irtd_datasets.build.write import RowGroup, write_shard
+    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.writing.write import RowGroup, write_shard
 
-    pictures = [file.read_bytes() for file in sorted(corpus.iterdir())[:300]]
+    images = [file.read_bytes() for file in sorted(corpus.iterdir())[:300]]
     print(
         f"{'rows/image':>11}{'rows':>7}{'unique MB':>11}{'file MB':>9}{'of unique':>11}{'of plain rows':>15}"
     )
     for per_image in (1, 2.3, 10, 100):
-        used = pictures if per_image < 100 else pictures[:60]
+        used = images if per_image < 100 else images[:60]
         shown = [int(row / per_image) for row in range(int(len(used) * per_image))]
 
         def groups(shown=shown, used=used):
@@ -276,7 +276,7 @@ def sizes(corpus: Path, output: Path) -> None:
 REVISED = 1000
 KINDS = {
     "1 % of the texts": "text",
-    "1 % of the pictures replaced": "picture",
+    "1 % of the images replaced": "image",
     "1 % of the rows added": "added",
     "1 % of the rows removed": "removed",
 }
@@ -285,14 +285,14 @@ KINDS = {
 def revisions(output: Path) -> None:
     """Bytes that have to be sent again after one row in a hundred changed, with chunks as Xet cuts them.
 
-    Pictures are random bytes of about 60 kB, a thousand of them with a conversation of a kilobyte; what is random is
+    Images are random bytes of about 60 kB, a thousand of them with a conversation of a kilobyte; what is random is
     spread evenly. Ours against Parquet as `datasets` writes it, with content-defined chunking.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from irtd_datasets.build.image_column import ImageColumn
-    from irtd_datasets.build.write import RowGroup, write_shard
+    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.writing.write import RowGroup, write_shard
 
     whole = schema().append(pa.field("text", pa.string()))
 
@@ -333,7 +333,7 @@ def revisions(output: Path) -> None:
 
 
 def revised(kind: str) -> list[tuple[str, str, bytes]]:
-    """The rows of `revisions`, one in a hundred of them changed; the identifier, the text and the picture of each."""
+    """The rows of `revisions`, one in a hundred of them changed; the identifier, the text and the image of each."""
     generator = np.random.default_rng(1)
     words = [bytes(generator.integers(97, 123, 6, np.uint8)).decode() for _ in range(2000)]
 
@@ -347,7 +347,7 @@ def revised(kind: str) -> list[tuple[str, str, bytes]]:
         old = rows[number]
         if kind == "text":
             rows[number] = (old[0], other[1], old[2])
-        elif kind == "picture":
+        elif kind == "image":
             rows[number] = (old[0], old[1], other[2])
         elif kind == "added":
             rows.insert(number, (f"{number:06d}b", *other[1:]))

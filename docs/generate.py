@@ -37,7 +37,7 @@ from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.construct.targets import targets  # noqa: E402
 from irtd_datasets.hub import findings  # noqa: E402
 from irtd_datasets.irtd.tasks import MODULES as MODULES_OF_TASKS  # noqa: E402
-from irtd_datasets.irtd.tasks.making import CHOICES  # noqa: E402
+from irtd_datasets.irtd.tasks.generation import CHOICES  # noqa: E402
 from irtd_datasets.releases.resolve import read_layouts  # noqa: E402
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: E402
 from irtd_datasets.sources import CODES, COLUMNS, READER_DOCS, TABLE  # noqa: E402
@@ -146,7 +146,7 @@ def files(name: str) -> str:
                 folders = ", ".join(f"`{folder}`" for folder in part.image_dirs) or "named in the file"
                 known = count(part.records) if part.rounds is None else f"{part.rounds:,} rounds"
                 rows.append([f"`{part.file}`", f"{subset.name}/{part.name}", known, folders])
-    return table(["file", "becomes", "records", "pictures, as the records name their folder"], rows)
+    return table(["file", "becomes", "records", "images, as the records name their folder"], rows)
 
 
 def issues(name: str) -> str:
@@ -167,7 +167,7 @@ def issues(name: str) -> str:
 
 
 def layouts(name: str) -> str:
-    """Where else the pictures of a dataset are known to lie."""
+    """Where else the images of a dataset are known to lie."""
     rows = [
         [
             f"`{layout.released_dir}`",

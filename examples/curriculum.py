@@ -3,8 +3,8 @@
     python examples/curriculum.py --data ./irtd:instruct --visible ./rs_gpt4v:default --out scores.parquet
     python examples/train_vlm.py --data ./irtd:instruct --curriculum scores.parquet
 
-A row is hard when its picture is far from visible pictures, and when its picture and text do not come together during a
-warm-up. The encoders here are toys that need no download: 8 x 8 pixels for pictures, counted words for texts, and one
+A row is hard when its image is far from visible images, and when its image and text do not come together during a
+warm-up. The encoders here are toys that need no download: 8 x 8 pixels for images, counted words for texts, and one
 matrix between them whose warm-up is a least-squares fit. Replace `see`, `read` and the two matrices by your encoder
 before and after its warm-up; all else stays. The scores lie in a table of their own, joined by ``id``.
 """
@@ -32,7 +32,7 @@ WORDS = 64
 
 
 def see(pixels: np.ndarray) -> np.ndarray:
-    """Features of a picture, (64,): the paper turns visible pictures to grey before the encoder, as here."""
+    """Features of an image, (64,): the paper turns visible images to grey before the encoder, as here."""
     small = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX), float).ravel()
     return (small - small.mean()) / (small.std() + 1)
 
@@ -45,12 +45,12 @@ def read(messages: list[dict[str, str]]) -> np.ndarray:
     return counts / (np.linalg.norm(counts) + 1e-9)
 
 
-def alignment_loss(pictures: np.ndarray, texts: np.ndarray, batch: int = 256) -> np.ndarray:
+def alignment_loss(images: np.ndarray, texts: np.ndarray, batch: int = 256) -> np.ndarray:
     """Contrastive loss of each pair among those of its batch, (N,)."""
-    pictures = pictures / (np.linalg.norm(pictures, axis=1, keepdims=True) + 1e-9)
+    images = images / (np.linalg.norm(images, axis=1, keepdims=True) + 1e-9)
     losses = []
-    for part in np.array_split(np.arange(len(pictures)), -(-len(pictures) // batch)):  # no batch of one pair
-        alike = pictures[part] @ texts[part].T / 0.07
+    for part in np.array_split(np.arange(len(images)), -(-len(images) // batch)):  # no batch of one pair
+        alike = images[part] @ texts[part].T / 0.07
         top = alike.max(axis=1)
         losses.append(np.log(np.exp(alike - top[:, None]).sum(axis=1)) + top - alike.diagonal())
     return np.concatenate(losses)
@@ -64,8 +64,8 @@ def main() -> None:
     parser.add_argument(
         "--data", required=True, help="folder or repository with :config, as for train_vlm.py"
     )
-    parser.add_argument("--visible", required=True, help="any dataset with visible pictures")
-    parser.add_argument("--limit", type=int, default=2000, help="visible pictures that are used")
+    parser.add_argument("--visible", required=True, help="any dataset with visible images")
+    parser.add_argument("--limit", type=int, default=2000, help="visible images that are used")
     parser.add_argument("--out", default="scores.parquet")
     args = parser.parse_args()
     try:
@@ -87,14 +87,14 @@ def score(args: argparse.Namespace) -> None:
     )
     chosen = list(others.sampler(seed=0))[: args.limit]
     visible = np.stack([see(others[number]["image"]) for number in chosen])
-    ids, pictures, texts = zip(
+    ids, images, texts = zip(
         *(
             (row["id"], see(row["image"]), read(row["messages"]))
             for row in map(rows.__getitem__, range(len(rows)))
         ),
         strict=True,
     )
-    infrared, text = np.stack(pictures), np.stack(texts)
+    infrared, text = np.stack(images), np.stack(texts)
     far = modality_distance(infrared, visible)
 
     start = np.random.default_rng(0).normal(size=(infrared.shape[1], WORDS)) / WORDS

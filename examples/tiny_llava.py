@@ -40,7 +40,7 @@ def tiny_llava(seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
     special = {"pad_token": "<pad>", "eos_token": "</s>", "additional_special_tokens": ["<image>"]}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, **special)
     processor = LlavaProcessor(
-        # Resized to a square and not cropped, so that boxes in per mille of the picture stay where they are.
+        # Resized to a square and not cropped, so that boxes in per mille of the image stay where they are.
         image_processor=CLIPImageProcessorPil(size={"height": SIDE, "width": SIDE}, do_center_crop=False),
         tokenizer=tokenizer,
         patch_size=PATCH,

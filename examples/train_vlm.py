@@ -11,7 +11,7 @@ The model is a tiny LLaVA with random weights: it learns the form of the answers
 
 TRL's own collator makes the batches, and a plain loop trains on them. Not ``Trainer`` or ``SFTTrainer``: these go on by
 counting. They go through the batches that were trained on once more and throw them away, of a stream with all its
-pictures, and count wrongly when the number of processes changes. Here the checkpoint holds the place in the data.
+images, and count wrongly when the number of processes changes. Here the checkpoint holds the place in the data.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def main() -> None:
     add("--save-every", type=int, default=25, help="steps between checkpoints")
     add("--batch-size", type=int, default=8, help="rows of each process")
     add("--workers", type=int, default=1, help="processes that read and decode, of each process; 0 for none")
-    add("--max-side", type=int, default=112, help="longest side of decoded pictures")
+    add("--max-side", type=int, default=112, help="longest side of decoded images")
     add("--lr", type=float, default=3e-3)
     add("--seed", type=int, default=0)
     args = parser.parse_args()

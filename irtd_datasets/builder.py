@@ -15,10 +15,10 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.examples.reading import DefectPolicy, no_rows_error
-from irtd_datasets.examples.release import Release, ReleaseOptions, absolute_options, check_rounds
-from irtd_datasets.examples.rows import release_groups, to_table
-from irtd_datasets.examples.tally import Tally
+from irtd_datasets.rows.assembly import release_groups, to_table
+from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
+from irtd_datasets.rows.record_counts import RecordCounts
+from irtd_datasets.rows.release import Release, ReleaseOptions, absolute_options, check_rounds
 from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
@@ -37,7 +37,7 @@ class ReleaseConfig(datasets.BuilderConfig):
     """Options of `load_dataset` for a release.
 
     Attributes:
-        images: Released folder to the path of a folder, zip or tar with its pictures.
+        images: Released folder to the path of a folder, zip or tar with its images.
         on_defect: ``flag``, ``drop`` or ``error`` for rows with a label defect, or a mapping from issue code.
         rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
     """
@@ -120,14 +120,14 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         release = self._open(self.config.data_dir)
         policy = DefectPolicy(self.SPEC, dict(release.options.on_defect))
         members = {"/".join(member.key): member for member in self.SPEC.members}
-        whole = Tally()
+        whole = RecordCounts()
         for position, part in enumerate(parts):
-            tally = Tally()
-            for index, group in enumerate(release_groups(release, members[part], policy, tally)):
+            record_counts = RecordCounts()
+            for index, group in enumerate(release_groups(release, members[part], policy, record_counts)):
                 yield _key(position, index), to_table(group)
-            self._report(part, tally)
-            whole.add(tally)
-        # One of several readers may well have a part without a picture; of a whole split it is a mistake, for which
+            self._report(part, record_counts)
+            whole.add(record_counts)
+        # One of several readers may well have a part without an image; of a whole split it is a mistake, for which
         # `datasets` would say "corresponds to no data", or, streaming, nothing.
         if len(parts) == total and not whole.kept:
             raise no_rows_error(release, whole)
@@ -173,7 +173,7 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         return absolute_options(root, images, on_defect, given)
 
     def _fingerprint(self, kwargs: dict[str, Any]) -> str:
-        """Identity of code and inputs, found without listing pictures."""
+        """Identity of code and inputs, found without listing images."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
             settings = {name: kwargs.get(name) for name in self.SPEC.settings}
@@ -187,14 +187,14 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             facts.append(str(error))
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
-    def _report(self, where: str, tally: Tally) -> None:
-        lost = sum(tally.dropped.values()) + tally.image_missing
+    def _report(self, where: str, record_counts: RecordCounts) -> None:
+        lost = sum(record_counts.dropped.values()) + record_counts.image_missing
         if lost:
-            reasons = dict(tally.dropped)
-            if tally.image_missing:
-                reasons["image missing"] = tally.image_missing
+            reasons = dict(record_counts.dropped)
+            if record_counts.image_missing:
+                reasons["image missing"] = record_counts.image_missing
             datasets.logging.get_logger(__name__).warning(
-                f"{where}: {tally.kept} of {tally.found} records kept; left out: {reasons}"
+                f"{where}: {record_counts.kept} of {record_counts.found} records kept; left out: {reasons}"
             )
 
 

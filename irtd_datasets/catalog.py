@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import datasets
 
-    from irtd_datasets.examples.release import Release, ReleaseOptions
+    from irtd_datasets.rows.release import Release, ReleaseOptions
     from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["DATASETS", "load_dataset", "open_release", "register", "spec"]
@@ -84,7 +84,7 @@ def builder_class(name: str) -> type[datasets.DatasetBuilder]:
     """The builder class that a name stands for."""
     _check(name)
     module = importlib.import_module(f"irtd_datasets.{name}.builder")
-    found: type[datasets.DatasetBuilder] = module.MAIN
+    found: type[datasets.DatasetBuilder] = module.DEFAULT_BUILDER
     return found
 
 
@@ -106,7 +106,7 @@ def load_dataset(
         config: Config name, such as ``instruct`` or ``instruct-grounding``.
         data_dir: Folder of the release, or a dataset folder made by a build. By default the folder that the
             environment variable ``<NAME>_DATA_DIR`` names.
-        images: Released folder to the path of a folder, zip or tar that has its pictures.
+        images: Released folder to the path of a folder, zip or tar that has its images.
         on_defect: ``flag`` (default), ``drop`` or ``error`` for rows with a wrong label, or a mapping from issue code.
         split: As in ``datasets.load_dataset``.
         streaming: As in ``datasets.load_dataset``.

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.errors import BuildError
-from irtd_datasets.examples.release import absolute_options
-from irtd_datasets.hub.contact_sheet import contact_sheet, sample_rows
+from irtd_datasets.folder.contact_sheet import contact_sheet, sample_rows
 from irtd_datasets.report import building
 from irtd_datasets.report.console import progress as show_progress
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def run_demo(folder: Path, *, rows: int = 200, quiet: bool = False) -> Path:
     building.show_build(result)
     typer.echo("3. Loaded and streamed from the folder with plain `datasets`")
     _load(out)
-    typer.echo(f"4. Boxes and points drawn on the pictures: {sheet}")
+    typer.echo(f"4. Boxes and points drawn on the images: {sheet}")
     contact_sheet(list(sample_rows(out))).save(sheet)
     typer.echo(
         "\nNext:\n"
@@ -64,5 +64,5 @@ def _load(out: Path) -> None:
     typer.echo(f"   load_dataset: {loaded.num_rows} rows, columns {', '.join(loaded.column_names)}")
     first = next(iter(datasets.load_dataset(str(out), "instruct", split="train", streaming=True)))
     typer.echo(
-        f"   streaming: first row {first['id']}, picture {first['image'].size}, answer {first['answer']!r}"
+        f"   streaming: first row {first['id']}, image {first['image'].size}, answer {first['answer']!r}"
     )

@@ -117,20 +117,20 @@ _FIELDS = (
     Field(
         "image",
         _IMAGE,
-        "The picture the text is about, upright. Its bytes are those of the file found, unless `image_note` says "
+        "The image the text is about, upright. Its bytes are those of the file found, unless `image_note` says "
         "otherwise; `path` inside is the name that the release gives it.",
     ),
     Field(
         "visible",
         _IMAGE,
-        "The paired visible picture on the same field of view; null where the release has none.",
+        "The paired visible image on the same field of view; null where the release has none.",
     ),
     Field("modality", _label(MODALITIES), f"Kind of sensor: {', '.join(MODALITIES)}."),
     Field("task", _label(TASKS), "Task of the row, from one vocabulary for all datasets."),
     Field(
         "source",
         _STRING,
-        "Component dataset the picture comes from, as the release names it; null if unknown.",
+        "Component dataset the image comes from, as the release names it; null if unknown.",
     ),
     Field(
         "messages",
@@ -192,10 +192,10 @@ FIELDS: dict[str, Field] = {field.name: field for field in _FIELDS}
 
 
 IMAGE_FIELDS = tuple(name for name, field in FIELDS.items() if field.type == _IMAGE)
-"""Names of the columns that hold pictures."""
+"""Names of the columns that hold images."""
 
 FILE_FIELDS = (*IMAGE_FIELDS, "original")
-"""Names of the columns that hold files as bytes and path, pictures and others."""
+"""Names of the columns that hold files as bytes and path, images and others."""
 
 
 def _arrow_type(node: Any) -> pa.DataType:  # noqa: ANN401 - see _describe

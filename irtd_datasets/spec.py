@@ -47,9 +47,9 @@ class PartSpec:
         task: Name from the task vocabulary.
         file: Name of the annotation file in the release.
         records: Records in the released file; None where nothing was released or nothing is known.
-        image_dirs: Folders, as the records name them, that hold its pictures.
+        image_dirs: Folders, as the records name them, that hold its images.
         title: Its name in the paper.
-        modality: Kind of sensor of its pictures.
+        modality: Kind of sensor of its images.
         rounds: Questions with an answer that the paper counts for it; None where it counts records, or nothing.
         public: Whether its authors ever handed it out.
     """
@@ -79,7 +79,7 @@ class SubsetSpec:
         split: Its only split.
         parts: Its parts, in the order in which the rows of a config follow each other.
         order: ``by-image``: images in seeded random order, the rows of one image together;
-            ``as-released``: the order of the annotation file (of the archive, when pictures come from one).
+            ``as-released``: the order of the annotation file (of the archive, when images come from one).
         summary: One sentence.
         available: What is public today and where.
     """
@@ -195,7 +195,7 @@ class IssueSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceTerms:
-    """Under which terms the pictures of a component dataset stand, as far as it is known.
+    """Under which terms the images of a component dataset stand, as far as it is known.
 
     Attributes:
         source: Its name, as the column ``source`` has it.

@@ -15,12 +15,12 @@ GOOD = (
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Answers each picture with a text of its own.
+    """Answers each image with a text of its own.
 
     Attributes:
         script: What to do with the next requests, in order: ``ok``, a status, ``html``, ``cut``, ``stall``,
             ``empty``, or a text to answer with. ``ok`` when it is exhausted.
-        asked: For each request, the hash of its picture and the number of messages.
+        asked: For each request, the hash of its image and the number of messages.
         most: Most requests under way at a time.
         keys: The Authorization header of each request.
     """
@@ -51,9 +51,9 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         url = body["messages"][0]["content"][0]["image_url"]["url"]
-        picture = base64.b64decode(url.partition("base64,")[2])
+        image = base64.b64decode(url.partition("base64,")[2])
         with server.guard:
-            server.asked.append((hashlib.sha256(picture).hexdigest(), len(body["messages"])))
+            server.asked.append((hashlib.sha256(image).hexdigest(), len(body["messages"])))
             server.keys.append(self.headers.get("Authorization"))
             server.bodies.append(body)
             action = server.script.pop(0) if server.script else "ok"
@@ -61,12 +61,12 @@ class Handler(BaseHTTPRequestHandler):
             server.most = max(server.most, server.under_way)
         try:
             time.sleep(server.delay)
-            self.answer(action, picture)
+            self.answer(action, image)
         finally:
             with server.guard:
                 server.under_way -= 1
 
-    def answer(self, action, picture):
+    def answer(self, action, image):
         if action == "stall":
             self.server.over.wait(30)
             self.close_connection = True
@@ -89,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(action, int):
             self.send(action, b'{"error": "no"}', "application/json")
             return
-        text = "" if action == "empty" else GOOD.format(n=picture[200] % 7 + 2) if action == "ok" else action
+        text = "" if action == "empty" else GOOD.format(n=image[200] % 7 + 2) if action == "ok" else action
         answer = {
             "id": "1",
             "object": "chat.completion",

@@ -80,8 +80,8 @@ def release(sample, unpacked, tmp_path):
 @pytest.fixture(scope="session")
 def built(sample, tmp_path_factory):
     """The dataset folder ``irtd`` of the sample, with every config. Read it, do not change it."""
-    from irtd_datasets.build.engine import build
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build
 
     folder = tmp_path_factory.mktemp("built") / "irtd"
     build("irtd", ["pretrain", "instruct", "benchmark"], absolute_options(sample.folder), folder)

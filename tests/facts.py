@@ -12,18 +12,18 @@ import sys
 
 
 def facts(dataset):
-    """Rows of a mapped or streaming dataset; pictures as name and SHA-256 of their bytes."""
+    """Rows of a mapped or streaming dataset; images as name and SHA-256 of their bytes."""
     import datasets
 
     for column in ("image", "visible"):
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
     return [
-        {key: _picture(value) if key in {"image", "visible"} else value for key, value in row.items()}
+        {key: _image(value) if key in {"image", "visible"} else value for key, value in row.items()}
         for row in dataset
     ]
 
 
-def _picture(value):
+def _image(value):
     if value is None:
         return None
     return [value["path"], hashlib.sha256(value["bytes"]).hexdigest()]

@@ -21,7 +21,7 @@ def first(config="instruct", **options):
 
 @pytest.fixture
 def no_listing(sample, monkeypatch):
-    """Listing the release, or the current folder, fails the test; so does opening the pictures' folders."""
+    """Listing the release, or the current folder, fails the test; so does opening the images' folders."""
     release = os.path.realpath(sample.folder)
 
     def guard(function):
@@ -40,7 +40,7 @@ def no_listing(sample, monkeypatch):
 
 
 def test_resolving_a_name_lists_nothing(sample, no_listing, tmp_path, monkeypatch):
-    """No folder of pictures and not the current folder is listed on the way to the first streamed row."""
+    """No folder of images and not the current folder is listed on the way to the first streamed row."""
     monkeypatch.chdir(tmp_path)
     assert first(data_dir=str(sample.folder))["id"].startswith("irtd/instruct/")
     monkeypatch.setenv("IRTD_DATA_DIR", str(sample.folder))
@@ -50,7 +50,7 @@ def test_resolving_a_name_lists_nothing(sample, no_listing, tmp_path, monkeypatc
 
 
 def test_the_guard_sees_a_listing(sample, no_listing):
-    """The guard of the test above fails where a folder of pictures is listed."""
+    """The guard of the test above fails where a folder of images is listed."""
     with pytest.raises(AssertionError, match="lists the release"):
         os.listdir(sample.folder / "63-FLIR_ADAS" / "training" / "PreviewData")  # noqa: PTH208 - what is guarded
 
@@ -155,18 +155,22 @@ def test_the_librarys_load_dataset_takes_other_names(tmp_path):
 
 def test_paths_and_options_in_any_form(sample, tmp_path, monkeypatch):
     """data_dir as text, path or relative, images as a mapping of paths: all mean the same."""
-    pictures = tmp_path / "pictures"
-    shutil.copytree(sample.folder / "63-FLIR_ADAS", pictures)
+    image_folder = tmp_path / "images"
+    shutil.copytree(sample.folder / "63-FLIR_ADAS", image_folder)
     monkeypatch.chdir(sample.folder.parent)
     expected = facts(
         irtd_datasets.load_dataset("irtd", "instruct-grounding", data_dir=sample.folder, split="train")
     )
     release = tmp_path / "release"
     shutil.copytree(sample.folder, release, ignore=shutil.ignore_patterns("63-FLIR_ADAS"))
-    for images in ({"FLIR_ADAS": pictures}, {"63-FLIR_ADAS": str(pictures)}, {"": str(tmp_path / "all")}):
+    for images in (
+        {"FLIR_ADAS": image_folder},
+        {"63-FLIR_ADAS": str(image_folder)},
+        {"": str(tmp_path / "all")},
+    ):
         if "" in images:
             (tmp_path / "all").mkdir()
-            shutil.copytree(pictures, tmp_path / "all" / "63-FLIR_ADAS")
+            shutil.copytree(image_folder, tmp_path / "all" / "63-FLIR_ADAS")
         rows = irtd_datasets.load_dataset(
             "irtd", "instruct-grounding", data_dir=Path(release), images=images, split="train", streaming=True
         )

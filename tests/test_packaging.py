@@ -69,7 +69,7 @@ def test_wheel_has_every_file_of_the_package(wheel):
     assert {
         "irtd_datasets/py.typed",
         "irtd_datasets/irtd/issues.csv",
-        "irtd_datasets/build/write.py",
+        "irtd_datasets/writing/write.py",
     } <= wanted
     assert wanted <= set(wheel.namelist())
 

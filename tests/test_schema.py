@@ -55,7 +55,7 @@ def test_all_forms_agree():
     assert datasets.Features._from_yaml_list(card) == features()
 
 
-def test_pictures_are_bytes_and_path():
+def test_images_are_bytes_and_path():
     """Image columns are what `datasets` stores: bytes and a name."""
     assert IMAGE_FIELDS == ("image", "visible")
     for name in IMAGE_FIELDS:

@@ -30,10 +30,10 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
         name: Its name, for messages.
 
     Returns:
-        One label file for each picture, in the order of its first row. Columns, in any case: the picture is
+        One label file for each image, in the order of its first row. Columns, in any case: the image is
         ``image``, ``file_name``, ``frame`` ...; the class ``label``, ``class`` ...; the box ``x_min y_min x_max
         y_max``, ``xmin ymin xmax ymax`` or ``x y w h``, in pixels; optionally ``width`` and ``height`` of the
-        picture, and ``identity``. Others are left out.
+        image, and ``identity``. Others are left out.
 
     Raises:
         AnnotationError: The header lacks a column, or the file is empty.
@@ -77,7 +77,7 @@ def _columns(columns: dict[str, int], name: str) -> _Columns:
     if image is None or label is None or keys is None:
         raise unreadable(
             name,
-            f"its header has {', '.join(columns)[:200] or 'no columns'}; expected a picture, a class and a box",
+            f"its header has {', '.join(columns)[:200] or 'no columns'}; expected an image, a class and a box",
             "Name the columns image, label, x_min, y_min, x_max, y_max.",
         )
     size = (columns["width"], columns["height"]) if {"width", "height"} <= set(columns) else None

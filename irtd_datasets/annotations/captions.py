@@ -27,7 +27,7 @@ def parse_captions(source: Source, name: str) -> Iterator[LabelFile]:
         name: Its name, for messages; ``.jsonl`` names JSON lines.
 
     Yields:
-        One label file for each picture, with its captions stripped of blanks and the split as written. A caption
+        One label file for each image, with its captions stripped of blanks and the split as written. A caption
         that is empty is left out and listed.
 
     Raises:
@@ -57,7 +57,7 @@ def parse_captions(source: Source, name: str) -> Iterator[LabelFile]:
     lost = sum(map(len, texts.values()))
     if lost:
         yield LabelFile(
-            problems=[LabelProblem("label-without-picture", "caption of a picture not listed")] * lost
+            problems=[LabelProblem("label-without-image", "caption of an image not listed")] * lost
         )
 
 
@@ -97,7 +97,7 @@ def _add(found: LabelFile, texts: list[str]) -> None:
 
 
 def parse_caption_lists(names: str, captions: str, name: str) -> list[LabelFile]:
-    r"""Join a list of picture names and a list of captions (``train_filename.txt`` and ``train_caps.txt`` of RSITMD).
+    r"""Join a list of image names and a list of captions (``train_filename.txt`` and ``train_caps.txt`` of RSITMD).
 
     Either each caption has its own line of the names, or each name stands for the same number of captions, five in
     the train lists.
@@ -109,21 +109,21 @@ def parse_caption_lists(names: str, captions: str, name: str) -> list[LabelFile]
         >>> parse_caption_lists("1.tif\n1.tif\n", "A pond.\nWater.\n", "train_caps.txt")[0].captions
         ('A pond.', 'Water.')
     """
-    pictures, texts = names.split("\n"), captions.split("\n")
-    pictures = [line.strip() for line in pictures]
-    while pictures and not pictures[-1]:
-        pictures.pop()
-    while len(texts) > len(pictures) and not texts[-1].strip():
+    images, texts = names.split("\n"), captions.split("\n")
+    images = [line.strip() for line in images]
+    while images and not images[-1]:
+        images.pop()
+    while len(texts) > len(images) and not texts[-1].strip():
         texts.pop()
-    if not pictures or len(texts) % len(pictures):
-        raise unreadable(name, f"{len(texts)} captions for {len(pictures)} names of pictures")
-    each = len(texts) // len(pictures)
+    if not images or len(texts) % len(images):
+        raise unreadable(name, f"{len(texts)} captions for {len(images)} names of images")
+    each = len(texts) // len(images)
     joined: dict[str, list[str]] = {}
     for number, text in enumerate(texts):
-        joined.setdefault(pictures[number // each], []).append(text)
+        joined.setdefault(images[number // each], []).append(text)
     files = []
-    for picture, lines in joined.items():
-        found = LabelFile(image=picture)
+    for image, lines in joined.items():
+        found = LabelFile(image=image)
         _add(found, lines)
         files.append(found)
     return files

@@ -1,12 +1,12 @@
 """COCO JSON and its relatives, at any size in bounded memory.
 
-The outer object has a list of pictures, one of objects and one of classes, in any order. HIT-UAV writes
+The outer object has a list of images, one of objects and one of classes, in any order. HIT-UAV writes
 ``annotation`` and ``filename`` for ``annotations`` and ``file_name``, and its oriented files a ``bbox`` of five numbers
-(centre, size, radians); KAIST of MLPD writes ``im_name``. FLIR ADAS v1 has one file for each picture, with ``image``
+(centre, size, radians); KAIST of MLPD writes ``im_name``. FLIR ADAS v1 has one file for each image, with ``image``
 and ``annotation``.
 
 A file of 1 GB is mostly polygons. Of each object a row of 113 bytes is kept, in a temporary file above 65,536 of them;
-in memory there are 12 bytes for each object and the names of the pictures.
+in memory there are 12 bytes for each object and the names of the images.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _FLAG_KEYS = {
     "truncated": _TRUNCATED,
 }
 _IN_MEMORY = 65_536
-_ONLY = "the only picture"
+_ONLY = "the only image"
 
 
 class _Rows:
@@ -95,7 +95,7 @@ class _Rows:
         self._pending = []
 
     def by_image(self, images: int) -> Iterator[list[Any]]:
-        """Rows of each picture in turn, in the order of the file; at last those of pictures that are not listed."""
+        """Rows of each image in turn, in the order of the file; at last those of images that are not listed."""
         data: npt.NDArray[Any] | np.memmap[Any, Any]
         if self._file is None:
             data = np.array(self._pending, _ROW)
@@ -120,17 +120,17 @@ class _Rows:
 
 
 def parse_coco(source: Source, name: str) -> Iterator[LabelFile]:
-    """Read a COCO file, picture by picture.
+    """Read a COCO file, image by image.
 
     Args:
         source: The bytes of the file, its path, or a binary file object.
         name: Its name, for messages.
 
     Yields:
-        One label file for each listed picture, in their order, those without objects included. A box of five
+        One label file for each listed image, in their order, those without objects included. A box of five
         numbers is given with its polygon; where the only segmentation has four corners that are not those of the
         box, they are the polygon. Labels are the names of classes, or their numbers where the file does not name
-        them. At last, where there are any, one without a name whose problems tell of objects whose picture is not
+        them. At last, where there are any, one without a name whose problems tell of objects whose image is not
         listed.
 
     Raises:
@@ -143,7 +143,7 @@ def parse_coco(source: Source, name: str) -> Iterator[LabelFile]:
         >>> [(found.image, found.objects[0].label, found.objects[0].box) for found in parse_coco(file, "val.json")]
         [('a.jpg', 'Person', (562.0, 100.0, 578.0, 122.0))]
     """
-    numbers: dict[Hashable, int] = {}  # of pictures: those that are listed and those only referred to
+    numbers: dict[Hashable, int] = {}  # of images: those that are listed and those only referred to
     listed: list[tuple[int, str, int | None, int | None]] = []
     classes: dict[Hashable, str] = {}
     class_numbers: dict[Hashable, int] = {}
@@ -162,7 +162,7 @@ def parse_coco(source: Source, name: str) -> Iterator[LabelFile]:
                     rows.append(row)
             elif key in _IMAGES:
                 identifier = _hashable(record.get("id"))
-                if key == "image":  # one picture for each file, whose objects need not name it
+                if key == "image":  # one image for each file, whose objects need not name it
                     number = numbers[identifier] = numbers.setdefault(_ONLY, len(numbers))
                     single = identifier
                 number = numbers.setdefault(identifier, len(numbers))
@@ -189,7 +189,7 @@ def _joined(
             twice.append(image)
         else:
             place[number] = position
-    # Rows come by number of the picture, which is that of the first mention; pictures by their order in the file.
+    # Rows come by number of the image, which is that of the first mention; images by their order in the file.
     by_position: dict[int, list[Any]] = {}
     following = 0
     last: list[Any] = []
@@ -209,10 +209,10 @@ def _joined(
     while following < len(listed):
         yield _label_file(listed[following], by_position.pop(following, []), labels, malformed)
         following += 1
-    problems = [LabelProblem("label-without-picture", "object of a picture that is not listed")] * (
+    problems = [LabelProblem("label-without-image", "object of an image that is not listed")] * (
         unlisted + len(last)
     )
-    problems += [LabelProblem("picture-listed-twice", image) for image in twice]
+    problems += [LabelProblem("image-listed-twice", image) for image in twice]
     if problems:
         yield LabelFile(problems=problems)
 

@@ -14,7 +14,7 @@ def parse_dota(data: bytes, name: str) -> LabelFile:
     r"""Read one DOTA label file.
 
     Args:
-        data: The whole file; an empty one says that the picture has no object.
+        data: The whole file; an empty one says that the image has no object.
         name: Its name, for messages.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the parsers of annotation formats return: the content of a label file, before it is joined to a picture."""
+"""What the parsers of annotation formats return: the content of a label file, before it is joined to an image."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class LabelProblem(NamedTuple):
 
 @dataclass(slots=True)
 class LabelFile:
-    """What a label file says about one picture.
+    """What a label file says about one image.
 
     Attributes:
         objects: Labelled objects in the order of the file.
-        image: Name of the picture as the file writes it, which may be a foreign path or lack its extension;
+        image: Name of the image as the file writes it, which may be a foreign path or lack its extension;
             empty where the format does not name it.
-        width: Pixels of the picture as the file says; None where it does not, or says 0.
+        width: Pixels of the image as the file says; None where it does not, or says 0.
         height: The same for its height.
         problems: What was left out or put right.
-        captions: Sentences about the picture.
+        captions: Sentences about the image.
         questions: Pairs of question and answer about it.
-        scene: Class of the whole picture.
-        split: Split that the file puts the picture in, as written.
+        scene: Class of the whole image.
+        split: Split that the file puts the image in, as written.
     """
 
     objects: list[LabelledObject] = field(default_factory=list)

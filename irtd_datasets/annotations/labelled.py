@@ -1,4 +1,4 @@
-"""What a source dataset says about one picture, whatever format it is written in.
+"""What a source dataset says about one image, whatever format it is written in.
 
 Readers of annotation formats yield `LabelledImage`; the rules that make questions of it know nothing of formats.
 """
@@ -12,7 +12,7 @@ __all__ = ["LabelledImage", "LabelledObject"]
 
 @dataclass(frozen=True, slots=True)
 class LabelledObject:
-    """One labelled object. All places are pixels of the upright picture, x to the right, y down, half-open.
+    """One labelled object. All places are pixels of the upright image, x to the right, y down, half-open.
 
     Attributes:
         label: Class as the source writes it.
@@ -21,7 +21,7 @@ class LabelledObject:
         point: (x, y) where the source marks points.
         identity: Person or vehicle that it shows, in sets for re-identification; track in sets for tracking.
         attributes: What else the source says of it: ``difficult``, ``occluded``, ``truncated``, ``crowd``; and
-            ``clipped`` where its box was cut at the picture's edge on reading.
+            ``clipped`` where its box was cut at the image's edge on reading.
         description: Sentence or phrase about it, in sets for visual grounding.
     """
 
@@ -36,23 +36,23 @@ class LabelledObject:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One picture of a source with everything that its labels say.
+    """One image of a source with everything that its labels say.
 
     Attributes:
         source: Name of the source in the table of sources, such as ``FLIR_ADAS``.
-        image: Name of the picture below the folder of the source, relative, with ``/``.
+        image: Name of the image below the folder of the source, relative, with ``/``.
         objects: Labelled objects in the order of the file.
         width: Pixels, as the label file says; None when it does not.
         height: Pixels, as the label file says; None when it does not.
-        visible: Name of the paired visible picture below the folder of the source.
-        visible_objects: Objects labelled in the visible picture, where it has labels of its own, in its pixels.
+        visible: Name of the paired visible image below the folder of the source.
+        visible_objects: Objects labelled in the visible image, where it has labels of its own, in its pixels.
         split: ``train``, ``validation`` or ``test`` as the source divides itself; None when it does not.
         modality: ``infrared``, ``optical`` or ``sar``.
         sequence: Video that it is a frame of; frames of one sequence never stand in two splits.
         frame: Position in its sequence.
-        identity: Who a picture of a re-identification set shows.
+        identity: Who an image of a re-identification set shows.
         camera: Which camera took it, in sets of several.
-        scene: Class of the whole picture.
+        scene: Class of the whole image.
         captions: Sentences about it.
         questions: Pairs of question and answer about it.
         exhaustive: Classes of which every visible object is labelled, so that a class without an object is absent.

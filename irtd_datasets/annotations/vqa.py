@@ -54,7 +54,7 @@ def parse_rsvqa(images: Source, questions: Source, answers: Source, *, name: str
         name: Name of the first, for messages.
 
     Yields:
-        One label file for each active picture, in the order of the file, its questions in theirs. The picture's name
+        One label file for each active image, in the order of the file, its questions in theirs. The image's name
         is its number, which is how the files are called. A question without an answer is left out and listed.
 
     Raises:
@@ -80,19 +80,19 @@ def parse_rsvqa(images: Source, questions: Source, answers: Source, *, name: str
             continue
         identifier = record.get("id")
         found = LabelFile(image=str(identifier), questions=tuple(asked.pop(identifier, ())))
-        found.problems += [LabelProblem("question-without-answer", f"picture {identifier}")] * unanswered.pop(
+        found.problems += [LabelProblem("question-without-answer", f"image {identifier}")] * unanswered.pop(
             identifier, 0
         )
         yield found
     lost = sum(map(len, asked.values())) + sum(unanswered.values())
     if lost:
         yield LabelFile(
-            problems=[LabelProblem("label-without-picture", "question about a picture not listed")] * lost
+            problems=[LabelProblem("label-without-image", "question about an image not listed")] * lost
         )
 
 
 def parse_question_records(source: Source, name: str) -> Iterator[LabelFile]:
-    """Read a list of records with ``image``, ``question`` and ``answer``; those of one picture are joined.
+    """Read a list of records with ``image``, ``question`` and ``answer``; those of one image are joined.
 
     Raises:
         JsonRecordsError: The file is no list of objects, or cut.
@@ -116,11 +116,11 @@ def parse_question_records(source: Source, name: str) -> Iterator[LabelFile]:
 
 
 def parse_question_lines(data: bytes, name: str) -> list[LabelFile]:
-    """Read lines of RSIVQA, ``picture:question?answer``.
+    """Read lines of RSIVQA, ``image:question?answer``.
 
     Returns:
-        One label file for each picture, in the order of its first line. Lines of another form are listed with the
-        picture before them.
+        One label file for each image, in the order of its first line. Lines of another form are listed with the
+        image before them.
 
     Example:
         >>> parse_question_lines(b"P0003: how many small vehicles are there?15", "dota.txt")[0].questions

@@ -1,4 +1,4 @@
-"""YOLO text labels: a class number and a box in shares of the picture's size, one object a line."""
+"""YOLO text labels: a class number and a box in shares of the image's size, one object a line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def parse_yolo(data: bytes, name: str, width: int, height: int) -> LabelFile:
     """Read one YOLO label file.
 
     Args:
-        data: The whole file; an empty one says that the picture has no object.
+        data: The whole file; an empty one says that the image has no object.
         name: Its name, for messages.
-        width: Pixels of the picture.
-        height: Pixels of the picture.
+        width: Pixels of the image.
+        height: Pixels of the image.
 
     Returns:
         Objects whose label is the class number as written. Lines have 5 numbers (class, centre, size), 6 (with a

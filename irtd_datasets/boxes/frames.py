@@ -240,7 +240,7 @@ def few_to_pixels(
     ]
 
 
-@lru_cache(maxsize=64, typed=True)  # pictures of a source have few sizes
+@lru_cache(maxsize=64, typed=True)  # images of a source have few sizes
 def _float_maps(source: Frame, width: int, height: int) -> tuple[float, ...]:
     maps = axis_maps(source, check_size(width, "width"), check_size(height, "height"))
     return tuple(float(one) for one in maps)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Event
 
-__all__ = ["Endpoint", "Reply", "picture_message"]
+__all__ = ["Endpoint", "Reply", "image_message"]
 
 _LONGEST_WAIT = 120.0
 # 408 timeout, 409 conflict, 425 too early, 429 too many, 500 and above: the same question may be answered later.
@@ -178,12 +178,12 @@ class Endpoint:
                 wait=_retry_after(response.headers.get("Retry-After")) if response is not None else None,
             )
         remedies = {
-            400: "The request was not understood: does the model take pictures?",
+            400: "The request was not understood: does the model take images?",
             401: "Give a key that is valid for this endpoint.",
             402: "The account has no credit left. Answers so far are kept.",
             403: "The key may not use this model.",
             404: "Check the address and the name of the model.",
-            413: "The picture is too large for the endpoint: use a smaller largest side.",
+            413: "The image is too large for the endpoint: use a smaller largest side.",
         }
         detail = " ".join(str(getattr(response, "text", "") or "").split())[:200]
         return EndpointError(
@@ -205,8 +205,8 @@ class Endpoint:
         return f"{self.model} at {self.url}" if self.url else self.model
 
 
-def picture_message(text: str, jpeg: bytes) -> dict[str, Any]:
-    """A user's message with a JPEG picture and a text, in the form of OpenAI's chat completions."""
+def image_message(text: str, jpeg: bytes) -> dict[str, Any]:
+    """A user's message with a JPEG image and a text, in the form of OpenAI's chat completions."""
     data = base64.b64encode(jpeg).decode()
     return {
         "role": "user",

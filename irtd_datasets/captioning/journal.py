@@ -31,14 +31,14 @@ class Answer:
     """One paid answer.
 
     Attributes:
-        key: What was asked: a hash over model, prompt, settings and picture.
+        key: What was asked: a hash over model, prompt, settings and image.
         id: Id of the row that it is for.
         model: Model that answered.
         text: The answer as it came.
         finish_reason: Why the model stopped, such as ``stop`` or ``length``.
         input_tokens: Tokens that were charged for the question; None when the endpoint does not say.
         output_tokens: Tokens that were charged for the answer.
-        turn: 0 for the first question about a picture, 1 for the correction that a fault asked for.
+        turn: 0 for the first question about an image, 1 for the correction that a fault asked for.
     """
 
     key: str

@@ -1,6 +1,6 @@
-"""Captions for many pictures: asked side by side, written down as they come, judged, and asked again once.
+"""Captions for many images: asked side by side, written down as they come, judged, and asked again once.
 
-Each picture is one question, about the visible partner where there is one, else about the infrared picture itself. An
+Each image is one question, about the visible partner where there is one, else about the infrared image itself. An
 answer that fails the validator gets one correction in the same conversation; an answer that fails then is rejected
 with its faults.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from irtd_datasets.captioning.endpoint import Endpoint, picture_message
+from irtd_datasets.captioning.endpoint import Endpoint, image_message
 from irtd_datasets.captioning.journal import Answer, Journal
 from irtd_datasets.captioning.prompts import Prompts
 from irtd_datasets.captioning.validate import CaptionLimits, adapt, find_faults
@@ -44,10 +44,10 @@ __all__ = [
 ]
 
 NOT_ANSWERED = "not-answered"
-"""Fault of a picture whose question was not asked, or not answered; the next run asks it."""
+"""Fault of an image whose question was not asked, or not answered; the next run asks it."""
 
 FLAT = 2.0
-"""Standard deviation of grey values, 0 to 255, below which an infrared picture shows nothing to describe."""
+"""Standard deviation of grey values, 0 to 255, below which an infrared image shows nothing to describe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class CaptionJob:
 
     Attributes:
         id: Of the row.
-        picture: Gives the bytes of the picture that is described.
+        image: Gives the bytes of the image that is described.
         facts: What the labels say, as a sentence such as the rule caption; may be empty.
-        of: Which picture it is: ``visible`` for the visible partner, ``infrared`` for the row's own.
+        of: Which image it is: ``visible`` for the visible partner, ``infrared`` for the row's own.
     """
 
     id: str
-    picture: Callable[[], bytes]
+    image: Callable[[], bytes]
     facts: str = ""
     of: Literal["visible", "infrared"] = "visible"
 
@@ -74,9 +74,9 @@ class CaptionOptions:
     Attributes:
         words: About how many words are asked for; the released captions have 131 on average.
         limits: What is accepted.
-        max_side: Longest side in pixels of the picture that is sent; it is sent as JPEG.
-        min_luminance: Mean grey value, 0 to 255, below which a visible picture is too dark to describe. The paper
-            brightens such pictures by a network (Retinexformer) with details that were not published; here they are
+        max_side: Longest side in pixels of the image that is sent; it is sent as JPEG.
+        min_luminance: Mean grey value, 0 to 255, below which a visible image is too dark to describe. The paper
+            brightens such images by a network (Retinexformer) with details that were not published; here they are
             left to rule captions.
         prompts: The texts of the questions.
         concurrency: Questions under way at a time.
@@ -107,15 +107,15 @@ class Estimate:
     """What a run will cost at most but for corrections, before it starts.
 
     Attributes:
-        pictures: Pictures to ask about, those that will turn out too dark included.
+        images: Images to ask about, those that will turn out too dark included.
         answered: Of these, already in the journal, hence free.
-        input_tokens: Of all questions; a picture counts as one token for each 28 x 28 pixels, the text as one for
+        input_tokens: Of all questions; an image counts as one token for each 28 x 28 pixels, the text as one for
             each 4 letters.
         output_tokens: Of all answers, taking 1.4 tokens a word.
         cost: In the currency of the prices.
     """
 
-    pictures: int
+    images: int
     answered: int
     input_tokens: int
     output_tokens: int
@@ -123,8 +123,8 @@ class Estimate:
 
     @property
     def questions(self) -> int:
-        """Pictures whose answer is not in the journal yet."""
-        return self.pictures - self.answered
+        """Images whose answer is not in the journal yet."""
+        return self.images - self.answered
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -133,7 +133,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
         id: Of the row.
@@ -156,7 +156,7 @@ class CaptionReport:
         accepted: Captions that passed.
         asked: Questions that were paid in this run, corrections included.
         from_journal: Answers taken from the journal.
-        rejected: Pictures without a caption, by fault.
+        rejected: Images without a caption, by fault.
         failed: Questions that the endpoint did not answer; the next run asks them again.
         input_tokens: Charged in this run, as far as the endpoint says.
         output_tokens: Charged in this run.
@@ -186,16 +186,16 @@ def estimate(
 ) -> Estimate:
     """Tell what `caption` would ask and cost; nothing is sent.
 
-    Pictures are read, to know their size and whether the journal has their answer, and not decoded.
+    Images are read, to know their size and whether the journal has their answer, and not decoded.
     """
-    pictures = answered = input_tokens = output_tokens = 0
+    images = answered = input_tokens = output_tokens = 0
     for job in jobs:
         try:
-            data = job.picture()
+            data = job.image()
             info = inspect_image(data, job.id)
         except (ImageError, OSError):
             continue
-        pictures += 1
+        images += 1
         prompt = _prompt(job, options)
         if journal.get(_key(endpoint, options, prompt, data)):
             answered += 1
@@ -203,9 +203,7 @@ def estimate(
         shrunk = min(1.0, options.max_side / max(info.width, info.height))
         input_tokens += _tokens(info.width * shrunk, info.height * shrunk) + len(prompt) // 4
         output_tokens += min(endpoint.max_tokens, round(options.words * 1.4))
-    return Estimate(
-        pictures, answered, input_tokens, output_tokens, options.cost(input_tokens, output_tokens)
-    )
+    return Estimate(images, answered, input_tokens, output_tokens, options.cost(input_tokens, output_tokens))
 
 
 def caption(
@@ -215,7 +213,7 @@ def caption(
     options: CaptionOptions | None = None,
     report: CaptionReport | None = None,
 ) -> Iterator[Verdict]:
-    """Caption pictures, in the order of ``jobs``, with a bounded number of questions under way.
+    """Caption images, in the order of ``jobs``, with a bounded number of questions under way.
 
     Every answer is in the journal before it is judged: a run that was killed asks nothing twice. When the endpoint
     refuses in a way that every question would meet, or ``max_cost`` is reached, no more is asked; what is under way
@@ -259,13 +257,13 @@ def caption(
         raise run.first_error
 
 
-class _NoPictureError(Exception):
-    """A picture that cannot be described."""
+class _NoImageError(Exception):
+    """An image that cannot be described."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """A picture as it is sent: upright, at most ``max_side`` long."""
+class _Image:
+    """An image as it is sent: upright, at most ``max_side`` long."""
 
     jpeg: bytes
     tokens: int
@@ -287,7 +285,7 @@ class _Run:
 
     def one(self, job: CaptionJob) -> Verdict:
         try:
-            data = job.picture()
+            data = job.image()
         except ImageError as error:
             return Verdict(job.id, None, (error.code,))
         except OSError:
@@ -296,22 +294,22 @@ class _Run:
         key = _key(self._endpoint, self._options, prompt, data)
         with self._guard:
             mine = self._asking.setdefault(key, Lock())
-        with mine:  # the same picture under two names is asked about once
+        with mine:  # the same image under two names is asked about once
             return self._converse(job, prompt, key, data)
 
     def _converse(self, job: CaptionJob, prompt: str, key: str, data: bytes) -> Verdict:
         verdict = Verdict(job.id, None, (NOT_ANSWERED,))
-        picture: _Picture | None = None
+        image: _Image | None = None
         said: list[dict[str, Any]] = []
         for turn in (0, 1):
             answer = self._known(key, turn)
             if answer is None:
                 try:
-                    picture = picture or _prepare(job, data, self._options)
-                except _NoPictureError as reason:
+                    image = image or _prepare(job, data, self._options)
+                except _NoImageError as reason:
                     return Verdict(job.id, None, (str(reason),))
-                messages = [picture_message(prompt, picture.jpeg), *said]
-                answer = self._ask(job, key, turn, messages, picture.tokens + len(prompt) // 4)
+                messages = [image_message(prompt, image.jpeg), *said]
+                answer = self._ask(job, key, turn, messages, image.tokens + len(prompt) // 4)
             if answer is None:
                 return Verdict(job.id, None, (NOT_ANSWERED,))
             verdict = _judge(job, answer, self._options)
@@ -410,22 +408,22 @@ def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, data: bytes) 
 
 
 def _tokens(width: float, height: float) -> int:
-    """About how many tokens a picture counts as: one for each 28 x 28 pixels."""
+    """About how many tokens an image counts as: one for each 28 x 28 pixels."""
     return math.ceil(width / 28) * math.ceil(height / 28)
 
 
-def _prepare(job: CaptionJob, data: bytes, options: CaptionOptions) -> _Picture:
-    """Bring a picture into the form in which it is sent; more than 8 bits are mapped as for looking at."""
+def _prepare(job: CaptionJob, data: bytes, options: CaptionOptions) -> _Image:
+    """Bring an image into the form in which it is sent; more than 8 bits are mapped as for looking at."""
     try:
         inspect_image(data, job.id)  # tells an empty file, a pointer or a web page by name
         image = viewable(data, options.max_side, job.id).image
     except ImageError as error:
-        raise _NoPictureError(error.code) from error
+        raise _NoImageError(error.code) from error
     grey = np.asarray(image.convert("L"))
     if job.of == "visible" and float(grey.mean()) < options.min_luminance:
-        raise _NoPictureError("dark")
+        raise _NoImageError("dark")
     if job.of == "infrared" and float(grey.std()) < FLAT:
-        raise _NoPictureError("flat")
+        raise _NoImageError("flat")
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
-    return _Picture(buffer.getvalue(), _tokens(*image.size))
+    return _Image(buffer.getvalue(), _tokens(*image.size))

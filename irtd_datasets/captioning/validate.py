@@ -1,8 +1,8 @@
-"""What a caption of an infrared picture may say, when it was written about the visible partner.
+"""What a caption of an infrared image may say, when it was written about the visible partner.
 
-The paper lets a model describe the visible picture of a pair and people adapt the text to the infrared one (IRGPT,
+The paper lets a model describe the visible image of a pair and people adapt the text to the infrared one (IRGPT,
 arXiv 2507.14449, section 3.1). Here the prompt asks for a text without colours, `adapt` takes out what was said
-nevertheless, where grammar allows it, and `find_faults` tells what still cannot hold for an infrared picture.
+nevertheless, where grammar allows it, and `find_faults` tells what still cannot hold for an infrared image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["Adapted", "CaptionLimits", "adapt", "find_faults"]
 
-# Black, white and grey are left out: they name what an infrared picture shows, whatever they meant in the visible one.
+# Black, white and grey are left out: they name what an infrared image shows, whatever they meant in the visible one.
 _COLOURS = (
     "red|green|blue|yellow|orange|purple|violet|pink|brown|beige|turquoise|cyan|magenta|maroon|crimson|scarlet|teal|navy|"
     "golden|silver|silvery|tan|khaki|olive|lavender|burgundy|colou?rful|multi-?colou?red|colou?red"
@@ -75,7 +75,7 @@ class Adapted:
 
 
 def adapt(text: str) -> Adapted:
-    """Take out of a caption what only a visible picture shows, where the sentence stays whole without it.
+    """Take out of a caption what only a visible image shows, where the sentence stays whole without it.
 
     Colour words before a noun go, with the article mended; a photo becomes an image. Nothing is added, and no
     sentence is dropped: what cannot be taken out is left for `find_faults` to see.
@@ -107,10 +107,10 @@ def adapt(text: str) -> Adapted:
 
 
 def find_faults(text: str, limits: CaptionLimits | None = None) -> list[str]:
-    """Tell why a text is no caption of an infrared picture; an empty list when it is one.
+    """Tell why a text is no caption of an infrared image; an empty list when it is one.
 
     Codes: ``refusal``, ``too-short``, ``too-long``, ``cut-off`` (no end of a sentence), ``markup`` (headings, lists,
-    tags), ``not-english`` (mostly other letters), ``colour: <words>`` and ``light: <words>`` (what an infrared picture
+    tags), ``not-english`` (mostly other letters), ``colour: <words>`` and ``light: <words>`` (what an infrared image
     cannot show), ``visible: <words>`` (speaks of a photo).
 
     Example:

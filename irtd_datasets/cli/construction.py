@@ -170,14 +170,14 @@ def construct(
         typer.Option(
             "--exclude",
             metavar="FOLDER",
-            help="Another dataset folder whose pictures must not be taken. Repeatable.",
+            help="Another dataset folder whose images must not be taken. Repeatable.",
         ),
     ] = None,
     source_table: SourceTable = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Tell what the sources can give; open no picture, write nothing."),
+        typer.Option("--dry-run", help="Tell what the sources can give; open no image, write nothing."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -246,7 +246,7 @@ def construct(
 def _asked(
     items: list[str], prompts: list[str], price: str | None
 ) -> tuple[CaptionOptions, dict[str, float]]:
-    """How pictures are asked about, and further fields of the endpoint."""
+    """How images are asked about, and further fields of the endpoint."""
     from irtd_datasets.captioning.prompts import read_prompts
     from irtd_datasets.captioning.run import CaptionOptions
     from irtd_datasets.captioning.validate import CaptionLimits

@@ -11,7 +11,7 @@ import typer
 
 from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.examples.release import ReleaseOptions, absolute_options
+from irtd_datasets.rows.release import ReleaseOptions, absolute_options
 
 __all__ = [
     "BoxFrame",
@@ -46,7 +46,7 @@ Images = Annotated[
     typer.Option(
         "--images",
         metavar="NAME=PATH",
-        help="Where pictures lie: a released folder and a folder, zip or tar. Repeatable.",
+        help="Where images lie: a released folder and a folder, zip or tar. Repeatable.",
     ),
 ]
 OnDefect = Annotated[

@@ -1,4 +1,4 @@
-"""The command that cuts cross-modal pairs of pictures to their common view."""
+"""The command that cuts cross-modal pairs of images to their common view."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["pairs"]
 
 @app.command()
 def pairs(
-    folder: Annotated[Path, typer.Argument(help="Folder with the pictures of both modalities.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with the images of both modalities.")],
     visible: Annotated[
         str,
-        typer.Option("--visible", help="Subfolder of the visible pictures, or a pattern such as '*_co.png'."),
+        typer.Option("--visible", help="Subfolder of the visible images, or a pattern such as '*_co.png'."),
     ],
-    infrared: Annotated[str, typer.Option("--infrared", help="The same for the infrared pictures.")],
+    infrared: Annotated[str, typer.Option("--infrared", help="The same for the infrared images.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     labels: Annotated[
         Path | None,
@@ -42,12 +42,12 @@ def pairs(
         int, typer.Option("--min-size", min=1, help="Least width and height of a crop in pixels.")
     ] = 32,
     checkerboards: Annotated[
-        int, typer.Option("--checkerboards", min=0, help="Draw at most so many pictures to look at.")
+        int, typer.Option("--checkerboards", min=0, help="Draw at most so many images to look at.")
     ] = 100,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Cut pairs of an infrared and a visible picture to the view that both have, and say which cannot be."""
+    """Cut pairs of an infrared and a visible image to the view that both have, and say which cannot be."""
     from irtd_datasets.images.pairs.folder import CropRules, crop_folder
 
     for name, value, known in (

@@ -20,7 +20,7 @@ def overlap(
     a: Annotated[Path, typer.Argument(help="Dataset folder whose rows are listed.", callback=local_folder)],
     b: Annotated[
         Path,
-        typer.Argument(help="Dataset folder in which their pictures are looked for.", callback=local_folder),
+        typer.Argument(help="Dataset folder in which their images are looked for.", callback=local_folder),
     ],
     part_a: Annotated[
         str | None, typer.Option("--a", metavar="CONFIG[/SPLIT]", help="Only this part of A.")
@@ -30,9 +30,7 @@ def overlap(
     ] = None,
     max_distance: Annotated[
         int,
-        typer.Option(
-            "--max-distance", min=0, max=15, help="Bits of 64 by which similar pictures may differ."
-        ),
+        typer.Option("--max-distance", min=0, max=15, help="Bits of 64 by which similar images may differ."),
     ] = 6,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the rows of A found in B here, .parquet or .csv.")
@@ -40,7 +38,7 @@ def overlap(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Show which rows of one dataset have a picture of another: same file, same pixels, or similar."""
+    """Show which rows of one dataset have an image of another: same file, same pixels, or similar."""
     from irtd_datasets.hub.overlap import find_overlap
 
     found = find_overlap(a, b, parts=(part_a, part_b), max_distance=max_distance, workers=workers)
@@ -75,7 +73,7 @@ def check(
         typer.Option(
             "--images",
             metavar="sample|all|none",
-            help="Pictures to decode: those of the preview and some, all, none.",
+            help="Images to decode: those of the preview and some, all, none.",
         ),
     ] = "sample",
     hashes: Annotated[
@@ -161,7 +159,7 @@ def preview(
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", help="Draw a picture of the rows instead.", metavar="FILE.png"),
+        typer.Option("--contact-sheet", help="Draw an image of the rows instead.", metavar="FILE.png"),
     ] = None,
     configs: Annotated[
         list[str] | None, typer.Option("--config", help="Config to show. Default: all. Repeatable.")

@@ -58,7 +58,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Show what a release has, what it lacks, and how many rows of each config can be built."""
-    from irtd_datasets.examples.doctor import examine
+    from irtd_datasets.rows.doctor import examine
 
     options = release_options(dataset, release, images, None, parse_settings(settings, frame))
     diagnosis = examine(open_release(dataset, options))
@@ -121,8 +121,8 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Build a dataset folder: Parquet, card and ledger, ready for load_dataset and for the Hub."""
-    from irtd_datasets.build.engine import build as run
-    from irtd_datasets.build.store import parse_storage_options
+    from irtd_datasets.writing.engine import build as run
+    from irtd_datasets.writing.store import parse_storage_options
 
     options = release_options(dataset, release, images, on_defect, parse_settings(settings, frame), rounds)
     try:
@@ -156,13 +156,13 @@ def frames(
     images: Annotated[
         Path | None,
         typer.Option(
-            "--images", metavar="DIR", help="Folder, zip or tar with its pictures. Default: its folder."
+            "--images", metavar="DIR", help="Folder, zip or tar with its images. Default: its folder."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Tell which frames are possible for the numbers in a file, with evidence."""
-    from irtd_datasets.examples.frame_report import report_frames
+    from irtd_datasets.rows.frame_report import report_frames
 
     found = report_frames(file, images)
     if as_json:

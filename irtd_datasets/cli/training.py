@@ -26,7 +26,7 @@ def export(
     layout: Annotated[
         str, typer.Option("--layout", help="jsonl, json, ms-swift or llama-factory.")
     ] = "jsonl",
-    images: Annotated[str, typer.Option("--images", help="Pictures as files, or inside parquet.")] = "files",
+    images: Annotated[str, typer.Option("--images", help="Images as files, or inside parquet.")] = "files",
     split: Annotated[
         list[str] | None, typer.Option("--split", help="Split to export. Default: all. Repeatable.")
     ] = None,
@@ -44,7 +44,7 @@ def export(
         typer.Option("--max-pixels", help="Most pixels of the resize of qwen2.5-vl; as in the training run."),
     ] = 16384 * 28 * 28,
     absolute_paths: Annotated[
-        bool, typer.Option("--absolute-paths", help="Write picture paths from the root of the file system.")
+        bool, typer.Option("--absolute-paths", help="Write image paths from the root of the file system.")
     ] = False,
     without: Annotated[
         Path | None, typer.Option("--without", help="Leave out the rows of this filter of `irtd overlap`.")
@@ -85,7 +85,7 @@ def bench(
     ] = None,
     decode: Annotated[str, typer.Option("--decode", help="auto, luminance or rgb.")] = "auto",
     max_side: Annotated[
-        int | None, typer.Option("--max-side", help="Longest side of decoded pictures, in pixels.")
+        int | None, typer.Option("--max-side", help="Longest side of decoded images, in pixels.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Rows of a batch.")] = 8,
     threads: Annotated[

@@ -1,4 +1,4 @@
-"""Constructing subsets of IR-TD from source sets: survey, choice, check of the pictures, records, build."""
+"""Constructing subsets of IR-TD from source sets: survey, choice, check of the images, records, build."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.annotations.labelled import LabelledImage
-from irtd_datasets.build.progress import Progress
 from irtd_datasets.captioning.run import NOT_ANSWERED
 from irtd_datasets.construct.describing import caption_maker
 from irtd_datasets.construct.exclusion import LIKE_OTHER_SUBSET, LIKE_OWN, Exclusion, Looks, bits_of
 from irtd_datasets.construct.survey import survey
 from irtd_datasets.construct.targets import Target, targets, wanted
 from irtd_datasets.errors import ImageError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.examples.draw import draw_key
 from irtd_datasets.images.files import prepare_image
 from irtd_datasets.irtd.constructed import KEY, project_of
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS, MAKERS
-from irtd_datasets.irtd.tasks.making import Rules
+from irtd_datasets.irtd.tasks.generation import Rules
+from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.sources import TABLE, SourceOptions, find_sources, open_source
 from irtd_datasets.version import __version__
+from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from irtd_datasets.build.engine import BuildReport
     from irtd_datasets.captioning.run import CaptionReport, Estimate
     from irtd_datasets.construct.pool import Candidate
     from irtd_datasets.construct.survey import Survey
     from irtd_datasets.sources import Source, SourceRow
+    from irtd_datasets.writing.engine import BuildReport
 
 __all__ = [
     "CAPTION_PARTS",
@@ -59,7 +59,7 @@ MODEL_CAPTIONS = 84_284
 """Captions by a language model in the paper (section 3.2); not split by source."""
 
 CAPTION_PARTS = ("model_captions", "rule_captions")
-"""Parts of pretrain that can be constructed; they are made together, so that no picture stands in both."""
+"""Parts of pretrain that can be constructed; they are made together, so that no image stands in both."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Options:
         seed: Of everything drawn.
         limit: Most records of each task; None for the targets.
         other_sources: Whether sources that the table of targets does not name give records, too.
-        exclude: Further dataset folders none of whose training pictures may be in the benchmark.
-        max_distance: Bits up to which a picture counts as one of another subset.
+        exclude: Further dataset folders none of whose training images may be in the benchmark.
+        max_distance: Bits up to which an image counts as one of another subset.
         table: A table of sources in addition to the library's own.
-        described: Whether a language model is to describe the pictures of pretrain, so that those whose labels allow
+        described: Whether a language model is to describe the images of pretrain, so that those whose labels allow
             no rule caption are candidates, too.
     """
 
@@ -153,7 +153,7 @@ class Captioned:
 
     @property
     def unanswered(self) -> int:
-        """Pictures that the next run asks about."""
+        """Images that the next run asks about."""
         if self.report is None:
             return self.estimate.questions
         return self.report.rejected[NOT_ANSWERED]
@@ -171,7 +171,7 @@ class Captioned:
 
 
 class Captioner(Protocol):
-    """Turns the pictures that were chosen for captions into records with their texts."""
+    """Turns the images that were chosen for captions into records with their texts."""
 
     def __call__(
         self, chosen: list[Candidate], results: list[TaskResult], gathering: Gathering, *, dry_run: bool
@@ -187,10 +187,10 @@ class Construction:
         subset: The subset.
         results: For each task what each source gave.
         absent: Targets whose source is not there.
-        left_out: For each source the pictures that were not asked about, by reason.
+        left_out: For each source the images that were not asked about, by reason.
         problems: Sources that could not be read.
         label_problems: For each source what was not as it should be in its labels, by code.
-        excluded: Dataset folders whose pictures were kept out.
+        excluded: Dataset folders whose images were kept out.
         build: What the build did; None where nothing was built.
         captions: What asking a language model came to; None where none was asked.
     """
@@ -263,7 +263,7 @@ def gather(
     options: Options,
     progress: Progress | None = None,
     *,
-    without_pictures: bool = False,
+    without_images: bool = False,
 ) -> Gathering:
     """Find the sources of a folder and survey those that can give something.
 
@@ -272,14 +272,14 @@ def gather(
         subset: ``benchmark`` or ``pretrain``.
         options: What is wanted.
         progress: Told what goes on.
-        without_pictures: Never open a picture, not even for its size.
+        without_images: Never open an image, not even for its size.
 
     Raises:
         ReleaseNotFoundError: No source is there that can give anything.
     """
     from irtd_datasets.sources import merge_tables, read_table
 
-    del without_pictures
+    del without_images
     progress = progress or Progress()
     table = merge_tables(read_table(options.table)) if options.table else TABLE
     tasks = options.tasks if subset == "benchmark" else ("captioning",)
@@ -295,7 +295,7 @@ def gather(
             continue
         progress.stage(f"reading the labels of {place.row.name}")
         source = open_source(
-            place.row.name, place.path, table=table, options=SourceOptions(check_pictures=False)
+            place.row.name, place.path, table=table, options=SourceOptions(check_images=False)
         )
         found.sources[place.row.name] = source
         found.wants[place.row.name] = wants
@@ -342,7 +342,7 @@ def choose(
         gathering: The candidates.
         exclusion: What must not be taken.
         options: What is wanted.
-        look: Whether pictures are opened: decoded, compared with the excluded ones and with each other.
+        look: Whether images are opened: decoded, compared with the excluded ones and with each other.
         progress: Told what goes on.
 
     Returns:
@@ -355,7 +355,7 @@ def choose(
     for found in gathering.surveys:
         progress.stage(f"choosing from {found.source}")
         source = gathering.sources[found.source]
-        checks = _Pictures(source, exclusion, taken, options.max_distance) if look else None
+        checks = _Images(source, exclusion, taken, options.max_distance) if look else None
         for task, pool in found.pools.items():
             result = TaskResult(gathering.wants[found.source][task], pool.offered)
             results.setdefault(task, []).append(result)
@@ -382,14 +382,14 @@ def _share(limit: int, task: str, gathering: Gathering) -> int:
     return -(-limit // max(1, sources))
 
 
-class _Pictures:
-    """Checks of the pictures of one source; each picture is opened once.
+class _Images:
+    """Checks of the images of one source; each image is opened once.
 
     Args:
         source: The source.
-        exclusion: Pictures that must not be taken.
-        taken: Pictures that were taken, of all sources: sets share pictures, as FLIR and FLIR_ADAS do.
-        max_distance: Bits up to which a picture counts as one of another subset.
+        exclusion: Images that must not be taken.
+        taken: Images that were taken, of all sources: sets share images, as FLIR and FLIR_ADAS do.
+        max_distance: Bits up to which an image counts as one of another subset.
     """
 
     def __init__(self, source: Source, exclusion: Exclusion, taken: Looks, max_distance: int) -> None:
@@ -411,19 +411,19 @@ class _Pictures:
 
     def _check(self, name: str, candidate: Candidate, *, alike: bool) -> str:
         try:
-            data = self._source.picture(LabelledImage(self._source.name, name))
-            picture = prepare_image(data, name)
+            data = self._source.image_bytes(LabelledImage(self._source.name, name))
+            image = prepare_image(data, name)
             bits = bits_of(data, name) if alike else None
         except ImageError as error:
             return error.code
         except OSError:
-            return "picture missing"
-        if candidate.size is not None and alike and candidate.size != (picture.width, picture.height):
-            return "picture of another size than its labels say"
+            return "image missing"
+        if candidate.size is not None and alike and candidate.size != (image.width, image.height):
+            return "image of another size than its labels say"
         if not alike:
             return ""
         if self._exclusion.looks.nearest(data, bits, self._max_distance) is not None:
-            return "looks like a picture of another subset"
+            return "looks like an image of another subset"
         if self._taken.nearest(data, bits, LIKE_OWN) is not None:
             return "same frame as one that was taken"
         self._taken.add(name, data, bits)
@@ -443,7 +443,7 @@ def construct(
 ) -> Construction:
     """Construct a subset of IR-TD from source sets into a dataset folder.
 
-    Other subsets that the folder has stay, and none of their pictures is taken.
+    Other subsets that the folder has stay, and none of their images is taken.
 
     Args:
         subset: ``benchmark`` or ``pretrain``.
@@ -452,7 +452,7 @@ def construct(
         options: What is wanted.
         workers: Processes that write shards.
         progress: Told what goes on.
-        dry_run: Choose without opening a picture, and write nothing.
+        dry_run: Choose without opening an image, and write nothing.
         captioner: Asks a language model for the captions of pretrain; None writes them by rule.
 
     Raises:
@@ -461,7 +461,7 @@ def construct(
         ReleaseNotFoundError: No source is there that can give anything, or what there is gives no record.
         BuildError: The folder cannot be written, or holds something else.
     """
-    from irtd_datasets.build.folder import DatasetFolder
+    from irtd_datasets.writing.folder import DatasetFolder
 
     if subset not in SUBSETS:
         raise UnknownNameError(
@@ -531,8 +531,8 @@ def _build(
     workers: int,
     progress: Progress,
 ) -> BuildReport:
-    from irtd_datasets.build.engine import build
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build
 
     parts = CAPTION_PARTS if subset == "pretrain" else [_part(subset, task) for task in chosen]
     names = [f"{subset}-{part}" for part in parts]
@@ -612,12 +612,12 @@ def _written_by(part: str, construction: Construction) -> str:
 
 
 def _ordered(candidates: Iterable[Candidate]) -> Sequence[Candidate]:
-    """Records of one picture together, pictures in an order that looks random."""
+    """Records of one image together, images in an order that looks random."""
     return sorted(candidates, key=lambda one: (one.key[1], one.source, one.image, one.made.question))
 
 
 def record_id(candidate: Candidate, row: SourceRow) -> str:
-    """Id of a record, which depends on the names of its picture and task and on its question alone."""
+    """Id of a record, which depends on the names of its image and task and on its question alone."""
     image = f"{project_of(row.name, row.project_dir)}/{candidate.image}"
     return draw_key(0, candidate.task, image, candidate.made.question).hex()
 

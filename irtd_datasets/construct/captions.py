@@ -9,7 +9,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.labelled import LabelledImage
-from irtd_datasets.build.progress import Progress
 from irtd_datasets.captioning.journal import Journal
 from irtd_datasets.captioning.run import (
     NOT_ANSWERED,
@@ -20,10 +19,11 @@ from irtd_datasets.captioning.run import (
     estimate,
 )
 from irtd_datasets.construct.benchmark import CAPTION_PARTS, Captioned, TaskResult, record_id
-from irtd_datasets.construct.describing import picture_to_describe
+from irtd_datasets.construct.describing import image_to_describe
 from irtd_datasets.errors import EndpointError, ImageError
 from irtd_datasets.irtd.spec import SPEC
-from irtd_datasets.irtd.tasks.making import Made, Rules
+from irtd_datasets.irtd.tasks.generation import Made, Rules
+from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 __all__ = ["LanguageModel"]
 
 _MODEL, _RULE = CAPTION_PARTS
-_EVERY = 20  # pictures between two lines of progress
+_EVERY = 20  # images between two lines of progress
 
 
 @dataclass
 class LanguageModel:
-    """Asks a language model for the captions of the pictures that were chosen.
+    """Asks a language model for the captions of the images that were chosen.
 
     Attributes:
         endpoint: Where to ask.
@@ -65,7 +65,7 @@ class LanguageModel:
     def __call__(
         self, chosen: list[Candidate], results: list[TaskResult], gathering: Gathering, *, dry_run: bool
     ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]], Captioned]:
-        """Ask, and sort the pictures into those with a text and those with a rule caption.
+        """Ask, and sort the images into those with a text and those with a rule caption.
 
         Raises:
             EndpointError: The endpoint refuses every question; what was answered before is in the journal.
@@ -98,7 +98,7 @@ class LanguageModel:
         if report.stopped and not report.over_cost:
             problem, _, remedy = report.stopped.partition("\n")
             raise EndpointError(
-                f"{problem}; {report.accepted:,} of {len(asked):,} pictures have their "
+                f"{problem}; {report.accepted:,} of {len(asked):,} images have their "
                 "caption in the journal, and nothing was built",
                 remedy=f"{remedy} Then run the same command again: no answer that was paid is asked for again.".strip(),
             )
@@ -120,7 +120,7 @@ class LanguageModel:
                     self.progress.stage(_told(number, len(asked), report))
 
     def _described(self, candidate: Candidate, gathering: Gathering) -> str:
-        return picture_to_describe(candidate.visible, gathering.sources[candidate.source].row, self.rules)
+        return image_to_describe(candidate.visible, gathering.sources[candidate.source].row, self.rules)
 
     def _jobs(
         self, asked: Iterable[Candidate], described: Mapping[int, str], gathering: Gathering
@@ -193,7 +193,7 @@ def _reader(
 
     def read() -> bytes:
         with lock:
-            data = source.picture(image) if of == "infrared" else source.visible_picture(image)
+            data = source.image_bytes(image) if of == "infrared" else source.visible_bytes(image)
         if data is None:
             raise ImageError("there is no visible partner", code="image-missing", where=candidate.image)
         return data

@@ -1,4 +1,4 @@
-"""Which pictures a language model can be asked to describe, before any is."""
+"""Which images a language model can be asked to describe, before any is."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from irtd_datasets.irtd.tasks import captioning
-from irtd_datasets.irtd.tasks.making import Made
+from irtd_datasets.irtd.tasks.generation import Made
 
 if TYPE_CHECKING:
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Maker, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Maker, Rules
+    from irtd_datasets.rows.seeded import Draw
     from irtd_datasets.sources import SourceRow
 
-__all__ = ["caption_maker", "picture_to_describe"]
+__all__ = ["caption_maker", "image_to_describe"]
 
 
-def picture_to_describe(visible: str | None, row: SourceRow, rules: Rules) -> str:
-    """Which picture of a pair is described: ``visible``, ``infrared``, or none.
+def image_to_describe(visible: str | None, row: SourceRow, rules: Rules) -> str:
+    """Which image of a pair is described: ``visible``, ``infrared``, or none.
 
     Sources whose row names no caption among its tasks (crops of people, small targets) are not described: the paper has
     rule captions for them, or none.
@@ -35,7 +35,7 @@ def picture_to_describe(visible: str | None, row: SourceRow, rules: Rules) -> st
 
 
 def caption_maker(row: SourceRow) -> Maker:
-    """Makes the candidate of each picture that can be described or has a rule caption.
+    """Makes the candidate of each image that can be described or has a rule caption.
 
     Its answer is the rule caption, which is told to the model as a fact and stands in for the model's where that does
     not come; empty where the labels allow none.
@@ -45,6 +45,6 @@ def caption_maker(row: SourceRow) -> Maker:
 
 def _make(row: SourceRow, labels: Labels, rules: Rules, draw: Draw) -> list[Made]:
     made = captioning.make(labels, rules, draw)
-    if picture_to_describe(labels.image.visible, row, rules):
+    if image_to_describe(labels.image.visible, row, rules):
         return made or [Made(captioning.PROMPT, "")]
     return [] if rules.partnerless == "leave-out" else made

@@ -1,4 +1,4 @@
-"""What a constructed subset must not contain: pictures, sequences and looks that other subsets of the folder have."""
+"""What a constructed subset must not contain: images, sequences and looks that other subsets of the folder have."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from irtd_datasets.hub.picture_hash import FLAT, hamming, look
-from irtd_datasets.hub.rows import config_files, config_names, read_groups
+from irtd_datasets.folder.row_groups import config_files, config_names, read_groups
+from irtd_datasets.hub.image_hash import FLAT, hamming, look
 from irtd_datasets.releases.resolve import read_layouts
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["LIKE_OTHER_SUBSET", "LIKE_OWN", "Exclusion", "Looks"]
 
 LIKE_OTHER_SUBSET = 6
-"""Bits of 64 up to which a picture counts as one of another subset: re-encoded copies differ in at most so many."""
+"""Bits of 64 up to which an image counts as one of another subset: re-encoded copies differ in at most so many."""
 LIKE_OWN = 2
-"""Bits of 64 up to which two pictures of one source count as the same frame; neighbouring frames differ in 2 to 8, and
+"""Bits of 64 up to which two images of one source count as the same frame; neighbouring frames differ in 2 to 8, and
 fixed cameras see the same street for hours, so more would leave nothing of their sets."""
 
 
 @dataclass(slots=True)
 class Looks:
-    """Perceptual hashes of pictures, and digests of their files."""
+    """Perceptual hashes of images, and digests of their files."""
 
     bits: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Looks:
     _array: np.ndarray[tuple[int], np.dtype[np.uint64]] | None = None
 
     def add(self, name: str, data: bytes, bits: int | None) -> None:
-        """Remember a picture; ``bits`` is None where it is too flat for a hash."""
+        """Remember an image; ``bits`` is None where it is too flat for a hash."""
         self.files[hashlib.sha256(data).digest()] = name
         if bits is not None:
             self.bits.append(bits)
@@ -48,7 +48,7 @@ class Looks:
             self._array = None
 
     def nearest(self, data: bytes, bits: int | None, most: int) -> str | None:
-        """Name of a picture with the same bytes, or with a hash that differs in at most ``most`` bits."""
+        """Name of an image with the same bytes, or with a hash that differs in at most ``most`` bits."""
         same = self.files.get(hashlib.sha256(data).digest())
         if same is not None or bits is None or not self.bits:
             return same
@@ -61,11 +61,11 @@ class Looks:
 
 @dataclass(slots=True)
 class Exclusion:
-    """Pictures of dataset folders.
+    """Images of dataset folders.
 
     Attributes:
-        names: Names that their pictures can have: project folder, inner folder, file.
-        videos: Names of folders that their pictures lie in, for sources whose folders are videos.
+        names: Names that their images can have: project folder, inner folder, file.
+        videos: Names of folders that their images lie in, for sources whose folders are videos.
         looks: What they look like.
         folders: The folders read, with the subsets taken.
     """
@@ -79,7 +79,7 @@ class Exclusion:
     def read(
         self, folder: Path, subsets: Iterable[str], tell: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Add the pictures of some subsets of a dataset folder, as far as it has them.
+        """Add the images of some subsets of a dataset folder, as far as it has them.
 
         Raises:
             AnnotationError: A file of the folder is damaged.
@@ -90,11 +90,11 @@ class Exclusion:
             if subset not in present:
                 continue
             self.folders.append(f"{folder} {subset}")
-            tell(f"reading the pictures of {subset}")
+            tell(f"reading the images of {subset}")
             files = [file for found in config_files(folder, subset).values() for file in found]
             for _, table in read_groups(files, ["image"]):
-                for picture in table.column("image").to_pylist():
-                    self._add(picture["path"], picture["bytes"], layouts)
+                for image in table.column("image").to_pylist():
+                    self._add(image["path"], image["bytes"], layouts)
 
     def _add(self, name: str, data: bytes, layouts: dict[str, Layout]) -> None:
         if name in self.names:
@@ -108,7 +108,7 @@ class Exclusion:
         """Why a candidate cannot be taken by its names alone; empty where it can."""
         names = {f"{folder}/{candidate.image}" for folder in (row.project_dir, row.name) if folder}
         if names & self.names:
-            return "picture of another subset"
+            return "image of another subset"
         if candidate.sequence is not None:
             video = candidate.sequence.rpartition("/")[2]
             if any((_bare(folder), video) in self.videos for folder in (row.project_dir, row.name)):
@@ -117,7 +117,7 @@ class Exclusion:
 
 
 def aliases(name: str, layouts: dict[str, Layout]) -> set[str]:
-    """All names under which a picture of the release may lie in its source set.
+    """All names under which an image of the release may lie in its source set.
 
     Example:
         >>> found = aliases("23-RGBTCrowdCounting/train/1162_Grey.jpg", read_layouts("irtd_datasets.irtd"))
@@ -137,7 +137,7 @@ def aliases(name: str, layouts: dict[str, Layout]) -> set[str]:
 
 
 def bits_of(data: bytes, name: str) -> int | None:
-    """Perceptual hash; None for a picture that is too flat for one.
+    """Perceptual hash; None for an image that is too flat for one.
 
     Raises:
         ImageError: It cannot be decoded.

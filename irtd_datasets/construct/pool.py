@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from irtd_datasets.irtd.tasks.making import Made
+    from irtd_datasets.irtd.tasks.generation import Made
 
 __all__ = ["Candidate", "Pool"]
 
@@ -24,18 +24,18 @@ class Candidate:
 
     Attributes:
         key: Order in which records of one stratum are taken: rank of the frame in its video, then a keyed hash of the
-            picture's name, then the question.
+            image's name, then the question.
         task: Its task.
         source: Its source.
-        image: Name of the picture below the folder of the source; for a mosaic a name made for it.
+        image: Name of the image below the folder of the source; for a mosaic a name made for it.
         made: Question and answer.
-        size: Width and height of the upright picture as its labels say; None where they do not.
+        size: Width and height of the upright image as its labels say; None where they do not.
         split: Split of the source that it comes from, or ``part of an undivided set``.
-        sequence: Video of the picture.
+        sequence: Video of the image.
         identity: Person that a mosaic asks about.
         exhaustive: Words of classes of which the source labels every object.
-        visible: Name of the paired visible picture below the folder of the source.
-        caption_of: Which picture a language model described: ``visible``, ``infrared``, or none.
+        visible: Name of the paired visible image below the folder of the source.
+        caption_of: Which image a language model described: ``visible``, ``infrared``, or none.
     """
 
     key: tuple[int, bytes, str]
@@ -75,7 +75,7 @@ class Pool:
     """
 
     SPARE = 1.5
-    """How many more than the rows wanted are kept of a stratum, since some pictures turn out not to be usable."""
+    """How many more than the rows wanted are kept of a stratum, since some images turn out not to be usable."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows

@@ -7,13 +7,13 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.build.progress import Progress
 from irtd_datasets.errors import BuildError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.examples.draw import draw_key
 from irtd_datasets.mmrs_1m import making as mmrs_1m
-from irtd_datasets.mmrs_1m.names import read_picture_name
+from irtd_datasets.mmrs_1m.names import read_image_name
+from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.rs_gpt4v import making as rs_gpt4v
 from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source, read_table
+from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,14 +57,14 @@ class Extension:
         folder: Where it lies.
         parts: Its files.
         problems: Sources that gave nothing, with the reason; and parts that a build does not take by itself.
-        pictures: Pictures that were put there.
+        images: Images that were put there.
     """
 
     dataset: str
     folder: Path
     parts: list[ExtensionPart] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
-    pictures: int = 0
+    images: int = 0
 
     @property
     def records(self) -> int:
@@ -77,7 +77,7 @@ class Extension:
             "dataset": self.dataset,
             "folder": str(self.folder),
             "records": self.records,
-            "pictures": self.pictures,
+            "images": self.images,
             "parts": [asdict(part) for part in self.parts],
             "problems": self.problems,
         }
@@ -89,7 +89,7 @@ class Selection:
 
     Attributes:
         tasks: Tasks of the dataset; all that the sources can give by default.
-        limit: Most pictures of each source and task, the best by a keyed hash.
+        limit: Most images of each source and task, the best by a keyed hash.
         seed: Of that hash.
     """
 
@@ -108,9 +108,9 @@ def extend(
     progress: Progress | None = None,
     dry_run: bool = False,
 ) -> Extension:
-    """Write records in the style of a remote sensing dataset, with their pictures, as a folder that a build reads.
+    """Write records in the style of a remote sensing dataset, with their images, as a folder that a build reads.
 
-    Pictures that a source keeps for testing are left out. They are linked where the file system can do that, and copied
+    Images that a source keeps for testing are left out. They are linked where the file system can do that, and copied
     where not; those that need a transform are written anew.
 
     Args:
@@ -181,7 +181,7 @@ def _prepare(out: Path) -> None:
 
 
 class _Writer:
-    """Writes the records and pictures of one source after another."""
+    """Writes the records and images of one source after another."""
 
     def __init__(self, dataset: str, out: Path, result: Extension, *, dry_run: bool) -> None:
         self._dataset = dataset
@@ -239,21 +239,21 @@ class _Writer:
     def _record(
         self, source: Source, task: str, image: LabelledImage, rounds: list[tuple[str, str]]
     ) -> tuple[tuple[str, str], dict[str, Any]]:
-        """The file that a record goes into, with the folder of its pictures, and the record."""
+        """The file that a record goes into, with the folder of its images, and the record."""
         if self._dataset == "mmrs_1m":
             oriented = "oriented bounding boxes" in rounds[0][0]
             folder = mmrs_1m.directory_for(source.name, task, oriented=oriented)
             name = f"data/json/{mmrs_1m.FOLDERS[task]}/{source.name}_{task}{'_OBB' if oriented else ''}.json"
             turns = _turns(rounds, "")
-            picture = f"data/{folder}/{image.image}"
-            self._picture(source, image, picture)
-            return (name, folder), {"image": picture, "conversations": turns}
+            stored_name = f"data/{folder}/{image.image}"
+            self._image(source, image, stored_name)
+            return (name, folder), {"image": stored_name, "conversations": turns}
         split = "test" if image.split == "test" else "train"
-        picture = f"images/{source.name}/{image.image}"
-        self._picture(source, image, picture)
+        stored_name = f"images/{source.name}/{image.image}"
+        self._image(source, image, stored_name)
         record = {
             "id": f"{source.name}/{task}/{image.image}",
-            "image": picture,
+            "image": stored_name,
             "conversations": _turns(rounds, "<image>\n"),
         }
         return (f"{split}/{source.name}_{task}.json", ""), record
@@ -261,7 +261,7 @@ class _Writer:
     def _save(self, source: Source, task: str, name: str, folder: str, records: list[dict[str, Any]]) -> None:
         rounds = sum(len(record["conversations"]) // 2 for record in records)
         note = ""
-        if folder and not read_picture_name(records[0]["image"]).components:
+        if folder and not read_image_name(records[0]["image"]).components:
             note = f"{source.name} is none of the 35 rows of MMRS-1M: a build of mmrs_1m does not take {name}"
             self._result.problems[f"{source.name} {task}"] = note
         if not self._dry_run:
@@ -270,12 +270,12 @@ class _Writer:
             path.write_text(json.dumps(records, indent=1, ensure_ascii=False), encoding="utf-8")
         self._result.parts.append(ExtensionPart(source.name, task, name, len(records), rounds, note))
 
-    def _picture(self, source: Source, image: LabelledImage, name: str) -> None:
+    def _image(self, source: Source, image: LabelledImage, name: str) -> None:
         target = self._out / name
         if self._dry_run or target.exists():
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._result.pictures += 1
+        self._result.images += 1
         if not source.row.transform and source.container.path.is_dir():
             try:
                 os.link(os.path.realpath(source.path(image.image)), target)
@@ -284,7 +284,7 @@ class _Writer:
             else:
                 return
         temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_bytes(source.picture(image))
+        temporary.write_bytes(source.image_bytes(image))
         temporary.replace(target)
 
 

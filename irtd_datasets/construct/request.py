@@ -15,13 +15,13 @@ from irtd_datasets.construct.captions import LanguageModel
 from irtd_datasets.construct.remote_sensing import Extension, Selection, extend
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS
-from irtd_datasets.irtd.tasks.making import RELEASED, Rules, read_rules
+from irtd_datasets.irtd.tasks.generation import RELEASED, Rules, read_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from irtd_datasets.build.progress import Progress
     from irtd_datasets.captioning.run import Estimate
+    from irtd_datasets.writing.progress import Progress
 
 __all__ = ["CAPTIONS", "Asking", "Request", "run"]
 
@@ -34,7 +34,7 @@ class Asking:
         model: Its name; None where nobody gave one.
         url: Base address of an OpenAI-compatible endpoint; None uses Hugging Face's inference providers.
         key: Its key.
-        options: How pictures are asked about.
+        options: How images are asked about.
         settings: Further fields of `Endpoint`, such as ``temperature``.
         journal: File that keeps every paid answer; by default ``<out>.captions.jsonl``.
         confirm: Told what it will cost before the first question; raises where that is not wanted.
@@ -84,7 +84,7 @@ class Request:
         seed: Of everything drawn.
         limit: Most records of each task.
         other_sources: Whether sources that the table of targets does not name give records, too.
-        exclude: Further dataset folders whose pictures must not be taken.
+        exclude: Further dataset folders whose images must not be taken.
         table: A table of further sources.
         workers: Processes that write.
         dry_run: Whether nothing is to be written.

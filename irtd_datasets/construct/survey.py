@@ -1,4 +1,4 @@
-"""Reading a source once: which records its pictures can give to which task."""
+"""Reading a source once: which records its images can give to which task."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from irtd_datasets.construct.pool import Candidate, Pool
-from irtd_datasets.examples.draw import Draw, draw_key
 from irtd_datasets.irtd.tasks import MAKERS
-from irtd_datasets.irtd.tasks.making import Labels
+from irtd_datasets.irtd.tasks.generation import Labels
 from irtd_datasets.irtd.tasks.reid import make_mosaic
+from irtd_datasets.rows.seeded import Draw, draw_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.construct.targets import Target
-    from irtd_datasets.irtd.tasks.making import Made, Maker, Rules
+    from irtd_datasets.irtd.tasks.generation import Made, Maker, Rules
     from irtd_datasets.sources import Source
 
 __all__ = ["FRAMES_A_VIDEO", "FRAME_STEP", "MOSAICS_A_PERSON", "OWN_DIVISION", "Survey", "survey"]
@@ -37,7 +37,7 @@ OWN_DIVISION = 0.2
 _DIVISION_SEED = 0  # never the user's seed: what is test must not become training with another one
 
 SIZED = frozenset({"grounding", "location", "relationship"})
-"""Tasks that need the size of the picture."""
+"""Tasks that need the size of the image."""
 
 
 @dataclass(slots=True)
@@ -47,26 +47,26 @@ class Survey:
     Attributes:
         source: Its name.
         pools: Candidates by task.
-        left_out: Pictures that are not asked about, by reason.
-        pictures: Pictures read.
+        left_out: Images that are not asked about, by reason.
+        images: Images read.
     """
 
     source: str
     pools: dict[str, Pool]
     left_out: Counter[str] = field(default_factory=Counter)
-    pictures: int = 0
+    images: int = 0
     _elsewhere: dict[str, set[int]] = field(
-        default_factory=lambda: {"picture": set(), "sequence": set(), "identity": set()}
+        default_factory=lambda: {"image": set(), "sequence": set(), "identity": set()}
     )
 
     def stands_elsewhere(self, candidate: Candidate) -> str:
-        """Why a candidate is not clean: its picture, sequence or person stands on the other side of the division, too.
+        """Why a candidate is not clean: its image, sequence or person stands on the other side of the division, too.
 
         Returns:
             The reason; empty where there is none.
         """
         named = {
-            "picture": candidate.image,
+            "image": candidate.image,
             "sequence": candidate.sequence,
             "identity": candidate.identity,
         }
@@ -76,7 +76,7 @@ class Survey:
         return ""
 
     def _note_elsewhere(self, image: LabelledImage) -> None:
-        self._elsewhere["picture"].add(hash_of(image.image))
+        self._elsewhere["image"].add(hash_of(image.image))
         for kind, value in (("sequence", image.sequence), ("identity", image.identity)):
             if value is not None:
                 self._elsewhere[kind].add(hash_of(value))
@@ -106,7 +106,7 @@ def survey(
         seed: Of everything drawn.
         subset: ``benchmark`` takes what is not for training, ``pretrain`` what is.
         frame_step: Frames between two that are taken of one video.
-        makers: Makes the records of each task from the labels of one picture.
+        makers: Makes the records of each task from the labels of one image.
 
     Returns:
         Candidates and counts.
@@ -154,10 +154,10 @@ def _candidate(
 
 
 def _on_our_side(source: Source, target: Target, subset: str, found: Survey) -> Iterator[LabelledImage]:
-    """Pictures that the subset may use; what stands on the other side of the division is remembered."""
+    """Images that the subset may use; what stands on the other side of the division is remembered."""
     divided = _is_divided(source)
     for image in source.images():
-        found.pictures += 1
+        found.images += 1
         if "all" in target.splits:
             ours = True
         elif image.split is None and divided:
@@ -179,7 +179,7 @@ def _is_divided(source: Source) -> bool:
 
 
 def _held_out(image: LabelledImage, target: Target) -> bool:
-    """Whether a picture is kept from training."""
+    """Whether an image is kept from training."""
     if image.split is not None:
         return image.split in target.splits
     group = image.sequence or image.identity or image.image
@@ -190,7 +190,7 @@ def _held_out(image: LabelledImage, target: Target) -> bool:
 def _thinned(
     images: Iterable[LabelledImage], seed: int, step: int, left_out: Counter[str]
 ) -> Iterator[tuple[int, LabelledImage]]:
-    """Pictures with a rank: frames of videos at a distance, few of each video, the first ranks from all videos."""
+    """Images with a rank: frames of videos at a distance, few of each video, the first ranks from all videos."""
     last: dict[str, int] = {}
     videos: dict[str, list[tuple[int, str, LabelledImage]]] = {}
     ticks = count()
@@ -238,7 +238,7 @@ def _mosaics(
             draw = Draw(seed, found.source, name, "reid", str(number))
             made = make_mosaic(name, fixed, rules, draw)
             if made is None:
-                found.left_out["person with too few pictures"] += 1
+                found.left_out["person with too few images"] += 1
                 break
             key = draw_key(seed, found.source, name, str(number))
             first = fixed[name][0]

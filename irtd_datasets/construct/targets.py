@@ -32,7 +32,7 @@ class Target:
         task: Name from the task vocabulary.
         source: Name in the table of sources.
         rows: Most records.
-        splits: Splits of the source that they are taken from; ``all`` for every picture. Of a source that does not
+        splits: Splits of the source that they are taken from; ``all`` for every image. Of a source that does not
             divide itself one fifth is taken, unless it is ``all``.
         view: ``ground`` or ``aerial``.
         reason: Why so many.
@@ -78,7 +78,7 @@ def wanted(row: SourceRow, tasks: tuple[str, ...], *, others: bool) -> dict[str,
         others: Whether a source gives to tasks for which the table does not name it.
 
     A source that the table does not name gives its test and validation parts; one that has scenes alone and no division
-    gives all its pictures, as RGBNIR does in the table, since nothing is trained on it.
+    gives all its images, as RGBNIR does in the table, since nothing is trained on it.
     """
     found = {
         target.task: target for target in targets() if target.source == row.name and target.task in tasks

@@ -1,4 +1,4 @@
-"""The scored rows of a dataset folder: question and gold answer, without pictures."""
+"""The scored rows of a dataset folder: question and gold answer, without images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert
 from irtd_datasets.errors import AnnotationError, UnknownNameError
-from irtd_datasets.hub.rows import config_files, config_names, read_groups
-from irtd_datasets.irtd.tasks.reading import options
+from irtd_datasets.folder.row_groups import config_files, config_names, read_groups
+from irtd_datasets.irtd.tasks.parsing import options
 from irtd_datasets.schema import BOX_FRAMES, TASKS
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ class Question:
         task: One of `SCORED_TASKS`.
         choices: Options in letter order; empty for other tasks.
         gold: The right answer: a set of positions (scene, recognition, security), a truth value (relationship), a whole
-            number (Re-ID, counts), boxes in pixels of the picture (grounding), points in 0 to 1000 (location).
+            number (Re-ID, counts), boxes in pixels of the image (grounding), points in 0 to 1000 (location).
         text: The gold answer as released, with its markup.
         frame: Frame of the numbers in the released text; pixels where it has none.
-        width: Of the picture, in pixels.
+        width: Of the image, in pixels.
         height: Likewise.
-        picture: What the row's picture is called; rows of one picture are drawn together.
+        image: What the row's image is called; rows of one image are drawn together.
     """
 
     id: str
@@ -72,7 +72,7 @@ class Question:
     frame: Frame
     width: int
     height: int
-    picture: str
+    image: str
 
 
 def read_questions(folder: str | os.PathLike[str], config: str | None = None) -> list[Question]:

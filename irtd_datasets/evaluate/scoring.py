@@ -214,7 +214,7 @@ def score_file(
 
     Args:
         predictions: JSON lines with ``id`` and ``answer``, see `read_predictions`.
-        folder: A dataset folder of IR-TD; its pictures are not read.
+        folder: A dataset folder of IR-TD; its images are not read.
         config: Name of the config; None takes ``benchmark`` where the folder has it, else the default one.
         options: How to score.
 
@@ -254,14 +254,14 @@ def score(
         )
     readings = [_read(one, answers.get(one.id), options) for one in asked]
     values = _values(asked, readings, options)
-    pictures: dict[str, int] = {}
-    picture = np.array([pictures.setdefault(one.picture, len(pictures)) for one in asked])
+    images: dict[str, int] = {}
+    image = np.array([images.setdefault(one.image, len(images)) for one in asked])
     of_task = {
         task: np.array([i for i, one in enumerate(asked) if one.task == task]) for task in SCORED_TASKS
     }
     of_task = {task: index for task, index in of_task.items() if len(index)}
     means = {task: _mean(values[index]) for task, index in of_task.items()}
-    drawn = _bootstrap(values, picture, len(pictures), of_task, options)
+    drawn = _bootstrap(values, image, len(images), of_task, options)
     tasks = {}
     for task, index in of_task.items():
         low, high = _interval(drawn[task], options.level) if task in drawn else (np.nan, np.nan)
@@ -396,25 +396,25 @@ def _mean(values: Floats) -> float:
 
 def _bootstrap(
     values: Floats,
-    picture: NDArray[np.int64],
-    pictures: int,
+    image: NDArray[np.int64],
+    images: int,
     of_task: Mapping[str, NDArray[np.int64]],
     options: ScoringOptions,
 ) -> dict[str, Floats]:
-    """Means of each task in resamples of the pictures; rows of one picture are drawn together, in all tasks at once."""
+    """Means of each task in resamples of the images; rows of one image are drawn together, in all tasks at once."""
     if not options.resamples:
         return {}
-    sums = np.zeros((len(of_task), pictures))
-    counts = np.zeros((len(of_task), pictures))
+    sums = np.zeros((len(of_task), images))
+    counts = np.zeros((len(of_task), images))
     for place, index in enumerate(of_task.values()):
         counted = index[~np.isnan(values[index])]
-        sums[place] = np.bincount(picture[counted], weights=values[counted], minlength=pictures)
-        counts[place] = np.bincount(picture[counted], minlength=pictures)
+        sums[place] = np.bincount(image[counted], weights=values[counted], minlength=images)
+        counts[place] = np.bincount(image[counted], minlength=images)
     generator = np.random.default_rng(options.seed)
     drawn = np.full((len(of_task), options.resamples), np.nan)
     both = np.concatenate([sums, counts])
     for number in range(options.resamples):
-        times = np.bincount(generator.integers(0, pictures, pictures), minlength=pictures)
+        times = np.bincount(generator.integers(0, images, images), minlength=images)
         totals = both @ times
         total, count = totals[: len(of_task)], totals[len(of_task) :]
         np.divide(total, count, out=drawn[:, number], where=count > 0)
@@ -487,7 +487,7 @@ def _suspicions(
             share = float((largest > 1.05 * sides).mean())
             if share > 0.2:
                 found.append(
-                    f"{task}: {share:.0%} of the answers lie outside the picture when read as pixels; "
+                    f"{task}: {share:.0%} of the answers lie outside the image when read as pixels; "
                     f"set the frame to per_mille if the model counts from 0 to 1000"
                 )
     return found

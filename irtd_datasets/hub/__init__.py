@@ -1,1 +1,1 @@
-"""What makes a folder a Hub dataset: the card, and pictures of what is in it."""
+"""What makes a folder a Hub dataset: the card, and images of what is in it."""

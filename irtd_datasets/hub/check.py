@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["IMAGES", "check_folder"]
 
 IMAGES = ("sample", "all", "none")
-"""How many pictures a check decodes."""
+"""How many images a check decodes."""
 
 
 def check_folder(
@@ -55,11 +55,11 @@ def check_folder(
 
     Args:
         folder: The dataset folder.
-        images: ``sample`` decodes the pictures that the viewer previews and some more, ``all`` every picture, ``none``
-            no picture.
+        images: ``sample`` decodes the images that the viewer previews and some more, ``all`` every image, ``none``
+            no image.
         hashes: Compare the SHA-256 of every shard with the manifest, which reads every byte; otherwise sizes, row
             counts and the hashes of the small files.
-        workers: Threads that decode pictures.
+        workers: Threads that decode images.
         progress: Told the name of each file that is read through.
 
     Returns:
@@ -71,7 +71,7 @@ def check_folder(
     """
     if images not in IMAGES:
         raise UnknownNameError(
-            f"no way to check pictures is called {images!r}", remedy=f"Use {', '.join(IMAGES)}."
+            f"no way to check images is called {images!r}", remedy=f"Use {', '.join(IMAGES)}."
         )
     root = Path(folder)
     if not root.is_dir():
@@ -104,15 +104,15 @@ def check_folder(
     check_statistics(configs, {shard.name: shard for shard in shards}, texts, findings)
     if dataset is not None:
         check_sources(texts, dataset, findings)
-    pictures = 0
+    decoded = 0
     if images != "none":
-        pictures = check_images(shards, configs, findings, which=images, workers=workers, progress=progress)
+        decoded = check_images(shards, configs, findings, which=images, workers=workers, progress=progress)
     facts = {
         "files": len(found),
         "bytes": sum(found.values()),
         "shards": len(shards),
         "row_groups": sum(shard.metadata.num_row_groups for shard in shards),
         "rows": rows,
-        "pictures_decoded": pictures,
+        "images_decoded": decoded,
     }
     return CheckReport.of(str(root), findings, facts)

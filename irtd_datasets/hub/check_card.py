@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from irtd_datasets.build.folder import CARD
 from irtd_datasets.errors import IrtdDatasetsError
-from irtd_datasets.hub.card import size_category
+from irtd_datasets.folder.card import size_category
 from irtd_datasets.hub.check_files import Shard, is_safe, part_of
 from irtd_datasets.hub.folder_card import card_of
 from irtd_datasets.schema import arrow_schema, yaml_features
 from irtd_datasets.spec import read_table
+from irtd_datasets.writing.folder import CARD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from irtd_datasets.folder.manifest import Manifest
     from irtd_datasets.hub.findings import Findings
-    from irtd_datasets.hub.manifest import Manifest
 
 __all__ = ["ConfigFiles", "check_card", "check_text"]
 
@@ -93,7 +93,7 @@ def _strings(value: Any) -> list[str]:  # noqa: ANN401 - a value of YAML
 
 
 def _check_metadata(values: Mapping[str, Any], rows: int, findings: Findings) -> None:
-    # Of the Hub's documentation: its licences, and its tasks for pictures, for text, and for both.
+    # Of the Hub's documentation: its licences, and its tasks for images, for text, and for both.
     known = {(row["kind"], row["name"]) for row in read_table("irtd_datasets.hub", "names.csv")}
     licences = _strings(values.get("license"))
     for licence in licences or ["(none)"]:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.build.folder import CARD, LEDGER, STAGING, STATE
-from irtd_datasets.build.ledger import Ledger, LedgerLine
 from irtd_datasets.catalog import BUILT_MARKER, DATASETS
 from irtd_datasets.errors import IrtdDatasetsError, UnsafePathError
-from irtd_datasets.hub.croissant import CROISSANT
-from irtd_datasets.hub.manifest import DOCUMENTS, Manifest, parse_manifest
+from irtd_datasets.folder.croissant import CROISSANT
+from irtd_datasets.folder.index import INDEX_FOLDER
+from irtd_datasets.folder.ledger import Ledger, LedgerLine
+from irtd_datasets.folder.manifest import DOCUMENTS, Manifest, parse_manifest
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.training.index import INDEX_FOLDER
+from irtd_datasets.writing.folder import CARD, LEDGER, STAGING, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -291,16 +291,16 @@ def check_ledger(
 
 
 def _check_line(line: LedgerLine, rows: int, findings: Findings) -> None:
-    tally = line.tally
-    if tally is not None and not tally.balanced:
-        gone = sum(tally.dropped.values())
+    record_counts = line.record_counts
+    if record_counts is not None and not record_counts.balanced:
+        gone = sum(record_counts.dropped.values())
         findings.add(
             "ledger-unbalanced",
-            f"{line.subset}/{line.part}: {tally.found:,} found, {tally.kept:,} kept, {gone:,} dropped, "
-            f"{tally.image_missing:,} without a picture",
+            f"{line.subset}/{line.part}: {record_counts.found:,} found, {record_counts.kept:,} kept, {gone:,} dropped, "
+            f"{record_counts.image_missing:,} without an image",
             LEDGER,
         )
-    kept = tally.kept if tally else 0
+    kept = record_counts.kept if record_counts else 0
     if kept != rows:
         findings.add(
             "ledger-rows", f"{line.subset}/{line.part}: {kept:,} kept, the folder has {rows:,} rows", LEDGER

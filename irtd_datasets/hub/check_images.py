@@ -1,4 +1,4 @@
-"""The pictures of a dataset folder: whether they decode, whether the viewer can show them, what else they tell."""
+"""The images of a dataset folder: whether they decode, whether the viewer can show them, what else they tell."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = ["check_images", "is_viewable"]
 
 _PAGE_ROWS = 100
 _ELSEWHERE = 64
-"""Row groups from which the sample takes a picture beside those of the preview."""
+"""Row groups from which the sample takes an image beside those of the preview."""
 _GPS = 0x8825
 
 
-class _Picture(NamedTuple):
-    """What was learnt of one picture."""
+class _Image(NamedTuple):
+    """What was learnt of one image."""
 
     problems: tuple[tuple[str, str], ...]
     size: tuple[int, int] | None
@@ -42,7 +42,7 @@ class _Picture(NamedTuple):
 
 @lru_cache(maxsize=64)
 def is_viewable(mode: str) -> bool:
-    """Whether the installed Pillow saves pictures of a mode as JPEG or PNG, which is what the viewer tries.
+    """Whether the installed Pillow saves images of a mode as JPEG or PNG, which is what the viewer tries.
 
     Example:
         >>> [is_viewable(mode) for mode in ("L", "RGBA", "I;16", "F")]
@@ -66,22 +66,22 @@ def check_images(
     workers: int,
     progress: Callable[[str], None],
 ) -> int:
-    """Decode pictures and tell of those that cannot be read, shown, or published as they are.
+    """Decode images and tell of those that cannot be read, shown, or published as they are.
 
     Args:
         shards: The Parquet files.
         configs: Files of each config and split.
         findings: Takes what is found.
-        which: ``sample``: the first 100 rows of each split, which the viewer previews, and a picture of up to 64 other
-            row groups; ``all``: every picture.
+        which: ``sample``: the first 100 rows of each split, which the viewer previews, and an image of up to 64 other
+            row groups; ``all``: every image.
         workers: Threads that decode.
         progress: Told the name of each file.
 
     Returns:
-        Number of distinct pictures decoded.
+        Number of distinct images decoded.
     """
     keep_freed_memory()
-    known: dict[bytes, _Picture] = {}
+    known: dict[bytes, _Image] = {}
     wanted = _all_groups(shards) if which == "all" else _sample(shards, configs)
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for shard in shards:
@@ -150,7 +150,7 @@ def _check_column(  # noqa: PLR0917 - what stands around one column
     table: pa.Table,
     column: str,
     first: int,
-    known: dict[bytes, _Picture],
+    known: dict[bytes, _Image],
     pool: ThreadPoolExecutor,
     findings: Findings,
 ) -> None:
@@ -158,25 +158,25 @@ def _check_column(  # noqa: PLR0917 - what stands around one column
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks)
     data, paths = values.field("bytes"), values.field("path")
-    # Equal neighbours are one picture: its rows stand together.
+    # Equal neighbours are one image: its rows stand together.
     fresh: dict[bytes, tuple[Any, str]] = {}
     digests: list[bytes | None] = []
     last: tuple[Any, bytes] | None = None
     for row in range(len(values)):
-        picture = data[row].as_buffer() if values[row].is_valid and data[row].is_valid else None
-        if picture is None or not picture.size:
+        image = data[row].as_buffer() if values[row].is_valid and data[row].is_valid else None
+        if image is None or not image.size:
             digests.append(None)
-            if column == "image" or picture is not None:
+            if column == "image" or image is not None:
                 findings.add("image-null", f"column {column!r} has no bytes", shard.name, row=first + row)
             continue
-        if last is not None and last[0].equals(picture):
+        if last is not None and last[0].equals(image):
             digests.append(last[1])
             continue
-        digest = hashlib.blake2b(picture, digest_size=16).digest()
-        last = (picture, digest)
+        digest = hashlib.blake2b(image, digest_size=16).digest()
+        last = (image, digest)
         digests.append(digest)
         if digest not in known and digest not in fresh:
-            fresh[digest] = (picture, str(paths[row].as_py() or ""))
+            fresh[digest] = (image, str(paths[row].as_py() or ""))
     known.update(zip(fresh, pool.map(_look, fresh.values()), strict=True))
     _tell(shard, table, column, first, digests, known, findings)
 
@@ -187,7 +187,7 @@ def _tell(  # noqa: PLR0917 - the same
     column: str,
     first: int,
     digests: Sequence[bytes | None],
-    known: Mapping[bytes, _Picture],
+    known: Mapping[bytes, _Image],
     findings: Findings,
 ) -> None:
     sized = column == "image" and {"width", "height"} <= set(table.schema.names)
@@ -196,36 +196,36 @@ def _tell(  # noqa: PLR0917 - the same
     for row, digest in enumerate(digests):
         if digest is None:
             continue
-        picture = known[digest]
-        for rule, message in picture.problems if digest not in told else ():
+        image = known[digest]
+        for rule, message in image.problems if digest not in told else ():
             findings.add(rule, f"{column}: {message}", shard.name, row=first + row)
         told.add(digest)
-        if sized and picture.size is not None and picture.size != (widths[row], heights[row]):
-            found = f"{picture.size[0]}x{picture.size[1]}"
+        if sized and image.size is not None and image.size != (widths[row], heights[row]):
+            found = f"{image.size[0]}x{image.size[1]}"
             findings.add(
                 "image-size",
-                f"width and height are {widths[row]}x{heights[row]}, the picture is {found}",
+                f"width and height are {widths[row]}x{heights[row]}, the image is {found}",
                 shard.name,
                 row=first + row,
             )
 
 
-def _look(item: tuple[Any, str]) -> _Picture:
+def _look(item: tuple[Any, str]) -> _Image:
     buffer, name = item
     data = memoryview(buffer)
     problems: list[tuple[str, str]] = []
     try:
-        info = inspect_image(data, name or "the picture", verify="decode")
+        info = inspect_image(data, name or "the image", verify="decode")
     except ImageError as error:
         rule = "image-too-large" if error.code == "image-too-large" else "image-unreadable"
-        return _Picture(((rule, f"{name}: {error.problem}"),), None)
+        return _Image(((rule, f"{name}: {error.problem}"),), None)
     if not is_viewable(info.mode):
         problems.append(
             ("image-not-viewable", f"{name}: mode {info.mode}, {info.bit_depth} bits per channel")
         )
     if _has_place(data):
         problems.append(("image-gps", f"{name}: EXIF with a GPS position"))
-    return _Picture(tuple(problems), (info.width, info.height))
+    return _Image(tuple(problems), (info.width, info.height))
 
 
 def _has_place(data: memoryview) -> bool:
@@ -236,6 +236,6 @@ def _has_place(data: memoryview) -> bool:
     try:
         with Image.open(io.BytesIO(data)) as image:
             place = image.getexif().get_ifd(_GPS)
-    except Exception:  # noqa: BLE001 - damaged EXIF brings out anything; the picture itself has been decoded
+    except Exception:  # noqa: BLE001 - damaged EXIF brings out anything; the image itself has been decoded
         return False
     return any(tag in place for tag in (2, 4))  # latitude, longitude

@@ -99,7 +99,7 @@ _COMMON_NAMES = frozenset(
 
 
 def image_columns(shard: Shard) -> list[str]:
-    """Names of the top-level columns that hold pictures: so declared, or else of their Arrow type."""
+    """Names of the top-level columns that hold images: so declared, or else of their Arrow type."""
     features = shard.features
     if features is not None:
         return [
@@ -199,7 +199,7 @@ def _check_kinds(shard: Shard, features: Mapping[str, Any], findings: Findings) 
         and not _is_label(features.get(entry.name))
     ]
     if len(numbers) >= 2 and not media:
-        findings.add("modality-tabular", f"number columns {', '.join(numbers)}, and no picture", shard.name)
+        findings.add("modality-tabular", f"number columns {', '.join(numbers)}, and no image", shard.name)
     for entry in schema:
         kind = entry.type
         if pa.types.is_list(kind) and pa.types.is_float32(kind.value_type) and "emb" not in entry.name:
@@ -208,18 +208,16 @@ def _check_kinds(shard: Shard, features: Mapping[str, Any], findings: Findings) 
         undeclared = kind == _IMAGE and features and entry.name not in media
         if entry.name in FIELDS and FIELDS[entry.name].type != {"_type": "Image"} and undeclared:
             continue  # ours, and meant so
-        if (as_bytes or undeclared) and _holds_pictures(shard, entry.name, as_struct=not as_bytes):
-            findings.add(
-                "image-as-bytes", f"column {entry.name!r} holds pictures and is no Image", shard.name
-            )
+        if (as_bytes or undeclared) and _holds_images(shard, entry.name, as_struct=not as_bytes):
+            findings.add("image-as-bytes", f"column {entry.name!r} holds images and is no Image", shard.name)
 
 
 def _is_label(feature: Any) -> bool:  # noqa: ANN401 - a value of JSON
     return isinstance(feature, dict) and feature.get("_type") in {"ClassLabel", "bool"}
 
 
-def _holds_pictures(shard: Shard, column: str, *, as_struct: bool) -> bool:
-    """Whether the first values of a column begin as pictures do."""
+def _holds_images(shard: Shard, column: str, *, as_struct: bool) -> bool:
+    """Whether the first values of a column begin as images do."""
     with pq.ParquetFile(shard.path) as parquet:
         for batch in parquet.iter_batches(batch_size=8, columns=[column]):
             values = batch.column(0).field("bytes") if as_struct else batch.column(0)
@@ -230,7 +228,7 @@ def _holds_pictures(shard: Shard, column: str, *, as_struct: bool) -> bool:
 def _check_groups(shard: Shard, findings: Findings) -> None:  # noqa: C901 - one loop over the footer
     metadata = shard.metadata
     columns = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
-    pictures = {f"{name}.bytes" for name in image_columns(shard)}
+    images = {f"{name}.bytes" for name in image_columns(shard)}
     told: set[str] = set()
 
     def once(rule: str, message: str) -> None:
@@ -251,7 +249,7 @@ def _check_groups(shard: Shard, findings: Findings) -> None:  # noqa: C901 - one
             size += chunk.total_compressed_size
             if not chunk.has_offset_index:
                 once("page-index", f"column {path} of row group {index} has none")
-            if path in pictures:
+            if path in images:
                 if chunk.compression not in {"UNCOMPRESSED", "NONE"}:
                     once("image-compressed", f"column {path} is compressed with {chunk.compression}")
                 if chunk.is_stats_set and chunk.statistics is not None and chunk.statistics.has_min_max:
@@ -307,7 +305,7 @@ _UNIQUE_LIMIT = 1_000
 
 
 class TextReader:
-    """Reads what is no picture of every row.
+    """Reads what is no image of every row.
 
     Args:
         dataset: The dataset, whose ids begin with its name; None when it is not known.
@@ -436,7 +434,7 @@ class TextReader:
 def read_texts(
     shards: Sequence[Shard], dataset: DatasetSpec | None, findings: Findings
 ) -> dict[str, ShardTexts]:
-    """Read everything but the pictures of all shards; by name of the shard."""
+    """Read everything but the images of all shards; by name of the shard."""
     reader = TextReader(dataset, findings)
     found = {shard.name: reader.read(shard) for shard in shards}
     reader.check_ids()
@@ -604,7 +602,7 @@ def _is_class(column: str, files: Sequence[str], texts: Mapping[str, ShardTexts]
 
 
 def check_sources(texts: Mapping[str, ShardTexts], dataset: DatasetSpec, findings: Findings) -> None:
-    """Component datasets whose terms restrict passing on their pictures, or are not known."""
+    """Component datasets whose terms restrict passing on their images, or are not known."""
     counts: Counter[str | None] = Counter()
     for found in texts.values():
         counts.update(found.sources)

@@ -185,7 +185,7 @@ RULES: Mapping[str, Rule] = {
     "shard-unreadable": Rule("error", "The file is no whole Parquet file.", _REMOVE),
     "features-missing": Rule(
         "error",
-        "Neither the card nor the file says what its columns are: pictures are shown as bytes.",
+        "Neither the card nor the file says what its columns are: images are shown as bytes.",
         _NOT_OURS,
     ),
     "features-file": Rule("error", "The feature metadata of the file do not fit its columns.", _NOT_OURS),
@@ -206,7 +206,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "image-as-bytes": Rule(
         "error",
-        "A column of pictures is plain binary: shown as text.",
+        "A column of images is plain binary: shown as text.",
         "Declare it as `Image` in the features.",
     ),
     "modality-timeseries": Rule(
@@ -215,7 +215,7 @@ RULES: Mapping[str, Rule] = {
         "Nest the list once more.",
     ),
     "modality-tabular": Rule(
-        "warning", "Two number columns and no picture make the Hub tag the dataset as tabular.", _NOT_OURS
+        "warning", "Two number columns and no image make the Hub tag the dataset as tabular.", _NOT_OURS
     ),
     "viewer-page": Rule(
         "error",
@@ -231,12 +231,8 @@ RULES: Mapping[str, Rule] = {
     "page-index": Rule(
         "warning", "Without a page index the viewer reads whole columns of a row group.", _NOT_OURS
     ),
-    "image-compressed": Rule(
-        "warning", "Compressing pictures again costs time and gains nothing.", _NOT_OURS
-    ),
-    "image-statistics": Rule(
-        "warning", "Statistics on pictures repeat whole pictures in the footer.", _NOT_OURS
-    ),
+    "image-compressed": Rule("warning", "Compressing images again costs time and gains nothing.", _NOT_OURS),
+    "image-statistics": Rule("warning", "Statistics on images repeat whole images in the footer.", _NOT_OURS),
     "statistics-two-values": Rule(
         "warning",
         "A number, a text length or a list length with exactly two neighbouring values: the Hub shows no statistics "
@@ -266,28 +262,28 @@ RULES: Mapping[str, Rule] = {
         "Nobody says whether a component dataset may be passed on.",
         "Ask its authors, or publish privately.",
     ),
-    # Pictures.
-    "image-null": Rule("error", "A row has no picture.", _REMOVE),
+    # Images.
+    "image-null": Rule("error", "A row has no image.", _REMOVE),
     "image-unreadable": Rule(
-        "error", "A picture cannot be decoded: one among the first 100 rows fails the whole preview.", _REMOVE
+        "error", "An image cannot be decoded: one among the first 100 rows fails the whole preview.", _REMOVE
     ),
     "image-too-large": Rule(
         "error",
-        "A picture has more pixels than Pillow opens by default.",
+        "An image has more pixels than Pillow opens by default.",
         "Cut it into tiles, or leave it out.",
     ),
     "image-not-viewable": Rule(
         "error",
-        "Pillow saves this kind of picture neither as JPEG nor as PNG: one among the first 100 rows fails the whole "
+        "Pillow saves this kind of image neither as JPEG nor as PNG: one among the first 100 rows fails the whole "
         "preview.",
         "Store an 8-bit preview as `image` and the file in `original`, as `irtd build` does.",
     ),
     "image-size": Rule(
-        "error", "`width` and `height` are not those of the picture: boxes do not fit.", _REMOVE
+        "error", "`width` and `height` are not those of the image: boxes do not fit.", _REMOVE
     ),
     "image-gps": Rule(
         "warning",
-        "The EXIF of a picture says where it was taken.",
+        "The EXIF of an image says where it was taken.",
         "See whether the place may be known; remove the EXIF from the release's file otherwise.",
     ),
 }
@@ -361,7 +357,7 @@ class CheckReport:
         folder: The folder.
         findings: What was found, errors first; at most `FINDINGS_KEPT` of each rule.
         counts: Number of findings by rule, those that were not kept included.
-        facts: What was looked at: rows, files, row groups, bytes, pictures decoded.
+        facts: What was looked at: rows, files, row groups, bytes, images decoded.
     """
 
     folder: str

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.build.folder import CARD, LEDGER, BuiltPart, described, write_text
-from irtd_datasets.build.ledger import Ledger
 from irtd_datasets.catalog import BUILT_MARKER, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
-from irtd_datasets.hub.card import render_card
-from irtd_datasets.hub.croissant import CROISSANT, render_croissant
+from irtd_datasets.folder.card import render_card
+from irtd_datasets.folder.croissant import CROISSANT, render_croissant
+from irtd_datasets.folder.ledger import Ledger
+from irtd_datasets.writing.folder import CARD, LEDGER, BuiltPart, described, write_text
 
 if TYPE_CHECKING:
     import os

@@ -1,6 +1,6 @@
-"""What two datasets share: the same files, the same pixels, pictures that look the same, the same sources.
+"""What two datasets share: the same files, the same pixels, images that look the same, the same sources.
 
-MMRS-1M and RS-GPT4V share nine sources, and MMRS-1M has the test pictures of RSICD: whoever mixes them, or tests on
+MMRS-1M and RS-GPT4V share nine sources, and MMRS-1M has the test images of RSICD: whoever mixes them, or tests on
 one after training on the other, has to know. Matches of the first two kinds are certain. A perceptual match is a
 reason to look: neighbouring frames of a video match, too.
 """
@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irtd_datasets.errors import AnnotationError, BuildError, ImageError, UnknownNameError
-from irtd_datasets.hub.picture_hash import FLAT, look, near_pairs, pixel_digest
-from irtd_datasets.hub.rows import RowGroupRef, config_files, config_names, read_groups
+from irtd_datasets.folder.row_groups import RowGroupRef, config_files, config_names, read_groups
+from irtd_datasets.hub.image_hash import FLAT, look, near_pairs, pixel_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -42,10 +42,10 @@ KINDS = {
 """Kinds of match, the most certain first."""
 
 MAX_DISTANCE = 6
-"""Bits of 64 by which two pictures may differ and count as similar.
+"""Bits of 64 by which two images may differ and count as similar.
 
-Tried on real pictures: re-encoding, halving and brightening by 15 % change at most 6 bits, except where faint small
-targets are all there is (up to 22); neighbouring video frames differ in 2 to 8, two pictures of different sets in
+Tried on real images: re-encoding, halving and brightening by 15 % change at most 6 bits, except where faint small
+targets are all there is (up to 22); neighbouring video frames differ in 2 to 8, two images of different sets in
 10 or more. See ``docs/overlap.md``.
 """
 
@@ -72,16 +72,16 @@ class Side:
     Attributes:
         name: As the caller named it.
         rows: Rows.
-        pictures: Distinct pictures, by their bytes.
-        without_picture: Rows that have none.
-        undecodable: Pictures that only their bytes were compared of.
-        featureless: Pictures of one colour, nearly: too little to tell them apart, so not compared by their look.
+        images: Distinct images, by their bytes.
+        without_image: Rows that have none.
+        undecodable: Images that only their bytes were compared of.
+        featureless: Images of one colour, nearly: too little to tell them apart, so not compared by their look.
     """
 
     name: str
     rows: int = 0
-    pictures: int = 0
-    without_picture: int = 0
+    images: int = 0
+    without_image: int = 0
     undecodable: int = 0
     featureless: int = 0
 
@@ -95,7 +95,7 @@ class SharedSource:
         other_source: Its name in the second, which may be spelt otherwise.
         rows: Rows of it in the first.
         other_rows: Rows of it in the second.
-        matched: Rows of it in the first whose picture is in the second.
+        matched: Rows of it in the first whose image is in the second.
     """
 
     source: str
@@ -112,18 +112,18 @@ class Overlap:
     Attributes:
         a: The first.
         b: The second.
-        rows: Rows of the first whose picture is in the second, by kind.
-        pictures: Distinct pictures of the first that are in the second, by kind.
-        distances: Of the similar pictures, by bits.
+        rows: Rows of the first whose image is in the second, by kind.
+        images: Distinct images of the first that are in the second, by kind.
+        distances: Of the similar images, by bits.
         sources: Sources that both name.
         table: A line for each such row: ``id``, ``kind``, ``distance`` (bits; 0 where certain), ``other_id`` (a row of
-            the second with the nearest picture), ``source``, ``other_source``.
+            the second with the nearest image), ``source``, ``other_source``.
     """
 
     a: Side
     b: Side
     rows: Counter[str] = field(default_factory=Counter)
-    pictures: Counter[str] = field(default_factory=Counter)
+    images: Counter[str] = field(default_factory=Counter)
     distances: Counter[int] = field(default_factory=Counter)
     sources: list[SharedSource] = field(default_factory=list)
     table: pa.Table = field(default_factory=_SCHEMA.empty_table)
@@ -133,7 +133,7 @@ class Overlap:
 
         Args:
             kinds: Kinds of match that count.
-            max_distance: Bits at most for similar pictures; None takes all that were found.
+            max_distance: Bits at most for similar images; None takes all that were found.
         """
         return NotIn(_chosen(self.table, kinds, max_distance))
 
@@ -169,7 +169,7 @@ class Overlap:
             "a": asdict(self.a),
             "b": asdict(self.b),
             "rows": {kind: self.rows[kind] for kind in KINDS},
-            "pictures": {kind: self.pictures[kind] for kind in KINDS},
+            "images": {kind: self.images[kind] for kind in KINDS},
             "distances": {str(bits): count for bits, count in sorted(self.distances.items())},
             "sources": [asdict(source) for source in self.sources],
             "matches": table.to_pylist(),
@@ -179,7 +179,7 @@ class Overlap:
 class NotIn:
     """True for rows whose id is not listed; goes through pickle, so that ``Dataset.filter(num_proc=...)`` takes it.
 
-    Takes a row, or an id (``input_columns=["id"]``, which spares decoding the pictures).
+    Takes a row, or an id (``input_columns=["id"]``, which spares decoding the images).
 
     Args:
         ids: Ids of the rows to leave out.
@@ -215,7 +215,7 @@ def not_in(
     Args:
         path: The Parquet or CSV file.
         kinds: Kinds of match that count: ``bytes`` and ``pixels`` are certain, ``similar`` is not.
-        max_distance: Bits at most for similar pictures; None takes all that were found.
+        max_distance: Bits at most for similar images; None takes all that were found.
 
     Returns:
         A predicate for ``Dataset.filter`` and for exports.
@@ -272,16 +272,16 @@ def find_overlap(
     max_distance: int = MAX_DISTANCE,
     workers: int = 1,
 ) -> Overlap:
-    """Find the rows of one dataset whose picture is in another.
+    """Find the rows of one dataset whose image is in another.
 
-    Memory holds about 200 bytes for each row and each distinct picture; pictures themselves only one row group at a
+    Memory holds about 200 bytes for each row and each distinct image; images themselves only one row group at a
     time.
 
     Args:
         a: A dataset folder, or rows with ``id`` and an ``image`` of ``{bytes, path}`` (and ``source``).
         b: Likewise.
         parts: For folders, ``config`` or ``config/split`` of each; None takes all configs.
-        max_distance: Bits of 64 by which two pictures may differ and count as similar, 0 to 15.
+        max_distance: Bits of 64 by which two images may differ and count as similar, 0 to 15.
         workers: Threads that decode.
 
     Raises:
@@ -294,8 +294,8 @@ def find_overlap(
     return _report(first, second, matches)
 
 
-class _Pictures:
-    """The distinct pictures of one dataset and which row shows which."""
+class _Images:
+    """The distinct images of one dataset and which row shows which."""
 
     def __init__(self, name: str) -> None:
         self.side = Side(name)
@@ -309,7 +309,7 @@ class _Pictures:
         self.sources: list[str] = []
         self._source_codes: dict[str, int] = {}
         self.row_source: list[NDArray[np.int32]] = []
-        self.row_picture: list[NDArray[np.int32]] = []
+        self.row_image: list[NDArray[np.int32]] = []
 
     def add(
         self,
@@ -320,11 +320,11 @@ class _Pictures:
         run: Callable[..., Iterator[Any]],
     ) -> None:
         """Add rows; ``run`` is ``map``, or that of a pool."""
-        pictures = np.full(len(ids), -1, np.int32)
+        distinct = np.full(len(ids), -1, np.int32)
         new: list[tuple[int, bytes]] = []
         for row, data in enumerate(images):
             if data is None:
-                self.side.without_picture += 1
+                self.side.without_image += 1
                 continue
             digest = hashlib.sha256(data).digest()
             position = self.index.get(digest)
@@ -333,7 +333,7 @@ class _Pictures:
                 self.first_row.append(self.side.rows + row)
                 self.place.append((ref, row) if ref else None)
                 new.append((position, data))
-            pictures[row] = position
+            distinct[row] = position
         data_of_new = [data for _, data in new]
         for found in run(_look, data_of_new):
             self._describe(found)
@@ -341,9 +341,9 @@ class _Pictures:
             self._keep_pixels((position for position, _ in new), run(_digest, data_of_new))
         codes = [self._code(source or "") for source in sources]
         self.side.rows += len(ids)
-        self.side.pictures = len(self.index)
+        self.side.images = len(self.index)
         self.ids.append(pa.array(ids, pa.string()))
-        self.row_picture.append(pictures)
+        self.row_image.append(distinct)
         self.row_source.append(np.array(codes, np.int32))
 
     def _describe(self, found: Any) -> None:  # noqa: ANN401 - a Look or None, through a pool
@@ -360,7 +360,7 @@ class _Pictures:
         return self._source_codes[source]
 
     def digest_pixels(self, wanted: Iterable[int], run: Callable[..., Iterator[Any]]) -> None:
-        """Decode pictures once more, in full, for the digest of their pixels."""
+        """Decode images once more, in full, for the digest of their pixels."""
         groups: dict[RowGroupRef, list[tuple[int, int]]] = {}
         for position in wanted:
             place = self.place[position]
@@ -399,22 +399,22 @@ def _digest(data: bytes) -> bytes | None:
 
 def _scan(
     source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], part: str | None, workers: int
-) -> _Pictures:
+) -> _Images:
     with ThreadPoolExecutor(workers) as pool:
         run: Callable[..., Iterator[Any]] = pool.map if workers > 1 else map
         if isinstance(source, str | os.PathLike):
-            pictures = _Pictures(os.fspath(source) + (f" ({part})" if part else ""))
+            distinct = _Images(os.fspath(source) + (f" ({part})" if part else ""))
             for ref, table in read_groups(_files(source, part), ("id", "image.bytes", "source")):
                 images = table["image"].combine_chunks().field("bytes").to_pylist()
-                pictures.add(table["id"].to_pylist(), images, table["source"].to_pylist(), ref, run)
-            return pictures
-        pictures = _Pictures("rows")
+                distinct.add(table["id"].to_pylist(), images, table["source"].to_pylist(), ref, run)
+            return distinct
+        distinct = _Images("rows")
         rows = iter(source)
         while batch := list(islice(rows, _BATCH)):
             images = [_image_bytes(row) for row in batch]
             ids = [str(row.get("id")) for row in batch]
-            pictures.add(ids, images, [row.get("source") for row in batch], None, run)
-        return pictures
+            distinct.add(ids, images, [row.get("source") for row in batch], None, run)
+        return distinct
 
 
 def _image_bytes(row: Mapping[str, Any]) -> bytes | None:
@@ -448,14 +448,14 @@ def _files(folder: str | os.PathLike[str], part: str | None) -> list[Path]:
 
 @dataclass(slots=True)
 class _Matches:
-    """For each distinct picture of the first dataset: what it is in the second; -1 where nothing."""
+    """For each distinct image of the first dataset: what it is in the second; -1 where nothing."""
 
     other: NDArray[np.int64]
     kind: NDArray[np.int8]
     distance: NDArray[np.int32]
 
 
-def _match(first: _Pictures, second: _Pictures, max_distance: int, workers: int) -> _Matches:
+def _match(first: _Images, second: _Images, max_distance: int, workers: int) -> _Matches:
     count = len(first.index)
     result = _Matches(np.full(count, -1, np.int64), np.full(count, -1, np.int8), np.full(count, 65, np.int32))
     kinds = list(KINDS)
@@ -480,9 +480,9 @@ def _set(result: _Matches, position: int, other: int, kind: int) -> None:
 
 
 def _similar(
-    first: _Pictures, second: _Pictures, max_distance: int, result: _Matches, kind: int
+    first: _Images, second: _Images, max_distance: int, result: _Matches, kind: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Enter the nearest picture of each, and return those that may have the same pixels."""
+    """Enter the nearest image of each, and return those that may have the same pixels."""
     positions = [np.flatnonzero(np.array(side.usable, bool)) for side in (first, second)]
     hashes, groups = [], []
     for side, usable in zip((first, second), positions, strict=True):
@@ -512,26 +512,26 @@ def _similar(
     return positions[0][near[0][groups[0]]], positions[1][near[1][groups[1]]]
 
 
-def _report(first: _Pictures, second: _Pictures, matches: _Matches) -> Overlap:
+def _report(first: _Images, second: _Images, matches: _Matches) -> Overlap:
     overlap = Overlap(first.side, second.side)
     kinds = list(KINDS)
     empty = np.array([], np.int32)
-    row_picture = np.concatenate([empty, *first.row_picture])
+    row_image = np.concatenate([empty, *first.row_image])
     row_source = np.concatenate([empty, *first.row_source])
     other_source = np.concatenate([empty, *second.row_source])
-    row_kind = np.where(row_picture >= 0, matches.kind[row_picture] if len(matches.kind) else -1, -1)
+    row_kind = np.where(row_image >= 0, matches.kind[row_image] if len(matches.kind) else -1, -1)
     rows = np.flatnonzero(row_kind >= 0)
     for position, kind in enumerate(kinds):
         overlap.rows[kind] = int((row_kind == position).sum())
-        overlap.pictures[kind] = int((matches.kind == position).sum())
+        overlap.images[kind] = int((matches.kind == position).sum())
     similar = matches.kind == kinds.index("similar")
     overlap.distances = Counter(matches.distance[similar].tolist())
-    others = matches.other[row_picture[rows]]
+    others = matches.other[row_image[rows]]
     other_rows = np.array(second.first_row, np.int64)[others] if len(others) else others
     columns = [
         first.row_ids(rows) if len(rows) else [],
         [kinds[kind] for kind in row_kind[rows]],
-        matches.distance[row_picture[rows]],
+        matches.distance[row_image[rows]],
         second.row_ids(other_rows) if len(rows) else [],
         [first.sources[code] or None for code in row_source[rows]],
         [second.sources[code] or None for code in other_source[other_rows]],
@@ -544,8 +544,8 @@ def _report(first: _Pictures, second: _Pictures, matches: _Matches) -> Overlap:
 
 
 def _shared_sources(
-    first: _Pictures,
-    second: _Pictures,
+    first: _Images,
+    second: _Images,
     codes: tuple[NDArray[np.int32], NDArray[np.int32]],
     matched: NDArray[np.int32],
 ) -> list[SharedSource]:

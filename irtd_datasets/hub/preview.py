@@ -1,7 +1,7 @@
 """A preview of a dataset folder: one HTML page that needs no server, no network and no library.
 
 It shows a seeded sample of rows, balanced over tasks and sources, with boxes, oriented boxes and points drawn over the
-pictures, and counts of all rows. Only the row groups of chosen rows are read with their pictures.
+images, and counts of all rows. Only the row groups of chosen rows are read with their images.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
 from irtd_datasets.errors import BuildError, ImageError, ReleaseNotFoundError
-from irtd_datasets.hub.contact_sheet import contact_sheet
-from irtd_datasets.hub.preview_page import PageFacts, Picture, page, render_card
-from irtd_datasets.hub.rows import config_names
+from irtd_datasets.folder.contact_sheet import contact_sheet
+from irtd_datasets.folder.row_groups import config_names
+from irtd_datasets.hub.preview_page import PageFacts, ShownImage, page, render_card
 from irtd_datasets.hub.sampling import choose, read_chosen, survey
 from irtd_datasets.images.viewable import viewable
 from irtd_datasets.schema import IMAGE_FIELDS
@@ -50,9 +50,9 @@ class PreviewReport:
         out: The file.
         rows: Rows of the chosen configs and splits.
         shown: Rows shown.
-        not_shown: Pictures of these that cannot be decoded.
+        not_shown: Images of these that cannot be decoded.
         row_groups: Row groups of the chosen configs and splits.
-        row_groups_read: Row groups that were read with their pictures.
+        row_groups_read: Row groups that were read with their images.
         bytes: Size of the file.
         by_task: Rows shown by task.
     """
@@ -107,11 +107,11 @@ def write_preview(
     tasks: list[str] = [""] * len(chosen)
     not_shown = 0
     for position, row in read_chosen(chosen):
-        pictures = _pictures(row, share)
-        not_shown += sum(not picture.jpeg for _, picture in pictures)
+        images = _images(row, share)
+        not_shown += sum(not image.jpeg for _, image in images)
         cards[position] = render_card(
             row,
-            pictures,
+            images,
             chosen[position].split,
             meanings=facts.meanings,
             colours=colours,
@@ -146,7 +146,7 @@ def write_contact_sheet(
 
     Args:
         folder: A dataset folder.
-        out: The picture; its suffix decides its format.
+        out: The image; its suffix decides its format.
         configs: As `write_preview`.
         splits: As `write_preview`.
         rows: As `write_preview`.
@@ -156,8 +156,8 @@ def write_contact_sheet(
         ReleaseNotFoundError: As `write_preview`.
         UnknownNameError: As `write_preview`.
         AnnotationError: As `write_preview`.
-        ImageError: No chosen picture can be decoded.
-        BuildError: The picture cannot be written.
+        ImageError: No chosen image can be decoded.
+        BuildError: The image cannot be written.
     """
     found, chosen = _chosen(folder, configs, splits, max(1, min(rows, MAX_ROWS)), seed)
     sheet = contact_sheet(row for _, row in read_chosen(chosen))
@@ -191,22 +191,22 @@ def _chosen(
     return found, chosen
 
 
-def _pictures(row: dict[str, Any], share: int) -> list[tuple[str, Picture]]:
+def _images(row: dict[str, Any], share: int) -> list[tuple[str, ShownImage]]:
     present = [name for name in IMAGE_FIELDS if row[name] is not None or name == "image"]
     # Base64 takes a third more, and texts and marks up to a quarter of the share.
     room = share * 9 // 16 // len(present)
-    return [(name, _picture(row, name, room)) for name in present]
+    return [(name, _image(row, name, room)) for name in present]
 
 
-def _picture(row: dict[str, Any], name: str, room: int) -> Picture:
+def _image(row: dict[str, Any], name: str, room: int) -> ShownImage:
     data = (row[name] or {}).get("bytes")
     size = (row["width"] or 4, row["height"] or 3)
     if not data:
-        return Picture(b"", *size, "there is no picture")
+        return ShownImage(b"", *size, "there is no image")
     try:
         seen = viewable(data, SIDE, row["id"])
     except ImageError as error:
-        return Picture(b"", *size, error.problem)
+        return ShownImage(b"", *size, error.problem)
     for scale, quality in _STEPS:
         width, height = (max(1, round(side * scale)) for side in seen.image.size)
         image = seen.image if scale == 1 else seen.image.resize((width, height))
@@ -214,7 +214,7 @@ def _picture(row: dict[str, Any], name: str, room: int) -> Picture:
         image.save(file, "JPEG", quality=quality, optimize=True)
         if file.tell() <= room:
             break
-    return Picture(file.getvalue(), width, height, seen.note)
+    return ShownImage(file.getvalue(), width, height, seen.note)
 
 
 def _facts(folder: Path, found: Survey, configs: Sequence[str], seed: int) -> PageFacts:

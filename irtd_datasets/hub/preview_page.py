@@ -2,11 +2,11 @@
 
 Elements are built with ``xml.etree`` and written by it, so that every text and attribute is escaped by construction:
 there is no place where a row's text could be forgotten. What is not markup lies in ``page/preview.css`` and ``.js``.
-The page loads nothing, and its content security policy forbids it to: pictures are data inside it, the one script is
+The page loads nothing, and its content security policy forbids it to: images are data inside it, the one script is
 allowed by its hash, and a script that came with a row's text would not be run.
 
 The plot is made of elements, too. A plotting library that draws in the page weighs from 0.5 MB (Vega) to 4 MB
-(Plotly), more than the pictures, and its bars would not be the filters that these are.
+(Plotly), more than the images, and its bars would not be the filters that these are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["PageFacts", "Picture", "page", "render_card"]
+__all__ = ["PageFacts", "ShownImage", "page", "render_card"]
 
 COLOURS = 10
 """Colours that labels take in turn; they stand in the style sheet."""
@@ -49,11 +49,11 @@ _FACETS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ShownImage:
     """A thumbnail.
 
     Attributes:
-        jpeg: Its bytes; empty when the picture cannot be shown.
+        jpeg: Its bytes; empty when the image cannot be shown.
         width: Its width in pixels.
         height: Its height.
         note: What was done to its values, or why it cannot be shown.
@@ -119,7 +119,7 @@ def _html(node: ET.Element) -> str:
 
 def render_card(
     row: Mapping[str, Any],
-    pictures: Sequence[tuple[str, Picture]],
+    images: Sequence[tuple[str, ShownImage]],
     split: str,
     *,
     meanings: Mapping[str, str],
@@ -130,8 +130,8 @@ def render_card(
     """One row as HTML.
 
     Args:
-        row: A row of the schema as plain values; its pictures are not looked at.
-        pictures: Name and thumbnail of each of its pictures; places are drawn on the first.
+        row: A row of the schema as plain values; its images are not looked at.
+        images: Name and thumbnail of each of its images; places are drawn on the first.
         split: Its split.
         meanings: Meaning of each issue code that is known.
         colours: Colour of each label so far; new ones are added.
@@ -150,7 +150,7 @@ def render_card(
     article = _node(
         "article",
         _node("header", *chips),
-        _figure(row, pictures, colours, place_limit),
+        _figure(row, images, colours, place_limit),
         _texts(row, budget),
         _issues(issues, meanings),
         _corrections(row, budget),
@@ -184,31 +184,31 @@ class _Budget:
 
 
 def _figure(
-    row: Mapping[str, Any], pictures: Sequence[tuple[str, Picture]], colours: dict[str, int], limit: int
+    row: Mapping[str, Any], images: Sequence[tuple[str, ShownImage]], colours: dict[str, int], limit: int
 ) -> ET.Element:
     frames = []
     drawn = 0
     notes = []
     legend: dict[str, int] = {}
-    for index, (name, picture) in enumerate(pictures):
+    for index, (name, image) in enumerate(images):
         marks = None
         if not index:
-            marks, legend = _marks(row, picture, colours, limit)
+            marks, legend = _marks(row, image, colours, limit)
             drawn = sum(legend.values())
-        if picture.jpeg:
+        if image.jpeg:
             content = _node(
                 "img",
-                src="data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode(),
-                width=str(picture.width),
-                height=str(picture.height),
+                src="data:image/jpeg;base64," + base64.b64encode(image.jpeg).decode(),
+                width=str(image.width),
+                height=str(image.height),
                 alt=f"{name} of {row['id']}",
                 decoding="async",
             )
         else:
-            content = _node("p", "This picture cannot be shown.", class_="missing")
-        frames.append(_node("div", content, marks, class_=f"frame {name}", data_picture=name))
-        if picture.note:
-            notes.append(picture.note if not index else f"{name}: {picture.note}")
+            content = _node("p", "This image cannot be shown.", class_="missing")
+        frames.append(_node("div", content, marks, class_=f"frame {name}", data_image=name))
+        if image.note:
+            notes.append(image.note if not index else f"{name}: {image.note}")
     total = (
         sum(len(row["objects"][kind] or ()) for kind in ("box", "polygon", "point")) if row["objects"] else 0
     )
@@ -224,12 +224,12 @@ def _figure(
                 _node(
                     "button", name, type="button", data_show=name, aria_pressed="false" if index else "true"
                 )
-                for index, (name, _) in enumerate(pictures)
+                for index, (name, _) in enumerate(images)
             ],
             class_="tabs",
         )
     caption = _node("figcaption", "; ".join(notes)) if notes else None
-    return _node("figure", tabs, *frames, _legend(legend, colours), caption, data_show=pictures[0][0])
+    return _node("figure", tabs, *frames, _legend(legend, colours), caption, data_show=images[0][0])
 
 
 def _legend(places: Mapping[str, int], colours: Mapping[str, int]) -> ET.Element | None:
@@ -250,11 +250,11 @@ def _legend(places: Mapping[str, int], colours: Mapping[str, int]) -> ET.Element
 
 
 def _marks(
-    row: Mapping[str, Any], picture: Picture, colours: dict[str, int], limit: int
+    row: Mapping[str, Any], image: ShownImage, colours: dict[str, int], limit: int
 ) -> tuple[ET.Element | None, dict[str, int]]:
-    """The places of a row as SVG in pixels of its picture, and how many were drawn of each label."""
+    """The places of a row as SVG in pixels of its image, and how many were drawn of each label."""
     objects = row["objects"] or {}
-    width, height = row["width"] or picture.width, row["height"] or picture.height
+    width, height = row["width"] or image.width, row["height"] or image.height
     unit = max(width, height * 0.8) / _DISPLAYED
     shapes: list[ET.Element] = []
     drawn: dict[str, int] = {}
@@ -404,7 +404,7 @@ def _footer(row: Mapping[str, Any]) -> ET.Element:
     released = (row["image"] or {}).get("path")
     return _node(
         "footer",
-        _node("code", row["id"], title=f"Picture: {released}" if released else None),
+        _node("code", row["id"], title=f"Image: {released}" if released else None),
         _node("span", " · ".join(facts)),
     )
 
@@ -447,12 +447,10 @@ def page(facts: PageFacts, cards: Iterable[str], shown: int) -> Iterator[str]:
 def _header(facts: PageFacts, shown: int) -> ET.Element:
     details = [*facts.details, f"{facts.rows:,} rows", f"{shown:,} of them here"]
     toggles = [
-        _toggle("marks", "Places"),
+        _toggle("marks", "Regions"),
         _toggle("labels", "Labels"),
         _select("colour", "Colour", (("label", "by label"), ("one", "one for all"))),
-        _select(
-            "values", "Pictures", (("", "as stored"), ("inverted", "inverted"), ("iron", "iron palette"))
-        ),
+        _select("values", "Images", (("", "as stored"), ("inverted", "inverted"), ("iron", "iron palette"))),
         _select("size", "Size", (("", "medium"), ("small", "small"), ("large", "large"))),
     ]
     return _node(

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.build.progress import Progress
 from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
 from irtd_datasets.errors import AnnotationError, HubError, PublishError, UnknownNameError, summarize
+from irtd_datasets.folder.manifest import parse_manifest
+from irtd_datasets.folder.published_files import FolderFiles, LocalFile, read_folder
+from irtd_datasets.folder.row_groups import read_groups
 from irtd_datasets.hub.check import check_folder
-from irtd_datasets.hub.local_files import FolderFiles, LocalFile, read_folder
-from irtd_datasets.hub.manifest import parse_manifest
 from irtd_datasets.hub.remote import (
     LOST_ANSWER,
     Account,
@@ -33,8 +33,8 @@ from irtd_datasets.hub.remote import (
     without_bars,
     xet_in_use,
 )
-from irtd_datasets.hub.rows import read_groups
 from irtd_datasets.hub.verify import verify_published
+from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PublishOptions", "PublishReport", "publish"]
 
-_CHECKING = 4  # threads that decode pictures for the check, at most
+_CHECKING = 4  # threads that decode images for the check, at most
 
 MOST_FILES = 25_000
 """Large files that the Hub takes in one commit, as the documentation of ``create_commit`` says."""

@@ -1,6 +1,6 @@
 """A fair sample of a dataset folder's rows: counts of all rows, and a seeded choice balanced over tasks and sources.
 
-The counts come from the columns of short text, read one row group at a time. Pictures are read only in the row groups
+The counts come from the columns of short text, read one row group at a time. Images are read only in the row groups
 that hold a chosen row, so that memory is that of one row group, whatever the size of the folder.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.hub.rows import RowGroupRef, folder_files, read_groups
+from irtd_datasets.folder.row_groups import RowGroupRef, folder_files, read_groups
 from irtd_datasets.schema import FIELDS, MODALITIES, TASKS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["Chosen", "Survey", "choose", "read_chosen", "survey"]
 
 _TEXT = ("task", "source", "modality", "issues", "image.path")
 _SPARE = 4
-"""Candidates kept for each place of a stratum, so that rows of one picture can make way for those of another."""
+"""Candidates kept for each place of a stratum, so that rows of one image can make way for those of another."""
 
 
 class Stratum(NamedTuple):
@@ -51,7 +51,7 @@ class Chosen(NamedTuple):
         row: Its position there.
         task: Its task.
         split: Its split.
-        picture: Name of its picture.
+        image: Name of its image.
     """
 
     draw: float
@@ -59,7 +59,7 @@ class Chosen(NamedTuple):
     row: int
     task: str
     split: str
-    picture: str
+    image: str
 
 
 class Smallest:
@@ -186,50 +186,50 @@ def _draw(found: Survey, group: RowGroupRef, table: pa.Table, split: str, rows: 
     tasks = _names(table["task"].to_pylist(), TASKS)
     sources = table["source"].to_pylist()
     issues = table["issues"].to_pylist()
-    pictures = table["image"].combine_chunks().field("path")
+    images = table["image"].combine_chunks().field("path")
     for row, (draw, task, source, codes) in enumerate(zip(draws, tasks, sources, issues, strict=True)):
         stratum = Stratum(task, source or "unknown", split)
         lists = [found.candidates.setdefault(stratum, Smallest(rows * _SPARE))]
         lists += [found.with_issue.setdefault(code, Smallest(_SPARE)) for code in codes or ()]
         for kept in lists:
             if draw < kept.bound:
-                kept.add(Chosen(draw, group, row, task, split, pictures[row].as_py() or ""))
+                kept.add(Chosen(draw, group, row, task, split, images[row].as_py() or ""))
 
 
 def choose(found: Survey, rows: int) -> list[Chosen]:
     """Choose rows, balanced over tasks, within a task over sources, within a source over splits.
 
-    Each known issue is shown as well, in up to a quarter of the places. Rows of a picture that is shown already come
+    Each known issue is shown as well, in up to a quarter of the places. Rows of an image that is shown already come
     last.
 
     Args:
         found: The survey, made for at least as many rows.
         rows: Rows to choose; all of them where there are fewer.
     """
-    pictures: set[str] = set()
+    images: set[str] = set()
     special: dict[tuple[RowGroupRef, int], Chosen] = {}
     for code in sorted(found.with_issue)[: rows // 4]:
         flawed = found.with_issue[code].ordered()
-        one = next((one for one in flawed if one.picture not in pictures), flawed[0])
-        pictures.add(one.picture)
+        one = next((one for one in flawed if one.image not in images), flawed[0])
+        images.add(one.image)
         special[one.group, one.row] = one
     tree: dict[str, dict[str, list[Iterable[Chosen]]]] = {}
     for stratum, candidates in sorted(found.candidates.items()):
-        waiting = _new_pictures_first(candidates.ordered(), pictures)
+        waiting = _new_images_first(candidates.ordered(), images)
         tree.setdefault(stratum.task, {}).setdefault(stratum.source, []).append(waiting)
     by_task = [_in_turn([_in_turn(splits) for splits in sources.values()]) for sources in tree.values()]
     others = (one for one in _in_turn(by_task) if (one.group, one.row) not in special)
     return _spread(list(islice(others, max(0, rows - len(special)))), list(special.values()))
 
 
-def _new_pictures_first(rows: Iterable[Chosen], shown: set[str]) -> Iterator[Chosen]:
-    """Rows in order, those of a picture that was shown meanwhile, in this list or another, at the end."""
+def _new_images_first(rows: Iterable[Chosen], shown: set[str]) -> Iterator[Chosen]:
+    """Rows in order, those of an image that was shown meanwhile, in this list or another, at the end."""
     later = []
     for one in rows:
-        if one.picture in shown:
+        if one.image in shown:
             later.append(one)
         else:
-            shown.add(one.picture)
+            shown.add(one.image)
             yield one
     yield from later
 
@@ -258,7 +258,7 @@ def _spread(rows: list[Chosen], between: list[Chosen]) -> list[Chosen]:
 
 
 def read_chosen(chosen: Sequence[Chosen]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read rows with their pictures, each row group once.
+    """Read rows with their images, each row group once.
 
     Yields:
         The row's position in ``chosen`` and the row, in the order in which they lie on disk.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from irtd_datasets.errors import HubError, PublishError
+from irtd_datasets.folder.row_groups import config_files, config_names
 from irtd_datasets.hub.remote import quiet_client, redact
-from irtd_datasets.hub.rows import config_files, config_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ __all__ = ["row_hash", "verify_published"]
 
 
 def row_hash(row: dict[str, Any]) -> str:
-    """SHA-256 over all values of a row; pictures count by their bytes and name.
+    """SHA-256 over all values of a row; images count by their bytes and name.
 
     Example:
         >>> row_hash({"a": 1, "b": b"x"}) == row_hash({"b": b"x", "a": 1})

@@ -1,8 +1,8 @@
 """TIFF files of many bands, as multispectral sensors give them, which Pillow does not open.
 
-Nothing is decompressed here. A file whose bands stand pixel by pixel holds the same bytes as a grey picture of 8 bits
+Nothing is decompressed here. A file whose bands stand pixel by pixel holds the same bytes as a grey image of 8 bits
 that is as many times as wide as a pixel has bytes, and one whose bands stand one after another is so many grey
-pictures. A directory that says so is put behind the file's bytes, and Pillow reads that.
+images. A directory that says so is put behind the file's bytes, and Pillow reads that.
 """
 
 from __future__ import annotations
@@ -92,18 +92,18 @@ class BandFile:
             for part in ranges
         ]
 
-    def assemble(self, pictures: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    def assemble(self, images: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Values of all bands from what Pillow read.
 
         Args:
-            pictures: The grey pictures as arrays.
+            images: The grey images as arrays.
 
         Returns:
             Shape (height, width, bands).
         """
         shape = (self.height, self.width, self.bands if self.interleaved else 1)
         stored = np.dtype(f"{self.order}{self.dtype}")
-        planes = [np.ascontiguousarray(picture).view(stored).reshape(shape) for picture in pictures]
+        planes = [np.ascontiguousarray(image).view(stored).reshape(shape) for image in images]
         values: NDArray[Any] = np.concatenate(planes, axis=-1).astype(self.dtype)
         if self._one(_PREDICTOR, 1) == 2:  # differences to the pixel before, from the edge of each piece on
             step = self._one(_TILE_WIDTH, self.width)
@@ -179,7 +179,7 @@ def _with_directory(data: bytes | memoryview, tags: dict[int, tuple[int, ...]], 
 
 
 def preview(values: NDArray[Any]) -> tuple[NDArray[np.uint8], str]:
-    """An 8-bit picture of values of any kind, and a sentence on what it shows.
+    """An 8-bit image of values of any kind, and a sentence on what it shows.
 
     Three bands become red, green and blue: the fourth, third and second where there are 12 or 13 of them, as Sentinel-2
     orders them, else the first three. Values of 8 bits without sign stay as they are; others are scaled band by band.
@@ -205,8 +205,8 @@ def preview(values: NDArray[Any]) -> tuple[NDArray[np.uint8], str]:
         scaled, how = chosen, ""
     else:
         scaled, how = [_scaled(band) for band in chosen], ", scaled from the 2nd to the 98th percentile"
-    picture = scaled[0] if len(scaled) == 1 else np.stack(scaled, axis=-1)
-    return np.ascontiguousarray(picture, np.uint8), f"8-bit preview of {shown}{how}"
+    image = scaled[0] if len(scaled) == 1 else np.stack(scaled, axis=-1)
+    return np.ascontiguousarray(image, np.uint8), f"8-bit preview of {shown}{how}"
 
 
 def _name(values: NDArray[Any]) -> str:

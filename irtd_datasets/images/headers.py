@@ -17,13 +17,13 @@ __all__ = ["read_jpeg", "read_png", "read_size"]
 
 
 def read_size(head: bytes) -> tuple[int, int, int] | None:
-    """Size of a picture from the beginning of its file, where that is certain.
+    """Size of an image from the beginning of its file, where that is certain.
 
     Args:
         head: The first 64 KiB or so.
 
     Returns:
-        Width and height of the upright picture in pixels, and its EXIF orientation; None where only
+        Width and height of the upright image in pixels, and its EXIF orientation; None where only
         `inspect_image` of the whole file can tell.
 
     Example:
@@ -141,8 +141,8 @@ _last_header: tuple[bytes, _JpegHeader] | None = None
 def _jpeg_header(view: bytes | memoryview) -> _JpegHeader | Doubt:
     """The header of a JPEG; that of the one before where it has the same bytes.
 
-    The pictures of a source mostly come from one encoder with one table and one size: of 16 real sources seven have
-    one or two headers for all their pictures.
+    The images of a source mostly come from one encoder with one table and one size: of 16 real sources seven have
+    one or two headers for all their images.
     """
     global _last_header  # noqa: PLW0603 - replaced as a whole, so that threads may do so at the same time
     last = _last_header
@@ -206,7 +206,7 @@ def _walk_jpeg_header(view: bytes | memoryview) -> _JpegHeader | Doubt:  # noqa:
         elif marker == 0xE2:
             opening = view[start : start + 4]
             if opening == b"MPF\0" or (opening == b"ICC_" and length < 16):
-                ask = "several pictures or an unusual colour profile"
+                ask = "several images or an unusual colour profile"
         elif (marker == 0xE0 and length < 16) or (marker == 0xEE and length < 14) or marker == 0xED:
             # Pillow parses JFIF, Adobe and Photoshop segments, and refuses the file where they are cut short.
             ask = "application segments that need parsing"

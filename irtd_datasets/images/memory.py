@@ -1,4 +1,4 @@
-"""What a process does with the memory of pictures that it lets go of."""
+"""What a process does with the memory of images that it lets go of."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _kept = False
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of a picture that was let go of for the next one; once in a process.
+    """Let glibc keep the memory of an image that was let go of for the next one; once in a process.
 
-    By default it gives such memory back to the system with each picture, and the system clears every page of it anew
+    By default it gives such memory back to the system with each image, and the system clears every page of it anew
     for the next: decoding a JPEG of 640 x 512 then takes 2.5 ms instead of 1.0. When a large block is freed, glibc
     raises its thresholds to the size of that block (mallopt(3), M_MMAP_THRESHOLD); this one is never touched, so it
     costs nothing. Up to twice its size may stay with the process afterwards. Other C libraries do not care, nor does

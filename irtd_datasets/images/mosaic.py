@@ -27,7 +27,7 @@ def draw_mosaic(
     The same crops give the same bytes on the same version of Pillow.
 
     Args:
-        crops: Encoded pictures.
+        crops: Encoded images.
         names: Their names, for messages.
         columns: Crops in a row.
         cell: Width and height of each in the mosaic.
@@ -44,12 +44,12 @@ def draw_mosaic(
         >>> Image.open(io.BytesIO(draw_mosaic([file.getvalue()] * 8))).size
         (512, 512)
     """
-    pictures = [_open(data, names[i] if i < len(names) else f"crop {i + 1}") for i, data in enumerate(crops)]
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    rows = -(-len(pictures) // columns)
+    images = [_open(data, names[i] if i < len(names) else f"crop {i + 1}") for i, data in enumerate(crops)]
+    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
+    rows = -(-len(images) // columns)
     page = Image.new(mode, (columns * cell[0], rows * cell[1]))
-    for number, picture in enumerate(pictures):
-        scaled = picture.convert(mode).resize(cell, Image.Resampling.BICUBIC)
+    for number, image in enumerate(images):
+        scaled = image.convert(mode).resize(cell, Image.Resampling.BICUBIC)
         page.paste(scaled, (number % columns * cell[0], number // columns * cell[1]))
     file = io.BytesIO()
     page.save(file, "PNG", compress_level=6)

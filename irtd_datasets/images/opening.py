@@ -63,7 +63,7 @@ _MARKUP_STARTS = {
 class _StrictPillow:
     """Make Pillow refuse cut files and keep its warnings to itself, for as long as one thread is inside.
 
-    Training programs set ``LOAD_TRUNCATED_IMAGES``, with which a half-downloaded picture decodes to one with
+    Training programs set ``LOAD_TRUNCATED_IMAGES``, with which a half-downloaded image decodes to one with
     a grey bottom. That flag and the warning filters belong to the whole process: threads share one change of
     them.
     """
@@ -173,7 +173,7 @@ def _looks_cut(image: Image.Image, view: bytes | memoryview) -> bool:
 
 
 def refuse_large(width: int, height: int, name: str, max_pixels: int) -> None:
-    """Raise `ImageError` for a picture of too many pixels."""
+    """Raise `ImageError` for an image of too many pixels."""
     if width * height > max_pixels:
         raise _too_large(
             f"{width}x{height} are {width * height:,} pixels, at most {max_pixels:,} are read", name
@@ -185,7 +185,7 @@ def _too_large(problem: str, name: str) -> ImageError:
         problem,
         code="image-too-large",
         where=name,
-        remedy="If the picture is really this large, cut it into tiles: by default readers refuse it too.",
+        remedy="If the image is really this large, cut it into tiles: by default readers refuse it too.",
     )
 
 

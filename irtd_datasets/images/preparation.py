@@ -103,7 +103,7 @@ def viewable_image(
 ) -> PreparedImage:
     """Prepare an image as `prepare_image` does, and see to it that it can be shown.
 
-    What neither JPEG nor PNG can hold is shown nowhere, and one such picture takes the preview of a whole dataset
+    What neither JPEG nor PNG can hold is shown nowhere, and one such image takes the preview of a whole dataset
     away. Of 32-bit floats, and of a TIFF of many bands, the stored image is an 8-bit preview, and `original` has the
     file. 32-bit whole numbers that fit are stored as 16-bit PNG, without loss.
 
@@ -176,7 +176,7 @@ _UNSHOWN = frozenset({"F", "I", "LAB", "HSV", "PA", "La", "RGBa"})
 
 
 def _with_preview(prepared: PreparedImage, data: bytes | memoryview, name: str) -> PreparedImage:
-    """A picture that can be shown in place of one that cannot."""
+    """An image that can be shown in place of one that cannot."""
     with opened(prepared.data, name, Doubt("", decode=True)) as image:
         if prepared.mode in {"F", "I"}:
             values = np.asarray(image)
@@ -209,12 +209,12 @@ def _preview_of_bands(data: bytes | memoryview, name: str, max_pixels: int) -> P
     bands = read_directory(view, max_pixels)
     if bands is None:
         return None
-    pictures = []
+    images = []
     try:
         for file in bands.as_grey(view):
             with opened(file, name, Doubt("", decode=True)) as image:
-                pictures.append(np.asarray(image))
-        pixels, what = preview(bands.assemble(pictures))
+                images.append(np.asarray(image))
+        pixels, what = preview(bands.assemble(images))
     except (ImageError, ValueError):
         return None
     shown = Image.fromarray(pixels)

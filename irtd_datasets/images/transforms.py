@@ -28,7 +28,7 @@ def unexpected_layout(problem: str, name: str, transform: str) -> ImageError:
 
 
 def _crop_border_100(image: Image.Image, name: str) -> Image.Image:
-    """Cut the white border of 100 pixels off an original DroneVehicle picture (840x712 to 640x512)."""
+    """Cut the white border of 100 pixels off an original DroneVehicle image (840x712 to 640x512)."""
     if image.size == (640, 512):
         return image
     if image.size != (840, 712):
@@ -38,10 +38,10 @@ def _crop_border_100(image: Image.Image, name: str) -> Image.Image:
             "crop-border-100",
         )
     if PILLOW_DEPTHS.get(image.mode, 8) != 8:
-        raise unexpected_layout(f"expected an 8-bit picture, not mode {image.mode}", name, "crop-border-100")
+        raise unexpected_layout(f"expected an 8-bit image, not mode {image.mode}", name, "crop-border-100")
     darkest = np.asarray(image.convert("RGB")).min(axis=2)
     border = np.ones(darkest.shape, bool)
-    # JPEG blocks of 8 straddle the inner edge of the border and carry the picture into it.
+    # JPEG blocks of 8 straddle the inner edge of the border and carry the image into it.
     border[96:-96, 96:-96] = False
     white = float(np.mean(darkest[border] >= 224))
     if white < 0.98:
@@ -54,7 +54,7 @@ def _crop_border_100(image: Image.Image, name: str) -> Image.Image:
 
 
 def _grey(image: Image.Image, name: str) -> Image.Image:
-    """Bring a colour copy of a grey picture back to one channel.
+    """Bring a colour copy of a grey image back to one channel.
 
     Where all channels are equal, one of them is taken; otherwise luminance as in Pillow
     (ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B).

@@ -1,4 +1,4 @@
-"""Any stored picture as 8-bit RGB of a limited size, for looking at."""
+"""Any stored image as 8-bit RGB of a limited size, for looking at."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from irtd_datasets.errors import ImageError
 __all__ = ["PERCENTILES", "Viewable", "viewable"]
 
 PERCENTILES = (0.5, 99.5)
-"""Values of a picture of more than 8 bits that become black and white; a hot or dead pixel does not decide them."""
+"""Values of an image of more than 8 bits that become black and white; a hot or dead pixel does not decide them."""
 
 _WIDE = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 @dataclass(frozen=True, slots=True)
 class Viewable:
-    """A picture to look at.
+    """An image to look at.
 
     Attributes:
         image: 8-bit RGB.
@@ -33,14 +33,14 @@ class Viewable:
 
 
 def viewable(data: bytes, side: int | None = None, name: str = "") -> Viewable:
-    """Decode a picture for looking at.
+    """Decode an image for looking at.
 
-    Pictures of more than 8 bits and of real numbers are mapped from `PERCENTILES` of their own finite values; opacity
+    Images of more than 8 bits and of real numbers are mapped from `PERCENTILES` of their own finite values; opacity
     is left out, since some sets keep another band in it. A large JPEG is decoded at a fraction of its size.
 
     Args:
         data: The file.
-        side: Longest side in pixels; None keeps the size. A smaller picture is not enlarged.
+        side: Longest side in pixels; None keeps the size. A smaller image is not enlarged.
         name: For messages.
 
     Raises:
@@ -56,10 +56,10 @@ def viewable(data: bytes, side: int | None = None, name: str = "") -> Viewable:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's warning of large pictures; its error stays one
+            warnings.simplefilter("ignore")  # Pillow's warning of large images; its error stays one
             with Image.open(io.BytesIO(data)) as image:
                 if side is not None:
-                    image.draft("RGB", (2 * side, 2 * side))
+                    image.pending("RGB", (2 * side, 2 * side))
                 return _seen(image, side)
     except (
         Exception

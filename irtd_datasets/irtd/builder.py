@@ -14,7 +14,7 @@ from irtd_datasets.irtd.release import IrtdRelease, open_release
 from irtd_datasets.irtd.spec import SPEC
 
 if TYPE_CHECKING:
-    from irtd_datasets.examples.release import Release, ReleaseOptions
+    from irtd_datasets.rows.release import Release, ReleaseOptions
 
 __all__ = ["Irtd", "IrtdBenchmark", "IrtdInstruct", "IrtdPretrain"]
 
@@ -54,4 +54,4 @@ class IrtdBenchmark(Irtd):
     DEFAULT_CONFIG_NAME = "benchmark"
 
 
-MAIN = Irtd
+DEFAULT_BUILDER = Irtd

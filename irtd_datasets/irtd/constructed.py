@@ -7,9 +7,9 @@
     pretrain/RuleCaptions.json
     pretrain/ModelCaptions.json
 
-Records carry a key ``constructed`` beside those of the release: the source, the size of the picture, for a mosaic its
-crops, for Security the classes that are labelled exhaustively, for a caption by a model which picture it describes.
-Pictures stay where they are; mosaics are drawn when they are read.
+Records carry a key ``constructed`` beside those of the release: the source, the size of the image, for a mosaic its
+crops, for Security the classes that are labelled exhaustively, for a caption by a model which image it describes.
+Images stay where they are; mosaics are drawn when they are read.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.annotations.conversations import RecordError, parse_conversation
 from irtd_datasets.annotations.labelled import LabelledImage
 from irtd_datasets.errors import ReleaseError
-from irtd_datasets.examples.draft import Draft, Message
-from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.images.files import PIXEL_TRANSFORMS
 from irtd_datasets.images.mosaic import draw_mosaic
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, relationship, security
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Located
+from irtd_datasets.rows.pending import Message, PendingRow
+from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.sources import TABLE, Source, SourceOptions, get, merge_tables, open_source, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from irtd_datasets.annotations.json_records import Record
-    from irtd_datasets.examples.release import PictureStream
-    from irtd_datasets.irtd.tasks.reading import Parser
+    from irtd_datasets.irtd.tasks.parsing import Parser
+    from irtd_datasets.rows.release import ImageStream
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["KEY", "ConstructedRelease", "SourceImages", "project_of"]
@@ -47,7 +47,7 @@ KEY = "constructed"
 
 
 def project_of(source: str, project_dir: str) -> str:
-    """Folder that pictures of a source are named by: as the release names them where it does."""
+    """Folder that images of a source are named by: as the release names them where it does."""
     return project_dir or source
 
 
@@ -89,7 +89,7 @@ class ConstructedRelease:
         """Path of the records of a part."""
         return self.root / file.member.subset.name / file.member.part.file
 
-    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:
+    def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:
         """Parse one constructed record.
 
         Raises:
@@ -105,39 +105,39 @@ class ConstructedRelease:
                 code="not-constructed",
             )
         question, answer = (turn.text for turn in conversation.turns)
-        reading = _parser(member.part.task, facts)(question, answer)
+        parsed = _parser(member.part.task, facts)(question, answer)
         unsure = ("identity-unverified",) if member.part.task == "reid" else ()
         if described := facts.get("caption_of"):
             unsure = (f"caption-from-{described}",)
-        return Draft(
+        return PendingRow(
             id="/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
             image=safe_name(conversation.images[0]),
             task=member.part.task,
             modality=str(facts.get("modality", SPEC.modality)),
             source=str(facts["source"]),
             messages=(Message(role="user", content=question), Message(role="assistant", content=answer)),
-            question=reading.question,
-            choices=reading.choices,
-            answer=reading.answer,
-            places=reading.places,
-            issues=(*reading.issues, *unsure),
-            corrections=reading.corrections,
-            quirks=reading.quirks,
+            question=parsed.question,
+            choices=parsed.choices,
+            answer=parsed.answer,
+            regions=parsed.regions,
+            issues=(*parsed.issues, *unsure),
+            corrections=parsed.corrections,
+            quirks=parsed.quirks,
         )
 
     def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Picture name and id of a record."""
+        """Image name and id of a record."""
         conversation = parse_conversation(record, index, name=file.where)
         if not conversation.images:
             raise RecordError("it names no image", code="not-constructed")
         return safe_name(conversation.images[0]), str(conversation.id)
 
     def resolver(self, subset: SubsetSpec) -> SourceImages:
-        """Finds pictures in the source sets that they were taken from."""
+        """Finds images in the source sets that they were taken from."""
         return SourceImages.of(self._open_sources, self._mosaics(subset))
 
-    def stream(self, subset: SubsetSpec) -> PictureStream | None:  # noqa: ARG002 - the protocol's signature
-        """None: pictures are looked up by name."""
+    def stream(self, subset: SubsetSpec) -> ImageStream | None:  # noqa: ARG002 - the protocol's signature
+        """None: images are looked up by name."""
         return None
 
     def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - the protocol's signature
@@ -159,7 +159,7 @@ class ConstructedRelease:
         for name, folder in self.description["sources"].items():
             row = get(name, rows)
             opened[project_of(row.name, row.project_dir)] = open_source(
-                name, folder, table=rows, options=SourceOptions(check_pictures=False)
+                name, folder, table=rows, options=SourceOptions(check_images=False)
             )
         return opened
 
@@ -186,7 +186,7 @@ def _parser(task: str, facts: Mapping[str, Any]) -> Parser:
 
 
 class SourceImages(ImageResolver):
-    """Finds pictures in opened source sets; mosaics are drawn from theirs."""
+    """Finds images in opened source sets; mosaics are drawn from theirs."""
 
     def __init__(self) -> None:
         super().__init__(())
@@ -199,8 +199,8 @@ class SourceImages(ImageResolver):
         """Make one.
 
         Args:
-            sources: Opened sources by the folder that pictures are named by.
-            mosaics: For each mosaic the pictures that it is put together from, below the folder of their source.
+            sources: Opened sources by the folder that images are named by.
+            mosaics: For each mosaic the images that it is put together from, below the folder of their source.
         """
         made = cls()
         made._sources = dict(sources)
@@ -209,7 +209,7 @@ class SourceImages(ImageResolver):
         return made
 
     def resolve(self, name: str) -> Located | None:
-        """Find a picture, or the crops of a mosaic; None when one is gone."""
+        """Find an image, or the crops of a mosaic; None when one is gone."""
         project, _, inner = name.partition("/")
         source = self._sources.get(project)
         if source is None:
@@ -229,16 +229,16 @@ class SourceImages(ImageResolver):
         return Located(position, inner, size, stamp, f"{transform} of the file" if transform else "")
 
     def read(self, located: Located) -> bytes:
-        """Bytes of a picture, or of a mosaic drawn anew."""
+        """Bytes of an image, or of a mosaic drawn anew."""
         source = self._sources[self._order[located.mount]]
         members = self._members.get(located.member)
         if members is not None:
             return draw_mosaic([source.read(one) for one in members], members)
         if source.row.transform and not located.transform:
-            return source.picture(LabelledImage(source.name, located.member))
+            return source.image_bytes(LabelledImage(source.name, located.member))
         return source.read(located.member)
 
     def read_into(self, located: Located, room: Callable[[int], memoryview]) -> bytes | memoryview:
-        """Bytes of a picture, or of a mosaic drawn anew; they are made here, so none of the room is taken."""
+        """Bytes of an image, or of a mosaic drawn anew; they are made here, so none of the room is taken."""
         del room
         return self.read(located)

@@ -1,12 +1,12 @@
 """What other released records tell about a Grounding record: right values for wrong labels, phrases that fit several.
 
 ``corrections.csv`` lists the 211 Grounding records that ask for an object "to the left of" another and give the box of
-that other, with the centre of the object they ask for. It is derived from the release alone: in each of these pictures
+that other, with the centre of the object they ask for. It is derived from the release alone: in each of these images
 Location.json names exactly one object that can be meant, and the box's own centre is the Location point of the
 other.
 
 ``ambiguous.csv`` lists the 282 records that ask for "the <class> located at the <cell> of the image" where two to five
-Location points of the class lie in that cell of the picture; nothing in the record tells which object is meant.
+Location points of the class lie in that cell of the image; nothing in the record tells which object is meant.
 
 Tests derive both tables anew from the released files.
 """
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from irtd_datasets.examples.draft import Correction, as_json
 from irtd_datasets.irtd.spec import FRAME_SIZE
+from irtd_datasets.rows.pending import Correction, as_json
 from irtd_datasets.spec import read_table
 
 __all__ = ["AMBIGUOUS", "ISSUE", "fits_several", "target_centre"]
@@ -31,7 +31,7 @@ def target_centre(image: str, box: tuple[float, ...]) -> Correction | None:
     """The centre of the object that a wrong Grounding record asks for, in pixels of the 640x512 frame.
 
     Args:
-        image: Released name of the picture.
+        image: Released name of the image.
         box: The released box, x_min, y_min, x_max, y_max.
 
     Returns:
@@ -50,10 +50,10 @@ def target_centre(image: str, box: tuple[float, ...]) -> Correction | None:
 
 
 def fits_several(image: str, box: tuple[float, ...]) -> bool:
-    """Whether the phrase of a released Grounding record fits two objects of its picture, or more.
+    """Whether the phrase of a released Grounding record fits two objects of its image, or more.
 
     Args:
-        image: Released name of the picture.
+        image: Released name of the image.
         box: The released box, x_min, y_min, x_max, y_max.
 
     Example:

@@ -18,8 +18,6 @@ from irtd_datasets.annotations.conversations import (
     strip_prefix,
 )
 from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
-from irtd_datasets.examples.draft import Draft, Message
-from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.irtd.corrections import AMBIGUOUS, ISSUE, fits_several, target_centre
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import PARSERS, captioning
@@ -28,12 +26,14 @@ from irtd_datasets.releases.parts import find_parts
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
 from irtd_datasets.releases.streams import stream_tar
+from irtd_datasets.rows.pending import Message, PendingRow
+from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.examples.release import Release
+    from irtd_datasets.rows.release import Release
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["CutArchive", "IrtdRelease", "known_image_dirs", "open_release"]
@@ -51,7 +51,7 @@ def known_image_dirs() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class CutArchive:
-    """The caption pictures as handed out: one gzip tar cut into parts, read as one stream."""
+    """The caption images as handed out: one gzip tar cut into parts, read as one stream."""
 
     parts: tuple[Path, ...]
 
@@ -64,8 +64,8 @@ class CutArchive:
         """Names, sizes and times of the parts."""
         return tuple((part.name, *_size_and_time(part)) for part in self.parts)
 
-    def pictures(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-        """Pictures in the archive's order, named relative to ``Data4MLLM/IR-TD-version*/``."""
+    def images(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """Images in the archive's order, named relative to ``Data4MLLM/IR-TD-version*/``."""
         for member in stream_tar(self.parts, wanted=lambda name: wanted(_below_root(name))):
             yield _below_root(member.name), member.data
 
@@ -175,7 +175,7 @@ class IrtdRelease:
 
     # Records
 
-    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:
+    def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:
         """Parse one record of a task file or of the caption file.
 
         Raises:
@@ -191,7 +191,7 @@ class IrtdRelease:
                 Message(role="user", content=captioning.PROMPT),
                 Message(role="assistant", content=caption.text),
             )
-            return Draft(
+            return PendingRow(
                 id=f"irtd/{subset}/{image}",
                 image=image,
                 task=task,
@@ -203,51 +203,51 @@ class IrtdRelease:
         image = _image_name(conversation.images[0])
         question, answer = (turn.text for turn in conversation.turns)
         try:
-            reading = PARSERS[task](question, answer)
+            parsed = PARSERS[task](question, answer)
         except RecordError as error:
             raise RecordError(
                 error.problem, code=error.code, where=f"{file.where} record {index} (id {conversation.id})"
             ) from None
-        corrections, issues = reading.corrections, reading.issues
-        if task == "grounding" and fits_several(image, reading.places[0].numbers[0]):
+        corrections, issues = parsed.corrections, parsed.issues
+        if task == "grounding" and fits_several(image, parsed.regions[0].numbers[0]):
             issues = (*issues, AMBIGUOUS)
         if ISSUE in issues:
-            centre = target_centre(image, reading.places[0].numbers[0])
+            centre = target_centre(image, parsed.regions[0].numbers[0])
             corrections += (centre,) if centre else ()
-        return Draft(
+        return PendingRow(
             id=f"irtd/{subset}/{task}/{conversation.id if conversation.id is not None else index}",
             image=image,
             task=task,
             modality=SPEC.modality,
             source=_source(image),
             messages=(Message(role="user", content=question), Message(role="assistant", content=answer)),
-            question=reading.question,
-            choices=reading.choices,
-            answer=reading.answer,
-            places=reading.places,
+            question=parsed.question,
+            choices=parsed.choices,
+            answer=parsed.answer,
+            regions=parsed.regions,
             issues=issues,
             corrections=corrections,
-            quirks=reading.quirks,
+            quirks=parsed.quirks,
         )
 
     def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Picture name and id of a record, without parsing the rest of it.
+        """Image name and id of a record, without parsing the rest of it.
 
         Raises:
-            RecordError: It has no picture, or several.
-            UnsafePathError: The picture's name leaves the release.
+            RecordError: It has no image, or several.
+            UnsafePathError: The image's name leaves the release.
         """
         images = record.get("image", record.get("image_path"))
         image = images[0] if isinstance(images, list) and len(images) == 1 else images
         if not isinstance(image, str) or not image:
-            draft = self.draft(file, record, index)
-            return draft.image, draft.id
+            pending = self.pending(file, record, index)
+            return pending.image, pending.id
         return _image_name(image), str(record.get("id", index))
 
-    # Pictures
+    # Images
 
     def resolver(self, subset: SubsetSpec) -> ImageResolver:
-        """Finds the pictures of a subset where the user has them."""
+        """Finds the images of a subset where the user has them."""
         return ImageResolver(
             self._mounts if subset.name != "pretrain" else self._caption_mounts, self._layouts
         )
@@ -262,7 +262,7 @@ class IrtdRelease:
             return None  # no part at all; a missing one among others is an ArchiveError
 
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
-        """Paths, sizes and times of annotation files, archives and picture folders."""
+        """Paths, sizes and times of annotation files, archives and image folders."""
         facts: list[tuple[Any, ...]] = [
             ("root", self.options.root),
             ("images", *sorted(self.options.images.items())),

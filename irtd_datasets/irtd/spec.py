@@ -93,8 +93,8 @@ _SUBSETS = (
             ),
         ),
         "as-released",
-        "Infrared pictures with a caption that a language model wrote for their visible partner.",
-        "84,284 captions with their pictures; about 106K rule-made captions were never released: `irtd construct irtd "
+        "Infrared images with a caption that a language model wrote for their visible partner.",
+        "84,284 captions with their images; about 106K rule-made captions were never released: `irtd construct irtd "
         "pretrain` makes such from source sets, and with `--captions llm` captions by a model of your own.",
     ),
     SubsetSpec(
@@ -103,7 +103,7 @@ _SUBSETS = (
         _INSTRUCT,
         "by-image",
         "Template-made questions and answers for eight tasks.",
-        "The text of all 40,200 records; pictures come from the source sets.",
+        "The text of all 40,200 records; images come from the source sets.",
     ),
     SubsetSpec(
         "benchmark",
@@ -148,7 +148,7 @@ SPEC = DatasetSpec(
         "all data of the Scene task",
         "about 106K rule-made captions",
         "the instruction texts written by a language model",
-        "the visible partner of every infrared picture",
+        "the visible partner of every infrared image",
     ),
     citation=(
         "@inproceedings{cao2025irgpt,\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from irtd_datasets.examples.wording import plural as regular_plural
+from irtd_datasets.rows.wording import plural as regular_plural
 from irtd_datasets.spec import read_table
 
 __all__ = ["SCENES", "groups", "plural", "word"]

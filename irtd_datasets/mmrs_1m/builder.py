@@ -42,7 +42,7 @@ class Mmrs1MClassification(Mmrs1M):
 
 
 class Mmrs1MCaptioning(Mmrs1M):
-    """Captions of whole pictures."""
+    """Captions of whole images."""
 
     BUILDER_CONFIGS = _configs("captioning")
     DEFAULT_CONFIG_NAME = "captioning"
@@ -76,4 +76,4 @@ class Mmrs1MDetection(Mmrs1M):
     DEFAULT_CONFIG_NAME = "detection"
 
 
-MAIN = Mmrs1M
+DEFAULT_BUILDER = Mmrs1M

@@ -1,4 +1,4 @@
-"""Names of pictures and annotation files, in every spelling that is known, to what they belong to.
+"""Names of images and annotation files, in every spelling that is known, to what they belong to.
 
 Folders are told by their last two levels, ``<task>/<source>``, without regard to case, hyphens and underscores;
 ``aliases.csv`` has the spellings that differ in letters. Whatever stands before (``data/``, ``data/data/``, a folder of
@@ -16,7 +16,7 @@ from irtd_datasets.mmrs_1m.spec import COMPONENTS, Component
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.spec import read_table
 
-__all__ = ["BASES", "PictureName", "below_base", "directory_of", "home_of", "is_merged", "read_picture_name"]
+__all__ = ["BASES", "ImageName", "below_base", "directory_of", "home_of", "is_merged", "read_image_name"]
 
 BASES = frozenset({"data", "mmrs1m", "mmrs-1m", "mmrs_1m"})
 """Names, in small letters, of folders that only hold the release."""
@@ -25,13 +25,13 @@ _JSON_SUFFIXES = (".json", ".jsonl")
 
 
 @dataclass(frozen=True, slots=True)
-class PictureName:
-    """What the name of a picture tells.
+class ImageName:
+    """What the name of an image tells.
 
     Attributes:
         name: The name with its folder in the released spelling, without ``data/``.
         directory: Its folder, ``<task>/<source>``; empty when it is none of the known ones.
-        components: The rows of Table I with pictures in it; two for DIOR-RSVG, none for an unknown folder.
+        components: The rows of Table I with images in it; two for DIOR-RSVG, none for an unknown folder.
         by_alias: Whether it names the folder in another spelling than the release.
     """
 
@@ -41,17 +41,17 @@ class PictureName:
     by_alias: bool
 
 
-def read_picture_name(name: str) -> PictureName:
-    r"""Read the name of a picture as a record gives it.
+def read_image_name(name: str) -> ImageName:
+    r"""Read the name of an image as a record gives it.
 
     Raises:
         UnsafePathError: It leads out of the release.
 
     Example:
-        >>> found = read_picture_name(r"data\data\classification\DSCR\train\cargo\1.jpg")
+        >>> found = read_image_name(r"data\data\classification\DSCR\train\cargo\1.jpg")
         >>> found.name, found.components[0].part, found.by_alias
         ('classification/DCSR/train/cargo/1.jpg', 'dscr', True)
-        >>> read_picture_name("data/Sentinel-9/1.jpg").components
+        >>> read_image_name("data/Sentinel-9/1.jpg").components
         ()
     """
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
@@ -61,8 +61,8 @@ def read_picture_name(name: str) -> PictureName:
             rest = "/".join(parts[position + 2 :])
             as_released = f"{parts[position]}/{parts[position + 1]}" == directory
             components = _tables().by_directory[directory]
-            return PictureName(safe_name(f"{directory}/{rest}"), directory, components, not as_released)
-    return PictureName(below_base(safe_name(name)), "", (), by_alias=False)
+            return ImageName(safe_name(f"{directory}/{rest}"), directory, components, not as_released)
+    return ImageName(below_base(safe_name(name)), "", (), by_alias=False)
 
 
 def directory_of(task: str, source: str) -> str:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal, cast
 from irtd_datasets.annotations.conversations import MANY_ROUNDS, RecordError, Turn, parse_conversation
 from irtd_datasets.boxes import Frame, merge_rounds, parse_boxes
 from irtd_datasets.boxes.text import BoxSpan, read_label
-from irtd_datasets.examples.draft import Draft, Message, Places, as_json
-from irtd_datasets.examples.reading import REPEATED
 from irtd_datasets.mmrs_1m.spec import DECIMALS
+from irtd_datasets.rows.parsing import REPEATED
+from irtd_datasets.rows.pending import Message, PendingRow, Regions, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.mmrs_1m.spec import Component
 
-__all__ = ["Reading", "Round", "asked_task", "place_task", "read_record", "read_rounds"]
+__all__ = ["ParsedRecord", "Round", "asked_task", "place_task", "read_record", "read_rounds"]
 
 _PROBLEMS = {
     "malformed-number": "box-malformed",
@@ -70,18 +70,18 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedRecord:
     """What the rounds of a record say.
 
     Attributes:
-        places: Their boxes, in the frame of the text.
+        regions: Their boxes, in the frame of the text.
         issues: Codes of the issue table.
         question: For a single scored round, the question without its instructions.
         choices: Its categories.
         answer: Its answer.
     """
 
-    places: tuple[Places, ...] = ()
+    regions: tuple[Regions, ...] = ()
     issues: tuple[str, ...] = ()
     question: str | None = None
     choices: tuple[str, ...] = ()
@@ -125,28 +125,28 @@ def asked_task(question: str) -> str:
 
 
 def read_record(
-    component: Component, record: Record, where: tuple[str, int], picture: str, row: str
-) -> Draft:
+    component: Component, record: Record, where: tuple[str, int], image: str, row: str
+) -> PendingRow:
     """Parse one record of a component.
 
     Args:
         component: The row of Table I that it belongs to.
         record: The record as parsed from JSON.
         where: Name of its annotation file below ``json/``, and its number there.
-        picture: Name of its picture, as `read_picture_name` gives it.
+        image: Name of its image, as `read_image_name` gives it.
         row: Id of the row.
 
     Returns:
         The row, with the sound rounds of the record.
 
     Raises:
-        RecordError: It has no sound round, or not the form of a conversation about one picture.
+        RecordError: It has no sound round, or not the form of a conversation about one image.
     """
     sound, issues, has_token = _sound_turns(record, where)
     rounds = tuple(
         Round(question.text, answer.text) for question, answer in zip(sound[::2], sound[1::2], strict=True)
     )
-    reading = read_rounds(component.task, rounds)
+    parsed = read_rounds(component.task, rounds)
     if record.get(REPEATED) or len(set(rounds)) < len(rounds):
         issues.append("duplicate-round")
     quirks = list(component.caveats)
@@ -154,25 +154,25 @@ def read_record(
         quirks.append("image-path-key")
     if has_token:
         quirks.append("image-token")
-    return Draft(
+    return PendingRow(
         id=row,
-        image=picture,
+        image=image,
         task=component.task,
         modality=component.modality,
         source=component.title,
         messages=tuple(Message(role=turn.role, content=turn.text) for turn in sound),
-        question=reading.question,
-        choices=reading.choices,
-        answer=reading.answer,
-        places=reading.places,
-        issues=(*issues, *(code for code in reading.issues if code not in issues)),
+        question=parsed.question,
+        choices=parsed.choices,
+        answer=parsed.answer,
+        regions=parsed.regions,
+        issues=(*issues, *(code for code in parsed.issues if code not in issues)),
         quirks=tuple(quirks),
         rounds=len(rounds),
         size=component.image_size,
     )
 
 
-def read_rounds(task: str, rounds: Sequence[Round]) -> Reading:
+def read_rounds(task: str, rounds: Sequence[Round]) -> ParsedRecord:
     """Read what the rounds of one record say.
 
     Args:
@@ -185,28 +185,28 @@ def read_rounds(task: str, rounds: Sequence[Round]) -> Reading:
         ...     "There are <p>two ships</p>[0.10,0.10,0.20,0.20;0.30,0.30,0.40,0.40] <p>one plane</p>[0.5,0.5,0.6,0.6]",
         ... )
         >>> planes = Round("Detect all planes shown in ...", "There is one plane[0.50,0.50,0.60,0.60] in the image.")
-        >>> reading = read_rounds("detection", [everything, planes])
-        >>> reading.places[0].labels, reading.issues
+        >>> parsed = read_rounds("detection", [everything, planes])
+        >>> parsed.regions[0].labels, parsed.issues
         (('ship', 'ship', 'plane'), ())
     """
     return _READERS[task](rounds)
 
 
-def _captions(_: Sequence[Round]) -> Reading:
-    return Reading()
+def _captions(_: Sequence[Round]) -> ParsedRecord:
+    return ParsedRecord()
 
 
-def _vqa(rounds: Sequence[Round]) -> Reading:
+def _vqa(rounds: Sequence[Round]) -> ParsedRecord:
     if len(rounds) != 1:
-        return Reading()
-    return Reading(
+        return ParsedRecord()
+    return ParsedRecord(
         question=_SHORT_ANSWER.sub(" ", rounds[0].question).strip(), answer=rounds[0].answer.strip()
     )
 
 
-def _classification(rounds: Sequence[Round]) -> Reading:
+def _classification(rounds: Sequence[Round]) -> ParsedRecord:
     if len(rounds) != 1:
-        return Reading()
+        return ParsedRecord()
     question = rounds[0].question
     choices: tuple[str, ...] = ()
     found = _CATEGORIES.search(question)
@@ -215,12 +215,12 @@ def _classification(rounds: Sequence[Round]) -> Reading:
             choice for part in found[1].split(",") if (choice := re.sub(r"\Aand\s+", "", part.strip(" .")))
         )
         question = question[: found.start()]
-    return Reading(
+    return ParsedRecord(
         question=_SHORT_ANSWER.sub(" ", question).strip(), choices=choices, answer=rounds[0].answer.strip()
     )
 
 
-def _grounding(rounds: Sequence[Round]) -> Reading:
+def _grounding(rounds: Sequence[Round]) -> ParsedRecord:
     spans: list[BoxSpan] = []
     issues: list[str] = []
     for one in rounds:
@@ -229,16 +229,16 @@ def _grounding(rounds: Sequence[Round]) -> Reading:
         spans += (replace(span, label=described[1] if described else span.label) for span in found)
         if not found:
             _add(issues, "box-missing")
-    places = _places(spans)
+    regions = _places(spans)
     question = answer = None
     if len(rounds) == 1:
         question = rounds[0].question.strip()
         readable = [list(span.numbers) for span in spans if span.is_readable]
         answer = as_json(readable[0]) if len(readable) == 1 else rounds[0].answer.strip()
-    return Reading(places, tuple(issues), question, (), answer)
+    return ParsedRecord(regions, tuple(issues), question, (), answer)
 
 
-def _region_captions(rounds: Sequence[Round]) -> Reading:
+def _region_captions(rounds: Sequence[Round]) -> ParsedRecord:
     spans: list[BoxSpan] = []
     issues: list[str] = []
     for one in rounds:
@@ -246,10 +246,10 @@ def _region_captions(rounds: Sequence[Round]) -> Reading:
         spans += (replace(span, label=one.answer.strip()) for span in found)
         if not found:
             _add(issues, "box-missing")
-    return Reading(_places(spans), tuple(issues))
+    return ParsedRecord(_places(spans), tuple(issues))
 
 
-def _detection(rounds: Sequence[Round]) -> Reading:
+def _detection(rounds: Sequence[Round]) -> ParsedRecord:
     said: list[list[BoxSpan]] = []
     issues: list[str] = []
     for one in rounds:
@@ -259,10 +259,10 @@ def _detection(rounds: Sequence[Round]) -> Reading:
         if not found and not _NOTHING.search(one.answer):
             _add(issues, "box-missing")
     merged = merge_rounds(said, DECIMALS)
-    return Reading(_places([span for span in merged if isinstance(span, BoxSpan)]), tuple(issues))
+    return ParsedRecord(_places([span for span in merged if isinstance(span, BoxSpan)]), tuple(issues))
 
 
-_READERS: dict[str, Callable[[Sequence[Round]], Reading]] = {
+_READERS: dict[str, Callable[[Sequence[Round]], ParsedRecord]] = {
     "captioning": _captions,
     "vqa": _vqa,
     "classification": _classification,
@@ -287,11 +287,11 @@ def _spans_of(text: str, issues: list[str]) -> list[BoxSpan]:
     return list(parsed.spans)
 
 
-def _places(spans: Sequence[BoxSpan]) -> tuple[Places, ...]:
+def _places(spans: Sequence[BoxSpan]) -> tuple[Regions, ...]:
     """Readable boxes in their order, neighbours of one kind together."""
     readable = [span for span in spans if span.is_readable]
     return tuple(
-        Places(
+        Regions(
             cast("Literal['box', 'polygon']", kind),
             tuple(span.label for span in group),
             tuple(span.numbers for span in group),

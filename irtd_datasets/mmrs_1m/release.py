@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import RecordError
 from irtd_datasets.errors import AnnotationError, ReleaseError, ReleaseNotFoundError
-from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
-from irtd_datasets.mmrs_1m.names import BASES, below_base, directory_of, is_annotation, read_picture_name
-from irtd_datasets.mmrs_1m.records import read_record
-from irtd_datasets.mmrs_1m.sorting import (
+from irtd_datasets.mmrs_1m.names import BASES, below_base, directory_of, is_annotation, read_image_name
+from irtd_datasets.mmrs_1m.partition import (
     FILE,
+    IMAGE,
     INDEX,
-    PICTURE,
     PROBLEM,
     QUIRKS,
     AnnotationSource,
-    Sorted,
-    load_sorted,
-    sort_records,
+    Partition,
+    load_partition,
+    partition_records,
 )
+from irtd_datasets.mmrs_1m.records import read_record
 from irtd_datasets.mmrs_1m.spec import COMPONENTS, SPEC, component
 from irtd_datasets.releases.containers import Container, FolderContainer, open_container
 from irtd_datasets.releases.parts import find_parts
 from irtd_datasets.releases.resolve import ImageResolver, Layout, Mount, mounts_from_options
 from irtd_datasets.releases.streams import extract_tar, stream_tar
+from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.examples.draft import Draft
+    from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["ARCHIVE_PATTERN", "CutArchive", "MmrsRelease", "open_release"]
@@ -47,12 +47,12 @@ ARCHIVE_PATTERN = "data.tar*"
 """The gzip tar, whole or in pieces: ``data.tar.gz.0`` ... ``data.tar.gz.6``."""
 
 _DEPTH = 3  # folders that only hold the release, one in the other: mmrs1m/data/data
-_KEYS = (FILE, INDEX, PICTURE, PROBLEM, QUIRKS)
+_KEYS = (FILE, INDEX, IMAGE, PROBLEM, QUIRKS)
 
 
 @dataclass(frozen=True, slots=True)
 class CutArchive:
-    """The pictures as one stream; names are those that `read_picture_name` gives."""
+    """The images as one stream; names are those that `read_image_name` gives."""
 
     parts: tuple[Path, ...]
 
@@ -67,10 +67,10 @@ class CutArchive:
         """Names, sizes and times of the parts."""
         return tuple((part.name, *_size_and_time(part)) for part in self.parts)
 
-    def pictures(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-        """Pictures in the archive's order, under the names that the records give them."""
-        for member in stream_tar(self.parts, wanted=lambda name: wanted(read_picture_name(name).name)):
-            yield read_picture_name(member.name).name, member.data
+    def images(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """Images in the archive's order, under the names that the records give them."""
+        for member in stream_tar(self.parts, wanted=lambda name: wanted(read_image_name(name).name)):
+            yield read_image_name(member.name).name, member.data
 
 
 class MmrsRelease:
@@ -78,7 +78,7 @@ class MmrsRelease:
 
     ``root`` may be the folder ``data``, any folder around it (``mmrs1m/data``, ``data/data``), a folder that holds what
     ``data`` holds, a folder with the pieces of ``data.tar.gz``, or ``data.tar.gz`` itself. Any subset of the components
-    may be there. Annotation files are used from the tree where it has any, pictures likewise; what the tree lacks comes
+    may be there. Annotation files are used from the tree where it has any, images likewise; what the tree lacks comes
     from the archive.
 
     Raises:
@@ -128,7 +128,7 @@ class MmrsRelease:
         """Annotation files and records that belong to no component, a sentence each."""
         return self._sorted.unknown
 
-    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:  # noqa: ARG002 - see `sorting`
+    def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:  # noqa: ARG002 - see `sorting`
         """Parse one sorted record.
 
         Raises:
@@ -143,35 +143,35 @@ class MmrsRelease:
         own = {key: value for key, value in record.items() if key not in _KEYS}
         quirks = record.get(QUIRKS)
         row = f"{SPEC.name}/{part}/{name.rpartition('.')[0]}/{number}"
-        draft = read_record(component(part), own, (f"json/{name}", number), str(record.get(PICTURE, "")), row)
-        return _with_quirks(draft, quirks) if isinstance(quirks, list) else draft
+        pending = read_record(component(part), own, (f"json/{name}", number), str(record.get(IMAGE, "")), row)
+        return _with_quirks(pending, quirks) if isinstance(quirks, list) else pending
 
     def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Picture name and id of a record, without parsing the rest of it.
+        """Image name and id of a record, without parsing the rest of it.
 
         Raises:
-            RecordError: It has no picture, or several, or cannot be used.
+            RecordError: It has no image, or several, or cannot be used.
         """
-        picture = record.get(PICTURE)
-        if not isinstance(picture, str):
-            draft = self.draft(file, record, index)
-            return draft.image, draft.id
-        return picture, f"{record[FILE]}/{record[INDEX]}"
+        image = record.get(IMAGE)
+        if not isinstance(image, str):
+            pending = self.pending(file, record, index)
+            return pending.image, pending.id
+        return image, f"{record[FILE]}/{record[INDEX]}"
 
-    # Pictures
+    # Images
 
     def resolver(self, subset: SubsetSpec) -> ImageResolver:  # noqa: ARG002 - there is one subset
-        """Finds pictures in the tree and where the user says they are."""
+        """Finds images in the tree and where the user says they are."""
         return ImageResolver(self._mounts, self._layouts)
 
     def stream(self, subset: SubsetSpec) -> CutArchive | None:  # noqa: ARG002 - there is one subset
-        """The archive, unless pictures lie in the tree or elsewhere."""
-        if self._archive is None or self._picture_folders or self.options.images:
+        """The archive, unless images lie in the tree or elsewhere."""
+        if self._archive is None or self._image_folders or self.options.images:
             return None
         return self._archive
 
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002 - there is one subset
-        """Paths, sizes and times of annotation files, archive and picture folders."""
+        """Paths, sizes and times of annotation files, archive and image folders."""
         facts: list[tuple[Any, ...]] = [
             ("root", self.options.root),
             ("images", *sorted(self.options.images.items())),
@@ -180,7 +180,7 @@ class MmrsRelease:
         ]
         facts += [
             (base, task, source, *_size_and_time(self.root / base / task / source))
-            for base, task, source, _ in self._picture_folders
+            for base, task, source, _ in self._image_folders
         ]
         return facts
 
@@ -213,8 +213,8 @@ class MmrsRelease:
         return tuple(bases)
 
     @cached_property
-    def _picture_folders(self) -> tuple[tuple[str, str, str, str], ...]:
-        """Base, task folder and source folder of all known picture folders in the tree, and their released names."""
+    def _image_folders(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Base, task folder and source folder of all known image folders in the tree, and their released names."""
         if self._folder is None:
             return ()
         found = []
@@ -234,7 +234,7 @@ class MmrsRelease:
         layouts = {}
         for directory in dict.fromkeys(d for one in COMPONENTS for d in one.directories):
             task, _, source = directory.partition("/")
-            here = [folder for folder in self._picture_folders if folder[3] == directory]
+            here = [folder for folder in self._image_folders if folder[3] == directory]
             tasks = dict.fromkeys([task, *(folder[1] for folder in here)])
             sources = dict.fromkeys([source, *(folder[2] for folder in here)])
             layouts[directory] = Layout(directory, tuple(tasks), tuple(sources))
@@ -246,7 +246,7 @@ class MmrsRelease:
         mounts = list(mounts_from_options(self.options.images, known))
         if self._folder is not None:
             mounts += [
-                Mount("", self._folder, base) for base in dict.fromkeys(f[0] for f in self._picture_folders)
+                Mount("", self._folder, base) for base in dict.fromkeys(f[0] for f in self._image_folders)
             ]
         return tuple(mounts)
 
@@ -297,20 +297,20 @@ class MmrsRelease:
         return [self._archive.identity()]
 
     @cached_property
-    def _sorted(self) -> Sorted:
+    def _sorted(self) -> Partition:
         """The records by component; taken from the scratch folder where an earlier run left them."""
         scratch = Path(self.options.scratch) if self.options.scratch else self._temporary
         facts = (__version__, SPEC.version, COMPONENTS, self.options.root, self._annotation_identity())
         name = hashlib.blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         folder = scratch / f"records-{name}"
-        found = load_sorted(folder)
+        found = load_partition(folder)
         if found is not None:
             return found
         if self._json_files or self._archive is None:
-            return sort_records(self._tree_sources(), folder)
+            return partition_records(self._tree_sources(), folder)
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="unpacked-", dir=scratch) as unpacked:
-            return sort_records(self._archive_sources(self._archive, Path(unpacked)), folder)
+            return partition_records(self._archive_sources(self._archive, Path(unpacked)), folder)
 
     def _tree_sources(self) -> list[AnnotationSource]:
         folder = self._folder
@@ -342,8 +342,8 @@ def open_release(options: ReleaseOptions) -> MmrsRelease:
     return MmrsRelease(options)
 
 
-def _with_quirks(draft: Draft, codes: list[object]) -> Draft:
-    return replace(draft, quirks=(*draft.quirks, *(str(code) for code in codes)))
+def _with_quirks(pending: PendingRow, codes: list[object]) -> PendingRow:
+    return replace(pending, quirks=(*pending.quirks, *(str(code) for code in codes)))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -37,11 +37,11 @@ class Component:
         modality: Kind of sensor; nothing else decides it.
         rounds: Rounds that Table I counts.
         records: Records in the release, where that is known.
-        directories: Folders of its pictures as released, below ``data/``.
+        directories: Folders of its images as released, below ``data/``.
         json: Patterns of its annotation files below ``data/json/``, in small letters.
         annotation: What a reader of a ledger knows its annotation as.
         boxes: Kinds of boxes in its text.
-        image_size: Width and height of each of its pictures, where they must be alike.
+        image_size: Width and height of each of its images, where they must be alike.
         caveats: Codes of the issue table that concern all of its records.
         used: What of the upstream set was taken, as far as it is known.
     """
@@ -115,8 +115,8 @@ _SUBSET = SubsetSpec(
         for one in COMPONENTS
     ),
     "by-image",
-    "Rule-made conversations about remote sensing pictures of 34 source sets.",
-    "Pictures and text, as a folder `data` (Baidu, OneDrive) or as one gzip tar cut into pieces (a mirror on the Hub).",
+    "Rule-made conversations about remote sensing images of 34 source sets.",
+    "Images and text, as a folder `data` (Baidu, OneDrive) or as one gzip tar cut into pieces (a mirror on the Hub).",
 )
 
 
@@ -135,7 +135,7 @@ SPEC = DatasetSpec(
     version="1.0.0",
     release_notes={"1.0.0": "First version: the full release of 2024-10-21."},
     modality="optical",
-    summary="Conversations about optical, SAR and infrared remote sensing pictures, of the EarthGPT paper.",
+    summary="Conversations about optical, SAR and infrared remote sensing images, of the EarthGPT paper.",
     paper="https://arxiv.org/abs/2401.16822",
     homepage="https://github.com/wivizhang/EarthGPT",
     licence="No licence is stated by anybody: neither in the paper, nor in the repository, nor on the mirror.",
@@ -154,7 +154,7 @@ SPEC = DatasetSpec(
     ),
     not_released=(
         "a test part: the whole release is training data",
-        "width and height of the pictures, which the boxes need; they are read from the pictures",
+        "width and height of the images, which the boxes need; they are read from the images",
         "the code that made the conversations",
     ),
     citation=(
@@ -170,14 +170,14 @@ SPEC = DatasetSpec(
     configs=(
         _config("default", "Everything."),
         _config("classification", "Scene and ship classes.", "classification"),
-        _config("captioning", "Captions of whole pictures.", "captioning"),
+        _config("captioning", "Captions of whole images.", "captioning"),
         _config("region_captioning", "A phrase for a given box.", "region_captioning"),
         _config("vqa", "Questions with a word, phrase or number as answer.", "vqa"),
         _config("grounding", "The box of what a phrase describes.", "grounding"),
         _config("detection", "All boxes of all or of one class.", "detection"),
-        _config("detection-optical", "Detection in optical pictures.", "detection", "optical"),
-        _config("detection-infrared", "Detection in infrared pictures.", "detection", "infrared"),
-        _config("detection-sar", "Detection in SAR pictures.", "detection", "sar"),
+        _config("detection-optical", "Detection in optical images.", "detection", "optical"),
+        _config("detection-infrared", "Detection in infrared images.", "detection", "infrared"),
+        _config("detection-sar", "Detection in SAR images.", "detection", "sar"),
     ),
     issues=issues_from_table("irtd_datasets.mmrs_1m"),
     source_terms=terms_from_table("irtd_datasets.mmrs_1m"),

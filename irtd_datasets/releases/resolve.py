@@ -1,10 +1,10 @@
-"""From the name that a record gives a picture to the file that a user has.
+"""From the name that a record gives an image to the file that a user has.
 
 A *mount* says that names below a released folder are looked for in a container (a folder, zip or tar). A *layout* is a
-row of a dataset's ``layouts.csv``: other project names, inner folders and file names under which the same pictures are
-known, and the pixel transform that turns such a copy into the released picture.
+row of a dataset's ``layouts.csv``: other project names, inner folders and file names under which the same images are
+known, and the pixel transform that turns such a copy into the released image.
 
-For each picture the steps are: the released file name in every folder that can hold it; then the file name that the
+For each image the steps are: the released file name in every folder that can hold it; then the file name that the
 layout's rule gives; then a file of either stem with another image extension. A step with two hits is an error that
 names both; a step with one hit ends the search.
 """
@@ -33,7 +33,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where else the pictures of a released folder are known to lie.
+    """Where else the images of a released folder are known to lie.
 
     Attributes:
         released_dir: Folder as the records name it; its first component is the project.
@@ -94,7 +94,7 @@ class Mount:
 
 
 class Located(NamedTuple):
-    """Where a picture was found.
+    """Where an image was found.
 
     Attributes:
         mount: Position of the mount.
@@ -115,7 +115,7 @@ class Located(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One existing folder that can hold the pictures of a released folder."""
+    """One existing folder that can hold the images of a released folder."""
 
     mount: int
     folder: str
@@ -123,7 +123,7 @@ class _Place:
 
 @dataclass
 class ImageResolver:
-    """Finds pictures; keeps what it learnt about folders, never a list of all files.
+    """Finds images; keeps what it learnt about folders, never a list of all files.
 
     Args:
         mounts: Places to look in; those that a user named come first but have no precedence.
@@ -139,7 +139,7 @@ class ImageResolver:
         return {"mounts": self.mounts, "layouts": self.layouts, "_places": {}, "_stems": {}}
 
     def resolve(self, name: str) -> Located | None:
-        """Find the picture that the records call ``name``; None when it is nowhere.
+        """Find the image that the records call ``name``; None when it is nowhere.
 
         Raises:
             AmbiguousImageError: Two files claim to be it.
@@ -169,11 +169,11 @@ class ImageResolver:
         return other
 
     def read(self, located: Located) -> bytes:
-        """Bytes of a picture that was found."""
+        """Bytes of an image that was found."""
         return self.mounts[located.mount].container.read(located.member)
 
     def read_into(self, located: Located, room: Callable[[int], memoryview]) -> bytes | memoryview:
-        """Bytes of a picture that was found, in memory that ``room`` gives where they need not be unpacked first."""
+        """Bytes of an image that was found, in memory that ``room`` gives where they need not be unpacked first."""
         container = self.mounts[located.mount].container
         if isinstance(container, FolderContainer):
             return container.read_into(located.member, room)
@@ -183,7 +183,7 @@ class ImageResolver:
         layout = self.layouts.get(folder)
         if layout is not None:
             return layout
-        # Pictures of a sequence lie one folder deeper than the folder that the table names.
+        # Images of a sequence lie one folder deeper than the folder that the table names.
         for released, candidate in self.layouts.items():
             if folder.startswith(released + "/"):
                 return _below(candidate, folder[len(released) + 1 :])
@@ -311,7 +311,7 @@ def mounts_from_options(
         known_dirs: Folders that the records name.
 
     Raises:
-        UnknownNameError: No record names a picture below that folder.
+        UnknownNameError: No record names an image below that folder.
         ReleaseNotFoundError: There is nothing at a path.
     """
     mounts = []
@@ -348,7 +348,7 @@ def _prefix(name: str, known_dirs: Sequence[str]) -> str:
     close = difflib.get_close_matches(wanted, [*prefixes, *without_index], n=1, cutoff=0.3)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UnknownNameError(
-        f"no record names a picture below {name!r}",
+        f"no record names an image below {name!r}",
         where="images",
         remedy=f"The folders are {', '.join(dict.fromkeys(known_dirs))}.{hint}",
     )

@@ -43,7 +43,7 @@ RATIO_LIMIT = 200
 TOTAL_LIMIT = 2**40
 """Most bytes that all members of one zip may declare together."""
 
-_RATIO_FROM = 32 * 2**20  # a smaller member does no harm, and a black picture may well shrink a thousandfold
+_RATIO_FROM = 32 * 2**20  # a smaller member does no harm, and a black image may well shrink a thousandfold
 _DIRECTORY_LIMIT = 2**30  # bytes of the central directory; a million members take about 150 MB
 _END = struct.Struct("<4s4H2LH")  # 4.3.16
 _END64 = struct.Struct("<4sQ2H2L4Q")  # 4.3.14

@@ -10,8 +10,8 @@ from irtd_datasets.report.console import make_console, make_table, show_count
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from irtd_datasets.build.engine import BuildReport
-    from irtd_datasets.build.ledger import Ledger, LedgerLine
+    from irtd_datasets.folder.ledger import Ledger, LedgerLine
+    from irtd_datasets.writing.engine import BuildReport
 
 __all__ = ["build_as_dict", "show_build", "show_ledger"]
 
@@ -49,20 +49,22 @@ def show_ledger(ledger: Ledger) -> None:
         "released",
         "found",
         "kept",
-        "picture missing",
+        "image missing",
         "dropped",
         "not here",
         "rows with an issue",
     )
     table = make_table(*head, title="Ledger")
     for line in ledger.lines:
-        tally = line.tally
-        if tally is None:
+        record_counts = line.record_counts
+        if record_counts is None:
             table.add_row(line.file, _released(ledger, line), "", "", "", "", f"{line.absent:,}", "")
             continue
-        dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(tally.dropped.items())) or "0"
-        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(tally.flagged.items()))
-        numbers = (f"{tally.found:,}", f"{tally.kept:,}", f"{tally.image_missing:,}")
+        dropped = (
+            ", ".join(f"{reason} {count:,}" for reason, count in sorted(record_counts.dropped.items())) or "0"
+        )
+        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(record_counts.flagged.items()))
+        numbers = (f"{record_counts.found:,}", f"{record_counts.kept:,}", f"{record_counts.image_missing:,}")
         table.add_row(line.file, _released(ledger, line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
@@ -70,17 +72,17 @@ def show_ledger(ledger: Ledger) -> None:
     table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
-    for note in dict.fromkeys(line.note for line in ledger.lines if line.tally and line.note):
+    for note in dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note):
         console.print(note, markup=False)
     if ledger.counts_rounds:
         console.print(_rounds_table(ledger))
     for line in ledger.lines:
-        if line.tally is not None and line.tally.messages:
-            lost = sum(line.tally.dropped.values())
+        if line.record_counts is not None and line.record_counts.messages:
+            lost = sum(line.record_counts.dropped.values())
             console.print(f"Left out of {line.file}:")
-            for message in line.tally.messages:
+            for message in line.record_counts.messages:
                 console.print(f"  {message}", markup=False)
-            if lost > len(line.tally.messages):
+            if lost > len(line.record_counts.messages):
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
         console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}", markup=False)
@@ -89,13 +91,17 @@ def show_ledger(ledger: Ledger) -> None:
 def _rounds_table(ledger: Ledger) -> Table:
     table = make_table("file", "in the paper", "found", "difference", "kept", title="Rounds")
     for line in ledger.lines:
-        if line.tally is None:
+        if line.record_counts is None:
             table.add_row(line.file, show_count(line.rounds), "not here", "", "")
         else:
-            found = line.tally.rounds_found
+            found = line.record_counts.rounds_found
             difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
             table.add_row(
-                line.file, show_count(line.rounds), f"{found:,}", difference, f"{line.tally.rounds_kept:,}"
+                line.file,
+                show_count(line.rounds),
+                f"{found:,}",
+                difference,
+                f"{line.record_counts.rounds_kept:,}",
             )
     totals = ledger.totals()
     here = totals["rounds_released"] - totals["rounds_absent"]

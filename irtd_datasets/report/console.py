@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from irtd_datasets.build.progress import Progress
+from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -40,14 +40,14 @@ def make_table(*head: str, title: str = "", numbers: Collection[str] = ()) -> Ta
             "found",
             "needed",
             "kept",
-            "picture missing",
+            "image missing",
             "not here",
             "rows",
             "rounds",
             "in the paper",
             "difference",
             "bits",
-            "pictures",
+            "images",
             "rows of A",
             "rows of B",
             "of A in B",

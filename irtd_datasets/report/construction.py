@@ -66,7 +66,7 @@ def _remarks(result: Construction) -> Iterator[str]:
     if result.captions:
         yield from _asking(result.captions)
     if result.excluded:
-        yield f"Kept out: the pictures of {', '.join(result.excluded)}"
+        yield f"Kept out: the images of {', '.join(result.excluded)}"
     where = f": {result.build.folder}" if result.build else "; nothing was written"
     yield f"{result.rows:,} records{where}"
 
@@ -75,7 +75,7 @@ def describe_estimate(expected: Estimate, *, priced: bool) -> str:
     """What asking will cost at most but for corrections, in one line."""
     cost = f", cost about {expected.cost:,.2f}" if priced else ", cost not known (no --price)"
     return (
-        f"{expected.questions:,} questions to ask ({expected.answered:,} pictures are answered already): about "
+        f"{expected.questions:,} questions to ask ({expected.answered:,} images are answered already): about "
         f"{expected.input_tokens:,} tokens in, {expected.output_tokens:,} out{cost}"
     )
 
@@ -92,7 +92,7 @@ def _asking(captioned: Captioned) -> Iterator[str]:
     )
     if captioned.unanswered:
         why = f" ({report.stopped})" if report.stopped else ""
-        yield f"Not answered yet: {captioned.unanswered:,} pictures{why}; the same command asks about them"
+        yield f"Not answered yet: {captioned.unanswered:,} images{why}; the same command asks about them"
 
 
 def _told(counts: Mapping[str, int]) -> str:

@@ -26,22 +26,22 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
         notes = "".join(
             f", {count:,} {what}"
             for count, what in (
-                (side.without_picture, "rows without a picture"),
+                (side.without_image, "rows without an image"),
                 (side.undecodable, "not decodable"),
                 (side.featureless, "of one colour"),
             )
             if count
         )
         console.print(
-            f"{letter}: {side.name}: {side.rows:,} rows, {side.pictures:,} pictures{notes}", markup=False
+            f"{letter}: {side.name}: {side.rows:,} rows, {side.images:,} images{notes}", markup=False
         )
-    table = make_table("pictures of A in B", "pictures", "rows", title="Found")
+    table = make_table("images of A in B", "images", "rows", title="Found")
     for kind, meaning in KINDS.items():
-        table.add_row(f"{kind}: {meaning}", f"{overlap.pictures[kind]:,}", f"{overlap.rows[kind]:,}")
+        table.add_row(f"{kind}: {meaning}", f"{overlap.images[kind]:,}", f"{overlap.rows[kind]:,}")
     console.print(table)
     if overlap.distances:
         bits = ", ".join(f"{bits} bits {count:,}" for bits, count in sorted(overlap.distances.items()))
-        console.print(f"Similar pictures by distance: {bits}")
+        console.print(f"Similar images by distance: {bits}")
     if overlap.sources:
         table = make_table(
             "source in A", "source in B", "rows of A", "rows of B", "of A in B", title="Sources"
@@ -119,12 +119,12 @@ def show_preview(made: PreviewReport) -> None:
     tasks = ", ".join(f"{task} {count}" for task, count in made.by_task.items())
     console = make_console()
     console.print(
-        f"{made.out}: {made.shown:,} of {made.rows:,} rows, {made.bytes / 1e6:,.1f} MB, pictures read from "
+        f"{made.out}: {made.shown:,} of {made.rows:,} rows, {made.bytes / 1e6:,.1f} MB, images read from "
         f"{made.row_groups_read:,} of {made.row_groups:,} row groups",
         markup=False,
     )
     console.print(tasks, markup=False)
     if made.not_shown:
         console.print(
-            f"{made.not_shown:,} pictures cannot be decoded; the page says which and why", markup=False
+            f"{made.not_shown:,} images cannot be decoded; the page says which and why", markup=False
         )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from irtd_datasets.examples.doctor import Diagnosis
-    from irtd_datasets.examples.frame_report import FrameFile
+    from irtd_datasets.rows.doctor import Diagnosis
+    from irtd_datasets.rows.frame_report import FrameFile
     from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["fields_as_list", "show_diagnosis", "show_fields", "show_frames", "show_spec", "spec_as_dict"]
@@ -81,12 +81,12 @@ def show_frames(found: FrameFile) -> None:
     console.print(
         f"places: {places}; {found.unreadable:,} unreadable; {found.sampled:,} looked at", markup=False
     )
-    console.print(f"pictures of those: {found.pictures:,}, found {found.found:,}, square {found.square:,}")
+    console.print(f"images of those: {found.images:,}, found {found.found:,}, square {found.square:,}")
     if not found.found:
         return
     console.print(f"numbers: {result.minimum:g} to {result.maximum:g}, {_decimals(result.decimals)}")
     console.print(f"boxes: {result.zero_size:,} of zero size, {result.not_finite:,} not finite")
-    table = make_table("frame", "boxes in its range", "inside the picture")
+    table = make_table("frame", "boxes in its range", "inside the image")
     for name, share in result.legal.items():
         inside = result.inside.get(name)
         table.add_row(name, f"{share:.1%}", "" if inside is None else f"{inside:.1%}")
@@ -121,7 +121,7 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
             streamed.setdefault(file.streamed, []).append(file.config)
     for stream, configs in streamed.items():
         names = ", ".join(dict.fromkeys(configs))
-        console.print(f"Pictures of {names}: {stream}, read as one stream when built", markup=False)
+        console.print(f"Images of {names}: {stream}, read as one stream when built", markup=False)
     if diagnosis.folders:
         console.print(_folders_table(diagnosis))
     table = make_table("config", "rows", title="Can be built")
@@ -150,7 +150,7 @@ def _files_table(diagnosis: Diagnosis) -> Table:
 
 
 def _folders_table(diagnosis: Diagnosis) -> Table:
-    table = make_table("pictures of", "found", "needed", "where", title="Pictures")
+    table = make_table("images of", "found", "needed", "where", title="Images")
     for folder in diagnosis.folders:
         where = (
             ", ".join(f"{place} ({count:,})" for place, count in folder.places.most_common(3)) or "nowhere"
@@ -166,11 +166,11 @@ def _show_problems(console: Console, diagnosis: Diagnosis) -> None:
     lines = [f"Problem: {problem}" for problem in problems]
     for folder in diagnosis.folders:
         if folder.ambiguous:
-            lines.append(f"Ambiguous: {folder.ambiguous_count:,} pictures of {folder.folder}, such as")
+            lines.append(f"Ambiguous: {folder.ambiguous_count:,} images of {folder.folder}, such as")
             lines += [f"  {line}" for line in folder.ambiguous]
     if any(not folder.found for folder in diagnosis.folders):
         lines.append(
-            "Pictures that lie elsewhere: --images FOLDER=PATH, with a folder of the table and the path of a folder, "
+            "Images that lie elsewhere: --images FOLDER=PATH, with a folder of the table and the path of a folder, "
             "zip or tar."
         )
     if diagnosis.unknown_files:

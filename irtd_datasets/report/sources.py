@@ -160,13 +160,13 @@ def _show_found(console: Console, found: Sequence[FoundSource] | None) -> None:
     if not found:
         console.print("None of them lies here under a name that the table has.")
     for one in found:
-        remark = "" if one.readable else ": no picture in a layout that the table has"
+        remark = "" if one.readable else ": no image in a layout that the table has"
         console.print(f"{one.row.name}: {one.path}{remark}", markup=False)
 
 
 def _show_check(console: Console, result: SourceCheck) -> None:
     console.print(
-        f"{result.name}: {_counted(result.pictures, 'picture')} ({result.pairs:,} in pairs), "
+        f"{result.name}: {_counted(result.images, 'image')} ({result.pairs:,} in pairs), "
         f"{_counted(result.objects, 'object')}, {_counted(result.captions, 'caption')}, "
         f"{_counted(result.questions, 'question')}",
         markup=False,

@@ -26,7 +26,7 @@ def show_export(report: ExportReport) -> None:
     console.print(table)
     places = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.places.items())) or "none"
     console.print(
-        f"Places rewritten: {places}; {report.clipped:,} moved to the picture's edge, {report.collapsed:,} without area"
+        f"Places rewritten: {places}; {report.clipped:,} moved to the image's edge, {report.collapsed:,} without area"
     )
     if report.left_out:
         table = make_table("left out because", "rows", "such as")
@@ -35,14 +35,14 @@ def show_export(report: ExportReport) -> None:
                 f"{reason}: {REASONS[reason]}", f"{count:,}", escape(", ".join(report.examples[reason][:2]))
             )
         console.print(table)
-    if report.deep_pictures:
+    if report.deep_images:
         console.print(
-            f"{report.deep_pictures:,} rows have pictures of more than 8 bits: scale them before training on them"
+            f"{report.deep_images:,} rows have images of more than 8 bits: scale them before training on them"
         )
     if report.paired:
         console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
-    pictures = f"{report.pictures:,} pictures" if report.pictures else "pictures inside Parquet"
-    console.print(f"{sum(report.rows.values()):,} rows, {pictures}: {report.out}", markup=False)
+    images = f"{report.images:,} images" if report.images else "images inside Parquet"
+    console.print(f"{sum(report.rows.values()):,} rows, {images}: {report.out}", markup=False)
 
 
 def show_bench(report: BenchReport) -> None:
@@ -56,9 +56,9 @@ def show_bench(report: BenchReport) -> None:
         f"first row after {report.first_row:.2f} s",
         markup=False,
     )
-    if report.pictures:
-        shown = ", ".join(f"{count} {kind}" for kind, count in report.pictures.items())
-        console.print(f"Pictures looked at: {shown}", markup=False)
+    if report.images:
+        shown = ", ".join(f"{count} {kind}" for kind, count in report.images.items())
+        console.print(f"Images looked at: {shown}", markup=False)
     table = make_table("way", "rows/s", "MB/s", "rows", "seconds", numbers={"rows/s", "MB/s", "seconds"})
     for way in report.ways:
         rate = f"{way.bytes / way.seconds / 1e6:,.1f}" if way.bytes else ""

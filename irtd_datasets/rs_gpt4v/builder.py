@@ -34,4 +34,4 @@ class RsGpt4v(ReleaseBuilder):
     DEFAULT_CONFIG_NAME = SPEC.default_config
 
 
-MAIN = RsGpt4v
+DEFAULT_BUILDER = RsGpt4v

@@ -1,4 +1,4 @@
-"""Where annotation files can lie in a folder of unknown layout, found without listing folders full of pictures."""
+"""Where annotation files can lie in a folder of unknown layout, found without listing folders full of images."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Candidate", "Layout", "find_layout", "picture_mounts"]
+__all__ = ["Candidate", "Layout", "find_layout", "image_mounts"]
 
 DEPTH = 4
 """Levels of folders below the release in which annotation files are looked for."""
 ENTRIES = 4_000
-"""Entries of a folder that are looked at; a longer one holds pictures. Only the release itself may be longer."""
+"""Entries of a folder that are looked at; a longer one holds images. Only the release itself may be longer."""
 FOLDERS = 1_000
-"""Folders that are looked into; classes of pictures can be many."""
+"""Folders that are looked into; classes of images can be many."""
 
 _ANNOTATIONS = (".json", ".jsonl", ".ndjson", ".jsonlines")
 _ARCHIVES = (".zip", ".tar")
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar", ".7z", ".gz")
-# First folders that names of pictures may have and a user's copy not.
+# First folders that names of images may have and a user's copy not.
 _FIRST_FOLDERS = ("data", "images", "RS-GPT4V", "RS_GPT4V", "rs_gpt4v")
 
 
@@ -142,10 +142,10 @@ def _in_archive(archive: Container) -> list[Candidate]:
     return found
 
 
-def picture_mounts(layout: Layout, images: Mapping[str, str]) -> tuple[Mount, ...]:
-    """Places where pictures are looked for, the user's own first.
+def image_mounts(layout: Layout, images: Mapping[str, str]) -> tuple[Mount, ...]:
+    """Places where images are looked for, the user's own first.
 
-    The names of pictures may be relative to the release, to a folder in it, or have a first folder that is not there.
+    The names of images may be relative to the release, to a folder in it, or have a first folder that is not there.
     The mounts depend on the folders alone, so that every process has the same.
 
     Args:

@@ -16,10 +16,10 @@ from irtd_datasets.annotations.conversations import (
 )
 from irtd_datasets.boxes import Frame, merge_rounds, parse_boxes
 from irtd_datasets.boxes.text import BoxSpan
-from irtd_datasets.examples.draft import Correction, Draft, Message, Places, as_json
-from irtd_datasets.examples.frame_report import has_boxes
-from irtd_datasets.examples.reading import REPEATED
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.rows.frame_report import has_boxes
+from irtd_datasets.rows.parsing import REPEATED
+from irtd_datasets.rows.pending import Correction, Message, PendingRow, Regions, as_json
 from irtd_datasets.rs_gpt4v.tables import source_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.conversations import Conversation, Question
     from irtd_datasets.boxes.text import ParsedText
 
-__all__ = ["Reading", "TextFrame", "draft_of", "image_name", "record_key"]
+__all__ = ["ParsedRecord", "TextFrame", "image_name", "pending_row_of", "record_key"]
 
 _MARKERS = ("RS-GPT4V/", "RS_GPT4V/", "rs-gpt4v/", "rs_gpt4v/")
 _SCORED = frozenset({"captioning", "vqa", "grounding", "region_captioning"})
@@ -54,7 +54,7 @@ class TextFrame:
 
     Attributes:
         frame: The frame; None when it is not known.
-        only_square: It is known on square pictures only, where padding changes nothing.
+        only_square: It is known on square images only, where padding changes nothing.
     """
 
     frame: Frame | None
@@ -62,7 +62,7 @@ class TextFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedRecord:
     """How the records of one file are read by one part.
 
     Attributes:
@@ -81,7 +81,7 @@ class Reading:
 
 
 def image_name(name: str) -> str:
-    """Relative name of a picture; a folder of the authors' machine before ``RS-GPT4V/`` is cut off.
+    """Relative name of an image; a folder of the authors' machine before ``RS-GPT4V/`` is cut off.
 
     Raises:
         UnsafePathError: The name leaves the release.
@@ -111,72 +111,74 @@ def record_key(record: Mapping[str, object], index: int) -> str:
     return f"{key}/{turn}" if isinstance(turn, (int, str)) else key
 
 
-def draft_of(record: Mapping[str, object], index: int, reading: Reading) -> Draft:
+def pending_row_of(record: Mapping[str, object], index: int, parsed: ParsedRecord) -> PendingRow:
     """Parse a record of either form.
 
     Args:
         record: The parsed JSON object.
         index: Its number in the file, from 0.
-        reading: How its file is read.
+        parsed: How its file is read.
 
     Raises:
         RecordError: It has neither form; the message shows its keys and what was expected.
-        UnsafePathError: The name of its picture leaves the release.
+        UnsafePathError: The name of its image leaves the release.
 
     Example:
-        >>> reading = Reading("test.jsonl", "rs_gpt4v/test/test", "vqa", TextFrame(None))
+        >>> parsed = ParsedRecord("test.jsonl", "rs_gpt4v/test/test", "vqa", TextFrame(None))
         >>> record = {"question_id": 0, "image": "RSVQA_LR/1.tif", "text": "Is there a road?", "answer": "yes"}
-        >>> draft = draft_of(record, 0, reading)
-        >>> draft.id, draft.source, draft.answer
+        >>> pending = pending_row_of(record, 0, parsed)
+        >>> pending.id, pending.source, pending.answer
         ('rs_gpt4v/test/test/0', 'RSVQA-LR', 'yes')
     """
-    form = detect_form(record, index, name=reading.where)
+    form = detect_form(record, index, name=parsed.where)
     if form == "caption":
         raise RecordError(
             f"the record has the keys {', '.join(map(repr, record))}, expected turns or a question with its answer",
             code="record-form",
-            where=f"{reading.where} record {index}",
+            where=f"{parsed.where} record {index}",
         )
     if form == "question":
-        return _from_question(parse_question(record, index, name=reading.where), record, index, reading)
-    conversation = parse_conversation(record, index, name=reading.where, rules=MANY_ROUNDS)
-    return _from_conversation(conversation, record, index, reading)
+        return _from_question(parse_question(record, index, name=parsed.where), record, index, parsed)
+    conversation = parse_conversation(record, index, name=parsed.where, rules=MANY_ROUNDS)
+    return _from_conversation(conversation, record, index, parsed)
 
 
-def _from_question(found: Question, record: Mapping[str, object], index: int, reading: Reading) -> Draft:
+def _from_question(
+    found: Question, record: Mapping[str, object], index: int, parsed: ParsedRecord
+) -> PendingRow:
     corrections, quirks = _beyond_columns(found.extra | _given("category", found.category))
     if len(found.answers) > 1:
         corrections.append(Correction("several-references", "record.answer", as_json(list(found.answers))))
         quirks.append("several-references")
     messages = (Message(role="user", content=found.text), Message(role="assistant", content=found.answers[0]))
-    draft = Draft(
-        id=f"{reading.prefix}/{record_key(record, index)}",
+    pending = PendingRow(
+        id=f"{parsed.prefix}/{record_key(record, index)}",
         image=image_name(found.image),
-        task=reading.task,
+        task=parsed.task,
         modality="optical",
-        source=source_of(found.image, reading.where),
+        source=source_of(found.image, parsed.where),
         messages=messages,
         question=found.text,
         answer=found.answers[0],
         corrections=tuple(corrections),
         quirks=tuple(quirks),
     )
-    return _with_places(draft, [(found.text, found.answers[0])], reading)
+    return _with_regions(pending, [(found.text, found.answers[0])], parsed)
 
 
 def _from_conversation(
-    found: Conversation, record: Mapping[str, object], index: int, reading: Reading
-) -> Draft:
+    found: Conversation, record: Mapping[str, object], index: int, parsed: ParsedRecord
+) -> PendingRow:
     corrections, quirks = _beyond_columns(found.extra)
     talk = [turn.text for turn in found.turns if turn.role != "system"]
     rounds = list(zip(talk[::2], talk[1::2], strict=True))
-    scored = len(rounds) == 1 and reading.task in _SCORED
-    draft = Draft(
-        id=f"{reading.prefix}/{record_key(record, index)}",
+    scored = len(rounds) == 1 and parsed.task in _SCORED
+    pending = PendingRow(
+        id=f"{parsed.prefix}/{record_key(record, index)}",
         image=image_name(found.images[0]),
-        task=reading.task,
+        task=parsed.task,
         modality="optical",
-        source=source_of(found.images[0], reading.where),
+        source=source_of(found.images[0], parsed.where),
         messages=tuple(Message(role=turn.role, content=turn.text) for turn in found.turns),
         question=rounds[0][0] if scored else None,
         answer=rounds[0][1] if scored else None,
@@ -184,7 +186,7 @@ def _from_conversation(
         issues=("duplicate-round",) if record.get(REPEATED) or len(set(rounds)) < len(rounds) else (),
         quirks=tuple(quirks),
     )
-    return _with_places(draft, rounds, reading)
+    return _with_regions(pending, rounds, parsed)
 
 
 def _given(key: str, value: object) -> dict[str, object]:
@@ -198,33 +200,33 @@ def _beyond_columns(extra: Mapping[str, object]) -> tuple[list[Correction], list
     return corrections, ["record-key"] if kept else []
 
 
-def _with_places(draft: Draft, rounds: Sequence[tuple[str, str]], reading: Reading) -> Draft:
+def _with_regions(pending: PendingRow, rounds: Sequence[tuple[str, str]], parsed: ParsedRecord) -> PendingRow:
     """The draft with what its texts say about places."""
-    issues = [*draft.issues, *(["origin-derivative"] if reading.derivative else [])]
+    issues = [*pending.issues, *(["origin-derivative"] if parsed.derivative else [])]
     texts: list[list[BoxSpan]] = []
     for question, answer in rounds:
         asked, told = _parse(question, issues), _parse(answer, issues)
         texts += [_labelled(asked, answer, told), _labelled_by_question(told, question)]
     spans = [span for text in texts for span in text]
     if not spans:
-        return replace(draft, issues=tuple(issues))
-    if reading.frame.frame is None:
-        return replace(draft, issues=(*issues, "box-frame-unknown"), box_frame="unknown")
+        return replace(pending, issues=tuple(issues))
+    if parsed.frame.frame is None:
+        return replace(pending, issues=(*issues, "box-frame-unknown"), box_frame="unknown")
     decimals = max((_decimals(string) for span in spans for string in span.raw_numbers), default=0)
     merged = merge_rounds(texts, decimals=decimals)
     readable = [span for span in merged if isinstance(span, BoxSpan) and span.is_readable]
-    places = tuple(
-        Places(
+    regions = tuple(
+        Regions(
             kind,
             tuple(span.label for span in group),
             tuple(span.numbers for span in group),
-            reading.frame.frame,
+            parsed.frame.frame,
             decimals=decimals,
-            only_square=reading.frame.only_square,
+            only_square=parsed.frame.only_square,
         )
         for kind, group in ((kind, list(found)) for kind, found in groupby(readable, lambda span: span.kind))
     )
-    return replace(draft, issues=tuple(issues), places=places, box_frame=reading.frame.frame.value)
+    return replace(pending, issues=tuple(issues), regions=regions, box_frame=parsed.frame.frame.value)
 
 
 def _parse(text: str, issues: list[str]) -> ParsedText | None:

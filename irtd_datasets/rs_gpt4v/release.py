@@ -15,11 +15,11 @@ from irtd_datasets.errors import (
     UnsafePathError,
     summarize,
 )
-from irtd_datasets.examples.frame_report import picture_size
-from irtd_datasets.examples.release import AnnotationFile, ReleaseOptions
 from irtd_datasets.releases.resolve import ImageResolver
-from irtd_datasets.rs_gpt4v.layout import Candidate, Layout, find_layout, picture_mounts
-from irtd_datasets.rs_gpt4v.records import Reading, TextFrame, draft_of, image_name, record_key
+from irtd_datasets.rows.frame_report import image_size
+from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.rs_gpt4v.layout import Candidate, Layout, find_layout, image_mounts
+from irtd_datasets.rs_gpt4v.records import ParsedRecord, TextFrame, image_name, pending_row_of, record_key
 from irtd_datasets.rs_gpt4v.spec import SPEC
 from irtd_datasets.rs_gpt4v.survey import NO_PLACE, Survey, survey_file
 from irtd_datasets.rs_gpt4v.tables import FileRules
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.examples.draft import Draft
+    from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["RsGpt4vFile", "RsGpt4vRelease", "open_release"]
@@ -67,7 +67,7 @@ class RsGpt4vFile(AnnotationFile):
 class RsGpt4vRelease:
     """An opened RS-GPT4V release.
 
-    ``root`` is any folder with the annotation files and the pictures somewhere below it; zip and tar archives directly
+    ``root`` is any folder with the annotation files and the images somewhere below it; zip and tar archives directly
     in it are read as they are. Which files are annotations, of which split and task, and in which frame their boxes
     are, is found out by a survey of each file.
 
@@ -85,7 +85,7 @@ class RsGpt4vRelease:
             raise ReleaseNotFoundError(
                 what,
                 where=f"RS-GPT4V release {options.root}",
-                remedy="Give the folder that holds the annotation files and, somewhere below it, the pictures.",
+                remedy="Give the folder that holds the annotation files and, somewhere below it, the images.",
             )
 
     # Annotation files
@@ -144,41 +144,43 @@ class RsGpt4vRelease:
 
     # Records
 
-    def draft(self, file: AnnotationFile, record: Record, index: int) -> Draft:
+    def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:
         """Parse one record.
 
         Raises:
             RecordError: It has no known form.
-            UnsafePathError: The name of its picture leaves the release.
+            UnsafePathError: The name of its image leaves the release.
         """
         if not isinstance(file, RsGpt4vFile):
             raise TypeError(f"expected a file of this release, not {file!r}")
         split, task = file.member.key
         prefix = f"{SPEC.name}/{split}/{file.key}"
-        return draft_of(record, index, Reading(file.where, prefix, task, file.frame, file.derivative))
+        return pending_row_of(
+            record, index, ParsedRecord(file.where, prefix, task, file.frame, file.derivative)
+        )
 
     def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Name of the picture, and what tells a record from the others of its file.
+        """Name of the image, and what tells a record from the others of its file.
 
         Raises:
-            RecordError: It has no picture, or several, or no known form.
-            UnsafePathError: The picture's name leaves the release.
+            RecordError: It has no image, or several, or no known form.
+            UnsafePathError: The image's name leaves the release.
         """
         images = record.get("image", record.get("image_path", record.get("images")))
         image = images[0] if isinstance(images, list) and len(images) == 1 else images
         if not isinstance(image, str) or not image:
-            draft = self.draft(file, record, index)
-            return draft.image, record_key(record, index)
+            pending = self.pending(file, record, index)
+            return pending.image, record_key(record, index)
         return image_name(image), record_key(record, index)
 
-    # Pictures
+    # Images
 
     def resolver(self, subset: SubsetSpec) -> ImageResolver:  # noqa: ARG002 - files are not bound to a split
-        """Finds the pictures."""
+        """Finds the images."""
         return self._resolver
 
     def stream(self, subset: SubsetSpec) -> None:  # noqa: ARG002
-        """Nothing: pictures are looked up by name."""
+        """Nothing: images are looked up by name."""
         return
 
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002
@@ -190,7 +192,7 @@ class RsGpt4vRelease:
         ]
         layout = self._layout
         facts += [(one.where, one.size, one.stamp) for one in layout.candidates]
-        # A frame can be decided differently once pictures are there.
+        # A frame can be decided differently once images are there.
         facts += [(name, _time(self.root / name)) for name in layout.folders]
         facts += [(str(archive.path), _time(archive.path)) for archive in layout.archives]
         facts += [("image", path, _time(Path(path))) for path in sorted(self.options.images.values())]
@@ -202,7 +204,7 @@ class RsGpt4vRelease:
 
     @cached_property
     def _resolver(self) -> ImageResolver:
-        return ImageResolver(picture_mounts(self._layout, self.options.images))
+        return ImageResolver(image_mounts(self._layout, self.options.images))
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -233,7 +235,7 @@ class RsGpt4vRelease:
         if located is None:
             return None
         with resolver.mounts[located.mount].container.open(located.member) as file:
-            return picture_size(file)
+            return image_size(file)
 
 
 _REMEMBERED = 64

@@ -18,7 +18,7 @@ from irtd_datasets.spec import (
 __all__ = ["PUBLISHED", "SPEC", "TASK_TITLES"]
 
 PUBLISHED = {"train": (991_206, 91_937), "test": (258_419, 15_999)}
-"""Question-answer rounds and pictures of each split. Rounds are not records: a record can hold several."""
+"""Question-answer rounds and images of each split. Rounds are not records: a record can hold several."""
 
 TASK_TITLES = {
     "captioning": "Captioning",
@@ -33,7 +33,7 @@ TASK_TITLES = {
 
 
 def _subset(split: str, summary: str) -> SubsetSpec:
-    rounds, pictures = PUBLISHED[split]
+    rounds, images = PUBLISHED[split]
     return SubsetSpec(
         split,
         split,
@@ -43,14 +43,14 @@ def _subset(split: str, summary: str) -> SubsetSpec:
         ),
         "by-image",
         summary,
-        f"{rounds:,} question-answer rounds on {pictures:,} pictures were published, on OneDrive (dead) and Baidu "
+        f"{rounds:,} question-answer rounds on {images:,} images were published, on OneDrive (dead) and Baidu "
         "Netdisk; how many of them each task has is not known.",
     )
 
 
 _SUBSETS = (
     _subset("train", "Instructions made from ten component datasets, partly by GPT-4V."),
-    _subset("test", "The same tasks on other pictures."),
+    _subset("test", "The same tasks on other images."),
 )
 
 
@@ -79,7 +79,7 @@ SPEC = DatasetSpec(
     summary="Instructions for remote-sensing images: ten optical datasets rewritten and extended with GPT-4V.",
     paper="https://arxiv.org/abs/2406.12479",
     homepage="https://github.com/GeoX-Lab/RS-GPT4V",
-    licence="Apache-2.0 for the repository; pictures and texts keep the terms of their components.",
+    licence="Apache-2.0 for the repository; images and texts keep the terms of their components.",
     licence_id="other",
     terms=(
         "Several of the ten components are for non-commercial use only. Texts by GPT-4V fall under the terms of "

@@ -11,20 +11,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.glance import glance
 from irtd_datasets.annotations.json_records import JsonRecordsError, read_records
+from irtd_datasets.annotations.outline import outline_of
 from irtd_datasets.boxes import Frame, parse_boxes
 from irtd_datasets.errors import AnnotationError, BoxError, UnknownNameError
-from irtd_datasets.examples.frame_report import BoxSample, check_sample, has_boxes
+from irtd_datasets.rows.frame_report import BoxSample, check_sample, has_boxes
 from irtd_datasets.rs_gpt4v.records import TextFrame
 from irtd_datasets.rs_gpt4v.spec import PUBLISHED, SPEC
-from irtd_datasets.rs_gpt4v.tables import Derivative, FileRules, derivative_of, foreign_picture, rules_for
+from irtd_datasets.rs_gpt4v.tables import Derivative, FileRules, derivative_of, foreign_image, rules_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from irtd_datasets.annotations.glance import Glance
     from irtd_datasets.annotations.json_records import Form, Record, Source
+    from irtd_datasets.annotations.outline import RecordOutline
     from irtd_datasets.boxes import FrameReport
 
     SizeOf = Callable[[str], tuple[int, int] | None]
@@ -62,7 +62,7 @@ class Survey:
         problem: What stopped the reading of a file that is RS-GPT4V; None when nothing did.
         derivative: What it is when others made it.
         places: For each record the position of its part among the members of the dataset; `NO_PLACE` for none.
-        settled: Whether nothing but the file itself decided; else a picture that is found later can change it.
+        settled: Whether nothing but the file itself decided; else an image that is found later can change it.
     """
 
     rules: FileRules
@@ -102,7 +102,7 @@ class _Counts:
         self.records += 1
         # Records that cannot be parsed leave gaps in the numbers.
         self.places.extend(NO_PLACE for _ in range(len(self.places), index + 1))
-        seen = glance(record)
+        seen = outline_of(record)
         place = None if seen is None else self.rules.place(record, seen)
         if seen is None or place is None:
             self.other += 1
@@ -118,10 +118,10 @@ class _Counts:
         self.why[task, why] += 1
         self.extra.update(key for key in seen.extra if key != "round_id")
         self.lists += isinstance(record.get("answer"), list)
-        self.foreign = self.foreign or foreign_picture(seen.image)
+        self.foreign = self.foreign or foreign_image(seen.image)
         self._find_boxes(seen)
 
-    def _find_boxes(self, seen: Glance) -> None:
+    def _find_boxes(self, seen: RecordOutline) -> None:
         for text in seen.texts:
             if has_boxes(text):
                 for span in parse_boxes(text).spans:
@@ -137,7 +137,7 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
     Args:
         source: The file.
         where: Its path below the release.
-        size_of: Finds width and height of a picture by its name in the records.
+        size_of: Finds width and height of an image by its name in the records.
         settings: ``frame`` and ``derivatives`` as the user gave them.
 
     Returns:
@@ -175,7 +175,7 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
         frame, note = decide_frame(report, found, wanted, where)
         note = (
             f"frame of its {counts.boxes.count:,} boxes: {note} ({len(counts.boxes.rows):,} boxes looked at on "
-            f"{asked:,} pictures, {found:,} found, {square:,} square)"
+            f"{asked:,} images, {found:,} found, {square:,} square)"
         )
         settled = asked == found
     form = _WRITTEN[reader.form] if reader.form else "JSON"
@@ -241,11 +241,11 @@ def decide_frame(report: FrameReport, found: int, wanted: Frame | None, where: s
     """Decide in which frame the numbers of a file are read, and say why.
 
     The frame check decides. Where it cannot, the user's frame counts; without one, numbers from 0 to 1 are read on
-    square pictures only, where a unit of the picture and of the padded square are the same.
+    square images only, where a unit of the image and of the padded square are the same.
 
     Args:
         report: Of the frame check.
-        found: Pictures whose size it knew.
+        found: Images whose size it knew.
         wanted: The user's frame.
         where: Name of the file, for the message.
 
@@ -263,7 +263,7 @@ def decide_frame(report: FrameReport, found: int, wanted: Frame | None, where: s
                 "shows the evidence.",
             )
         return TextFrame(report.frame), f"{report.frame.value} ({evidence})"
-    verdict = report.verdict if found else "undecidable: none of their pictures was found"
+    verdict = report.verdict if found else "undecidable: none of their images was found"
     is_unit = bool(report.boxes) and report.legal[Frame.UNIT.value] >= _LEGAL
     is_unit = is_unit and "only the numbers 0 and 1" not in verdict
     if wanted is not None:
@@ -293,7 +293,7 @@ def _check_possible(report: FrameReport, wanted: Frame, where: str, *, is_unit: 
 
 
 _ON_SQUARE = (
-    "on square pictures unit and square_unit are the same, so these rows have objects; on others box_frame is unknown "
+    "on square images unit and square_unit are the same, so these rows have objects; on others box_frame is unknown "
     "and objects is empty unless --frame is given"
 )
 _LEGAL = 0.99  # as `check_frames`: annotations overflow

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.glance import glance
+from irtd_datasets.annotations.outline import outline_of
 from irtd_datasets.boxes import parse_boxes
-from irtd_datasets.examples.frame_report import has_boxes
+from irtd_datasets.rows.frame_report import has_boxes
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from irtd_datasets.annotations.glance import Glance
+    from irtd_datasets.annotations.outline import RecordOutline
 
 __all__ = [
     "Derivative",
     "FileRules",
     "derivative_of",
-    "foreign_picture",
+    "foreign_image",
     "rules_for",
     "source_of",
     "split_of",
@@ -92,7 +92,7 @@ def task_of(path: str) -> str | None:
 
 
 def source_of(*names: str) -> str | None:
-    """Component that the first of several names tells, such as a picture's and its annotation file's.
+    """Component that the first of several names tells, such as an image's and its annotation file's.
 
     Example:
         >>> source_of("images/RSVQA_LR/Images_LR/12.tif"), source_of("images/12.tif", "test/RSICD.jsonl")
@@ -122,13 +122,13 @@ def derivative_of(path: str) -> Derivative | None:
     return None
 
 
-def foreign_picture(image: str) -> Derivative | None:
-    """What a file is that names this picture, when no picture of RS-GPT4V has such a name.
+def foreign_image(image: str) -> Derivative | None:
+    """What a file is that names this image, when no image of RS-GPT4V has such a name.
 
     Example:
-        >>> foreign_picture("data/detection/SARV2/1.png").origin
+        >>> foreign_image("data/detection/SARV2/1.png").origin
         'RS-GPT4V merged with MMRS-1M'
-        >>> foreign_picture("DIOR-RSVG/JPEGImages/00001.jpg") is None
+        >>> foreign_image("DIOR-RSVG/JPEGImages/00001.jpg") is None
         True
     """
     for row in _table("derivatives.csv"):
@@ -157,10 +157,10 @@ class FileRules:
             >>> rules.classify({"question_id": 1, "text": "Is there a road?", "answer": "yes", "image": "1.tif"})
             ('test', 'vqa', 'every answer has at most five words')
         """
-        seen = glance(record)
+        seen = outline_of(record)
         return None if seen is None else self.place(record, seen)
 
-    def place(self, record: Mapping[str, object], seen: Glance) -> tuple[str, str, str] | None:
+    def place(self, record: Mapping[str, object], seen: RecordOutline) -> tuple[str, str, str] | None:
         """As `classify`, for a record that was looked at already."""
         if seen.form == "caption" or not seen.questions:
             return None
@@ -177,7 +177,7 @@ def rules_for(path: str) -> FileRules:
     return FileRules(split_of(path), task_of(path))
 
 
-def _task(seen: Glance) -> tuple[str, str]:
+def _task(seen: RecordOutline) -> tuple[str, str]:
     for holds, task, meaning in _record_rules():
         if holds(seen):
             return task, meaning
@@ -185,13 +185,13 @@ def _task(seen: Glance) -> tuple[str, str]:
 
 
 @cache
-def _record_rules() -> tuple[tuple[Callable[[Glance], bool], str, str], ...]:
+def _record_rules() -> tuple[tuple[Callable[[RecordOutline], bool], str, str], ...]:
     """The rules for single records in the order of the table."""
     rows = (row for row in _table("tasks.csv") if row["kind"] != "file")
     return tuple((_rule(row["kind"], row["pattern"]), row["task"], row["meaning"]) for row in rows)
 
 
-def _rule(kind: str, pattern: str) -> Callable[[Glance], bool]:
+def _rule(kind: str, pattern: str) -> Callable[[RecordOutline], bool]:
     if kind == "category":
         matches = _pattern(pattern).fullmatch
         return lambda seen: bool(seen.category) and matches(seen.category) is not None
@@ -205,7 +205,7 @@ def _has_box(text: str) -> bool:
     return has_boxes(text) and bool(parse_boxes(text).spans)
 
 
-_SHAPES: dict[str, Callable[[Glance], bool]] = {
+_SHAPES: dict[str, Callable[[RecordOutline], bool]] = {
     "answer-box": lambda seen: any(map(_has_box, seen.answers)),
     "question-box": lambda seen: any(map(_has_box, seen.questions)),
     "short-answers": lambda seen: all(len(answer.split()) <= _SHORT for answer in seen.answers),

@@ -1,4 +1,4 @@
-"""Pictures that hold two: colour and infrared in four channels."""
+"""Images that hold two: colour and infrared in four channels."""
 
 from __future__ import annotations
 

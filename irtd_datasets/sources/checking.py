@@ -23,19 +23,19 @@ class SourceCheck:
 
     Attributes:
         name: Its name.
-        pictures: Pictures that were handed out.
+        images: Images that were handed out.
         pairs: Those with a visible partner.
         objects: Labelled objects.
         captions: Sentences.
         questions: Questions with answers.
-        splits: Pictures by split.
+        splits: Images by split.
         labels: Objects by label, the most frequent first.
-        scenes: Pictures by class of the whole picture.
+        scenes: Images by class of the whole image.
         problems: What was not as it should be.
     """
 
     name: str
-    pictures: int = 0
+    images: int = 0
     pairs: int = 0
     objects: int = 0
     captions: int = 0
@@ -58,7 +58,7 @@ class SourceCheck:
 
 
 def check_source(found: FoundSource | Source) -> SourceCheck:
-    """Read a source from end to end, and compare the bytes of its pictures between splits.
+    """Read a source from end to end, and compare the bytes of its images between splits.
 
     Raises:
         UnknownNameError: Nobody knows how its files lie.
@@ -74,7 +74,7 @@ def check_source(found: FoundSource | Source) -> SourceCheck:
     scenes: Counter[str] = Counter()
     splits: Counter[str | None] = Counter()
     for image in source.images():
-        check.pictures += 1
+        check.images += 1
         check.pairs += image.visible is not None
         check.objects += len(image.objects)
         check.captions += len(image.captions)

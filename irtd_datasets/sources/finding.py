@@ -28,7 +28,7 @@ class FoundSource(NamedTuple):
     Attributes:
         row: What the table of sources says of it.
         path: Its folder or archive.
-        readable: Whether its pictures were found there in a layout that the table has.
+        readable: Whether its images were found there in a layout that the table has.
     """
 
     row: SourceRow
@@ -37,7 +37,7 @@ class FoundSource(NamedTuple):
 
 
 def place_of(row: SourceRow, container: Container, only: str = "") -> tuple[Container, str, Layout] | None:
-    """Where in a container the pictures of a source start.
+    """Where in a container the images of a source start.
 
     The container itself is tried first, then its folders and theirs: an archive that was unpacked into a folder of
     its own name lies one or two levels too deep.
@@ -45,7 +45,7 @@ def place_of(row: SourceRow, container: Container, only: str = "") -> tuple[Cont
     Args:
         row: The source.
         container: Where to look.
-        only: Name of the folder that a picture must lie in, for a container that is one level too high.
+        only: Name of the folder that an image must lie in, for a container that is one level too high.
 
     Returns:
         The container, the folder in it that the patterns start at, and the layout; None where nothing fits.
@@ -60,7 +60,7 @@ def place_of(row: SourceRow, container: Container, only: str = "") -> tuple[Cont
             )
         ]
         if fitting:
-            # Layouts may share the pictures and differ in the labels: the first that has both.
+            # Layouts may share the images and differ in the labels: the first that has both.
             with_labels = (
                 layout
                 for layout in fitting

@@ -61,13 +61,13 @@ def open_found(row: SourceRow, container: Container, options: SourceOptions) -> 
     path = container.path
     place = place_of(row, container)
     if place is None and path.is_dir() and path.resolve().parent != path.resolve():
-        # One level too shallow: the folder of its pictures instead of the one above.
+        # One level too shallow: the folder of its images instead of the one above.
         place = place_of(row, open_container(path.resolve().parent), only=path.resolve().name)
     if place is None:
         wanted = " or ".join(dict.fromkeys(layout.infrared.text for layout in row.layouts))
         there = [*(f"{inner}/" for inner in container.folders()), *container.folder()][:8]
         raise ReleaseNotFoundError(
-            f"nothing of source {row.name!r}: no picture fits {wanted}; there is {', '.join(there) or 'nothing'}",
+            f"nothing of source {row.name!r}: no image fits {wanted}; there is {', '.join(there) or 'nothing'}",
             where=str(path),
             remedy="Pass the folder that these names start in, or write a row for your layout.",
         )

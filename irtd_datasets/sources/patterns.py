@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from irtd_datasets.releases.entries import Container
 
-__all__ = ["PICTURE_SUFFIXES", "Folders", "Found", "Pattern"]
+__all__ = ["IMAGE_SUFFIXES", "Folders", "Found", "Pattern"]
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 """Extensions that ``.*`` stands for, in any case."""
 
 _part = re.compile(r"\{([a-z_]+)(?::([^{}]+))?\}|(\.\*$)").finditer
-_PICTURE = "(?:" + "|".join(re.escape(suffix) for suffix in PICTURE_SUFFIXES) + ")"
+_IMAGE = "(?:" + "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES) + ")"
 
 
 class Found(NamedTuple):
@@ -67,7 +67,7 @@ class Folders:
         return known
 
     def find(self, name: str) -> str | None:
-        """The file of this name in whatever case; ``.*`` at its end stands for any extension of a picture."""
+        """The file of this name in whatever case; ``.*`` at its end stands for any extension of an image."""
         folder, _, last = name.rpartition("/")
         folder = self.spelled(folder)
         lookup = self._lookup(folder)
@@ -76,7 +76,7 @@ class Folders:
         else:
             stem = last[:-2].lower()
             found = next(
-                (lookup[stem + suffix] for suffix in PICTURE_SUFFIXES if stem + suffix in lookup), None
+                (lookup[stem + suffix] for suffix in IMAGE_SUFFIXES if stem + suffix in lookup), None
             )
         if found is None:
             return None
@@ -110,7 +110,7 @@ class Pattern:
     """A name below the folder of a source, some of whose parts are named.
 
     ``{stem}`` stands for any characters but a slash; ``{split:train|val}`` for one of these; ``.*`` at the end for
-    any extension of a picture. Letters match in either case.
+    any extension of an image. Letters match in either case.
 
     Args:
         text: The pattern.
@@ -147,7 +147,7 @@ class Pattern:
             pieces.append(re.escape(part[end : match.start()]))
             end = match.end()
             if match[3]:
-                pieces.append(_PICTURE)
+                pieces.append(_IMAGE)
             elif match[1] in seen:
                 pieces.append(f"(?P={match[1]})")
             else:

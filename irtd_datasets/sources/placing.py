@@ -1,4 +1,4 @@
-"""Objects moved with their picture, and cut at its edge."""
+"""Objects moved with their image, and cut at its edge."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def moved(item: LabelledObject, dx: float, dy: float) -> LabelledObject:
 
 
 def turned(item: LabelledObject, orientation: int, width: int, height: int) -> LabelledObject:
-    """An object on the upright picture; sizes are those of the stored one."""
+    """An object on the upright image; sizes are those of the stored one."""
     box: Any = item.box and tuple(turn_boxes(item.box, orientation, width, height).tolist())
     point: Any = item.point and tuple(turn_points(item.point, orientation, width, height).tolist())
     polygon: Any = item.polygon

@@ -1,4 +1,4 @@
-"""Readers by format: each takes a source and yields its pictures with their labels."""
+"""Readers by format: each takes a source and yields its images with their labels."""
 
 from __future__ import annotations
 
@@ -29,51 +29,51 @@ from irtd_datasets.errors import AnnotationError, ImageError
 from irtd_datasets.sources.videos import read_videos
 
 if TYPE_CHECKING:
-    from irtd_datasets.sources.source import Picture, Source
+    from irtd_datasets.sources.source import ImageFile, Source
 
 __all__ = ["READERS", "READER_DOCS", "Reader"]
 
 Reader = Callable[["Source"], Iterator[LabelledImage]]
-_Parse = Callable[["Source", "Picture", str], "LabelFile | None"]
+_Parse = Callable[["Source", "ImageFile", str], "LabelFile | None"]
 _Collect = Callable[["Source", str], Iterator[LabelFile]]
 
 # ------------------------------------------------------------------------------------------------------------
-# A label file for each picture.
+# A label file for each image.
 
 
-def _per_picture(source: Source, parse: _Parse) -> Iterator[LabelledImage]:
+def _per_image(source: Source, parse: _Parse) -> Iterator[LabelledImage]:
     layout = source.layout
     assert layout.labels is not None  # checked when the table is read
     used: set[str] = set()
     remember = not layout.infrared.fields <= layout.labels.fields
-    for picture in source.pictures():
-        label = source.partner(layout.labels, picture.fields)
+    for image_file in source.image_files():
+        label = source.partner(layout.labels, image_file.fields)
         if label is None:
-            yield from source.unlabelled(picture)
+            yield from source.unlabelled(image_file)
             continue
         if remember:
             used.add(label)
-        found = parse(source, picture, label)
+        found = parse(source, image_file, label)
         if found is None:
-            yield from source.unlabelled(picture)
+            yield from source.unlabelled(image_file)
             continue
-        visible = source.partner(layout.visible_labels, picture.fields)
-        visible_found = parse(source, picture, visible) if visible else None
-        yield from source.build(picture, found, label, visible_found)
+        visible = source.partner(layout.visible_labels, image_file.fields)
+        visible_found = parse(source, image_file, visible) if visible else None
+        yield from source.build(image_file, found, label, visible_found)
     for name, fields in source.walk(layout.labels):
         lost = name not in used if remember else source.partner(layout.infrared, fields) is None
         if lost:
-            source.problems.add("label-without-picture", name)
+            source.problems.add("label-without-image", name)
 
 
 def _with(parse: Callable[[bytes, str], LabelFile]) -> Reader:
-    def read(source: Source, _: Picture, label: str) -> LabelFile | None:
+    def read(source: Source, _: ImageFile, label: str) -> LabelFile | None:
         return source.read_labels(label, parse)
 
-    return partial(_per_picture, parse=read)
+    return partial(_per_image, parse=read)
 
 
-def _voc(source: Source, _: Picture, label: str) -> LabelFile | None:
+def _voc(source: Source, _: ImageFile, label: str) -> LabelFile | None:
     found = source.read_labels(label, parse_voc)
     if found is not None and source.layout.options.get("one-based"):
         # PASCAL VOC proper: pixels count from 1, and xmax is the last one inside.
@@ -84,19 +84,19 @@ def _voc(source: Source, _: Picture, label: str) -> LabelFile | None:
     return found
 
 
-def _yolo(source: Source, picture: Picture, label: str) -> LabelFile | None:
-    size = source.size(picture.name)
+def _yolo(source: Source, image_file: ImageFile, label: str) -> LabelFile | None:
+    size = source.size(image_file.name)
     if size is None:
         return None
     return source.read_labels(label, partial(parse_yolo, width=size[0], height=size[1]))
 
 
 def _coco_each(data: bytes, name: str) -> LabelFile:
-    """The only picture of a COCO file; the old form of FLIR ADAS v1 has such files."""
+    """The only image of a COCO file; the old form of FLIR ADAS v1 has such files."""
     return next(parse_coco(data, name), LabelFile())
 
 
-def _mask(source: Source, picture: Picture, label: str) -> LabelFile | None:
+def _mask(source: Source, image_file: ImageFile, label: str) -> LabelFile | None:
     import numpy as np
     from PIL import Image
 
@@ -113,12 +113,12 @@ def _mask(source: Source, picture: Picture, label: str) -> LabelFile | None:
     except (ImageError, OSError) as error:
         source.problems.add("label-unreadable", label, str(getattr(error, "problem", error)))
         return None
-    size = source.size(picture.name)
+    size = source.size(image_file.name)
     if size is None:
         return None
     if (info.width, info.height) != size[:2]:
         source.problems.add(
-            "mask-size-differs", label, f"{info.width}x{info.height}, its picture {size[0]}x{size[1]}"
+            "mask-size-differs", label, f"{info.width}x{info.height}, its image {size[0]}x{size[1]}"
         )
         return None
     if not by_value and mask.size:
@@ -134,11 +134,11 @@ def _mask(source: Source, picture: Picture, label: str) -> LabelFile | None:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Label files for many pictures.
+# Label files for many images.
 
 
 def _collection(source: Source, parse: _Collect) -> Iterator[LabelledImage]:
-    from irtd_datasets.sources.source import Picture
+    from irtd_datasets.sources.source import ImageFile
 
     layout = source.layout
     assert layout.labels is not None
@@ -151,22 +151,22 @@ def _collection(source: Source, parse: _Collect) -> Iterator[LabelledImage]:
                 if name is None:
                     continue
                 if name in used:
-                    source.problems.add("picture-listed-twice", label, found.image)
+                    source.problems.add("image-listed-twice", label, found.image)
                 used.add(name)
                 own = {**fields, **(layout.infrared.match(name) or {})}
                 splits = source.splits_of(name, own)
                 if found.split is not None:
                     splits = (source.split_named(found.split, name),)
-                yield from source.build(Picture(name, own, splits), found, label)
+                yield from source.build(ImageFile(name, own, splits), found, label)
         except AnnotationError as error:
             source.problems.add("label-unreadable", label, error.problem)
-    for picture in source.pictures():
-        if picture.name not in used:
-            yield from source.unlabelled(picture)
+    for image_file in source.image_files():
+        if image_file.name not in used:
+            yield from source.unlabelled(image_file)
 
 
 def _named(source: Source, index: _Index, found: LabelFile, label: str, fields: dict[str, str]) -> str | None:
-    """The picture that labels belong to; None, and counted, where there is none or several."""
+    """The image that labels belong to; None, and counted, where there is none or several."""
     if not found.image:
         for problem in found.problems:
             source.problems.add(problem.code, label, problem.detail)
@@ -174,12 +174,12 @@ def _named(source: Source, index: _Index, found: LabelFile, label: str, fields: 
     names = index.find(found.image, fields)
     if len(names) == 1:
         return names[0]
-    source.problems.add("label-ambiguous" if names else "label-without-picture", label, found.image)
+    source.problems.add("label-ambiguous" if names else "label-without-image", label, found.image)
     return None
 
 
 class _Index:
-    """Pictures of a source by their stem."""
+    """Images of a source by their stem."""
 
     def __init__(self, source: Source) -> None:
         self._names: dict[str, list[tuple[str, dict[str, str]]]] = {}
@@ -231,8 +231,8 @@ def _caption_lists(source: Source, label: str) -> Iterator[LabelFile]:
     if names is None:
         source.problems.add("label-unreadable", label, "no list of file names beside it")
         return
-    pictures, texts = decode_text(source.read(names), names), decode_text(source.read(label), label)
-    yield from parse_caption_lists(pictures, texts, label)
+    images, texts = decode_text(source.read(names), names), decode_text(source.read(label), label)
+    yield from parse_caption_lists(images, texts, label)
 
 
 def _rsvqa(source: Source, label: str) -> Iterator[LabelFile]:
@@ -259,27 +259,27 @@ def _question_lines(source: Source, label: str) -> Iterator[LabelFile]:
 # Videos, folders, and what is odd.
 
 
-def _pictures(source: Source) -> Iterator[LabelledImage]:
-    """Pictures whose names say all that is known of them."""
-    for picture in source.pictures():
-        yield from source.build(picture, None, None)
+def _images(source: Source) -> Iterator[LabelledImage]:
+    """Images whose names say all that is known of them."""
+    for image_file in source.image_files():
+        yield from source.build(image_file, None, None)
 
 
 def _reid(source: Source) -> Iterator[LabelledImage]:
     """Crops of persons, the infrared ones and then the visible ones, which are no pairs."""
-    from irtd_datasets.sources.source import Picture
+    from irtd_datasets.sources.source import ImageFile
 
-    for picture in source.pictures():
-        yield from source.build(picture, None, None, visible=None)
+    for image_file in source.image_files():
+        yield from source.build(image_file, None, None, visible=None)
     if source.layout.visible is not None:
         for name, fields in source.walk(source.layout.visible):
-            picture = Picture(name, fields, source.splits_of(name, fields))
-            yield from source.build(picture, None, None, visible=None, modality="optical")
+            image_file = ImageFile(name, fields, source.splits_of(name, fields))
+            yield from source.build(image_file, None, None, visible=None, modality="optical")
 
 
 def _rsvg(source: Source) -> Iterator[LabelledImage]:
-    """DIOR-RSVG: its split lists number objects over all label files; a picture may stand in several splits."""
-    from irtd_datasets.sources.source import Picture
+    """DIOR-RSVG: its split lists number objects over all label files; an image may stand in several splits."""
+    from irtd_datasets.sources.source import ImageFile
 
     layout = source.layout
     assert layout.labels is not None
@@ -293,16 +293,16 @@ def _rsvg(source: Source) -> Iterator[LabelledImage]:
         for item in found.objects:
             shares.setdefault(splits.get(number), []).append(item)
             number += 1
-        picture = source.partner(layout.infrared, fields)
-        if picture is None:
-            source.problems.add("label-without-picture", label)
+        image_file = source.partner(layout.infrared, fields)
+        if image_file is None:
+            source.problems.add("label-without-image", label)
             continue
         for share, objects in shares.items():
             part = LabelFile(objects, found.image, found.width, found.height, found.problems)
-            yield from source.build(Picture(picture, fields, (share,)), part, label)
+            yield from source.build(ImageFile(image_file, fields, (share,)), part, label)
     for name, fields in source.walk(layout.infrared):
         if source.partner(layout.labels, fields) is None:
-            yield from source.unlabelled(Picture(name, fields, (None,)))
+            yield from source.unlabelled(ImageFile(name, fields, (None,)))
 
 
 def _numbered_splits(source: Source) -> dict[int, str]:
@@ -318,14 +318,14 @@ def _numbered_splits(source: Source) -> dict[int, str]:
 
 
 READERS: dict[str, Reader] = {
-    "voc": partial(_per_picture, parse=_voc),
-    "yolo": partial(_per_picture, parse=_yolo),
+    "voc": partial(_per_image, parse=_voc),
+    "yolo": partial(_per_image, parse=_yolo),
     "dota": _with(parse_dota),
     "vedai": _with(parse_vedai),
     "bbgt": _with(parse_bbgt),
     "points-json": _with(parse_points),
     "coco-each": _with(_coco_each),
-    "masks": partial(_per_picture, parse=_mask),
+    "masks": partial(_per_image, parse=_mask),
     "coco": partial(_collection, parse=_coco),
     "boxes-csv": partial(_collection, parse=_boxes_csv),
     "captions": partial(_collection, parse=_captions),
@@ -336,34 +336,34 @@ READERS: dict[str, Reader] = {
     "tracks": read_videos,
     "rsvg": _rsvg,
     "reid-folders": _reid,
-    "class-folders": _pictures,
-    "pictures": _pictures,
+    "class-folders": _images,
+    "images": _images,
 }
 """Readers by the name that the table of sources uses."""
 
 READER_DOCS: dict[str, str] = {
-    "voc": "Pascal VOC XML and its dialects, for each picture: corners, `x y w h`, `robndbox`, polygons, points. "
+    "voc": "Pascal VOC XML and its dialects, for each image: corners, `x y w h`, `robndbox`, polygons, points. "
     "`one-based=yes` for files that count pixels from 1 and include the last.",
-    "yolo": "YOLO text, a file for each picture.",
+    "yolo": "YOLO text, a file for each image.",
     "dota": "DOTA `labelTxt`.",
     "vedai": "VEDAI text, both layouts.",
     "bbgt": "KAIST text, `% bbGt version=3`.",
     "points-json": "JSON with `points` (RGBT-CC) or `shapes` (labelme).",
-    "coco-each": "A COCO file for each picture (FLIR ADAS v1, old form).",
-    "masks": "Mask pictures. Connected regions become boxes; `by-value=yes` for masks whose values are classes, "
+    "coco-each": "A COCO file for each image (FLIR ADAS v1, old form).",
+    "masks": "Mask images. Connected regions become boxes; `by-value=yes` for masks whose values are classes, "
     "`smallest=N` leaves out regions of fewer pixels.",
     "coco": "COCO JSON with its relatives, of any size.",
-    "boxes-csv": "A table with a header: picture, class, box.",
+    "boxes-csv": "A table with a header: image, class, box.",
     "captions": "Captions: Karpathy's JSON, COCO captions, JSON lines.",
     "caption-lists": "Captions in `*_caps.txt` beside `*_filename.txt`.",
     "rsvqa": "RSVQA's files of images, questions and answers; the label pattern names the first.",
     "question-records": "A list of records with image, question, answer.",
-    "question-lines": "Lines `picture:question?answer` (RSIVQA).",
+    "question-lines": "Lines `image:question?answer` (RSIVQA).",
     "tracks": "A line with a box for each frame; `every=10` where a line stands for ten frames, `corners=yes` for "
     "corners, `pair=place` where frames of a pair have names of their own.",
     "rsvg": "DIOR-RSVG: VOC XML with descriptions, split by object.",
-    "reid-folders": "Persons by folder or name; infrared and visible pictures are no pairs.",
-    "class-folders": "Pictures whose folder is their class.",
-    "pictures": "Pictures without labels that can be read.",
+    "reid-folders": "Persons by folder or name; infrared and visible images are no pairs.",
+    "class-folders": "Images whose folder is their class.",
+    "images": "Images without labels that can be read.",
 }
 """What each reader reads, for the documentation."""

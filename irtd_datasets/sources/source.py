@@ -1,4 +1,4 @@
-"""A source dataset on disk, read picture by picture."""
+"""A source dataset on disk, read image by image."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
     from irtd_datasets.releases.containers import Container
 
-__all__ = ["Picture", "Source", "SourceOptions"]
+__all__ = ["ImageFile", "Source", "SourceOptions"]
 
 _HEAD = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture of a source as its name says it, before labels.
+class ImageFile:
+    """An image of a source as its name says it, before labels.
 
     Attributes:
         name: Its name below the folder of the source.
@@ -55,16 +55,16 @@ class SourceOptions:
     """How a source is read.
 
     Attributes:
-        unlabelled: Whether pictures without labels are handed out, with ``label_file`` None and nothing exhaustive.
-        check_pictures: Whether the header of every picture is read: pictures that cannot be opened are left out,
-            sizes compared, and boxes cut at the edge. Without it, pictures whose format does not need their size
+        unlabelled: Whether images without labels are handed out, with ``label_file`` None and nothing exhaustive.
+        check_images: Whether the header of every image is read: images that cannot be opened are left out,
+            sizes compared, and boxes cut at the edge. Without it, images whose format does not need their size
             are never opened.
-        check_contents: Whether the bytes of every picture are compared, to find the same picture in two splits
+        check_contents: Whether the bytes of every image are compared, to find the same image in two splits
             under different names; reads every file in full.
     """
 
     unlabelled: bool = False
-    check_pictures: bool = True
+    check_images: bool = True
     check_contents: bool = False
 
 
@@ -105,10 +105,10 @@ class Source:
         return self.row.name
 
     # --------------------------------------------------------------------------------------------------------
-    # Pictures.
+    # Images.
 
     def images(self) -> Iterator[LabelledImage]:
-        """Pictures with their labels, in an order that is the same on every machine.
+        """Images with their labels, in an order that is the same on every machine.
 
         Raises:
             ArchiveError: A folder or a file cannot be read.
@@ -132,12 +132,12 @@ class Source:
             yield image
 
     def _compare(self, image: LabelledImage, contents: dict[bytes, tuple[str, str]]) -> None:
-        """Count a picture whose very bytes were met in another split."""
+        """Count an image whose very bytes were met in another split."""
         digest = hashlib.blake2b(self.read(image.image), digest_size=16).digest()
         split, first = contents.setdefault(digest, (str(image.split), image.image))
         if split != image.split and first != image.image:
             self.problems.add(
-                "same-picture-in-two-splits", image.image, f"as {first} in {split} and {image.split}"
+                "same-image-in-two-splits", image.image, f"as {first} in {split} and {image.split}"
             )
 
     def path(self, name: str) -> Path:
@@ -161,8 +161,8 @@ class Source:
         """A file of the source to read forwards from."""
         return self.container.open(self._full(safe_name(name)))
 
-    def picture(self, image: LabelledImage) -> bytes:
-        """A picture as `image` describes it: the file's bytes, but for sources whose row names a transform."""
+    def image_bytes(self, image: LabelledImage) -> bytes:
+        """An image as `image` describes it: the file's bytes, but for sources whose row names a transform."""
         data = self.read(image.image)
         transform = self.row.transform
         if not transform:
@@ -171,8 +171,8 @@ class Source:
             return channels(data, image.image, "infrared")
         return bytes(prepare_image(data, image.image, transform=transform).data)
 
-    def visible_picture(self, image: LabelledImage) -> bytes | None:
-        """The visible partner of a picture; None without one."""
+    def visible_bytes(self, image: LabelledImage) -> bytes | None:
+        """The visible partner of an image; None without one."""
         if image.visible is None:
             return None
         data = self.read(image.visible)
@@ -202,7 +202,7 @@ class Source:
         return None if found is None else self._below(found)
 
     def partner(self, pattern: Pattern | None, fields: Mapping[str, str]) -> str | None:
-        """The file that belongs to a picture by another pattern; None where there is none."""
+        """The file that belongs to an image by another pattern; None where there is none."""
         if pattern is None:
             return None
         name = pattern.fill(fields)
@@ -218,13 +218,13 @@ class Source:
         files = self.folders.listing(full)[0]
         return [prefix + file for file in files if pattern.match(prefix + file) is not None]
 
-    def pictures(self) -> Iterator[Picture]:
-        """Pictures of the source with their splits."""
+    def image_files(self) -> Iterator[ImageFile]:
+        """Images of the source with their splits."""
         for name, fields in self.walk(self.layout.infrared):
-            yield Picture(name, fields, self.splits_of(name, fields))
+            yield ImageFile(name, fields, self.splits_of(name, fields))
 
     def splits_of(self, name: str, fields: Mapping[str, str]) -> tuple[str | None, ...]:
-        """Splits that a picture stands in, by its name or by the files that list it."""
+        """Splits that an image stands in, by its name or by the files that list it."""
         splits = self.layout.splits
         if splits.lists and splits.field != "split":
             return self._listed_by(name, fields.get(splits.field, ""))
@@ -247,11 +247,11 @@ class Source:
             self.problems.add("split-unknown", name, "no split lists it")
             return (None,)
         if len(found) > 1:
-            self.problems.add("picture-in-two-splits", name, " and ".join(found))
+            self.problems.add("image-in-two-splits", name, " and ".join(found))
         return found
 
     def split_named(self, written: str, name: str) -> str | None:
-        """The split that a label file puts a picture in; None, and counted, where the name is unknown."""
+        """The split that a label file puts an image in; None, and counted, where the name is unknown."""
         split = Splits.parse("").of({"split": written})
         if split is None:
             self.problems.add("split-unknown", name, repr(written))
@@ -265,7 +265,7 @@ class Source:
             self.problems.add("split-unknown", name, f"no split lists {value!r}")
             return (None,)
         if len(found) > 1:
-            self.problems.add("picture-in-two-splits", name, f"{value} in " + " and ".join(found))
+            self.problems.add("image-in-two-splits", name, f"{value} in " + " and ".join(found))
         return found
 
     def _listed(self) -> dict[str, tuple[str, ...]]:
@@ -286,7 +286,7 @@ class Source:
         return self._lists[""]
 
     def _entries(self, text: str) -> Iterator[str]:
-        """What a list names: one picture a line, or values separated by commas."""
+        """What a list names: one image a line, or values separated by commas."""
         values = self.layout.splits.field != "split"
         for line in text.lower().splitlines():
             words = line.split(",") if values else line.split()[:1]
@@ -295,7 +295,7 @@ class Source:
                 yield re.sub(r"\.(?:jpe?g|png|bmp|tiff?|xml|txt)$", "", entry)
 
     def size(self, name: str) -> tuple[int, int, int] | None:
-        """Width and height of the upright picture, and its EXIF orientation; None, and counted, where it is none."""
+        """Width and height of the upright image, and its EXIF orientation; None, and counted, where it is none."""
         full = self._full(name)
         try:
             with self.container.open(full) as file:
@@ -304,7 +304,7 @@ class Source:
                 info = inspect_image(self.container.read(full), name)
                 known = info.width, info.height, info.orientation
         except ImageError as error:
-            self.problems.add("picture-unreadable", name, f"{error.code}: {error.problem}")
+            self.problems.add("image-unreadable", name, f"{error.code}: {error.problem}")
             return None
         if self.row.transform == "crop-border-100" and known[:2] == (840, 712):
             known = 640, 512, known[2]
@@ -323,48 +323,48 @@ class Source:
             return None
         return found
 
-    def unlabelled(self, picture: Picture) -> Iterator[LabelledImage]:
-        """Count a picture that has no label, and hand it out where that is asked for."""
-        self.problems.add("picture-without-label", picture.name)
+    def unlabelled(self, image: ImageFile) -> Iterator[LabelledImage]:
+        """Count an image that has no label, and hand it out where that is asked for."""
+        self.problems.add("image-without-label", image.name)
         if self.options.unlabelled:
-            yield from self.build(picture, None, None)
+            yield from self.build(image, None, None)
 
     def build(
         self,
-        picture: Picture,
+        image: ImageFile,
         found: LabelFile | None,
         label_file: str | None,
         visible_found: LabelFile | None = None,
         **more: Any,  # noqa: ANN401 - fields of LabelledImage
     ) -> Iterator[LabelledImage]:
-        """Join a picture and its labels: sizes, classes, edges, partner, splits.
+        """Join an image and its labels: sizes, classes, edges, partner, splits.
 
         Args:
-            picture: The picture.
+            image: The image.
             found: Its labels; None without.
             label_file: Where they come from.
             visible_found: Labels of the visible partner.
             **more: Further fields of `LabelledImage`, such as ``frame``.
 
         Yields:
-            One image for each split that the picture stands in; none where the picture cannot be used.
+            One image for each split that the image stands in; none where the image cannot be used.
         """
-        where = label_file or picture.name
-        placed = self._placed(picture, found, where)
+        where = label_file or image.name
+        placed = self._placed(image, found, where)
         if placed is None:
             return
         objects, size = placed
-        frame = picture.fields.get("frame", "")
+        frame = image.fields.get("frame", "")
         values: dict[str, Any] = {
-            "sequence": self.layout.sequence_of(picture.fields),
+            "sequence": self.layout.sequence_of(image.fields),
             "frame": int(frame) if frame.isdecimal() else None,
-            "identity": picture.fields.get("identity"),
-            "camera": picture.fields.get("camera"),
-            "scene": self._scene(picture),
+            "identity": image.fields.get("identity"),
+            "camera": image.fields.get("camera"),
+            "scene": self._scene(image),
             "modality": self.row.modality,
         }
         if found is not None:
-            unclear = self._is_unclear(picture, found)
+            unclear = self._is_unclear(image, found)
             exhaustive = frozenset() if unclear else self.row.exhaustive
             values.update(
                 captions=found.captions, questions=found.questions, exhaustive=exhaustive, unclear=unclear
@@ -372,20 +372,20 @@ class Source:
             if found.scene:
                 values["scene"] = found.scene
         if "visible" not in more:
-            visible = self.partner(self.layout.visible, picture.fields)
+            visible = self.partner(self.layout.visible, image.fields)
             if visible is None and self.layout.visible is not None:
-                self.problems.add("picture-without-pair", picture.name)
+                self.problems.add("image-without-pair", image.name)
             values["visible"] = visible
         values.update(more)
         if visible_found is not None:
             theirs = self._cropped(visible_found.objects, (visible_found.width, visible_found.height))[0]
             values["visible_objects"] = tuple(
-                self.classified(theirs, values["visible"] or picture.name, picture.fields)
+                self.classified(theirs, values["visible"] or image.name, image.fields)
             )
-        for split in picture.splits:
+        for split in image.splits:
             yield LabelledImage(
                 source=self.row.name,
-                image=picture.name,
+                image=image.name,
                 objects=tuple(objects),
                 width=size[0] if size else None,
                 height=size[1] if size else None,
@@ -394,28 +394,28 @@ class Source:
                 **values,
             )
 
-    def _is_unclear(self, picture: Picture, found: LabelFile) -> bool:
+    def _is_unclear(self, image: ImageFile, found: LabelFile) -> bool:
         """Whether its labels leave a place open, or are known to be wrong."""
-        stem = picture.name.rpartition("/")[2].rpartition(".")[0]
+        stem = image.name.rpartition("/")[2].rpartition(".")[0]
         if stem in wrong_labels(self.row.name):
-            self.problems.add("label-wrong", picture.name, wrong_labels(self.row.name)[stem])
+            self.problems.add("label-wrong", image.name, wrong_labels(self.row.name)[stem])
             return True
         open_ = self.row.unclear_classes
         return bool(open_) and any(item.label.lower() in open_ for item in found.objects)
 
     def _placed(
-        self, picture: Picture, found: LabelFile | None, where: str
+        self, image: ImageFile, found: LabelFile | None, where: str
     ) -> tuple[Sequence[LabelledObject], tuple[int, int] | None] | None:
-        """Objects in pixels of the picture, and its size; None, and counted, where the picture cannot be used."""
+        """Objects in pixels of the image, and its size; None, and counted, where the image cannot be used."""
         objects: Sequence[LabelledObject] = ()
         size: tuple[int, int] | None = None
         if found is not None:
             for problem in found.problems:
                 self.problems.add(problem.code, where, problem.detail)
-            objects = self.classified(found.objects, where, picture.fields)
+            objects = self.classified(found.objects, where, image.fields)
             objects, size = self._cropped(objects, (found.width, found.height))
-        if self.options.check_pictures:
-            actual = self.size(picture.name)
+        if self.options.check_images:
+            actual = self.size(image.name)
             if actual is None:
                 return None
             fitted = self._fitted(objects, size, actual, where)
@@ -437,9 +437,9 @@ class Source:
             return [moved(item, -100, -100) for item in objects], (640, 512)
         return objects, (width, height)
 
-    def _scene(self, picture: Picture) -> str | None:
-        scene = picture.fields.get("scene")
-        return scene if scene is None else self._label(scene, picture.name)
+    def _scene(self, image: ImageFile) -> str | None:
+        scene = image.fields.get("scene")
+        return scene if scene is None else self._label(scene, image.name)
 
     def _fitted(
         self,
@@ -448,10 +448,10 @@ class Source:
         actual: tuple[int, int, int],
         where: str,
     ) -> Sequence[LabelledObject] | None:
-        """Objects in pixels of the upright picture; None where the sizes contradict each other."""
+        """Objects in pixels of the upright image; None where the sizes contradict each other."""
         width, height, orientation = actual
         if orientation != 1:
-            self.problems.add("picture-turned", where, f"orientation {orientation}")
+            self.problems.add("image-turned", where, f"orientation {orientation}")
             stored = (height, width) if orientation >= 5 else (width, height)
             if said == stored and (orientation < 5 or said != (width, height)):
                 return [turned(item, orientation, *stored) for item in objects]
@@ -469,7 +469,7 @@ class Source:
     def inside(
         self, objects: Iterable[LabelledObject], size: tuple[int, int], where: str
     ) -> list[LabelledObject]:
-        """Objects with their boxes cut at the edge of the picture; those without area or outside are left out."""
+        """Objects with their boxes cut at the edge of the image; those without area or outside are left out."""
         kept = []
         for item in objects:
             code, inner = cut(item, *size)

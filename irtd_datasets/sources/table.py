@@ -31,17 +31,17 @@ COLUMNS: dict[str, str] = {
     "band": "Part of the spectrum.",
     "modality": "`infrared`, `optical` or `sar`.",
     "reader": "Reader of its labels, with options as `name=value`; `unknown` where nobody knows the format.",
-    "infrared": "Pattern of its pictures (of the infrared ones where there are pairs).",
-    "visible": "Pattern of the paired visible pictures.",
+    "infrared": "Pattern of its images (of the infrared ones where there are pairs).",
+    "visible": "Pattern of the paired visible images.",
     "labels": "Pattern of its label files.",
-    "visible_labels": "Pattern of label files that belong to the visible pictures.",
+    "visible_labels": "Pattern of label files that belong to the visible images.",
     "splits": "How it divides itself, see below.",
     "sequence": "Parts of the pattern that name the video, such as `{set}/{video}`.",
     "classes": "Classes as `name=label`, separated by commas; `-` leaves one out; `?` does so, too, and says that the "
-    "source tells nothing of the place, so that nothing is exhaustive in the picture; `@file` reads names by number.",
+    "source tells nothing of the place, so that nothing is exhaustive in the image; `@file` reads names by number.",
     "label": "Label of objects in formats that do not name classes; may have parts, such as `{class}`.",
     "exhaustive": "Labels of which every visible object is marked.",
-    "transform": "What brings a picture to the layout that IR-TD has: `crop-border-100`, `grey`, `fourth-channel`.",
+    "transform": "What brings an image to the layout that IR-TD has: `crop-border-100`, `grey`, `fourth-channel`.",
     "tasks": "Tasks that it can feed, separated by commas.",
     "terms": "Terms of use.",
     "access": "How to get it.",
@@ -62,7 +62,7 @@ _SPLIT_NAMES = {
     "testing": "test",
 }
 _ROLES = frozenset({"train", "validation", "test"})
-_WITHOUT_LABELS = frozenset({"unknown", "reid-folders", "class-folders", "pictures"})
+_WITHOUT_LABELS = frozenset({"unknown", "reid-folders", "class-folders", "images"})
 _MODALITIES = frozenset({"infrared", "optical", "sar"})
 TRANSFORMS = frozenset({"", "crop-border-100", "grey", "fourth-channel"})
 
@@ -74,8 +74,8 @@ class Splits:
     Attributes:
         field: Part of the pattern whose value decides; ``split`` unless said otherwise.
         values: Regular expression of a value, and the split; the first that fits counts.
-        lists: Name of a file that lists pictures, and the split.
-        every: The split of all pictures.
+        lists: Name of a file that lists images, and the split.
+        every: The split of all images.
     """
 
     field: str = "split"
@@ -88,8 +88,8 @@ class Splits:
         """Read the notation of the table.
 
         ``train=train, val=validation`` maps values of ``{split}``; ``{set}: set0[0-5]=train`` those of another
-        part, as regular expressions; ``@ImageSets/Main/test.txt=test`` names a file that lists pictures; ``test``
-        alone puts all pictures there. Empty: common names of ``{split}``.
+        part, as regular expressions; ``@ImageSets/Main/test.txt=test`` names a file that lists images; ``test``
+        alone puts all images there. Empty: common names of ``{split}``.
 
         Raises:
             UnknownNameError: The notation is malformed, or a split is none of the three.
@@ -122,7 +122,7 @@ class Splits:
         return cls(field, tuple(values), tuple(lists))
 
     def of(self, fields: Mapping[str, str]) -> str | None:
-        """The split that the parts of a picture's name say; None where they do not."""
+        """The split that the parts of an image's name say; None where they do not."""
         if self.every:
             return self.every
         value = fields.get(self.field)
@@ -150,7 +150,7 @@ class Layout:
     options: Mapping[str, str]
 
     def sequence_of(self, fields: Mapping[str, str]) -> str | None:
-        """Name of the video that a picture is a frame of; None for a picture that is of none."""
+        """Name of the video that an image is a frame of; None for an image that is of none."""
         named = re.sub(r"\{([a-z_]+)\}", lambda part: fields.get(part[1], ""), self.sequence)
         return named or None
 
@@ -186,7 +186,7 @@ class SourceRow:
 
     @property
     def readable(self) -> bool:
-        """Whether a reader is named, and where its pictures are."""
+        """Whether a reader is named, and where its images are."""
         return self.reader != "unknown" and bool(self.infrared)
 
     @property
@@ -213,7 +213,7 @@ class SourceRow:
         columns = [_broadcast(values, count, self.name, column) for column, values in alternatives.items()]
         return tuple(
             Layout(
-                Pattern(picture),
+                Pattern(image),
                 Pattern(visible) if visible else None,
                 Pattern(labels) if labels else None,
                 Pattern(visible_labels) if visible_labels else None,
@@ -221,9 +221,7 @@ class SourceRow:
                 sequence,
                 *_reader(reader),
             )
-            for picture, visible, labels, visible_labels, splits, sequence, reader in zip(
-                *columns, strict=True
-            )
+            for image, visible, labels, visible_labels, splits, sequence, reader in zip(*columns, strict=True)
         )
 
     @cached_property
@@ -354,7 +352,7 @@ def _check_layouts(row: SourceRow) -> None:
         if layout.labels is None and layout.reader not in _WITHOUT_LABELS:
             raise UnknownNameError(
                 f"reader {layout.reader!r} of source {row.name!r} needs a pattern in column 'labels'",
-                remedy="Give the pattern of its label files, or use the reader pictures.",
+                remedy="Give the pattern of its label files, or use the reader images.",
             )
 
 
@@ -373,14 +371,14 @@ TABLE: tuple[SourceRow, ...] = _read_own()
 
 @lru_cache(maxsize=64)
 def wrong_labels(source: str) -> dict[str, str]:
-    """Pictures of a source whose labels were seen to be wrong, by their stem, with what is wrong.
+    """Images of a source whose labels were seen to be wrong, by their stem, with what is wrong.
 
     Example:
         >>> wrong_labels("HIT-UAV")["0_60_60_0_06570"]
         'a car is labelled as a person'
     """
     rows = read_csv("irtd_datasets.sources", "wrong_labels.csv")
-    return {row["picture"]: row["what"] for row in rows if row["source"] == source}
+    return {row["image"]: row["what"] for row in rows if row["source"] == source}
 
 
 def merge_tables(extra: Iterable[SourceRow], table: Iterable[SourceRow] = TABLE) -> tuple[SourceRow, ...]:

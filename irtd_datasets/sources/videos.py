@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.annotations.tracks import TrackLine
-    from irtd_datasets.sources.source import Picture, Source
+    from irtd_datasets.sources.source import ImageFile, Source
 
 __all__ = ["read_videos"]
 
@@ -29,16 +29,16 @@ def read_videos(source: Source) -> Iterator[LabelledImage]:
     layout = source.layout
     assert layout.labels is not None  # checked when the table is read
     used: set[str] = set()
-    for _, group in groupby(source.pictures(), lambda picture: picture.name.rpartition("/")[0]):
-        pictures = list(group)
-        label = source.partner(layout.labels, pictures[0].fields)
-        visible_label = source.partner(layout.visible_labels, pictures[0].fields)
+    for _, group in groupby(source.image_files(), lambda image_file: image_file.name.rpartition("/")[0]):
+        images = list(group)
+        label = source.partner(layout.labels, images[0].fields)
+        visible_label = source.partner(layout.visible_labels, images[0].fields)
         lines, visible_lines = _lines(source, label), _lines(source, visible_label)
         used.update(filter(None, (label, visible_label)))
-        yield from _video(source, pictures, label, lines, visible_lines)
+        yield from _video(source, images, label, lines, visible_lines)
     for name, _ in source.walk(layout.labels):
         if name not in used:
-            source.problems.add("label-without-picture", name)
+            source.problems.add("label-without-image", name)
 
 
 def _lines(source: Source, label: str | None) -> list[TrackLine]:
@@ -66,23 +66,23 @@ def _label_file(line: TrackLine, sequence: str | None) -> LabelFile:
 
 def _video(
     source: Source,
-    pictures: list[Picture],
+    images: list[ImageFile],
     label: str | None,
     lines: list[TrackLine],
     visible_lines: list[TrackLine],
 ) -> Iterator[LabelledImage]:
-    sequence = source.layout.sequence_of(pictures[0].fields)
+    sequence = source.layout.sequence_of(images[0].fields)
     every = int(source.layout.options.get("every", "1"))
-    partners = _by_place(source, pictures) if source.layout.options.get("pair") == "place" else None
-    stems = [picture.fields.get("stem", picture.name) for picture in pictures]
+    partners = _by_place(source, images) if source.layout.options.get("pair") == "place" else None
+    stems = [image_file.fields.get("stem", image_file.name) for image_file in images]
     line_of = {place: line for place, _, line in frames_of_lines(stems, len(lines), every)} if lines else {}
-    for place, picture in enumerate(pictures):
+    for place, image_file in enumerate(images):
         line = line_of.get(place)
         found = None if line is None else _label_file(lines[line], sequence)
         if line is None and (
             every == 1 or not lines
         ):  # between two lines of a sparse file nothing is missing
-            source.problems.add("frame-without-label" if lines else "picture-without-label", picture.name)
+            source.problems.add("frame-without-label" if lines else "image-without-label", image_file.name)
         if found is None and not source.options.unlabelled:
             continue
         visible_found = None
@@ -90,25 +90,27 @@ def _video(
             seen = visible_lines[line] if line < len(visible_lines) else (None, None)
             visible_found = _label_file(seen, sequence)
         more = {} if partners is None else {"visible": partners[place]}
-        yield from source.build(picture, found, label if found else None, visible_found, frame=place, **more)
+        yield from source.build(
+            image_file, found, label if found else None, visible_found, frame=place, **more
+        )
     if len(line_of) < len(lines):
         source.problems.add(
-            "label-without-picture", str(label), "lines without a frame", len(lines) - len(line_of)
+            "label-without-image", str(label), "lines without a frame", len(lines) - len(line_of)
         )
 
 
-def _by_place(source: Source, pictures: list[Picture]) -> list[str | None] | None:
+def _by_place(source: Source, images: list[ImageFile]) -> list[str | None] | None:
     """Visible partners of the frames: the first with the first, and so on, where there are as many."""
     pattern = source.layout.visible
     if pattern is None:
         return None
-    found: list[str | None] = list(source.beside(pattern, pictures[0].fields))
-    if len(found) == len(pictures):
+    found: list[str | None] = list(source.beside(pattern, images[0].fields))
+    if len(found) == len(images):
         return found
     source.problems.add(
-        "picture-without-pair",
-        pictures[0].name,
-        f"{len(found)} visible frames for {len(pictures)} infrared ones",
-        len(pictures),
+        "image-without-pair",
+        images[0].name,
+        f"{len(found)} visible frames for {len(images)} infrared ones",
+        len(images),
     )
-    return [None] * len(pictures)
+    return [None] * len(images)

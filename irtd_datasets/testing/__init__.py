@@ -108,7 +108,7 @@ def write_sample_release(
         options: What the writer of this dataset takes besides, see `write_irtd_sample`.
 
     Returns:
-        What was written, with the truth about every picture.
+        What was written, with the truth about every image.
 
     Raises:
         UnknownNameError: There is no sample of that name.

@@ -63,29 +63,29 @@ class DamageKind(str, Enum):
     FOREIGN_PATH = "foreign-path"
     """The image of the second record of ``Location.json`` is an absolute path without the authors' prefix."""
     SYMLINK = "symlink"
-    """A picture is a symbolic link to a good picture outside the release, in ``<folder>-outside``."""
+    """An image is a symbolic link to a good image outside the release, in ``<folder>-outside``."""
     HTML_IMAGE = "html-image"
-    """A picture is the error page of a download site."""
+    """An image is the error page of a download site."""
     ZERO_BYTE_IMAGE = "zero-byte-image"
-    """A picture has no byte."""
+    """An image has no byte."""
     TRUNCATED_IMAGE = "truncated-image"
-    """A picture ends in its middle."""
+    """An image ends in its middle."""
     HUGE_IMAGE = "huge-image"
-    """The header of a picture declares 65,000 x 65,000 pixels."""
+    """The header of an image declares 65,000 x 65,000 pixels."""
     MISSING_IMAGE = "missing-image"
-    """A picture is gone."""
+    """An image is gone."""
     CMYK_IMAGE = "cmyk-image"
-    """A picture is a CMYK JPEG."""
+    """An image is a CMYK JPEG."""
     PALETTE_IMAGE = "palette-image"
-    """A picture is a palette PNG (same stem, ``.png``)."""
+    """An image is a palette PNG (same stem, ``.png``)."""
     GREY16_IMAGE = "grey16-image"
-    """A picture is a 16-bit grey PNG (same stem, ``.png``) with values above 255."""
+    """An image is a 16-bit grey PNG (same stem, ``.png``) with values above 255."""
     WRONG_EXTENSION = "wrong-extension"
-    """A picture is a PNG under the name of a JPEG."""
+    """An image is a PNG under the name of a JPEG."""
     MPO_IMAGE = "mpo-image"
-    """A picture is an MPO container of two frames; the first is the picture."""
+    """An image is an MPO container of two frames; the first is the image."""
     EXIF_1 = "exif-1"
-    """A picture is stored turned, with the EXIF orientation that makes it upright; 1 to 8."""
+    """An image is stored turned, with the EXIF orientation that makes it upright; 1 to 8."""
     EXIF_2 = "exif-2"
     EXIF_3 = "exif-3"
     EXIF_4 = "exif-4"
@@ -104,7 +104,7 @@ class Damage:
         path: File that was changed, made or removed, relative to the release; absolute if elsewhere.
         records: ``(file, id)`` of the records touched, in released order, ids as they were before. Empty when
             a whole file or archive is.
-        image: Name of the picture, as the records say it.
+        image: Name of the image, as the records say it.
         detail: What exactly was done, in a few words.
     """
 
@@ -137,8 +137,8 @@ def damage(
     Args:
         folder: A folder written by `irtd_datasets.testing.write_sample_release`, in either form.
         kind: One of `DamageKind` or its value.
-        image: Name of the picture to spoil, as the records say it; by default that of Location record 0.
-        image_folder: The folder below which the picture directories stand, if not the release.
+        image: Name of the image to spoil, as the records say it; by default that of Location record 0.
+        image_folder: The folder below which the image directories stand, if not the release.
 
     Returns:
         What was damaged, with the file and the records it concerns.
@@ -222,7 +222,7 @@ def _parts(folder: Path) -> list[Path]:
         raise ReleaseNotFoundError(
             f"this sample has {len(parts)} parts of a caption archive, four or more are needed",
             where=str(folder),
-            remedy="Write it with form='zip', captions and pictures.",
+            remedy="Write it with form='zip', captions and images.",
         )
     return parts
 
@@ -372,13 +372,13 @@ _RECORD_DAMAGES: dict[DamageKind, tuple[Callable[[_Record], None], ...]] = {
     DamageKind.TWO_IMAGES: (_second_image,),
     DamageKind.DUPLICATE_IDS: (_set("id", "0"),),
     DamageKind.DOTDOT_PATH: (_set("image", [PREFIX + "63-FLIR_ADAS/../../../secret/FLIR_00001.jpeg"]),),
-    DamageKind.FOREIGN_PATH: (_set("image", ["/home/someone/pictures/FLIR_00001.jpeg"]),),
+    DamageKind.FOREIGN_PATH: (_set("image", ["/home/someone/images/FLIR_00001.jpeg"]),),
 }
 
 
-# ----------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------------- images
 
-# How an upright picture is stored, so that a reader who applies the orientation sees it upright again.
+# How an upright image is stored, so that a reader who applies the orientation sees it upright again.
 _STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -400,20 +400,20 @@ def _damage_image(folder: Path, root: Path, kind: DamageKind, image: str | None)
         for record in records
         if record["image"] == [PREFIX + name]
     )
-    path = _picture_path(root, name)
+    path = _image_path(root, name)
     if not touched or path is None:
         raise ReleaseNotFoundError(
-            f"there is no picture {name!r}" if touched else f"no record is about a picture {name!r}",
+            f"there is no image {name!r}" if touched else f"no record is about an image {name!r}",
             where=str(root),
-            remedy="Give image= the name of a picture that is a file of its own, not inside an archive.",
+            remedy="Give image= the name of an image that is a file of its own, not inside an archive.",
         )
     target, detail = _spoil(path, kind, folder)
     shown = target.relative_to(folder).as_posix() if target.is_relative_to(folder) else str(target)
     return Damage(kind, shown, touched, name, detail)
 
 
-def _picture_path(root: Path, name: str) -> Path | None:
-    """Find the file of a picture in the layout that the sample has."""
+def _image_path(root: Path, name: str) -> Path | None:
+    """Find the file of an image in the layout that the sample has."""
     folder, _, stem = name.rpartition("/")
     stem = stem.rpartition(".")[0]
     folders = (
@@ -431,7 +431,7 @@ def _picture_path(root: Path, name: str) -> Path | None:
 
 
 def _spoil(path: Path, kind: DamageKind, folder: Path) -> tuple[Path, str]:
-    """Change one picture; return the file that now stands for it and a remark."""
+    """Change one image; return the file that now stands for it and a remark."""
     content = path.read_bytes()
     if kind is DamageKind.MISSING_IMAGE:
         path.unlink()
@@ -446,9 +446,9 @@ def _spoil(path: Path, kind: DamageKind, folder: Path) -> tuple[Path, str]:
         spoilt, detail = _RAW_IMAGES[kind](content)
         replace_file(path, spoilt)
         return path, detail
-    picture = Image.open(io.BytesIO(content))
-    picture.load()
-    suffix, spoilt, detail = _recoded(picture, kind)
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    suffix, spoilt, detail = _recoded(image, kind)
     target = path.with_suffix(suffix or path.suffix)
     if target != path:
         path.unlink()
@@ -483,31 +483,31 @@ _RAW_IMAGES: dict[DamageKind, Callable[[bytes], tuple[bytes, str]]] = {
 }
 
 
-def _recoded(picture: Image.Image, kind: DamageKind) -> tuple[str, bytes, str]:
-    """Return extension (empty for the old one), bytes and a remark of a picture stored in another way."""
+def _recoded(image: Image.Image, kind: DamageKind) -> tuple[str, bytes, str]:
+    """Return extension (empty for the old one), bytes and a remark of an image stored in another way."""
     target = io.BytesIO()
     if kind is DamageKind.CMYK_IMAGE:
-        picture.convert("RGB").convert("CMYK").save(target, "JPEG", quality=90)
+        image.convert("RGB").convert("CMYK").save(target, "JPEG", quality=90)
         return "", target.getvalue(), "CMYK JPEG"
     if kind is DamageKind.PALETTE_IMAGE:
-        picture.convert("L").convert("P").save(target, "PNG")
+        image.convert("L").convert("P").save(target, "PNG")
         return ".png", target.getvalue(), "palette PNG"
     if kind is DamageKind.GREY16_IMAGE:
         counts = (
-            np.asarray(picture.convert("L")).astype(np.uint16) * 24 + 7000
+            np.asarray(image.convert("L")).astype(np.uint16) * 24 + 7000
         )  # raw counts of a thermal camera
         Image.fromarray(counts).save(target, "PNG")
         return ".png", target.getvalue(), "16-bit grey PNG, 7000 + 24 times the grey level"
     if kind is DamageKind.WRONG_EXTENSION:
-        picture.save(target, "PNG", compress_level=1)
+        image.save(target, "PNG", compress_level=1)
         return "", target.getvalue(), "PNG bytes under the old name"
     if kind is DamageKind.MPO_IMAGE:
-        other = picture.convert("RGB").resize((320, 256))
-        picture.convert("RGB").save(target, "MPO", save_all=True, append_images=[other], quality=90)
+        other = image.convert("RGB").resize((320, 256))
+        image.convert("RGB").save(target, "MPO", save_all=True, append_images=[other], quality=90)
         return "", target.getvalue(), "MPO of two frames"
     orientation = int(kind.value.rpartition("-")[2])
     exif = Image.Exif()
     exif[_ORIENTATION] = orientation
-    stored = picture.transpose(_STORED[orientation]) if orientation in _STORED else picture
+    stored = image.transpose(_STORED[orientation]) if orientation in _STORED else image
     stored.save(target, "JPEG", quality=95, exif=exif)
     return "", target.getvalue(), f"stored {stored.width}x{stored.height} with EXIF orientation {orientation}"

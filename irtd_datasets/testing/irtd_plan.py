@@ -145,7 +145,7 @@ def task_counts(rows: int) -> dict[str, int]:
     """Return the records of each file for about ``rows`` records in all, in the proportions of the release.
 
     The sum is ``rows`` from about 60 on (40,200 gives the released counts); a smaller sample gets
-    a few more, because each task has at least three records and each defect needs a picture.
+    a few more, because each task has at least three records and each defect needs an image.
 
     Example:
         >>> task_counts(40200) == RELEASED, sum(task_counts(200).values())
@@ -243,7 +243,7 @@ def _plan_street(plan: Plan, random: Random, names: Names, counts: dict[str, int
     for number, frame in zip(numbers, frames, strict=True):
         image = f"{FLIR_DIR}/FLIR_{number:05d}.jpeg"
         if frame.family == "wide-box":
-            # The one box that leaves its picture; its Location point follows the unclipped box.
+            # The one box that leaves its image; its Location point follows the unclipped box.
             car = SampleObject("car", (0, 145, 640, 401), (320.5, 273.0))
             scene = Scene("street", _WIDTH, _HEIGHT, (car,), image)
         else:
@@ -351,7 +351,7 @@ def _amount(random: Random) -> int:
 def _add_security(
     plan: Plan, random: Random, file: str, image: str, present: Sequence[str], unlabelled: Sequence[str]
 ) -> None:
-    """One to three options are in the annotation, the others are not, whatever the picture shows."""
+    """One to three options are in the annotation, the others are not, whatever the image shows."""
     shown_count = random.choices((1, 2, 3), (5, 5, 2))[0]
     shown = random.sample(list(present), min(shown_count, len(present)))
     others = [word for word in text.SECURITY_WORDS if word not in present and word not in unlabelled]
@@ -496,7 +496,7 @@ def _plan_recognition(plan: Plan, random: Random, names: Names, count: int, file
 def _plan_aerial(plan: Plan, random: Random, names: Names, count: int, file: str) -> None:
     for index, number in enumerate(names.draw(AERIAL_DIR, count, 15, 17964)):
         image = f"{AERIAL_DIR}/{number:05d}.jpg"
-        # 25 of the 900 released pictures have no car; one here at least.
+        # 25 of the 900 released images have no car; one here at least.
         empty = index == 0 or random.random() < 25 / 900
         cars = 0 if empty else min(141, max(1, round(random.lognormvariate(2.5, 0.8))))
         scene = aerial_scene(random, cars, image)
@@ -526,7 +526,7 @@ _CAPTION_FOLDERS = (
 
 
 def plan_captions(plan: Plan, random: Random, count: int, file: str) -> None:
-    """Plan ``count`` captions in random order, every sixth picture the next frame of another one."""
+    """Plan ``count`` captions in random order, every sixth image the next frame of another one."""
     made: list[tuple[str, Scene, str]] = []
     for index in range(count):
         folder, extension, width, height, setting = _CAPTION_FOLDERS[index % len(_CAPTION_FOLDERS)]

@@ -49,27 +49,27 @@ IRTD_DEFECTS = {
     "id-restarts": "ids count from 0 in every file",
     "foreign-prefix": "paths begin with a folder of the authors' machine",
     "image-in-list": "image is a list of one path",
-    "pixels-beside-per-mille": "boxes are in pixels, Location points on the same pictures in thousandths",
-    "box-outside-image": "x_max is 641 in a picture 640 wide",
+    "pixels-beside-per-mille": "boxes are in pixels, Location points on the same images in thousandths",
+    "box-outside-image": "x_max is 641 in an image 640 wide",
     "label-reference-object": "asked for the object to the left of another one, the box is of that other",
     "text-double-the": "Relationship questions say 'the the'",
     "text-ordinal": "'22th'",
     "text-leading-space": "Location questions begin with a space",
     "hidden-pair": "no for one hidden pair, although another object of the class stands in the relation",
     "absence-unverified": "an option called absent is of a class never annotated",
-    "absence-false": "an option called absent is to be seen in the picture",
-    "source-misfiled": "pictures of DroneVehicle are named under 4-VEDAI",
-    "grey-suffix": "pictures <n>_T.jpg of RGBT-CC are named <n>_Grey.jpg",
-    "flir-v1-folder": "pictures are named in the folder layout of FLIR ADAS v1",
-    "mosaic": "pictures are mosaics made by the authors, in no source dataset",
-    "near-duplicate": "the picture is the next video frame of another one, with the same caption",
+    "absence-false": "an option called absent is to be seen in the image",
+    "source-misfiled": "images of DroneVehicle are named under 4-VEDAI",
+    "grey-suffix": "images <n>_T.jpg of RGBT-CC are named <n>_Grey.jpg",
+    "flir-v1-folder": "images are named in the folder layout of FLIR ADAS v1",
+    "mosaic": "images are mosaics made by the authors, in no source dataset",
+    "near-duplicate": "the image is the next video frame of another one, with the same caption",
     "gold-not-folder-class": "the right answer is not the class in the name of the sequence folder",
 }
 """What each code of `SampleRelease.defects` means."""
 
 _MARKER_TEXT = """This folder is a SYNTHETIC SAMPLE made by irtd_datasets.testing. It holds no real data.
 
-The pictures are drawn by a seeded generator and the texts are made from what was drawn. File names, layouts,
+The images are drawn by a seeded generator and the texts are made from what was drawn. File names, layouts,
 wording and known defects follow the real release of {title}, so that programs can be tested without it.
 Scores, statistics or models made from this folder say nothing about the real dataset.
 
@@ -85,7 +85,7 @@ Form = Literal["zip", "folder"]
 
 
 class Layout(str, Enum):
-    """Other layouts in which users have the same pictures."""
+    """Other layouts in which users have the same images."""
 
     FLIR_V13 = "flir-v1.3"
     """``63-FLIR_ADAS/train/thermal_8_bit/FLIR_xxxxx.jpeg`` in place of ``training/PreviewData``."""
@@ -99,7 +99,7 @@ class Layout(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where and how one picture is written."""
+    """Where and how one image is written."""
 
     path: str
     border: int = 0
@@ -133,15 +133,15 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
         form: ``zip`` writes ``json_sft.zip``, ``reid_datasets.zip`` and the cut caption archive as released;
             ``folder`` writes all three unpacked.
         images: False writes the texts only.
-        layouts: Layouts in which pictures are written instead of the one that the records name.
+        layouts: Layouts in which images are written instead of the one that the records name.
         captions: Records of ``new_relative.json``; a tenth of ``rows``, at least 12, by default; 0 for none.
         parts: Number of parts of the caption archive.
-        benchmark: Also write ``benchmark/`` with task files, one for Scene among them, on other pictures.
-        image_folder: Folder for the picture directories, if they are not to stand in the release.
+        benchmark: Also write ``benchmark/`` with task files, one for Scene among them, on other images.
+        image_folder: Folder for the image directories, if they are not to stand in the release.
         overwrite: Replace ``folder`` if it holds an earlier sample.
 
     Returns:
-        What was written, with the truth about every picture.
+        What was written, with the truth about every image.
 
     Raises:
         BuildError: ``folder`` is not empty and is no sample that may be replaced.
@@ -180,7 +180,7 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
     paths: dict[str, str] = {}
     if images:
         mosaics = [name for name in places if _is_mosaic(name)]
-        paths |= _write_pictures(
+        paths |= _write_images(
             plan, {n: p for n, p in places.items() if form == "folder" or n not in set(mosaics)}, root, seed
         )
         if form == "zip":
@@ -190,7 +190,7 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
             archives.append(folder / MOSAIC_ARCHIVE)
             paths |= {name: f"{MOSAIC_ARCHIVE}!{name}" for name in mosaics}
         if captions:
-            cut, found = _write_caption_pictures(plan, sorted(caption_names), folder, seed, form, parts)
+            cut, found = _write_caption_images(plan, sorted(caption_names), folder, seed, form, parts)
             archives += cut
             paths |= found
     return SampleRelease(
@@ -272,7 +272,7 @@ def _is_mosaic(name: str) -> bool:
 
 
 def _place(name: str, layouts: frozenset[Layout]) -> _Place:
-    """Return where a picture of the task files is written.
+    """Return where an image of the task files is written.
 
     Example:
         >>> _place("23-RGBTCrowdCounting/train/7_Grey.jpg", frozenset({Layout.RGBT_CC})).path
@@ -290,7 +290,7 @@ def _place(name: str, layouts: frozenset[Layout]) -> _Place:
     return _Place(path, border, colour)
 
 
-def _write_pictures(plan: Plan, places: dict[str, _Place], root: Path, seed: int) -> dict[str, str]:
+def _write_images(plan: Plan, places: dict[str, _Place], root: Path, seed: int) -> dict[str, str]:
     made: set[Path] = set()
     for name, place in places.items():
         path = root / place.path
@@ -306,12 +306,12 @@ def _mosaics(plan: Plan, names: Iterable[str], seed: int) -> Iterator[tuple[str,
         yield name, _encoded(plan.scenes[name], seed, _Place(name))
 
 
-def _write_caption_pictures(
+def _write_caption_images(
     plan: Plan, names: list[str], folder: Path, seed: int, form: Form, parts: int
 ) -> tuple[tuple[Path, ...], dict[str, str]]:
     if form == "folder":
         places = {name: _Place(f"{CAPTION_ROOT}/{name}") for name in names}
-        return (), _write_pictures(plan, places, folder, seed)
+        return (), _write_images(plan, places, folder, seed)
     with CutArchive(folder, CAPTION_ARCHIVE, parts, Random(f"irtd/{seed}/cuts")) as archive:  # noqa: S311
         for name in names:
             archive.add(f"{CAPTION_ROOT}/{name}", _encoded(plan.scenes[name], seed, _Place(name)))
@@ -319,25 +319,25 @@ def _write_caption_pictures(
 
 
 def _encoded(scene: Scene, seed: int, place: _Place) -> bytes:
-    picture = render_scene(scene, seed)
+    image = render_scene(scene, seed)
     if place.border:
-        picture = with_border(picture, place.border)
+        image = with_border(image, place.border)
     if place.colour:
-        picture = colour_scene(picture)
-    return encode_picture(picture, png=place.path.endswith(".png"))
+        image = colour_scene(image)
+    return encode_image(image, png=place.path.endswith(".png"))
 
 
-def encode_picture(picture: Image.Image, *, png: bool = False) -> bytes:
-    """Return a picture as JPEG (or PNG) bytes that carry a remark that they are synthetic."""
+def encode_image(image: Image.Image, *, png: bool = False) -> bytes:
+    """Return an image as JPEG (or PNG) bytes that carry a remark that they are synthetic."""
     target = io.BytesIO()
     if png:
         from PIL.PngImagePlugin import PngInfo
 
         remark = PngInfo()
         remark.add_text("Comment", _COMMENT.decode())
-        picture.save(target, "PNG", compress_level=1, pnginfo=remark)
+        image.save(target, "PNG", compress_level=1, pnginfo=remark)
     else:
-        picture.save(target, "JPEG", quality=_JPEG_QUALITY, comment=_COMMENT)
+        image.save(target, "JPEG", quality=_JPEG_QUALITY, comment=_COMMENT)
     return target.getvalue()
 
 
@@ -350,7 +350,7 @@ def _image(name: str, plan: Plan, path: str | None, place: _Place | None) -> Sam
 
 
 def _image_dirs(places: dict[str, _Place], root: Path, folder: Path, form: Form) -> dict[str, Path]:
-    """Return where each directory that the records name has its pictures."""
+    """Return where each directory that the records name has its images."""
     found: dict[str, Path] = {}
     for name, place in places.items():
         if _is_mosaic(name):

@@ -106,7 +106,7 @@ def per_mille(value: float, extent: int) -> int:
 
 
 def relation_holds(relation: str, target: tuple[float, float], reference: tuple[float, float]) -> bool:
-    """Say whether a target stands in a relation to a reference (centres in pixels of a 640x512 picture).
+    """Say whether a target stands in a relation to a reference (centres in pixels of a 640x512 image).
 
     Left, right, near and far are the rules recovered from the release. How the authors tell front from behind
     is not known; "in front of" is taken here as the smaller y, which fits most of the records.

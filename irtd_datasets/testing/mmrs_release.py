@@ -1,4 +1,4 @@
-"""Writes an MMRS-1M sample release: drawn pictures, true boxes, and every trap of the real one that is known."""
+"""Writes an MMRS-1M sample release: drawn images, true boxes, and every trap of the real one that is known."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ __all__ = ["COLOURS", "MMRS_DEFECTS", "write_mmrs_sample"]
 
 MMRS_DEFECTS = {
     "folder-by-alias": "a record names its folder in another spelling than the release",
-    "no-data-prefix": "a record's picture has no `data/` in front",
-    "doubled-data-prefix": "a record's picture has `data/data/` in front",
+    "no-data-prefix": "a record's image has no `data/` in front",
+    "doubled-data-prefix": "a record's image has `data/data/` in front",
     "image-path-key": "a record says `image_path`",
     "image-token": "a question begins with an image token",
     "turn-odd": "a record ends with a question",
     "turn-order": "two questions follow each other",
     "empty-answer": "an answer is empty; its record has sound rounds, too",
     "empty-answer-only": "the only answer of a record is empty",
-    "no-picture-key": "a record names no picture",
+    "no-image-key": "a record names no image",
     "duplicate-round": "a record has a round twice",
     "box-malformed": "a bracket has five numbers",
     "box-degenerate": "a box under one hundredth of the side collapses at two decimals",
@@ -52,14 +52,14 @@ MMRS_DEFECTS = {
     "count-mismatch": "a text announces three objects and has boxes of fewer",
     "figure-form": "an answer has no `<p>` and ends with 'in the image.', as the paper's figures print it",
     "mixed-round": "one record has a round from text to box and one from box to text",
-    "image-missing": "the picture is not in the release",
-    "image-12-bands": "the picture has 12 bands",
-    "image-16-bit": "the picture has 16 bits",
-    "image-size-unexpected": "a picture of RSVQA-HR's size in the folder of RSVQA-LR",
+    "image-missing": "the image is not in the release",
+    "image-12-bands": "the image has 12 bands",
+    "image-16-bit": "the image has 16 bits",
+    "image-size-unexpected": "an image of RSVQA-HR's size in the folder of RSVQA-LR",
     "json-not-an-array": "an annotation file has no outer brackets and ends in a comma",
-    "unknown-json": "an annotation file about pictures of an unknown set",
+    "unknown-json": "an annotation file about images of an unknown set",
     "merged-json": "a file called total repeats one component and is the only one of another",
-    "other-task-picture": "a question about a picture of a detection set",
+    "other-task-image": "a question about an image of a detection set",
 }
 """Traps of the real release that a sample repeats, by code."""
 
@@ -70,7 +70,7 @@ COLOURS = {
     "small vehicle": (60, 230, 240),
     "person": (240, 90, 240),
 }
-"""Fill of each class in colour pictures; grey pictures have their objects at `BRIGHT`."""
+"""Fill of each class in colour images; grey images have their objects at `BRIGHT`."""
 
 BRIGHT = 250
 _DARK = 120  # no background is brighter
@@ -78,7 +78,7 @@ _TINTS = ((70, _DARK, 60), (_DARK, 100, 70), (50, 90, 115))
 _PLURAL = {"person": "persons"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing.
-Nothing in it is real data: pictures are drawn, texts follow the release, so that programs can be tested without it.
+Nothing in it is real data: images are drawn, texts follow the release, so that programs can be tested without it.
 Scores, statistics or models made from this folder say nothing about the real dataset.
 
 Made with: {call}
@@ -91,7 +91,7 @@ Annotations = Literal["files", "total", "both"]
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A component of the sample: where its pictures and its texts go, and what they are."""
+    """A component of the sample: where its images and its texts go, and what they are."""
 
     folder: str
     json: str
@@ -155,7 +155,7 @@ _SOURCES = (
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """A planned picture.
+    """A planned image.
 
     Attributes:
         polygons: Corners of its objects in pixels, x and y in turns.
@@ -187,9 +187,9 @@ class _Drawn:
 
 @dataclass
 class _Plan:
-    """Records and pictures of a sample before anything is written."""
+    """Records and images of a sample before anything is written."""
 
-    pictures: dict[str, _Drawn] = field(default_factory=dict)
+    images: dict[str, _Drawn] = field(default_factory=dict)
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     truth: dict[str, list[SampleRecord]] = field(default_factory=dict)
     defects: list[PlantedDefect] = field(default_factory=list)
@@ -198,30 +198,30 @@ class _Plan:
     def add(
         self,
         file: str,
-        picture: _Drawn,
+        drawn: _Drawn,
         rounds: Sequence[tuple[str, str]],
         *defects: str,
         **changes: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
-        """Append a record of a picture and note what is wrong with it."""
+        """Append a record of an image and note what is wrong with it."""
         turns = [
             {"from": role, "value": text}
             for one in rounds
             for role, text in zip(("human", "gpt"), one, strict=True)
         ]
-        record: dict[str, Any] = {"image": f"data/{picture.name}", "conversations": turns, **changes}
+        record: dict[str, Any] = {"image": f"data/{drawn.name}", "conversations": turns, **changes}
         records = self.files.setdefault(file, [])
         index = str(len(records))
         records.append(record)
-        self.pictures[picture.name] = picture
+        self.images[drawn.name] = drawn
         objects = tuple(
-            SampleObject.at(label, box) for label, box in zip(picture.labels, picture.boxes, strict=True)
+            SampleObject.at(label, box) for label, box in zip(drawn.labels, drawn.boxes, strict=True)
         )
         question, answer = rounds[0] if rounds else ("", "")
         self.truth.setdefault(file, []).append(
-            SampleRecord(f"json/{file}", index, picture.name, question, answer, objects)
+            SampleRecord(f"json/{file}", index, drawn.name, question, answer, objects)
         )
-        self.defects += [PlantedDefect(code, f"json/{file}", index, picture.name) for code in defects]
+        self.defects += [PlantedDefect(code, f"json/{file}", index, drawn.name) for code in defects]
         return record
 
 
@@ -254,7 +254,7 @@ def write_mmrs_sample(  # noqa: PLR0913 - each is one independent property of th
         overwrite: Replace ``folder`` if it holds an earlier sample.
 
     Returns:
-        What was written, with the truth about every picture. Where ``annotations`` is ``total``, records are listed
+        What was written, with the truth about every image. Where ``annotations`` is ``total``, records are listed
         under the files that they would stand in.
 
     Raises:
@@ -282,7 +282,7 @@ def write_mmrs_sample(  # noqa: PLR0913 - each is one independent property of th
     plan = _plan(rows, seed, traps=traps)
     base = {"zip": "data", "folder": "data", "flat": "", "doubled": "data/data"}[form]
     members = dict(_json_members(plan, annotations, traps=traps))
-    drawn = [name for name in sorted(plan.pictures) if images and name not in plan.absent]
+    drawn = [name for name in sorted(plan.images) if images and name not in plan.absent]
     paths: dict[str, str] = {}
     archives: tuple[Path, ...] = ()
     if form == "zip":
@@ -290,11 +290,11 @@ def write_mmrs_sample(  # noqa: PLR0913 - each is one independent property of th
         with whole as archive:
             # Annotation files stand in the middle of the archive, so that a reader cannot count on having them first.
             for name in drawn[: len(drawn) // 2]:
-                archive.add(f"data/{name}", _encoded(plan.pictures[name], seed))
+                archive.add(f"data/{name}", _encoded(plan.images[name], seed))
             for name, content in members.items():
                 archive.add(f"data/{name}", content)
             for name in drawn[len(drawn) // 2 :]:
-                archive.add(f"data/{name}", _encoded(plan.pictures[name], seed))
+                archive.add(f"data/{name}", _encoded(plan.images[name], seed))
         archives = tuple(
             path.rename(path.with_name(f"data.tar.gz.{i}")) for i, path in enumerate(whole.paths)
         )
@@ -303,7 +303,7 @@ def write_mmrs_sample(  # noqa: PLR0913 - each is one independent property of th
         for name, content in members.items():
             _write(folder / base / name, content)
         for name in drawn:
-            _write(folder / base / name, _encoded(plan.pictures[name], seed))
+            _write(folder / base / name, _encoded(plan.images[name], seed))
         paths = {name: f"{base}/{name}".lstrip("/") for name in drawn}
     return SampleRelease(
         name="mmrs_1m",
@@ -311,7 +311,7 @@ def write_mmrs_sample(  # noqa: PLR0913 - each is one independent property of th
         image_folder=folder,
         seed=seed,
         records={f"json/{file}": tuple(records) for file, records in plan.truth.items()},
-        images={name: _sample_image(picture, paths.get(name)) for name, picture in plan.pictures.items()},
+        images={name: _sample_image(image, paths.get(name)) for name, image in plan.images.items()},
         defects=tuple(plan.defects),
         image_dirs={} if form == "zip" else {one.folder: folder / base / one.folder for one in _SOURCES},
         archives=archives,
@@ -340,19 +340,19 @@ def _write(path: Path, content: bytes) -> None:
 
 def _plan(rows: int, seed: int, *, traps: bool) -> _Plan:
     plan = _Plan()
-    each = max(2, round(rows / (len(_SOURCES) + 1)))  # RSVG has two records a picture
+    each = max(2, round(rows / (len(_SOURCES) + 1)))  # RSVG has two records an image
     for source in _SOURCES:
         random = Random(f"mmrs_1m/{seed}/{source.folder}")  # noqa: S311
         for number in range(each):
-            picture = _picture(source, number, random)
-            for rounds in _RECORDS[source.kind](picture, random):
-                plan.add(source.json, picture, rounds)
+            image = _image(source, number, random)
+            for rounds in _RECORDS[source.kind](image, random):
+                plan.add(source.json, image, rounds)
     if traps:
         _plant(plan, seed)
     return plan
 
 
-def _picture(source: _Source, number: int, random: Random, special: str = "") -> _Drawn:
+def _image(source: _Source, number: int, random: Random, special: str = "") -> _Drawn:
     width, height = source.sizes[number % len(source.sizes)]
     if source.kind in ("caption", "vqa", "class"):
         labels, polygons = _objects(source, width, height, 1, random)
@@ -409,18 +409,18 @@ _CAPTION = "Please provide a one-sentence caption for the provided remote sensin
 _SHORT = "Answer the question using a single word or phrase."
 
 
-def _captions(picture: _Drawn, random: Random) -> list[_Rounds]:
-    label = picture.labels[0]
+def _captions(image: _Drawn, random: Random) -> list[_Rounds]:
+    label = image.labels[0]
     sentences = [
         f"There is a {label} in the picture.",
         f"A {label} stands on bare ground.",
-        f"The picture shows a {label} from above.",
+        f"The image shows a {label} from above.",
     ]
     return [[(_CAPTION, sentence) for sentence in sentences[: random.randint(2, 3)]]]
 
 
-def _questions(picture: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001 - one signature for all
-    label = picture.labels[0]
+def _questions(image: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001 - one signature for all
+    label = image.labels[0]
     other = next(name for name in COLOURS if name != label)
     return [
         [
@@ -431,69 +431,69 @@ def _questions(picture: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG00
     ]
 
 
-def _classes(picture: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
+def _classes(image: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
     question = (
         f"What is the category of this remote sensing image? {_SHORT} "
         "Reference categories include cargo, harbor, airport"
     )
-    return [[(question, picture.name.split("/")[-2])]]
+    return [[(question, image.name.split("/")[-2])]]
 
 
-def _horizontal(picture: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
-    return [_detection(picture, oriented=False)]
+def _horizontal(image: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
+    return [_detection(image, oriented=False)]
 
 
-def _oriented(picture: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
-    return [_detection(picture, oriented=True)]
+def _oriented(image: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
+    return [_detection(image, oriented=True)]
 
 
-def _both(picture: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
-    return [_detection(picture, oriented=False), _detection(picture, oriented=True)]
+def _both(image: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
+    return [_detection(image, oriented=False), _detection(image, oriented=True)]
 
 
-def _detection(picture: _Drawn, *, oriented: bool) -> _Rounds:
+def _detection(image: _Drawn, *, oriented: bool) -> _Rounds:
     kind = "oriented" if oriented else "horizontal"
     rounds = [
         (
             f"Detect all objects shown in the remote sensing image and describe using {kind} bounding boxes.",
             "There are "
-            + " ".join(_group(picture, label, oriented=oriented) for label in sorted(set(picture.labels))),
+            + " ".join(_group(image, label, oriented=oriented) for label in sorted(set(image.labels))),
         )
     ]
-    for label in sorted(set(picture.labels)):
+    for label in sorted(set(image.labels)):
         name = _many(label).replace(" ", "-") if oriented else _many(label)
         rounds.append(
             (
                 f"Detect all {name} shown in the image and describe using {kind} bounding boxes.",
-                f"There are {_group(picture, label, oriented=oriented)} in the image.",
+                f"There are {_group(image, label, oriented=oriented)} in the image.",
             )
         )
     return rounds
 
 
-def _group(picture: _Drawn, label: str, *, oriented: bool, tagged: bool = True) -> str:
+def _group(image: _Drawn, label: str, *, oriented: bool, tagged: bool = True) -> str:
     shapes: list[tuple[int, ...]] = [
-        picture.polygons[i] if oriented else picture.boxes[i]
-        for i, name in enumerate(picture.labels)
+        image.polygons[i] if oriented else image.boxes[i]
+        for i, name in enumerate(image.labels)
         if name == label
     ]
     name = _many(label) if len(shapes) != 1 else label
     if oriented:
         name = name.replace(" ", "-")
     said = f"{_NUMBERS[len(shapes)]} {name}"
-    return f"{f'<p>{said}</p>' if tagged else said}[{picture.text(shapes)}]"
+    return f"{f'<p>{said}</p>' if tagged else said}[{image.text(shapes)}]"
 
 
 def _many(label: str) -> str:
     return _PLURAL.get(label, f"{label}s")
 
 
-def _grounding(picture: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
+def _grounding(image: _Drawn, random: Random) -> list[_Rounds]:  # noqa: ARG001
     described, boxes = [], []
-    for label, box in zip(picture.labels, picture.boxes, strict=True):
+    for label, box in zip(image.labels, image.boxes, strict=True):
         phrase = f"The {label} at {box[0]}, {box[1]}"
-        described.append((_TO_BOX + phrase, f"[{picture.text([box])}]"))
-        boxes.append((f"{_TO_TEXT}[{picture.text([box])}]", phrase))
+        described.append((_TO_BOX + phrase, f"[{image.text([box])}]"))
+        boxes.append((f"{_TO_TEXT}[{image.text([box])}]", phrase))
     return [boxes, described]
 
 
@@ -521,7 +521,7 @@ def _plant(plan: _Plan, seed: int) -> None:
 
     def fresh(folder: str, special: str = "") -> _Drawn:
         numbers[folder] += 1
-        return _picture(by_folder[folder], numbers[folder], random, special)
+        return _image(by_folder[folder], numbers[folder], random, special)
 
     for folder, defects, changed in (
         ("classification/DCSR", ("folder-by-alias",), "data/classification/DSCR"),
@@ -529,14 +529,12 @@ def _plant(plan: _Plan, seed: int) -> None:
         ("caption/ucm_caption", ("no-data-prefix",), "caption/ucm_caption"),
         ("caption/nwpu_caption", ("doubled-data-prefix",), "data/data/caption/nwpu_caption"),
     ):
-        picture = fresh(folder)
-        (rounds,) = _RECORDS[picture.source.kind](picture, random)
-        plan.add(
-            picture.source.json, picture, rounds, *defects, image=picture.name.replace(folder, changed, 1)
-        )
+        image = fresh(folder)
+        (rounds,) = _RECORDS[image.source.kind](image, random)
+        plan.add(image.source.json, image, rounds, *defects, image=image.name.replace(folder, changed, 1))
     _plant_turns(plan, fresh, random)
     _plant_boxes(plan, fresh)
-    _plant_pictures(plan, fresh, random)
+    _plant_images(plan, fresh, random)
     plan.defects += [
         PlantedDefect("json-not-an-array", "json/detection/far1m/FAR1M.json"),
         PlantedDefect("unknown-json", "json/detection/new/newset.json"),
@@ -545,72 +543,70 @@ def _plant(plan: _Plan, seed: int) -> None:
 
 
 def _plant_turns(plan: _Plan, fresh: Any, random: Random) -> None:  # noqa: ANN401 - a function of `_plant`
-    picture = fresh("VQA/floodnet")
-    (rounds,) = _questions(picture, random)
-    record = plan.add(picture.source.json, picture, rounds, "image-path-key")
+    image = fresh("VQA/floodnet")
+    (rounds,) = _questions(image, random)
+    record = plan.add(image.source.json, image, rounds, "image-path-key")
     record["image_path"] = record.pop("image")
-    picture = fresh("VQA/floodnet")
-    record = plan.add(picture.source.json, picture, rounds, "turn-odd")
+    image = fresh("VQA/floodnet")
+    record = plan.add(image.source.json, image, rounds, "turn-odd")
     record["conversations"].append({"from": "human", "value": "Is it flooded?"})
-    record = plan.add(picture.source.json, fresh("VQA/floodnet"), rounds, "turn-order")
+    record = plan.add(image.source.json, fresh("VQA/floodnet"), rounds, "turn-order")
     record["conversations"].insert(2, {"from": "human", "value": "Is it flooded?"})
-    record = plan.add(picture.source.json, fresh("VQA/floodnet"), rounds, "empty-answer")
+    record = plan.add(image.source.json, fresh("VQA/floodnet"), rounds, "empty-answer")
     record["conversations"][3]["value"] = " "
-    plan.add(picture.source.json, fresh("VQA/floodnet"), [(rounds[0][0], "")], "empty-answer-only")
-    record = plan.add(picture.source.json, fresh("VQA/floodnet"), rounds, "no-picture-key")
+    plan.add(image.source.json, fresh("VQA/floodnet"), [(rounds[0][0], "")], "empty-answer-only")
+    record = plan.add(image.source.json, fresh("VQA/floodnet"), rounds, "no-image-key")
     del record["image"]
     plan.add("VQA/MQVQA_train.json", fresh("VQA/MQVQA_dataset"), [rounds[0], rounds[0]], "duplicate-round")
     token = [(f"<image>\n{rounds[0][0]}", rounds[0][1])]
     plan.add("VQA/MQVQA_train.json", fresh("VQA/MQVQA_dataset"), token, "image-token")
-    plan.add("VQA/sydney_vqa.json", fresh("detection/HRRSD"), rounds[:1], "other-task-picture")
+    plan.add("VQA/sydney_vqa.json", fresh("detection/HRRSD"), rounds[:1], "other-task-image")
 
 
 def _plant_boxes(plan: _Plan, fresh: Any) -> None:  # noqa: ANN401
     ask = "Detect all objects shown in the RS image and describe using horizontal bounding boxes."
-    picture = fresh("detection/HIT-UAV")
-    sound = _group(picture, picture.labels[0], oriented=False)
-    json_name = picture.source.json
+    image = fresh("detection/HIT-UAV")
+    sound = _group(image, image.labels[0], oriented=False)
+    json_name = image.source.json
     plan.add(
         json_name,
-        picture,
+        image,
         [(ask, f"There are {sound} <p>a plane</p>[0.10,0.20,0.30,0.40,0.50]")],
         "box-malformed",
     )
-    picture = fresh("detection/HIT-UAV")
-    x, y = picture.boxes[0][:2]
-    collapsed = picture.text([(x, y, x, y + 1)])
-    plan.add(json_name, picture, [(ask, f"There is <p>one person</p>[{collapsed}]")], "box-degenerate")
-    picture = fresh("detection/HIT-UAV")
-    # Above the picture, below the edge of the square: legal numbers of a place that does not exist.
-    inside_padding = picture.text([(40, -25, 90, -8)])
-    plan.add(json_name, picture, [(ask, f"There is <p>one person</p>[{inside_padding}]")], "box-off-image")
-    picture = fresh("detection/VisDrone")
-    boxes = picture.text(picture.boxes[:2])
+    image = fresh("detection/HIT-UAV")
+    x, y = image.boxes[0][:2]
+    collapsed = image.text([(x, y, x, y + 1)])
+    plan.add(json_name, image, [(ask, f"There is <p>one person</p>[{collapsed}]")], "box-degenerate")
+    image = fresh("detection/HIT-UAV")
+    # Above the image, below the edge of the square: legal numbers of a place that does not exist.
+    inside_padding = image.text([(40, -25, 90, -8)])
+    plan.add(json_name, image, [(ask, f"There is <p>one person</p>[{inside_padding}]")], "box-off-image")
+    image = fresh("detection/VisDrone")
+    boxes = image.text(image.boxes[:2])
+    plan.add(image.source.json, image, [(ask, f"There are <p>three persons</p>[{boxes}]")], "count-mismatch")
+    image = fresh("detection/dior")
+    shown = [_group(image, label, oriented=False, tagged=False) for label in sorted(set(image.labels))]
     plan.add(
-        picture.source.json, picture, [(ask, f"There are <p>three persons</p>[{boxes}]")], "count-mismatch"
+        image.source.json, image, [(ask, f"There are {' and '.join(shown)} in the image.")], "figure-form"
     )
-    picture = fresh("detection/dior")
-    shown = [_group(picture, label, oriented=False, tagged=False) for label in sorted(set(picture.labels))]
-    plan.add(
-        picture.source.json, picture, [(ask, f"There are {' and '.join(shown)} in the image.")], "figure-form"
-    )
-    picture = fresh("RSVG/DIOR_RSVG")
-    boxes, described = _grounding(picture, Random(0))  # noqa: S311 - not used
-    plan.add(picture.source.json, picture, [described[0], boxes[1]], "mixed-round")
+    image = fresh("RSVG/DIOR_RSVG")
+    boxes, described = _grounding(image, Random(0))  # noqa: S311 - not used
+    plan.add(image.source.json, image, [described[0], boxes[1]], "mixed-round")
 
 
-def _plant_pictures(plan: _Plan, fresh: Any, random: Random) -> None:  # noqa: ANN401
+def _plant_images(plan: _Plan, fresh: Any, random: Random) -> None:  # noqa: ANN401
     for folder, code in (
         ("caption/rsicd", "image-missing"),
         ("VQA/MQVQA_dataset", "image-12-bands"),
         ("detection/SARV2", "image-16-bit"),
         ("VQA/rsvqa_high", "image-size-unexpected"),
     ):
-        picture = fresh(folder, code)
-        rounds = _RECORDS[picture.source.kind](picture, random)[0]
-        plan.add(picture.source.json, picture, rounds, code)
+        image = fresh(folder, code)
+        rounds = _RECORDS[image.source.kind](image, random)[0]
+        plan.add(image.source.json, image, rounds, code)
         if code == "image-missing":
-            plan.absent.add(picture.name)
+            plan.absent.add(image.name)
 
 
 # --------------------------------------------------------------------------------------------------- files
@@ -643,23 +639,21 @@ def _as_json(records: Sequence[Mapping[str, Any]], *, broken: bool = False) -> b
     return json.dumps(records).encode("ascii")
 
 
-def _sample_image(picture: _Drawn, path: str | None) -> SampleImage:
-    objects = tuple(
-        SampleObject.at(label, box) for label, box in zip(picture.labels, picture.boxes, strict=True)
-    )
-    return SampleImage(picture.name, path, picture.width, picture.height, 0, objects)
+def _sample_image(image: _Drawn, path: str | None) -> SampleImage:
+    objects = tuple(SampleObject.at(label, box) for label, box in zip(image.labels, image.boxes, strict=True))
+    return SampleImage(image.name, path, image.width, image.height, 0, objects)
 
 
-def _encoded(picture: _Drawn, seed: int) -> bytes:
-    if picture.special == "image-12-bands":
-        return _tiff_of_bands(12, picture.width, picture.height)
-    drawn = _draw(picture, seed)
-    if picture.special == "image-size-unexpected":
+def _encoded(image: _Drawn, seed: int) -> bytes:
+    if image.special == "image-12-bands":
+        return _tiff_of_bands(12, image.width, image.height)
+    drawn = _draw(image, seed)
+    if image.special == "image-size-unexpected":
         drawn = drawn.resize((512, 512))
-    if picture.special == "image-16-bit":
+    if image.special == "image-16-bit":
         drawn = Image.fromarray(np.asarray(drawn, np.uint16) * 257)
     target = io.BytesIO()
-    suffix = picture.source.suffix
+    suffix = image.source.suffix
     if suffix == ".jpg":
         drawn.save(target, "JPEG", quality=92, subsampling=0, comment=_REMARK)
     elif suffix == ".png":
@@ -669,21 +663,21 @@ def _encoded(picture: _Drawn, seed: int) -> bytes:
     return target.getvalue()
 
 
-def _draw(picture: _Drawn, seed: int) -> Image.Image:
-    generator = np.random.default_rng([seed, zlib.crc32(picture.name.encode())])
-    shape = (picture.height, picture.width)
-    if picture.source.look == "optical":
+def _draw(image: _Drawn, seed: int) -> Image.Image:
+    generator = np.random.default_rng([seed, zlib.crc32(image.name.encode())])
+    shape = (image.height, image.width)
+    if image.source.look == "optical":
         # Patches of field and water: one brightness with a tint, a cell every 16 pixels.
-        cells = generator.uniform(0.35, 1, (picture.height // 16 + 1, picture.width // 16 + 1, 1))
+        cells = generator.uniform(0.35, 1, (image.height // 16 + 1, image.width // 16 + 1, 1))
         coarse = (cells * np.array(_TINTS[int(generator.integers(len(_TINTS)))])).astype(np.uint8)
-        page = Image.fromarray(coarse).resize((picture.width, picture.height), Image.Resampling.BICUBIC)
-    elif picture.source.look == "sar":
+        page = Image.fromarray(coarse).resize((image.width, image.height), Image.Resampling.BICUBIC)
+    elif image.source.look == "sar":
         page = Image.fromarray(np.minimum(generator.exponential(25, shape), _DARK).astype(np.uint8))
     else:
-        slope = np.linspace(30, 90, picture.height)[:, None] + generator.normal(0, 4, shape)
+        slope = np.linspace(30, 90, image.height)[:, None] + generator.normal(0, 4, shape)
         page = Image.fromarray(np.clip(slope, 0, _DARK).astype(np.uint8))
     pen = ImageDraw.Draw(page)
-    for label, polygon in zip(picture.labels, picture.polygons, strict=True):
+    for label, polygon in zip(image.labels, image.polygons, strict=True):
         fill: int | tuple[int, int, int] = COLOURS[label] if page.mode == "RGB" else BRIGHT
         # Half-open edges: the last pixel drawn is the one before the right and the lower edge.
         x_min, y_min, x_max, y_max = (
@@ -692,7 +686,7 @@ def _draw(picture: _Drawn, seed: int) -> Image.Image:
             max(polygon[::2]),
             max(polygon[1::2]),
         )
-        if picture.source.kind == "obb":
+        if image.source.kind == "obb":
             pen.polygon(list(zip(polygon[::2], polygon[1::2], strict=True)), fill=fill)
         else:
             pen.rectangle((x_min, y_min, x_max - 1, y_max - 1), fill=fill)

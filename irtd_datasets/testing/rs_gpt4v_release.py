@@ -1,7 +1,7 @@
 """Writes an RS-GPT4V sample release.
 
 The real layout is not published. The sample has what its readers must cope with: one LLaVA-style file with every task
-mixed for training, evaluation files in the form that derivatives of RS-GPT4V use, pictures in folders named after the
+mixed for training, evaluation files in the form that derivatives of RS-GPT4V use, images in folders named after the
 components, and files beside them that are not RS-GPT4V.
 """
 
@@ -17,7 +17,7 @@ from irtd_datasets.boxes import Frame, convert
 from irtd_datasets.boxes.frames import DEFAULT_DECIMALS, as_frame, format_coordinate, is_cut
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.testing.archives import write_zip
-from irtd_datasets.testing.irtd_release import _make_empty, encode_picture
+from irtd_datasets.testing.irtd_release import _make_empty, encode_image
 from irtd_datasets.testing.samples import (
     MARKER,
     PlantedDefect,
@@ -59,7 +59,7 @@ RS_GPT4V_DEFECTS = {
     "box-malformed": "a number of the box is malformed",
     "empty-answer": "the answer is empty: the record cannot be used",
     "turn-order": "two turns of the user follow each other: the record cannot be used",
-    "image-missing": "the picture is not in the release",
+    "image-missing": "the image is not in the release",
     "merged-file": "a file that others made of RS-GPT4V and MMRS-1M stands beside the release",
     "predictions-file": "a file with the output of a model stands beside the release",
 }
@@ -67,7 +67,7 @@ RS_GPT4V_DEFECTS = {
 
 _MARKER_TEXT = """This folder is a SYNTHETIC SAMPLE made by irtd_datasets.testing. It holds no real data.
 
-The pictures are drawn by a seeded generator and the texts are made from what was drawn. The layout of the real
+The images are drawn by a seeded generator and the texts are made from what was drawn. The layout of the real
 RS-GPT4V is not published; file names and forms follow what readers of its derivatives report.
 Scores, statistics or models made from this folder say nothing about the real dataset.
 
@@ -116,17 +116,17 @@ def write_rs_gpt4v_sample(  # noqa: PLR0913 - each is one independent property o
         folder: New or empty folder to write into.
         rows: Records in all, at least 28; 70 % of them are for training.
         seed: Seed of all choices.
-        form: ``folder`` writes pictures as files, ``zip`` puts them into ``images.zip``.
+        form: ``folder`` writes images as files, ``zip`` puts them into ``images.zip``.
         frame: Frame of the boxes in the texts. The real one is not known.
         decimals: Digits after the point; None takes the habit of the frame.
-        square: Pictures with boxes are square, as those of DIOR-RSVG are; else wide and tall ones.
+        square: Images with boxes are square, as those of DIOR-RSVG are; else wide and tall ones.
         defects: Plant the defects of `RS_GPT4V_DEFECTS`.
         merged: Also write a merged derivative and a file of predictions.
         images: False writes the texts only.
         overwrite: Replace ``folder`` if it holds an earlier sample.
 
     Returns:
-        What was written, with the truth about every picture. Ids of questions with rounds are ``id/round``.
+        What was written, with the truth about every image. Ids of questions with rounds are ``id/round``.
 
     Raises:
         BuildError: ``folder`` is not empty and is no sample that may be replaced.
@@ -168,7 +168,7 @@ def write_rs_gpt4v_sample(  # noqa: PLR0913 - each is one independent property o
         path.write_text(_file_text(file, texts), encoding="utf-8")
     if merged:
         _write_others(folder, writer)
-    archives = _write_pictures(folder, writer, seed, form) if images else ()
+    archives = _write_images(folder, writer, seed, form) if images else ()
     return SampleRelease(
         name="rs_gpt4v",
         folder=folder,
@@ -262,7 +262,7 @@ class _Writer:
         )
 
     def _rounds(self, task: str) -> tuple[str, list[tuple[str, str]], tuple[SampleObject, ...]]:
-        name = self._picture(task)
+        name = self._image(task)
         scene = self.scenes[name]
         objects = scene.objects
         count = len(objects)
@@ -277,7 +277,7 @@ class _Writer:
             return name, rounds[: self.random.choice((1, 2))], ()
         if task == "detailed_description":
             text = " ".join(
-                f"A car stands {_side(one, scene)} of the picture, about {one.box[2] - one.box[0]} pixels wide."
+                f"A car stands {_side(one, scene)} of the image, about {one.box[2] - one.box[0]} pixels wide."
                 for one in objects
             )
             return name, [("Describe this image in detail.", text)], ()
@@ -310,8 +310,8 @@ class _Writer:
         question = f"Provide a short description for this region in this remote sensing image: {box}"
         return name, [(question, words)], (target,)
 
-    def _picture(self, task: str) -> str:
-        """A new picture, or for every third record the one before in the same folder."""
+    def _image(self, task: str) -> str:
+        """A new image, or for every third record the one before in the same folder."""
         folder = _FOLDERS[task]
         there = [name for name in self.scenes if name.startswith(folder + "/")]
         if there and len(there) > 2 and self.random.random() < 0.35:
@@ -432,16 +432,16 @@ def _path(name: str, form: str) -> str:
     return f"images.zip!{name}" if form == "zip" else name
 
 
-def _write_pictures(folder: Path, writer: _Writer, seed: int, form: str) -> tuple[Path, ...]:
-    pictures = (
-        (name, encode_picture(colour_scene(render_scene(scene, seed))))
+def _write_images(folder: Path, writer: _Writer, seed: int, form: str) -> tuple[Path, ...]:
+    images = (
+        (name, encode_image(colour_scene(render_scene(scene, seed))))
         for name, scene in writer.scenes.items()
         if name not in writer.missing
     )
     if form == "zip":
-        write_zip(folder / "images.zip", pictures, compress=False)
+        write_zip(folder / "images.zip", images, compress=False)
         return (folder / "images.zip",)
-    for name, content in pictures:
+    for name, content in images:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What a written sample release contains: records, pictures, the objects drawn, the defects planted."""
+"""What a written sample release contains: records, images, the objects drawn, the defects planted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SampleObject:
 
     Args:
         label: Class word of the release (``car``), singular.
-        box: Drawn extent in pixels of the upright picture without its border.
+        box: Drawn extent in pixels of the upright image without its border.
         centre: ``(x, y)`` in the same pixels; the middle of the *annotated* box, which is not that of
             ``box`` where a planted defect says so.
         annotated: False for an object that is drawn but that the release's annotation does not know.
@@ -61,17 +61,17 @@ class SampleObject:
 
 @dataclass(frozen=True, slots=True)
 class SampleImage:
-    """One picture of a sample release.
+    """One image of a sample release.
 
     Args:
         name: Its name in the records: relative to the authors' folder, or to the root of the captions.
         path: Where its bytes are: a file below ``SampleRelease.folder`` or ``image_folder``, or
             ``<archive>!<member>``; None when only text was written.
-        width: Width in pixels of the picture that the text is about.
+        width: Width in pixels of the image that the text is about.
         height: Its height.
         border: Pixels of white border on each side in the file, not counted in ``width`` and ``height``.
         objects: What is drawn on it, in pixels without the border.
-        near_duplicate_of: Name of the picture of which this one is the next video frame, if any.
+        near_duplicate_of: Name of the image of which this one is the next video frame, if any.
     """
 
     name: str
@@ -90,7 +90,7 @@ class SampleRecord:
     Args:
         file: Annotation file relative to the release, such as ``json_sft/Location.json``.
         id: The ``id`` of the record, which restarts at ``"0"`` in each file; the index for captions.
-        image: Name of its picture, a key of `SampleRelease.images`.
+        image: Name of its image, a key of `SampleRelease.images`.
         question: The human turn as written, with the image token; empty for captions.
         answer: The answering turn as written, or the caption.
         objects: What the text is about, correct answer first: the target (and the reference) of Grounding and
@@ -115,7 +115,7 @@ class PlantedDefect:
         code: Short name, a key of `irtd_datasets.testing.IRTD_DEFECTS`.
         file: Annotation file that carries it.
         id: The record, or None when the whole file is affected.
-        image: Name of its picture, if the defect is about one.
+        image: Name of its image, if the defect is about one.
     """
 
     code: str
@@ -131,12 +131,12 @@ class SampleRelease:
     Args:
         name: Name of the dataset, such as ``irtd``.
         folder: The release.
-        image_folder: The folder below which the picture directories stand; ``folder`` unless asked otherwise.
+        image_folder: The folder below which the image directories stand; ``folder`` unless asked otherwise.
         seed: Seed of the generator.
         records: Records by annotation file, in the order written.
-        images: Every picture that a record names, by name; also those not written.
+        images: Every image that a record names, by name; also those not written.
         defects: What was planted, by code and record.
-        image_dirs: Where the pictures are, by the directory that the records name: a folder, or an archive.
+        image_dirs: Where the images are, by the directory that the records name: a folder, or an archive.
         archives: Archives written, in the order in which parts are joined.
 
     Example:
@@ -174,7 +174,7 @@ class SampleRelease:
 
     @property
     def images_written(self) -> tuple[str, ...]:
-        """Names of the pictures whose bytes were written."""
+        """Names of the images whose bytes were written."""
         return tuple(name for name, image in self.images.items() if image.path is not None)
 
     def record(self, file: str, record_id: str) -> SampleRecord:

@@ -1,6 +1,6 @@
-"""Small infrared-like pictures with known objects, drawn from a seed.
+"""Small infrared-like images with known objects, drawn from a seed.
 
-A picture is planned first (`street_scene`, `single_scene`, `aerial_scene`, `crowd_scene`, `mosaic_scene`:
+An image is planned first (`street_scene`, `single_scene`, `aerial_scene`, `crowd_scene`, `mosaic_scene`:
 boxes only, cheap) and drawn later (`render_scene`), so that text can be written without drawing. Grey level
 stands for temperature: nothing in the background is brighter than `BACKGROUND_MAX`, and the middle of each
 object is at least `WARM_MIN`, which makes a golden-pixel test possible: a point that was flipped, swapped or
@@ -55,7 +55,7 @@ SceneKind = Literal["street", "single", "aerial", "crowd", "mosaic", "view"]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A planned picture.
+    """A planned image.
 
     Args:
         kind: Which background is drawn.
@@ -186,7 +186,7 @@ def mosaic_scene(random: Random, answer: int, key: str, *, cell: tuple[int, int]
 
 
 def view_scene(key: str, *, width: int = 640, height: int = 480) -> Scene:
-    """Plan a picture with a background only."""
+    """Plan an image with a background only."""
     return Scene("view", width, height, (), key)
 
 
@@ -454,7 +454,7 @@ _TILE = 1024
 
 @lru_cache(maxsize=1)
 def _noise_tile() -> NDArray[np.int8]:
-    """Sensor noise, one tile for all pictures: drawing it anew for each would take longer than all else."""
+    """Sensor noise, one tile for all images: drawing it anew for each would take longer than all else."""
     return np.clip(np.rint(np.random.default_rng(20250724).normal(0.0, 2.6, (_TILE, _TILE))), -8, 8).astype(
         np.int8
     )
@@ -462,7 +462,7 @@ def _noise_tile() -> NDArray[np.int8]:
 
 @lru_cache(maxsize=1)
 def _leaf_tile() -> NDArray[np.int8]:
-    """Clumpy texture at three scales for foliage and ground, one tile for all pictures."""
+    """Clumpy texture at three scales for foliage and ground, one tile for all images."""
     generator = np.random.default_rng(20251016)
     total = np.zeros((_TILE, _TILE), np.float32)
     for cells, amplitude in ((64, 18.0), (170, 14.0), (400, 9.0)):
@@ -485,38 +485,38 @@ def _cutout(
 
 
 def render_scene(scene: Scene, seed: int = 0) -> Image.Image:
-    """Draw a planned picture.
+    """Draw a planned image.
 
     Args:
         scene: The plan.
         seed: Seed of the release; the same plan and seed give the same pixels on the same Pillow and NumPy.
 
     Returns:
-        A grey picture of mode ``L`` and size ``(scene.width, scene.height)``.
+        A grey image of mode ``L`` and size ``(scene.width, scene.height)``.
 
     Example:
         >>> from random import Random
         >>> scene = street_scene(Random(1), ["person", "car"], "demo")
-        >>> picture = render_scene(scene)
-        >>> picture.size, picture.mode
+        >>> image = render_scene(scene)
+        >>> image.size, image.mode
         ((640, 512), 'L')
-        >>> all(picture.getpixel((int(x), int(y))) > 190 for x, y in (item.centre for item in scene.objects))
+        >>> all(image.getpixel((int(x), int(y))) > 190 for x, y in (item.centre for item in scene.objects))
         True
     """
     generator = np.random.default_rng([seed, zlib.crc32(scene.key.encode())])
     level = _background(scene, generator)
     np.clip(level, 6, BACKGROUND_MAX - 8, out=level)
-    picture = Image.fromarray(level.astype(np.uint8))
+    image = Image.fromarray(level.astype(np.uint8))
     offset = float(generator.uniform(-4, 12))
     for index, item in enumerate(scene.objects):
         variant = int(generator.integers(0, 8))
         if item.identity is not None:
-            _paste_identity(picture, item, scene.key, index)
+            _paste_identity(image, item, scene.key, index)
         else:
-            _paste(picture, item, variant, offset, "top" if scene.kind == "aerial" else "side")
+            _paste(image, item, variant, offset, "top" if scene.kind == "aerial" else "side")
     # The noise comes last: a real sensor adds it to objects and background alike.
     noise_generator = np.random.default_rng([seed, zlib.crc32(scene.key.encode()), scene.frame])
-    noisy = np.asarray(picture).astype(np.int16)
+    noisy = np.asarray(image).astype(np.int16)
     noisy += _cutout(_noise_tile(), noise_generator, scene.height, scene.width)
     np.clip(noisy, 0, 255, out=noisy)
     return Image.fromarray(noisy.astype(np.uint8))
@@ -634,7 +634,7 @@ def _mosaic_background(scene: Scene, generator: np.random.Generator) -> NDArray[
     return level
 
 
-def _paste(picture: Image.Image, item: SampleObject, variant: int, offset: float, view: str) -> None:
+def _paste(image: Image.Image, item: SampleObject, variant: int, offset: float, view: str) -> None:
     x_min, y_min, x_max, y_max = item.box
     size = (x_max - x_min, y_max - y_min)
     if view == "top":
@@ -644,10 +644,10 @@ def _paste(picture: Image.Image, item: SampleObject, variant: int, offset: float
     if offset >= 1:
         shift = int(offset)
         level = level.point([min(255, value + shift) if value > 180 else value for value in range(256)])
-    picture.paste(level, (x_min, y_min), silhouette.alpha.resize(size, Image.Resampling.BILINEAR))
+    image.paste(level, (x_min, y_min), silhouette.alpha.resize(size, Image.Resampling.BILINEAR))
 
 
-def _paste_identity(picture: Image.Image, item: SampleObject, key: str, index: int) -> None:
+def _paste_identity(image: Image.Image, item: SampleObject, key: str, index: int) -> None:
     """Draw a person whose clothes have the levels of the identity; the pose differs from slot to slot."""
     x_min, y_min, x_max, y_max = item.box
     wide, tall = x_max - x_min, y_max - y_min
@@ -668,19 +668,19 @@ def _paste_identity(picture: Image.Image, item: SampleObject, key: str, index: i
     pen.ellipse(246, 0.41 + lean, 0.0, 0.59 + lean, 0.18)
     silhouette = pen.cut()
     level = silhouette.level.resize((wide, tall), Image.Resampling.BILINEAR)
-    picture.paste(level, (x_min, y_min), silhouette.alpha.resize((wide, tall), Image.Resampling.BILINEAR))
+    image.paste(level, (x_min, y_min), silhouette.alpha.resize((wide, tall), Image.Resampling.BILINEAR))
 
 
-def with_border(picture: Image.Image, border: int) -> Image.Image:
-    """Return the picture inside a white border, as DroneVehicle distributes it (100 px on each side)."""
-    width, height = picture.size
+def with_border(image: Image.Image, border: int) -> Image.Image:
+    """Return the image inside a white border, as DroneVehicle distributes it (100 px on each side)."""
+    width, height = image.size
     framed = Image.new("L", (width + 2 * border, height + 2 * border), 255)
-    framed.paste(picture, (border, border))
+    framed.paste(image, (border, border))
     return framed
 
 
-def colour_scene(picture: Image.Image) -> Image.Image:
-    """Return the picture in false colours, brighter for brighter, as RGBT-CC distributes it."""
+def colour_scene(image: Image.Image) -> Image.Image:
+    """Return the image in false colours, brighter for brighter, as RGBT-CC distributes it."""
     grey = range(256)
     red = [min(255, round(value * 1.35)) for value in grey]
     green = [round(255 * (value / 255) ** 1.3) for value in grey]
@@ -688,5 +688,5 @@ def colour_scene(picture: Image.Image) -> Image.Image:
         round(110 * math.sin(math.pi * value / 255) + 255 * max(0.0, value / 255 - 0.75) * 3.2)
         for value in grey
     ]
-    bands = [picture.point([min(255, value) for value in table]) for table in (red, green, blue)]
+    bands = [image.point([min(255, value) for value in table]) for table in (red, green, blue)]
     return Image.merge("RGB", bands)

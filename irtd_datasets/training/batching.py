@@ -1,6 +1,6 @@
-"""Batches of decoded pictures, made by threads of this process into memory that is used again.
+"""Batches of decoded images, made by threads of this process into memory that is used again.
 
-A DataLoader's workers send every decoded picture to the training process through pickling or shared memory, and each
+A DataLoader's workers send every decoded image to the training process through pickling or shared memory, and each
 of them holds a copy of the libraries. libjpeg-turbo lets go of the interpreter while it decodes, so threads of one
 process do the same work with neither: they read ahead, decode straight into the array of the batch, and the array is
 taken again when the batch was used. It needs no torch; ``torch.from_numpy(batch["image"])`` copies nothing.
@@ -47,10 +47,10 @@ def batches(  # noqa: PLR0913 - what a training script says in one place
     """Batches of a table in the order of a sampler, or of a stream, decoded by threads.
 
     Each batch is a dictionary from column to a list of values; ``image`` is one uint8 array, (rows, height, width) or
-    (rows, height, width, 3), where all pictures of the batch have one shape, and a list of arrays where not.
+    (rows, height, width, 3), where all images of the batch have one shape, and a list of arrays where not.
 
     Args:
-        rows: Made without ``decode``: pictures are decoded here.
+        rows: Made without ``decode``: images are decoded here.
         sampler: Which rows of a table, in which order; `Table.sampler` with its defaults where none is given.
         batch_size: Rows of a batch; the last may have fewer.
         decoder: How, and in how many threads; None takes ``Decoder("auto", backend="auto", threads=2)``.
@@ -100,7 +100,7 @@ class Batches:
         if rows.transform is not None:
             raise UnknownNameError(
                 "the rows are treated already, by `decode` or by `transform`",
-                remedy="Make the table or the stream without both: its pictures are decoded here.",
+                remedy="Make the table or the stream without both: its images are decoded here.",
             )
         table: Any = rows if hasattr(rows, "__getitems__") else None
         if table is None and sampler is not None:
@@ -165,7 +165,7 @@ class Batches:
     ) -> _Coming:
         first: dict[str, Any] | None = None
         if not ring.is_open and rows and self._batch_size > 1:
-            # The first picture tells the shape that the arrays of the batches get.
+            # The first image tells the shape that the arrays of the batches get.
             first = guarded(self._treat, self._on_error, rows[0])
             if first is not None and isinstance(first.get("image"), np.ndarray):
                 ring.open(first["image"].shape)
@@ -235,12 +235,12 @@ class _Ring:
 
 def _collated(rows: Sequence[Mapping[str, Any]], array: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
     batch: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    pictures: Iterable[Any] = batch.get("image", ())
-    for_all = [isinstance(picture, np.ndarray) for picture in pictures]
+    images: Iterable[Any] = batch.get("image", ())
+    for_all = [isinstance(image, np.ndarray) for image in images]
     if not for_all or not all(for_all):
         return batch
-    shapes = {picture.shape for picture in batch["image"]}
-    if array is not None and all(np.shares_memory(picture, array) for picture in batch["image"]):
+    shapes = {image.shape for image in batch["image"]}
+    if array is not None and all(np.shares_memory(image, array) for image in batch["image"]):
         batch["image"] = array[: len(rows)]
     elif len(shapes) == 1:
         batch["image"] = np.stack(batch["image"])

@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Advice", "BenchReport", "Way", "bench_stream"]
 
 STEPS = {
-    "read": "picture bytes from where the folder lies",
+    "read": "image bytes from where the folder lies",
     "text": "the other columns",
-    "decode": "pictures to arrays",
+    "decode": "images to arrays",
     "collate": "arrays to one array of the batch",
 }
 """The steps between a folder and a batch."""
 
-_PICTURES = 512
-_PICTURE_BYTES = 64 << 20
+_IMAGES = 512
+_IMAGE_BYTES = 64 << 20
 _GAIN = 1.2  # of a proposal: less is noise
-_SEEN_SIDE = 640  # pictures are rarely shown to a model at more
+_SEEN_SIDE = 640  # images are rarely shown to a model at more
 _IMAGE = "image"
 
 
@@ -57,7 +57,7 @@ class Way:
         name: What was done.
         rows: Rows that came.
         seconds: Time that they took.
-        bytes: Picture bytes as stored, of these rows.
+        bytes: Image bytes as stored, of these rows.
     """
 
     name: str
@@ -104,9 +104,9 @@ class BenchReport:
         ways: The ways measured.
         milliseconds: Of each step of `STEPS`, for one row in one thread; those that do not apply are missing.
         advice: What to change, the largest gain first.
-        pictures: Formats and sizes of the pictures looked at, the most frequent first.
+        images: Formats and sizes of the images looked at, the most frequent first.
         notes: What could not be measured, and why.
-        unreadable: Pictures that could not be decoded, among those looked at.
+        unreadable: Images that could not be decoded, among those looked at.
     """
 
     name: str
@@ -118,7 +118,7 @@ class BenchReport:
     ways: list[Way] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
     advice: list[Advice] = field(default_factory=list)
-    pictures: dict[str, int] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unreadable: int = 0
 
@@ -218,15 +218,15 @@ class _Bench:
     # Reading --------------------------------------------------------------------------------------------------------
 
     def read(self) -> list[tuple[bytes, str | None]]:
-        """Read bytes and text in the ways there are; some pictures and the modality of each, for decoding."""
+        """Read bytes and text in the ways there are; some images and the modality of each, for decoding."""
         report = self._report
         sample: list[tuple[bytes, str | None]] = []
         held = 0
 
         def keep(row: dict[str, Any]) -> None:
             nonlocal held
-            data = _picture(row)
-            if data is not None and len(sample) < _PICTURES and held < _PICTURE_BYTES:
+            data = _image(row)
+            if data is not None and len(sample) < _IMAGES and held < _IMAGE_BYTES:
                 sample.append((data, _modality(row)))
                 held += len(data)
 
@@ -234,7 +234,7 @@ class _Bench:
         stream = Stream(self._sources, columns=self._columns, seed=1)
         self._time("stream, bytes, first pass", _once(stream), keep)
         again = self._time("stream, bytes", _epochs(stream))
-        texts = [name for name in self._columns if name not in self._pictures()]
+        texts = [name for name in self._columns if name not in self._images()]
         alone = self._time("stream, text only", _epochs(Stream(self._sources, columns=texts, seed=1)))
         self._shuffled(again)
         whole = 1000 / again.rate
@@ -243,10 +243,10 @@ class _Bench:
         )  # noise may make a part longer than the whole
         report.milliseconds["read"] = whole - report.milliseconds["text"]
         if not sample:
-            report.notes.append("no row that was read has a picture: decoding was not measured")
+            report.notes.append("no row that was read has an image: decoding was not measured")
         return sample
 
-    def _pictures(self) -> set[str]:
+    def _images(self) -> set[str]:
         return {name for source in self._sources if source.shards for name in source.open(0).image_names}
 
     def _shuffled(self, stream: Way) -> None:
@@ -273,10 +273,10 @@ class _Bench:
     # Decoding -------------------------------------------------------------------------------------------------------
 
     def decode(self, sample: list[tuple[bytes, str | None]], plain: Decoder, threads: int) -> bool:
-        """Decode pictures that are in memory, by each decoder and number of threads there is; False if none can be."""
+        """Decode images that are in memory, by each decoder and number of threads there is; False if none can be."""
         sample = self._readable(sample, plain)
         if not sample:
-            self._report.notes.append("no picture that was read can be decoded")
+            self._report.notes.append("no image that was read can be decoded")
             return False
         pillow = self._decoded("decode, Pillow", sample, plain)
         self._report.milliseconds["decode"] = 1000 / pillow.rate
@@ -296,7 +296,7 @@ class _Bench:
             )
             self._advise(
                 f"decode at the size that the model sees, such as max_side={_SEEN_SIDE}",
-                f"the pictures' longer side is {long:,.0f} at the median; decoding {small.rate:,.0f} rows/s "
+                f"the images' longer side is {long:,.0f} at the median; decoding {small.rate:,.0f} rows/s "
                 f"instead of {pillow.rate:,.0f}",
                 small.rate / pillow.rate,
             )
@@ -330,15 +330,15 @@ class _Bench:
             kinds[f"{info.format} {info.width}x{info.height} {info.mode}"] += 1
             self._sides.append(max(info.width, info.height))
         self._grey = sum(modality in {"infrared", "sar"} for _, modality in good) / max(len(good), 1)
-        self._report.pictures = dict(kinds.most_common(5))
+        self._report.images = dict(kinds.most_common(5))
         return good
 
     def _decoded(self, name: str, sample: list[tuple[bytes, str | None]], decoder: Decoder) -> Way:
         def rows() -> Iterator[Any]:
             while True:
                 for start in range(0, len(sample), 16):
-                    pictures, kinds = zip(*sample[start : start + 16], strict=True)
-                    yield from decoder.decode_many(pictures, kinds)
+                    images, kinds = zip(*sample[start : start + 16], strict=True)
+                    yield from decoder.decode_many(images, kinds)
 
         return self._time(name, rows())
 
@@ -395,14 +395,14 @@ class _Bench:
         if slow is not None and fast is not None and fast.rate > _GAIN * slow.rate:
             self._advise(
                 'Decoder(..., backend="auto"): simplejpeg is installed',
-                f"{fast.rate:,.0f} pictures/s in one thread, Pillow {slow.rate:,.0f}",
+                f"{fast.rate:,.0f} images/s in one thread, Pillow {slow.rate:,.0f}",
                 fast.rate / slow.rate,
             )
-        jpeg = sum(count for kind, count in report.pictures.items() if kind.startswith("JPEG"))
+        jpeg = sum(count for kind, count in report.images.items() if kind.startswith("JPEG"))
         if jpeg and not has_fast_decoder():
             self._advise(
                 "pip install 'irtd-datasets[fast]', and Decoder(..., backend=\"auto\")",
-                "the pictures are JPEG files, and libjpeg-turbo is not installed; run this again after",
+                "the images are JPEG files, and libjpeg-turbo is not installed; run this again after",
             )
         self._advise_place()
         self._advise_shape()
@@ -445,12 +445,12 @@ class _Bench:
         if any(not ref.index for source in self._sources for ref in source.shards):
             self._advise(
                 "an index beside the data, which `irtd build` writes",
-                "without it each shard is searched for its pictures when `table` opens it",
+                "without it each shard is searched for its images when `table` opens it",
             )
         if report.unreadable:
             self._advise(
                 'on_error="skip", and build the folder again from whole files',
-                f"{report.unreadable} of the pictures that were looked at cannot be decoded",
+                f"{report.unreadable} of the images that were looked at cannot be decoded",
             )
 
     def _advise(self, change: str, why: str, gain: float | None = None) -> None:
@@ -474,7 +474,7 @@ class _Bench:
         for row in iterator:
             count += 1
             if isinstance(row, dict):
-                size += len(_picture(row) or b"")
+                size += len(_image(row) or b"")
                 each(row)
             if time.perf_counter() > end:
                 break
@@ -503,9 +503,9 @@ def _epochs(stream: Stream) -> Iterator[dict[str, Any]]:
 
 def _stacked(rows: Iterable[dict[str, Any]], batch_size: int) -> Iterator[Any]:
     for batch in _chunks(rows, batch_size):
-        pictures = [row[_IMAGE] for row in batch if isinstance(row.get(_IMAGE), np.ndarray)]
-        if len({picture.shape for picture in pictures}) == 1:
-            np.stack(pictures)
+        images = [row[_IMAGE] for row in batch if isinstance(row.get(_IMAGE), np.ndarray)]
+        if len({image.shape for image in images}) == 1:
+            np.stack(images)
         yield from batch
 
 
@@ -520,7 +520,7 @@ def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield block
 
 
-def _picture(row: Mapping[str, Any]) -> bytes | None:
+def _image(row: Mapping[str, Any]) -> bytes | None:
     value = row.get(_IMAGE)
     data = value.get("bytes") if isinstance(value, dict) else None
     return data if isinstance(data, bytes) and data else None

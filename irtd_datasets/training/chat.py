@@ -1,11 +1,11 @@
-"""Rows in the form in which training code expects a conversation about a picture.
+"""Rows in the form in which training code expects a conversation about an image.
 
 =================== ==========================================================================================
 form                what reads it
 =================== ==========================================================================================
 ``trl``             ``messages`` and ``images``: TRL's ``SFTTrainer`` and its vision collator
 ``trl-prompt``      ``prompt``, ``completion`` and ``images``: the same, with loss on the last answer alone
-``transformers``    ``messages`` whose content is a list of parts, the picture among them: ``apply_chat_template`` of
+``transformers``    ``messages`` whose content is a list of parts, the image among them: ``apply_chat_template`` of
                     the processors of transformers, and ``process_vision_info`` of ``qwen-vl-utils``
 ``llava``           ``conversations`` with ``from`` and ``value`` and the token ``<image>``, and ``image``: the training
                     code of LLaVA, LLaVA-NeXT and InternVL, and ``qwen-vl-finetune``
@@ -51,20 +51,20 @@ def chat(
     Args:
         row: With ``id``, ``messages`` and ``image``: an array as `irtd_datasets.training.decode` gives it, a Pillow
             image, or the bytes as stored. For a target also ``box_frame``, ``width`` and ``height``, which must be
-            those of the picture that is given: `decode_row` sees to that.
+            those of the image that is given: `decode_row` sees to that.
         form: One of `FORMS`.
         target: Model whose frame and markup the boxes of the text get, such as ``qwen2.5-vl``
             (`irtd_datasets.training.targets.TARGETS`); None leaves the text as it is.
         limits: Least and most pixels of the resize of Qwen2.5-VL, as its processor is set.
 
     Returns:
-        A new dictionary with the keys of that form, and ``id``. Pictures are Pillow images in RGB.
+        A new dictionary with the keys of that form, and ``id``. Images are Pillow images in RGB.
 
     Raises:
         UnknownNameError: No such form or target.
         LeftOut: The row cannot be brought to this form truthfully; its argument is one of
             `irtd_datasets.training.examples.REASONS`.
-        ImageError: The picture cannot be decoded.
+        ImageError: The image cannot be decoded.
 
     Example:
         >>> row = {"id": "1", "image": np.zeros((4, 6), np.uint8),
@@ -83,19 +83,19 @@ def chat(
         checked = Example(str(row["id"]), turns, row.get("width") or 0, row.get("height") or 0)
     else:
         checked = prepare(row, Style(find_target(target), limits=limits), layout)
-    picture = _picture(row)
+    image = _image(row)
     if form == "llava":
         found = conversation(checked, "")
-        return {"id": checked.id, "image": picture, "conversations": found["conversations"]}
+        return {"id": checked.id, "image": image, "conversations": found["conversations"]}
     messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in checked.turns]
     if form == "trl":
-        return {"id": checked.id, "messages": messages, "images": [picture]}
+        return {"id": checked.id, "messages": messages, "images": [image]}
     if form == "trl-prompt":
-        return {"id": checked.id, "prompt": messages[:-1], "completion": messages[-1:], "images": [picture]}
+        return {"id": checked.id, "prompt": messages[:-1], "completion": messages[-1:], "images": [image]}
     first = next(index for index, message in enumerate(messages) if message["role"] == "user")
     for index, message in enumerate(messages):
-        picture_part = [{"type": "image", "image": picture}] if index == first else []
-        message["content"] = [*picture_part, {"type": "text", "text": message["content"]}]
+        image_part = [{"type": "image", "image": image}] if index == first else []
+        message["content"] = [*image_part, {"type": "text", "text": message["content"]}]
     return {"id": checked.id, "messages": messages}
 
 
@@ -106,7 +106,7 @@ def chat_transform(
     return partial(chat, form=form, target=target, limits=limits)
 
 
-def _picture(row: Mapping[str, Any]) -> Image.Image:
+def _image(row: Mapping[str, Any]) -> Image.Image:
     value = row.get("image")
     if isinstance(value, dict):
         value = value.get("bytes")
@@ -122,7 +122,7 @@ def _picture(row: Mapping[str, Any]) -> Image.Image:
             return converted
     except (OSError, ValueError, TypeError) as error:
         raise ImageError(
-            f"the picture cannot be decoded: {error}",
+            f"the image cannot be decoded: {error}",
             where=str(row.get("id", "")),
             remedy="Leave its row out.",
         ) from error

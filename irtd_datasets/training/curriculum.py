@@ -1,7 +1,7 @@
 """The curriculum of the IRGPT paper as plain functions over arrays.
 
-The paper (arXiv 2507.14449, section 4.2) orders its pre-training pictures from easy to hard by two scores: how far an
-infrared picture is from visible ones, and how well picture and text go together. Neither the scores nor the encoders
+The paper (arXiv 2507.14449, section 4.2) orders its pre-training images from easy to hard by two scores: how far an
+infrared image is from visible ones, and how well image and text go together. Neither the scores nor the encoders
 were released. Give the features and losses of your own encoder; the functions here do the rest, and each choice that
 the paper leaves open is named where it is made.
 
@@ -54,11 +54,11 @@ _PAIRS_FOR_BANDWIDTH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ModalityDistance:
-    """How far each infrared picture is from the visible ones (paper section 4.2.1).
+    """How far each infrared image is from the visible ones (paper section 4.2.1).
 
     Attributes:
         distance: (N,) distance as the paper's text describes it: ``mmd`` at the infrared centre, 0 at the visible
-            centre, so larger means less like a visible picture, hence harder.
+            centre, so larger means less like a visible image, hence harder.
         printed: (N,) the formula as printed, which grows towards the visible centre, opposite to the text:
             ``mmd`` at the infrared centre, ``2 * mmd`` at the visible one. ``distance + printed == 2 * mmd``.
         mmd: Maximum mean discrepancy between the two sets: the distance of their centres in feature space.
@@ -86,10 +86,10 @@ def modality_distance(
     text; see `ModalityDistance.printed`).
 
     Args:
-        infrared: (N, D) features of the infrared pictures.
-        visible: (M, D) features of the visible pictures, turned to grey before the encoder as in the paper.
+        infrared: (N, D) features of the infrared images.
+        visible: (M, D) features of the visible images, turned to grey before the encoder as in the paper.
         bandwidth: Of the kernel ``exp(-|x - y|**2 / (2 * bandwidth**2))``. The paper gives none; None takes the median
-            distance between seeded pairs of pictures from both sets.
+            distance between seeded pairs of images from both sets.
         components: None computes the kernel exactly, in time N * (N + M) * D and memory of one block. A number takes
             that many random Fourier features (Rahimi and Recht, 2007) instead, in time linear in N and M, with an error
             that falls with the square root of the number.
@@ -135,7 +135,7 @@ def modality_distance(
     if mmd <= 1e-9:
         raise ArrayError(
             "infrared and visible features have the same centre",
-            remedy="Were the same pictures given twice? A distance needs two sets that differ.",
+            remedy="Were the same images given twice? A distance needs two sets that differ.",
         )
     projection = along / mmd
     return ModalityDistance(mmd - projection, projection + mmd, mmd, float(bandwidth))
@@ -145,7 +145,7 @@ def loss_variation(before: npt.ArrayLike, after: npt.ArrayLike) -> Floats:
     """Variation rate of an alignment loss over the warm-up, ``(after - before) / before`` (paper section 4.2.2).
 
     Args:
-        before: (N,) contrastive loss of each picture and its text before the warm-up; positive.
+        before: (N,) contrastive loss of each image and its text before the warm-up; positive.
         after: (N,) the same after it.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Pictures as arrays, and rows that follow their pictures.
+"""Images as arrays, and rows that follow their images.
 
-An infrared picture that was saved as a colour JPEG carries nothing in its colour: decoding its luminance alone takes
-half the time or less and a third of the memory. A picture that a model sees at 448 pixels need not be decoded at
-4,000. And a picture of more than 8 bits has to be mapped to 8 in a declared way: Pillow's own conversion cuts off
+An infrared image that was saved as a colour JPEG carries nothing in its colour: decoding its luminance alone takes
+half the time or less and a third of the memory. An image that a model sees at 448 pixels need not be decoded at
+4,000. And an image of more than 8 bits has to be mapped to 8 in a declared way: Pillow's own conversion cuts off
 everything above 255. All that is decided here, in one place, and boxes, points and texts follow.
 
 Pillow decodes by default. With the extra ``fast`` JPEG files are decoded by libjpeg-turbo through simplejpeg, which
@@ -43,7 +43,7 @@ _JPEG = b"\xff\xd8\xff"
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """Map each picture of more than 8 bits by its own percentiles: contrast at the price of comparable values.
+    """Map each image of more than 8 bits by its own percentiles: contrast at the price of comparable values.
 
     Attributes:
         low: Percentile that becomes 0.
@@ -61,7 +61,7 @@ class Percentile:
 
 @dataclass(frozen=True, slots=True)
 class FixedRange:
-    """Map all pictures of more than 8 bits by the same range, so that a value means the same temperature in each.
+    """Map all images of more than 8 bits by the same range, so that a value means the same temperature in each.
 
     Attributes:
         low: Value that becomes 0.
@@ -78,11 +78,11 @@ class FixedRange:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture as an array.
+    """An image as an array.
 
     Attributes:
         pixels: uint8, (height, width) for luminance, (height, width, 3) for RGB; upright.
-        width: Of the stored picture, upright, before it was made smaller.
+        width: Of the stored image, upright, before it was made smaller.
         height: Likewise.
     """
 
@@ -98,12 +98,12 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Decoder:
-    """How pictures are decoded. Can be pickled, so that workers get it.
+    """How images are decoded. Can be pickled, so that workers get it.
 
     Attributes:
         mode: ``luminance`` gives one channel, ``rgb`` three, ``auto`` one for infrared and SAR, three for optical.
-        max_side: Longest side in pixels; larger pictures are made smaller with their shape kept, smaller ones stay.
-        wide: How pictures of more than 8 bits become 8.
+        max_side: Longest side in pixels; larger images are made smaller with their shape kept, smaller ones stay.
+        wide: How images of more than 8 bits become 8.
         backend: ``pillow``, ``simplejpeg`` (of the extra ``fast``), or ``auto``, which is simplejpeg where it is
             installed.
         threads: Threads of `decode_many`.
@@ -120,7 +120,7 @@ class Decoder:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        """Check the settings before the first picture."""
+        """Check the settings before the first image."""
         if self.mode not in {"auto", "luminance", "rgb"}:
             raise UnknownNameError(
                 f"unknown decoding {self.mode!r}",
@@ -150,13 +150,13 @@ class Decoder:
         name: str = "image",
         out: Pixels | None = None,
     ) -> Decoded:
-        """Decode one picture.
+        """Decode one image.
 
         Args:
             data: The whole file.
             modality: ``infrared``, ``optical`` or ``sar``, for the mode ``auto``; None counts as optical.
-            name: Name of the picture for messages.
-            out: Contiguous array to decode into; taken where it has the picture's shape, else passed over.
+            name: Name of the image for messages.
+            out: Contiguous array to decode into; taken where it has the image's shape, else passed over.
 
         Returns:
             Its pixels, upright.
@@ -176,7 +176,7 @@ class Decoder:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ImageError(
-                f"the picture cannot be decoded: {error}",
+                f"the image cannot be decoded: {error}",
                 where=name,
                 remedy="Leave its row out (on_error='skip'), or build the dataset again from a whole file.",
             ) from error
@@ -186,17 +186,17 @@ class Decoder:
         return Decoded(out, found.width, found.height)
 
     def decode_many(
-        self, pictures: Sequence[bytes | memoryview], modalities: Sequence[str | None] | None = None
+        self, images: Sequence[bytes | memoryview], modalities: Sequence[str | None] | None = None
     ) -> list[Decoded]:
-        """Decode several pictures, in `threads` threads; results are in their order.
+        """Decode several images, in `threads` threads; results are in their order.
 
         Raises:
             ImageError: The first that cannot be decoded.
         """
-        kinds = modalities or [None] * len(pictures)
-        if self.threads == 1 or len(pictures) < 2:
-            return [self.decode(data, kind) for data, kind in zip(pictures, kinds, strict=True)]
-        return list(_pool(self.threads).map(self.decode, pictures, kinds))
+        kinds = modalities or [None] * len(images)
+        if self.threads == 1 or len(images) < 2:
+            return [self.decode(data, kind) for data, kind in zip(images, kinds, strict=True)]
+        return list(_pool(self.threads).map(self.decode, images, kinds))
 
     @property
     def _is_fast(self) -> bool:
@@ -213,7 +213,7 @@ class Decoder:
             return None
         target = _fit(info.width, info.height, self.max_side)
         shape = (target[1], target[0]) if grey else (target[1], target[0], 3)
-        # Only a picture that needs no second step can be decoded to where it is wanted.
+        # Only an image that needs no second step can be decoded to where it is wanted.
         fits = out is not None and out.shape == shape and target == (info.width, info.height)
         try:
             pixels = simplejpeg.decode_jpeg(
@@ -245,7 +245,7 @@ class Decoder:
             wanted = target[::-1] if turned and turned > 4 else target
             if opened.format == "JPEG" and opened.mode in {"L", "RGB", "YCbCr"}:
                 # libjpeg decodes at 1/2, 1/4 or 1/8 and leaves the colour out where it is not needed.
-                opened.draft("L" if grey else "RGB", wanted if self.max_side else None)
+                opened.pending("L" if grey else "RGB", wanted if self.max_side else None)
             image: Image.Image = ImageOps.exif_transpose(opened) if turned else opened
             if image.mode.startswith(("I", "F")):
                 image = Image.fromarray(_to_8_bit(np.asarray(image), self.wide))
@@ -263,9 +263,9 @@ def decode_row(
     columns: Sequence[str] = ("image", "visible"),
     out: Pixels | None = None,
 ) -> dict[str, Any]:
-    """Decode the pictures of a row and let its places follow.
+    """Decode the images of a row and let its places follow.
 
-    ``objects`` are scaled to the decoded picture, ``width`` and ``height`` are its sides, and the numbers inside
+    ``objects`` are scaled to the decoded image, ``width`` and ``height`` are its sides, and the numbers inside
     ``messages`` are brought to ``box_frame``, or to the new size where they are pixels. A text whose frame is unknown
     stays as it is.
 
@@ -274,14 +274,14 @@ def decode_row(
             positions or names. Columns that are missing are left out.
         decoder: How.
         box_frame: Frame wanted for the numbers in the text; None keeps that of the row.
-        columns: Columns with pictures.
+        columns: Columns with images.
         out: As for `Decoder.decode`, for the column ``image``.
 
     Returns:
-        A new row with arrays in place of the pictures' bytes; `Decoded.pixels` of each.
+        A new row with arrays in place of the images' bytes; `Decoded.pixels` of each.
 
     Raises:
-        ImageError: A picture cannot be decoded.
+        ImageError: An image cannot be decoded.
         BoxError: No such frame.
     """
     made = dict(row)
@@ -332,8 +332,8 @@ def _bytes(value: Any) -> bytes | memoryview | None:  # noqa: ANN401 - a struct,
     return value if isinstance(value, (bytes, memoryview)) and len(value) else None
 
 
-def _scaled(objects: Mapping[str, Any], picture: Decoded) -> dict[str, Any]:
-    scale = (picture.size[0] / picture.width, picture.size[1] / picture.height)
+def _scaled(objects: Mapping[str, Any], image: Decoded) -> dict[str, Any]:
+    scale = (image.size[0] / image.width, image.size[1] / image.height)
     if scale == (1.0, 1.0):
         return dict(objects)
     out = dict(objects)
@@ -347,7 +347,7 @@ def _scaled(objects: Mapping[str, Any], picture: Decoded) -> dict[str, Any]:
 
 
 def _fit(width: int, height: int, max_side: int | None) -> tuple[int, int]:
-    """Size of a picture whose longest side may be so long; never larger, never 0."""
+    """Size of an image whose longest side may be so long; never larger, never 0."""
     longest = max(width, height)
     if max_side is None or longest <= max_side:
         return width, height
@@ -355,7 +355,7 @@ def _fit(width: int, height: int, max_side: int | None) -> tuple[int, int]:
 
 
 def _converted(image: Image.Image, *, grey: bool) -> Image.Image:
-    """A picture as luminance or RGB; what is so already is not copied, as Pillow's ``convert`` does."""
+    """An image as luminance or RGB; what is so already is not copied, as Pillow's ``convert`` does."""
     image.load()
     if image.mode == ("L" if grey else "RGB"):
         return image

@@ -45,17 +45,17 @@ REASONS = {
     "frame-missing": "the text has places but the row names no frame",
     "places-unreadable": "something looks like a box and cannot be read, so it would stay in the old frame",
     "size-missing": "the row has no width or height",
-    "no-resize": "the picture is over 200 times longer than wide, which Qwen2.5-VL refuses",
+    "no-resize": "the image is over 200 times longer than wide, which Qwen2.5-VL refuses",
     "turns-not-alternating": "the turns are not user, assistant, user, assistant ..., as every layout needs",
     "turn-empty": "a turn has no text",
     "system-turn": "there is a system turn, for which this layout has no place",
-    "placeholder-in-text": "the text has a token that this layout would take for a picture or a box",
-    "image-missing": "the row has no picture",
+    "placeholder-in-text": "the text has a token that this layout would take for an image or a box",
+    "image-missing": "the row has no image",
     "filtered": "a filter names the row",
 }
 """Why a row can be left out."""
 
-_PICTURE_TOKENS = ("<image>", "<video>", "<audio>")
+_IMAGE_TOKENS = ("<image>", "<video>", "<audio>")
 _SWIFT_TOKENS = ("<bbox>", "<ref-object>")
 _MAY_HAVE_PLACES = re.compile(r"[\[<]")
 
@@ -73,13 +73,13 @@ class Example:
 
     Attributes:
         id: Of the row.
-        turns: Role and text of each turn, without the picture's token.
-        width: Of the upright picture.
+        turns: Role and text of each turn, without the image's token.
+        width: Of the upright image.
         height: Likewise.
         refs: Class names that stand as ``<ref-object>`` in the text.
-        boxes: Boxes (4 numbers) and points (2) that stand as ``<bbox>``, in pixels of the picture.
+        boxes: Boxes (4 numbers) and points (2) that stand as ``<bbox>``, in pixels of the image.
         kinds: How many places of each kind there are.
-        clipped: Places that were moved to the picture's edge.
+        clipped: Places that were moved to the image's edge.
         collapsed: Boxes without area after rounding.
     """
 
@@ -179,7 +179,7 @@ def check_turns(turns: Sequence[tuple[str, Any]], layout: str) -> None:
         layout: One of `LAYOUTS`.
 
     Raises:
-        LeftOut: A system turn, turns out of order, one without text, or a token that means a picture.
+        LeftOut: A system turn, turns out of order, one without text, or a token that means an image.
     """
     roles = [role for role, _ in turns]
     if roles[:1] == ["system"]:
@@ -190,7 +190,7 @@ def check_turns(turns: Sequence[tuple[str, Any]], layout: str) -> None:
         raise LeftOut("turns-not-alternating")
     if not all(isinstance(text, str) and text.strip() for _, text in turns):
         raise LeftOut("turn-empty")
-    tokens = _PICTURE_TOKENS + (_SWIFT_TOKENS if layout == "ms-swift" else ())
+    tokens = _IMAGE_TOKENS + (_SWIFT_TOKENS if layout == "ms-swift" else ())
     if any(token in text for _, text in turns for token in tokens):
         raise LeftOut("placeholder-in-text")
 
@@ -203,7 +203,7 @@ def conversation(example: Example, image: str) -> dict[str, Any]:
 
     Args:
         example: The row.
-        image: Path of its picture.
+        image: Path of its image.
 
     Example:
         >>> talk = [("user", "What is it?"), ("assistant", "A car.")]
@@ -225,7 +225,7 @@ def conversation(example: Example, image: str) -> dict[str, Any]:
 
 
 def messages_row(example: Example) -> dict[str, Any]:
-    """The keys ``id`` and ``messages`` of ms-swift and LLaMA-Factory; the picture's token opens the first question.
+    """The keys ``id`` and ``messages`` of ms-swift and LLaMA-Factory; the image's token opens the first question.
 
     Example:
         >>> talk = [("user", "What is it?"), ("assistant", "A car.")]

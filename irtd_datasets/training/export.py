@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from irtd_datasets.errors import AnnotationError, BoxError, BuildError, UnknownNameError
-from irtd_datasets.hub.rows import config_files, config_names, read_groups
+from irtd_datasets.folder.row_groups import config_files, config_names, read_groups
 from irtd_datasets.training.examples import (
     LAYOUTS,
     REASONS,
@@ -27,13 +27,13 @@ from irtd_datasets.training.examples import (
     swift_row,
 )
 from irtd_datasets.training.files import (
+    ImageFiles,
     JsonList,
     Lines,
     ParquetParts,
-    PictureFiles,
     RowSink,
     SortedLines,
-    picture_suffix,
+    image_suffix,
 )
 from irtd_datasets.training.targets import MAX_PIXELS, MIN_PIXELS, Style, find_target
 
@@ -55,13 +55,13 @@ class ExportOptions:
     Attributes:
         target: The model family: ``llava``, ``qwen2-vl``, ``qwen2.5-vl``, ``qwen3-vl``, ``internvl``, ``paligemma``.
         layout: ``jsonl``, ``json``, ``ms-swift`` or ``llama-factory``.
-        images: ``files`` (original bytes, each distinct picture once) or ``parquet`` (inside Parquet; ``ms-swift`` and
-            ``llama-factory`` only, since the others read pictures from paths).
+        images: ``files`` (original bytes, each distinct image once) or ``parquet`` (inside Parquet; ``ms-swift`` and
+            ``llama-factory`` only, since the others read images from paths).
         markup: ``model`` for the model's own markup, ``released`` to change the numbers and nothing else.
         decimals: Digits after the point, for ``llava`` only; None is 3.
         min_pixels: Least pixels after the resize of Qwen2.5-VL; must be what the training run uses.
         max_pixels: Most pixels, likewise.
-        absolute_paths: Write picture paths from the root of the file system; by default they begin at the export.
+        absolute_paths: Write image paths from the root of the file system; by default they begin at the export.
         without: Called with a row; rows for which it is false are left out (see `irtd_datasets.not_in`).
 
     Raises:
@@ -90,7 +90,7 @@ class ExportOptions:
                 raise UnknownNameError(f"{name} is {value!r}", remedy=f"It can be {', '.join(known)}.")
         if self.images == "parquet" and self.layout not in ("ms-swift", "llama-factory"):
             raise UnknownNameError(
-                f"the layout {self.layout} names pictures by path and cannot name one inside Parquet",
+                f"the layout {self.layout} names images by path and cannot name one inside Parquet",
                 remedy="Use images='files', or the layout ms-swift or llama-factory.",
             )
         if self.decimals is not None and not (target.decimals and 1 <= self.decimals <= 12):
@@ -117,10 +117,10 @@ class ExportReport:
         left_out: Rows not written, by reason; the reasons are explained in `irtd_datasets.training.examples.REASONS`.
         examples: Ids of the first rows left out for each reason.
         places: Places rewritten, by kind: ``box``, ``polygon``, ``point``.
-        clipped: Places that reached out of their picture and were moved to its edge.
+        clipped: Places that reached out of their image and were moved to its edge.
         collapsed: Boxes and polygons that have no area after rounding.
-        pictures: Distinct pictures written as files; 0 when they stay in Parquet.
-        deep_pictures: Rows whose picture has more than 8 bits a channel, which the named programs do not scale.
+        images: Distinct images written as files; 0 when they stay in Parquet.
+        deep_images: Rows whose image has more than 8 bits a channel, which the named programs do not scale.
         paired: Rows whose visible partner is not part of the export.
     """
 
@@ -131,8 +131,8 @@ class ExportReport:
     places: Counter[str] = field(default_factory=Counter)
     clipped: int = 0
     collapsed: int = 0
-    pictures: int = 0
-    deep_pictures: int = 0
+    images: int = 0
+    deep_images: int = 0
     paired: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def export(
     """Export a config of a dataset folder.
 
     Rows are read one row group at a time. The export appears under its name when it is complete; a run that was
-    killed leaves nothing there, and the next one takes over the pictures it had written.
+    killed leaves nothing there, and the next one takes over the images it had written.
 
     Args:
         folder: A dataset folder.
@@ -262,7 +262,7 @@ def _write(
 ) -> ExportReport:
     report = ExportReport(out)
     _clear(staging, keep=options.images == "files")
-    pictures = PictureFiles(staging) if options.images == "files" else None
+    images = ImageFiles(staging) if options.images == "files" else None
     entries: dict[str, Any] = {}
     try:
         for split, rows in sources.items():
@@ -271,14 +271,14 @@ def _write(
             with ExitStack() as stack:
                 stack.enter_context(sink)
                 for row in rows:
-                    _one(row, split, sink, pictures, options, report)
+                    _one(row, split, sink, images, options, report)
             entries[_safe(f"{name}_{split}")] = _dataset_info(file)
     finally:
-        if pictures is not None:
-            pictures.close()
-    if pictures is not None:
-        pictures.prune()
-        report.pictures = pictures.count
+        if images is not None:
+            images.close()
+    if images is not None:
+        images.prune()
+        report.images = images.count
     if options.layout == "llama-factory":
         _json(staging / "dataset_info.json", entries)
     settings = {key: value for key, value in asdict(options).items() if key != "without"}
@@ -291,7 +291,7 @@ def _write(
 
 
 def _clear(staging: Path, *, keep: bool) -> None:
-    """Remove what an unfinished run left, except complete pictures where they can be used again."""
+    """Remove what an unfinished run left, except complete images where they can be used again."""
     for path in staging.iterdir():
         if path.is_dir() and not (keep and path.name == "images"):
             shutil.rmtree(path)
@@ -313,7 +313,7 @@ def _one(
     row: Mapping[str, Any],
     split: str,
     sink: RowSink,
-    pictures: PictureFiles | None,
+    images: ImageFiles | None,
     options: ExportOptions,
     report: ExportReport,
 ) -> None:
@@ -330,8 +330,8 @@ def _one(
             where=f"row {row.get('id') if hasattr(row, 'get') else row!r}",
             remedy="Pass rows with id, image, messages, box_frame, width and height.",
         ) from error
-    if pictures is not None:
-        relative = pictures.add(image["bytes"], image["path"])
+    if images is not None:
+        relative = images.add(image["bytes"], image["path"])
         path = str(report.out / relative) if options.absolute_paths else relative
         sink.write(_record(example, path, options))
     else:
@@ -341,7 +341,7 @@ def _one(
     report.places.update(example.kinds)
     report.clipped += example.clipped
     report.collapsed += example.collapsed
-    report.deep_pictures += (row.get("bit_depth") or 8) > 8
+    report.deep_images += (row.get("bit_depth") or 8) > 8
     report.paired += bool(row.get("visible"))
 
 
@@ -373,7 +373,7 @@ def _record(example: Example, image: Any, options: ExportOptions) -> dict[str, A
 
 def _stored_name(row_id: str, data: bytes) -> str:
     """A name without a folder: readers that find no file under it fall back to the bytes."""
-    return _safe(row_id)[-100:] + picture_suffix(data)
+    return _safe(row_id)[-100:] + image_suffix(data)
 
 
 def _safe(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The files of an export: pictures by content, JSON lines, Parquet with pictures inside."""
+"""The files of an export: images by content, JSON lines, Parquet with images inside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["JsonList", "Lines", "ParquetParts", "PictureFiles", "RowSink", "SortedLines", "picture_suffix"]
+__all__ = ["ImageFiles", "JsonList", "Lines", "ParquetParts", "RowSink", "SortedLines", "image_suffix"]
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", ".jpg"),
@@ -34,14 +34,14 @@ _SIGNATURES = (
 )
 
 SHARD_BYTES = 500 << 20
-"""Picture bytes after which a new Parquet file begins."""
+"""Image bytes after which a new Parquet file begins."""
 
 
-def picture_suffix(data: bytes) -> str:
-    r"""The file suffix that fits a picture's first bytes, whatever its released name says.
+def image_suffix(data: bytes) -> str:
+    r"""The file suffix that fits an image's first bytes, whatever its released name says.
 
     Example:
-        >>> picture_suffix(b"\x89PNG\r\n\x1a\n...")
+        >>> image_suffix(b"\x89PNG\r\n\x1a\n...")
         '.png'
     """
     for offset, signature, suffix in _SIGNATURES:
@@ -50,8 +50,8 @@ def picture_suffix(data: bytes) -> str:
     return ".img"
 
 
-class PictureFiles:
-    """Writes each distinct picture once, byte for byte, under a name made from its SHA-256.
+class ImageFiles:
+    """Writes each distinct image once, byte for byte, under a name made from its SHA-256.
 
     Released names are listed beside the files in ``images.csv``: they can repeat, climb and collide, a digest cannot.
 
@@ -68,13 +68,13 @@ class PictureFiles:
 
     @property
     def count(self) -> int:
-        """Distinct pictures added."""
+        """Distinct images added."""
         return len(self._names)
 
     def add(self, data: bytes, released: str | None) -> str:
-        """Write a picture unless it is there, and return its path inside the folder."""
+        """Write an image unless it is there, and return its path inside the folder."""
         digest = hashlib.sha256(data).hexdigest()
-        name = f"{digest[:32]}{picture_suffix(data)}"
+        name = f"{digest[:32]}{image_suffix(data)}"
         relative = f"images/{digest[:2]}/{name}"
         if name not in self._names:
             self._names.add(name)
@@ -95,7 +95,7 @@ class PictureFiles:
         self._table.close()
 
     def prune(self) -> None:
-        """Remove pictures that an earlier, unfinished run left here and this one did not need."""
+        """Remove images that an earlier, unfinished run left here and this one did not need."""
         for path in self._folder.glob("images/*/*"):
             if path.name not in self._names:
                 path.unlink()
@@ -205,16 +205,16 @@ _FEATURES: dict[str, Any] = {
     "images": [{"_type": "Image"}],
 }
 _OBJECTS = {"ref": [_STRING], "bbox": [[{"dtype": "float64", "_type": "Value"}]]}
-_PICTURE_COLUMN = "images.list.element.bytes"
+_IMAGE_COLUMN = "images.list.element.bytes"
 _ROWS = 100
 _ROW_GROUP_BYTES = 32 << 20
 
 
 class ParquetParts:
-    """Parquet files with the columns ``id``, ``messages``, ``images`` (and ``objects``), pictures inside.
+    """Parquet files with the columns ``id``, ``messages``, ``images`` (and ``objects``), images inside.
 
-    ``images`` is a list of ``{bytes, path}``, which `datasets` shows as pictures and which LLaMA-Factory and ms-swift
-    take as they are. The bytes of a picture that several rows of a row group share are stored once.
+    ``images`` is a list of ``{bytes, path}``, which `datasets` shows as images and which LLaMA-Factory and ms-swift
+    take as they are. The bytes of an image that several rows of a row group share are stored once.
 
     Args:
         folder: Where ``part-00000.parquet`` and so on go.
@@ -261,8 +261,8 @@ class ParquetParts:
         self._writer = pq.ParquetWriter(
             path,
             self._schema,
-            compression=dict.fromkeys(_leaves(self._schema), "SNAPPY") | {_PICTURE_COLUMN: "NONE"},
-            use_dictionary=[_PICTURE_COLUMN],
+            compression=dict.fromkeys(_leaves(self._schema), "SNAPPY") | {_IMAGE_COLUMN: "NONE"},
+            use_dictionary=[_IMAGE_COLUMN],
             write_statistics=["id"],
             dictionary_pagesize_limit=1 << 30,
         )

@@ -1,8 +1,8 @@
-"""One shard of a dataset folder, open for reading: its text by row group, its pictures one by one.
+"""One shard of a dataset folder, open for reading: its text by row group, its images one by one.
 
-On a disk a picture is one ``pread`` at the place that the index or the page headers tell. Memory maps were measured to
+On a disk an image is one ``pread`` at the place that the index or the page headers tell. Memory maps were measured to
 be a third faster, but their pages count as memory of the process, and a file that is cut short ends the process
-instead of raising. From afar the text columns of a row group and the pictures that are wanted of it are fetched
+instead of raising. From afar the text columns of a row group and the images that are wanted of it are fetched
 together, in as few requests as possible.
 """
 
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
-from irtd_datasets.training.index import (
+from irtd_datasets.folder.index import (
     PageError,
     ShardEntry,
     chunk_of,
@@ -246,7 +246,7 @@ class OpenShard:
             raise changed(self.where, f"it was written again ({facts.token}, before {self.ref.token})")
 
     def prepare(self, columns: Sequence[str]) -> None:
-        """Read what the index says of the pictures, before several threads ask for them."""
+        """Read what the index says of the images, before several threads ask for them."""
         for name in columns:
             if name in self.ref.images:
                 self.places(name)
@@ -255,13 +255,13 @@ class OpenShard:
         """Number of a row group's first row in the shard."""
         return int(self._starts[group])
 
-    # Pictures -------------------------------------------------------------------------------------------------------
+    # Images -------------------------------------------------------------------------------------------------------
 
     def places(self, image: str) -> tuple[memoryview, memoryview]:
-        """Offsets (int64) and lengths (int32) of all pictures of a column, from the index or from the page headers.
+        """Offsets (int64) and lengths (int32) of all images of a column, from the index or from the page headers.
 
         Raises:
-            PageError: The pictures do not lie in the file as they are.
+            PageError: The images do not lie in the file as they are.
         """
         if image not in self._places:
             if image in self.ref.images:
@@ -283,7 +283,7 @@ class OpenShard:
         return self.walk(image, group)
 
     def walk(self, image: str, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Find the pictures of a row group by its page headers."""
+        """Find the images of a row group by its page headers."""
         chunk = chunk_of(self.metadata, group, self.leaves[image])
         try:
             if self._descriptor >= 0:
@@ -312,8 +312,8 @@ class OpenShard:
             )
         return offsets, lengths
 
-    def picture(self, offset: int, length: int) -> bytes:
-        """Read one picture from the disk.
+    def image(self, offset: int, length: int) -> bytes:
+        """Read one image from the disk.
 
         Raises:
             ShardChangedError: The file ends before it.
@@ -334,7 +334,7 @@ class OpenShard:
         return [f"{name}.path" if name in self.image_names else name for name in columns]
 
     def read_text(self, group: int | None, columns: Sequence[str], parts: Any = ()) -> pa.Table:  # noqa: ANN401
-        """Read all that is not a picture, of one row group or of all; from afar in as few requests as it takes.
+        """Read all that is not an image, of one row group or of all; from afar in as few requests as it takes.
 
         Args:
             group: Which row group; None reads all.
@@ -391,7 +391,7 @@ class OpenShard:
 
 
 class GroupReader:
-    """Some rows of a row group: the text in memory; the pictures in memory too where they come from afar.
+    """Some rows of a row group: the text in memory; the images in memory too where they come from afar.
 
     Args:
         shard: The open shard.
@@ -405,20 +405,20 @@ class GroupReader:
         images = [name for name in columns if name in shard.image_names]
         parts: Sequence[tuple[int, bytes | memoryview]] = ()
         if shard.storage.remote:
-            parts, pictures = _fetch(shard, group, columns, images, rows)
+            parts, image_data = _fetch(shard, group, columns, images, rows)
         else:
-            pictures = {name: _on_disk(shard, name, group) for name in images}
+            image_data = {name: _on_disk(shard, name, group) for name in images}
         table = shard.read_text(group, columns, parts)
-        self._pictures = pictures
+        self._images = image_data
         self._values = {name: value_reader(_one_chunk(table.column(name))) for name in columns}
 
     def row(self, row: int) -> dict[str, Any]:
-        """A row by its number in the row group; pictures as ``{"bytes": ..., "path": ...}`` or None."""
+        """A row by its number in the row group; images as ``{"bytes": ..., "path": ...}`` or None."""
         values = {name: read(row) for name, read in self._values.items()}
-        for name, read in self._pictures.items():
-            picture = values[name]
-            if picture is not None:
-                values[name] = {"bytes": read(row), "path": picture["path"]}
+        for name, read in self._images.items():
+            image = values[name]
+            if image is not None:
+                values[name] = {"bytes": read(row), "path": image["path"]}
         return values
 
 
@@ -434,13 +434,13 @@ def _on_disk(shard: OpenShard, image: str, group: int) -> Callable[[int], bytes 
 
     def read(row: int) -> bytes | None:
         start = starts[row]
-        return None if start < 0 else shard.picture(start, sizes[row])
+        return None if start < 0 else shard.image(start, sizes[row])
 
     return read
 
 
 def _decoded(shard: OpenShard, image: str, group: int, parts: Any) -> Callable[[int], bytes | None]:  # noqa: ANN401
-    """Pictures of a column that Arrow has to decompress or decode: all of the row group in memory."""
+    """Images of a column that Arrow has to decompress or decode: all of the row group in memory."""
     if shard.storage.remote:
         file: Any = RangeFile(shard.storage, shard.ref.name, shard.ref.size, parts)
     else:
@@ -459,7 +459,7 @@ def _decoded(shard: OpenShard, image: str, group: int, parts: Any) -> Callable[[
 def _fetch(
     shard: OpenShard, group: int, columns: Sequence[str], images: Sequence[str], rows: NDArray[np.int64]
 ) -> tuple[list[tuple[int, bytes | memoryview]], dict[str, Callable[[int], bytes | None]]]:
-    """Fetch text and pictures of a row group together."""
+    """Fetch text and images of a row group together."""
     ranges = shard.text_ranges(group, columns)
     known = [name for name in images if name in shard.ref.images]
     wanted: dict[str, dict[int, tuple[int, int]]] = {}
@@ -469,13 +469,13 @@ def _fetch(
             int(row): (int(offsets[row]), int(lengths[row])) for row in rows.tolist() if offsets[row] >= 0
         }
     # With the four bytes before it, which tell its length: a file that was exchanged does not pass for the right one.
-    pictures = sorted(
+    image_data = sorted(
         {(start - 4, start + size) for places in wanted.values() for start, size in places.values()}
     )
     whole = [
         (name, chunk_of(shard.metadata, group, shard.leaves[name])) for name in images if name not in known
     ]
-    asked = [*ranges, *pictures, *((chunk.start, chunk.stop) for _, chunk in whole)]
+    asked = [*ranges, *image_data, *((chunk.start, chunk.stop) for _, chunk in whole)]
     blocks = shard.storage.read_ranges(shard.ref.name, asked, shard.ref.size) if asked else []
     by_start = dict(zip(asked, blocks, strict=True))
     parts = [(start, by_start[start, stop]) for start, stop in ranges]
@@ -485,7 +485,7 @@ def _fetch(
         for row, (start, size) in places.items():
             block = by_start[start - 4, start + size]
             if int.from_bytes(block[:4], "little") != size:
-                raise changed(shard.where, f"no picture of {size} bytes begins at byte {start}")
+                raise changed(shard.where, f"no image of {size} bytes begins at byte {start}")
             found[row] = block[4:]
         readers[name] = _from_memory(found)
     for name, chunk in whole:

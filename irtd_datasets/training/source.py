@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
-from irtd_datasets.hub.rows import CARD_LIMIT, card_configs, choose_config, config_patterns
+from irtd_datasets.folder.index import FILTER_COLUMNS, index_name, read_entries
+from irtd_datasets.folder.row_groups import CARD_LIMIT, card_configs, choose_config, config_patterns
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.schema import MODALITIES, TASKS
-from irtd_datasets.training.index import FILTER_COLUMNS, index_name, read_entries
 from irtd_datasets.training.shards import OpenShard, ShardRef, open_index, read_footer, read_index_group
 from irtd_datasets.training.storage import FileFacts, Storage, open_storage, split_name
 
@@ -219,7 +219,7 @@ class Source:
         return Source(self.name, self.storage, self.shards, self.columns, chosen, self.limit)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """A text column of the wanted rows, in their order; no picture is read.
+        """A text column of the wanted rows, in their order; no image is read.
 
         Raises:
             UnknownNameError: There is no such column.

@@ -80,9 +80,9 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         stop: With weights: ``first_exhausted``, ``all_exhausted``, or how many rows an epoch has.
         shuffle: False takes rows as they lie.
         order: Tiers by a score: all ranks and workers go through the first, then the second, and so on. None takes
-            rows from everywhere at any time. Each tier reads the text of its row groups and only its own pictures.
+            rows from everywhere at any time. Each tier reads the text of its row groups and only its own images.
         decode: ``auto``, ``luminance`` or ``rgb`` for arrays, or a `Decoder`; None leaves bytes.
-        max_side: With ``decode``: longest side of pictures in pixels.
+        max_side: With ``decode``: longest side of images in pixels.
         box_frame: With ``decode``: frame of the numbers in the text.
         transform: A function from row to row, after decoding.
         on_error: For rows whose decoding fails: ``raise``, ``skip`` (counted in `Stream.skipped`) or a function.

@@ -1,6 +1,6 @@
 """`table`: any row of one or more configs by its number, so that torch's own samplers shuffle all of an epoch.
 
-A picture is one read at a known place of plain Parquet, text comes from a mapped Arrow file; see `shards` and
+An image is one read at a known place of plain Parquet, text comes from a mapped Arrow file; see `shards` and
 `text_cache`.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.training.index import PageError
+from irtd_datasets.folder.index import PageError
 from irtd_datasets.training.order import Mixture, Shuffle, StopRule, key_of
 from irtd_datasets.training.progress import Resumable, Spans
 from irtd_datasets.training.shard_cache import ShardCache
@@ -78,14 +78,14 @@ def table(  # noqa: PLR0913 - what a training script says in one place
         stop: With weights: ``first_exhausted``, ``all_exhausted``, or how many rows there are to be.
         seed: With weights: decides which row stands where.
         decode: ``auto``, ``luminance`` or ``rgb`` for arrays, or a `Decoder`; None leaves bytes.
-        max_side: With ``decode``: longest side of pictures in pixels.
+        max_side: With ``decode``: longest side of images in pixels.
         box_frame: With ``decode``: frame of the numbers in the text.
         transform: A function from row to row, after decoding.
         on_error: For rows whose decoding fails: ``raise``, ``skip`` (`Table.__getitems__` leaves them out and counts
             them in `Table.skipped`) or a function.
         cache: Folder for the text of shards; see `cache_folder` for the default.
         cache_bytes: For folders from afar: keep whole shards in the cache folder, up to so many bytes. 0 fetches each
-            picture by itself.
+            image by itself.
         storage_options: For the file system of a URL; ``token`` and ``endpoint`` for the Hub.
 
     Raises:
@@ -187,7 +187,7 @@ class Table:
         return found
 
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Several rows; pictures from afar are fetched together. Rows that are skipped are left out.
+        """Several rows; images from afar are fetched together. Rows that are skipped are left out.
 
         Raises:
             IndexError: There is no such row.
@@ -280,7 +280,7 @@ class Table:
 
 
 class _Shard:
-    """A shard of a table, open: its text and the places of its pictures."""
+    """A shard of a table, open: its text and the places of its images."""
 
     def __init__(self, opened: OpenShard, text: ShardText, columns: Sequence[str], chosen: Any) -> None:  # noqa: ANN401
         self.open = opened
@@ -290,7 +290,7 @@ class _Shard:
         images = [name for name in columns if name in opened.image_names]
         if self.remote and any(name not in opened.ref.images for name in images):
             raise UnknownNameError(
-                "the folder has no index, so that a picture can only be found by reading the whole shard",
+                "the folder has no index, so that an image can only be found by reading the whole shard",
                 where=opened.where,
                 remedy="Pass cache_bytes, so that shards are kept here; use `stream`; or publish the folder with its "
                 "index, which `irtd build` writes.",
@@ -307,20 +307,20 @@ class _Shard:
     def row(self, row: int) -> dict[str, Any]:
         values = self._text.row(row)
         for name, (offsets, lengths) in self._places.items():
-            picture = values[name]
-            if picture is not None:
+            image = values[name]
+            if image is not None:
                 offset = offsets[row]
                 if offset < 0:
                     data = None
                 elif self.remote:
                     return self.rows([row])[0]
                 else:
-                    data = self.open.picture(offset, lengths[row])
-                values[name] = {"bytes": data, "path": picture["path"]}
+                    data = self.open.image(offset, lengths[row])
+                values[name] = {"bytes": data, "path": image["path"]}
         return values
 
     def rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows of a shard from afar, their pictures fetched together."""
+        """Rows of a shard from afar, their images fetched together."""
         found = [self._text.row(row) for row in rows]
         wanted: dict[tuple[int, int], None] = {}
         for offsets, lengths in self._places.values():
@@ -329,17 +329,17 @@ class _Shard:
                     wanted[offsets[row] - 4, offsets[row] + lengths[row]] = None
         ref = self.open.ref
         blocks = self.open.storage.read_ranges(ref.name, list(wanted), ref.size) if wanted else []
-        pictures = dict(zip(wanted, blocks, strict=True))
-        for (start, stop), block in pictures.items():
+        images = dict(zip(wanted, blocks, strict=True))
+        for (start, stop), block in images.items():
             if int.from_bytes(block[:4], "little") != stop - start - 4:
                 raise changed(
-                    self.open.where, f"no picture of {stop - start - 4} bytes begins at byte {start + 4}"
+                    self.open.where, f"no image of {stop - start - 4} bytes begins at byte {start + 4}"
                 )
         for name, (offsets, lengths) in self._places.items():
             for row, values in zip(rows, found, strict=True):
                 if values[name] is not None:
                     offset = offsets[row]
-                    data = bytes(pictures[offset - 4, offset + lengths[row]][4:]) if offset >= 0 else None
+                    data = bytes(images[offset - 4, offset + lengths[row]][4:]) if offset >= 0 else None
                     values[name] = {"bytes": data, "path": values[name]["path"]}
         return found
 

@@ -63,13 +63,13 @@ def smart_resize(
     max_pixels: int = MAX_PIXELS,
     factor: int = _FACTOR,
 ) -> tuple[int, int]:
-    """Return the size to which Qwen2-VL and Qwen2.5-VL bring a picture: the formula of ``qwen-vl-utils``.
+    """Return the size to which Qwen2-VL and Qwen2.5-VL bring an image: the formula of ``qwen-vl-utils``.
 
     Both sides become multiples of ``factor``, the area lands between the limits, the aspect ratio stays as close as
     that allows (QwenLM, qwen-vl-utils/src/qwen_vl_utils/vision_process.py, ``smart_resize``).
 
     Args:
-        height: Of the picture in pixels.
+        height: Of the image in pixels.
         width: Likewise.
         min_pixels: Least area.
         max_pixels: Most area.
@@ -88,7 +88,7 @@ def smart_resize(
     if min(height, width, min_pixels, max_pixels, factor) < 1:
         raise BoxError(f"height {height}, width {width} and the limits must be positive")
     if max(height, width) / min(height, width) > _MAX_RATIO:
-        raise BoxError(f"a picture of {width}x{height} is over {_MAX_RATIO} times longer than wide")
+        raise BoxError(f"an image of {width}x{height} is over {_MAX_RATIO} times longer than wide")
     new_height = max(factor, round(height / factor) * factor)
     new_width = max(factor, round(width / factor) * factor)
     if new_height * new_width > max_pixels:
@@ -96,7 +96,7 @@ def smart_resize(
         new_height = math.floor(height / beta / factor) * factor
         new_width = math.floor(width / beta / factor) * factor
         if not new_height or not new_width:
-            raise BoxError(f"a picture of {width}x{height} has no size under {max_pixels} pixels")
+            raise BoxError(f"an image of {width}x{height} has no size under {max_pixels} pixels")
     elif new_height * new_width < min_pixels:
         beta = math.sqrt(min_pixels / (height * width))
         new_height = math.ceil(height * beta / factor) * factor
@@ -114,7 +114,7 @@ class Place(NamedTuple):
     label: str
     """Class name in the singular; empty where the text gives none."""
     pixels: tuple[float, ...]
-    """The same place in pixels of the upright picture, clipped to it."""
+    """The same place in pixels of the upright image, clipped to it."""
 
 
 def _plain(place: Place) -> str:
@@ -195,11 +195,11 @@ class Target:
     def scale(
         self, pixels: NDArray[np.float64], width: int, height: int, limits: tuple[int, int]
     ) -> NDArray[np.float64]:
-        """Bring points from pixels of the picture to this target's numbers, not rounded.
+        """Bring points from pixels of the image to this target's numbers, not rounded.
 
         Args:
-            pixels: Shape (N, 2), x and y, within the picture.
-            width: Of the upright picture.
+            pixels: Shape (N, 2), x and y, within the image.
+            width: Of the upright image.
             height: Likewise.
             limits: Least and most pixels of the resize of Qwen2.5-VL.
 
@@ -224,7 +224,7 @@ class Target:
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("llava", "0 to 1 of the picture padded to a square", decimals=3),
+        Target("llava", "0 to 1 of the image padded to a square", decimals=3),
         Target("qwen2-vl", "0 to 1000 of width and height", ("<|object_ref_start|>", "<|object_ref_end|>")),
         Target("qwen2.5-vl", "pixels after the resize of Qwen2.5-VL"),
         Target("qwen3-vl", "0 to 1000 of width and height"),
@@ -260,7 +260,7 @@ class Restyled:
         texts: As many as were given.
         places: All places, in the order of the texts.
         refs: Tagged class names in the order of the texts; only where the caller asked for placeholders.
-        clipped: Places that reached out of the picture and were moved to its edge.
+        clipped: Places that reached out of the image and were moved to its edge.
         collapsed: Boxes and polygons without area after rounding.
     """
 
@@ -297,7 +297,7 @@ def restyle(
     Args:
         texts: Each text, parsed, and whether it is an answer. All their places must be readable.
         frame: The frame of their numbers.
-        width: Of the upright picture in pixels.
+        width: Of the upright image in pixels.
         height: Likewise.
         style: What is wanted.
 
@@ -305,7 +305,7 @@ def restyle(
         The texts and what was done to them.
 
     Raises:
-        BoxError: The picture has no size under this target's resize, or decimals are out of range.
+        BoxError: The image has no size under this target's resize, or decimals are out of range.
 
     Example:
         >>> from irtd_datasets.boxes import parse_boxes

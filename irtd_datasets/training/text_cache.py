@@ -1,6 +1,6 @@
 """The text of a shard for random access: its columns as an Arrow file, mapped into memory, made when first asked for.
 
-Parquet has to decode a row group to give one row. So each shard's columns without its pictures are written once to an
+Parquet has to decode a row group to give one row. So each shard's columns without its images are written once to an
 Arrow file in a cache folder, which all processes map. The name of the file holds the SHA-256 of the shard's footer.
 """
 

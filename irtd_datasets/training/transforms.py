@@ -1,7 +1,7 @@
 """What happens to a row after it was read: decoding, a function of the user's, and what to do where they fail.
 
 A *transform* is any function from a row to a row. It runs in the worker that read the row, after filters and columns
-were applied, with pictures as ``{"bytes": bytes, "path": str}``.
+were applied, with images as ``{"bytes": bytes, "path": str}``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ takes the row's place (None leaves it out)."""
 
 @dataclass(frozen=True)
 class DecodeRow:
-    """Decodes the pictures of a row and lets its places follow; see `irtd_datasets.training.decode.decode_row`.
+    """Decodes the images of a row and lets its places follow; see `irtd_datasets.training.decode.decode_row`.
 
     Attributes:
-        decoder: How pictures are decoded.
+        decoder: How images are decoded.
         box_frame: Frame of the numbers in the text; None keeps that of the row.
     """
 
@@ -39,7 +39,7 @@ class DecodeRow:
     box_frame: Frame | str | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with its pictures decoded and its places in the frame asked for."""
+        """The row with its images decoded and its places in the frame asked for."""
         from irtd_datasets.training.decode import decode_row
 
         return decode_row(row, self.decoder, box_frame=self.box_frame)

@@ -10,7 +10,7 @@ with ``dataset_dir: loaders/llama_factory`` and ``dataset: irtd_instruct`` in ``
 
 LLaMA-Factory asks for an image token in the text, which the rows do not have, and takes the numbers of boxes as they
 are. So this file registers the formatting ``irtd``, which writes the token, and the boxes in the frame and markup of
-the model family that ``IRTD_MODEL`` names (``qwen2.5-vl`` unless set). LLaMA-Factory shrinks pictures to
+the model family that ``IRTD_MODEL`` names (``qwen2.5-vl`` unless set). LLaMA-Factory shrinks images to
 ``image_max_pixels`` before the model's own resize: give the same number in ``IRTD_MAX_PIXELS`` (768 x 768 unless set,
 as there).
 

@@ -120,7 +120,7 @@ def test_voc_object_without_a_readable_place_is_counted(place):
 
 
 def test_size_of_zero_is_no_size():
-    """Labelling tools write a size of 0 where they could not open the picture; it is not taken for a size."""
+    """Labelling tools write a size of 0 where they could not open the image; it is not taken for a size."""
     found = parse_voc(voc("", head="<size><width>0</width><height>0</height></size>"), "1.xml")
     assert found.width is None
     assert found.height is None
@@ -319,7 +319,7 @@ def coco(images, objects, order=("images", "annotations", "categories"), **keys)
     ],
 )
 def test_coco_in_any_order(order):
-    """Objects reach their picture whatever stands first in the file; pictures without objects are kept."""
+    """Objects reach their image whatever stands first in the file; images without objects are kept."""
     images = [
         {"id": number, "file_name": f"{number}.jpg", "width": 8, "height": 6} for number in (30, 10, 20)
     ]
@@ -335,11 +335,11 @@ def test_coco_in_any_order(order):
     assert [[item.label for item in file.objects] for file in files] == [["car"], [], ["person", "9"]]
     assert files[2].objects[0].attributes == {"crowd"}
     assert files[2].problems[0].code == "box-malformed"
-    assert [problem.code for problem in last.problems] == ["label-without-picture"]
+    assert [problem.code for problem in last.problems] == ["label-without-image"]
 
 
 def test_coco_relatives():
-    """HIT-UAV's keys and five-number boxes, oriented outlines, FLIR's file for each picture."""
+    """HIT-UAV's keys and five-number boxes, oriented outlines, FLIR's file for each image."""
     hit = parse_coco(
         b'{"images": [{"filename": "a.jpg", "id": 0}], "annotation": [{"image_id": 0, "bbox": [10, 20, 4, 2, 0.0],'
         b' "category_id": 0}, {"image_id": 0, "bbox": [0, 0, 4, 4], "category_id": 0,'
@@ -352,9 +352,9 @@ def test_coco_relatives():
     assert len(file.objects[0].polygon) == 8
     assert file.objects[1].polygon == (2, 0, 4, 2, 2, 4, 0, 2)
     assert file.objects[2].polygon is None
-    picture = b'"image": {"file_name": "FLIR_00001", "id": 7}'
+    image = b'"image": {"file_name": "FLIR_00001", "id": 7}'
     item = b'"annotation": [{"category_id": "3", "bbox": [1, 2, 3, 4]}]'
-    flir, turned = b"{" + item + b", " + picture + b"}", b"{" + picture + b", " + item + b"}"
+    flir, turned = b"{" + item + b", " + image + b"}", b"{" + image + b", " + item + b"}"
     for data in (flir, turned):
         (file,) = parse_coco(data, "FLIR_00001.json")
         assert (file.image, file.objects[0].label) == ("FLIR_00001", "3")
@@ -431,7 +431,7 @@ def test_caption_forms():
     assert (first.captions, first.split, first.problems[0].code) == (("A .",), "test", "caption-empty")
     second, lost = parse_captions(coco_form.encode(), "captions.json")
     assert second.captions == ("A .",)
-    assert lost.problems[0].code == "label-without-picture"
+    assert lost.problems[0].code == "label-without-image"
     (third,) = parse_captions(b'{"filename": "images/1.tif", "captions": ["A ."]}\n', "a.jsonl")
     assert (third.image, third.captions) == ("images/1.tif", ("A .",))
     assert [f.captions for f in parse_caption_lists("1.tif\n2.tif\n", "a\nb\nc\nd\n", "train_caps.txt")] == [
@@ -443,7 +443,7 @@ def test_caption_forms():
 
 
 def test_questions_of_rsvqa():
-    """Questions meet their answers and pictures; inactive records are passed over; unanswered ones are counted."""
+    """Questions meet their answers and images; inactive records are passed over; unanswered ones are counted."""
     images = b'{"images": [{"id": 0, "active": true}, {"id": 1, "active": false}]}'
     questions = (
         b'{"questions": [{"id": 0, "img_id": 0, "question": "a?", "active": true}, {"id": 1, "active": false},'
@@ -459,7 +459,7 @@ def test_questions_of_rsvqa():
         (("a?", "yes"),),
         "question-without-answer",
     )
-    assert [problem.code for problem in last.problems] == ["label-without-picture"]
+    assert [problem.code for problem in last.problems] == ["label-without-image"]
     assert (
         unwrap_javascript(rb"""var a = JSON.parse('{"q": "it\'s \\"so\\""}');""", "a.js")
         == rb"""{"q": "it's \"so\""}"""
@@ -493,5 +493,5 @@ def test_points_and_tables():
     assert table[0].objects[0].box == (1, 2, 3, 4)
     assert (table[0].width, table[0].height) == (64, 48)
     assert table[0].problems[0].code == "box-malformed"
-    with pytest.raises(AnnotationError, match="expected a picture"):
+    with pytest.raises(AnnotationError, match="expected an image"):
         parse_boxes_csv(b"a,b\n1,2\n", "b.csv")

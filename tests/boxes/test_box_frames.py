@@ -209,7 +209,7 @@ def pad_pixels(image):
 @settings(max_examples=60)
 @given(st.integers(2, 90), st.integers(2, 90), st.data())
 def test_golden_pixels(width, height, data):
-    """After padding the picture itself, the transformed box covers all painted pixels and no others."""
+    """After padding the image itself, the transformed box covers all painted pixels and no others."""
     x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     w, h = data.draw(st.integers(1, width - x0)), data.draw(st.integers(1, height - y0))
     image = np.full((height, width), 50, np.uint8)
@@ -242,7 +242,7 @@ def test_golden_pixels_in_every_frame(size, frame):
     left, top, right, bottom = np.rint(boxes.to(Frame.PIXEL).coordinates[0]).astype(int)
     assert (image[top:bottom, left:right] == 200).all()
     assert image[top:bottom, left:right].size == (image == 200).sum()
-    # Read as it stands on the padded picture, for the frames that count there.
+    # Read as it stands on the padded image, for the frames that count there.
     if frame.is_square:
         scale = max(size) / (999 if frame is Frame.SQUARE_PER_MILLE else 1)
         left, top, right, bottom = np.rint(boxes.coordinates[0] * scale).astype(int)

@@ -28,8 +28,8 @@ def online(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
-def picture(number, *, size=(64, 48), level=120, kind="PNG", mode="RGB"):
-    """Bytes of a picture that differs from those of other numbers."""
+def sample_image(number, *, size=(64, 48), level=120, kind="PNG", mode="RGB"):
+    """Bytes of an image that differs from those of other numbers."""
     pixels = np.random.default_rng(number).integers(level - 20, level + 20, (size[1], size[0], 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, kind)
@@ -38,7 +38,7 @@ def picture(number, *, size=(64, 48), level=120, kind="PNG", mode="RGB"):
 
 def jobs(count, **options):
     return [
-        CaptionJob(f"row/{n}", lambda n=n: picture(n, **options), f"The image contains {n} cars.")
+        CaptionJob(f"row/{n}", lambda n=n: sample_image(n, **options), f"The image contains {n} cars.")
         for n in range(count)
     ]
 
@@ -59,7 +59,7 @@ def run(server, folder, count=6, options=None, **settings):
     return verdicts, report, waits
 
 
-def test_every_picture_gets_its_caption_in_order(tmp_path):
+def test_every_image_gets_its_caption_in_order(tmp_path):
     """Verdicts come in the order of the rows, a few questions run side by side, and the facts are in the question."""
     with chat_server(delay=0.05) as server:
         verdicts, report, _ = run(server, tmp_path, 12, CaptionOptions(concurrency=4))
@@ -75,7 +75,7 @@ def test_every_picture_gets_its_caption_in_order(tmp_path):
 
 
 def test_second_run_asks_nothing(tmp_path):
-    """Answers are taken from the journal; another model, prompt or picture is another question."""
+    """Answers are taken from the journal; another model, prompt or image is another question."""
     with chat_server() as server:
         first, _, _ = run(server, tmp_path)
         again, report, _ = run(server, tmp_path)
@@ -91,7 +91,7 @@ def test_second_run_asks_nothing(tmp_path):
 
 
 def test_estimate_says_the_cost_and_sends_nothing(tmp_path):
-    """Pictures count by 28 x 28 pixels as they are sent; prices are per million tokens."""
+    """Images count by 28 x 28 pixels as they are sent; prices are per million tokens."""
     options = CaptionOptions(max_side=56, input_price=2.0, output_price=10.0, words=100)
     with chat_server() as server, Journal(tmp_path / "j") as journal:
         made, _ = endpoint(server)
@@ -153,7 +153,7 @@ def test_lasting_trouble_leaves_a_gap_that_the_next_run_fills(tmp_path):
     ],
 )
 def test_lasting_refusal_stops_the_run(tmp_path, trouble, words):
-    """What every question would meet is told at once, not once for each of thousands of pictures."""
+    """What every question would meet is told at once, not once for each of thousands of images."""
     with chat_server([trouble] * 100) as server:
         with pytest.raises(EndpointError, match=words):
             run(server, tmp_path, 50, CaptionOptions(concurrency=2))
@@ -203,7 +203,7 @@ def test_faulty_answer_gets_one_correction(tmp_path):
 
 
 def test_refusal_is_not_asked_again(tmp_path):
-    """A model that refuses a picture is not paid for refusing again."""
+    """A model that refuses an image is not paid for refusing again."""
     with chat_server(["I'm sorry, I can't help with that."]) as server:
         verdicts, _, _ = run(server, tmp_path, 1)
         assert len(server.asked) == 1
@@ -215,15 +215,15 @@ def test_refusal_is_not_asked_again(tmp_path):
     [
         (b"", "image-empty"),
         (b"<html></html>", "image-not-an-image"),
-        (picture(1, level=20)[:-400], "image-truncated"),
-        (picture(1, level=21, kind="JPEG").replace(b"x", b"x"), "dark"),
+        (sample_image(1, level=20)[:-400], "image-truncated"),
+        (sample_image(1, level=21, kind="JPEG").replace(b"x", b"x"), "dark"),
     ],
     ids=["empty", "html", "truncated", "dark"],
 )
-def test_picture_that_cannot_be_described_is_not_paid_for(tmp_path, data, fault):
-    """Unreadable and dark visible pictures are told by a code and never sent."""
+def test_image_that_cannot_be_described_is_not_paid_for(tmp_path, data, fault):
+    """Unreadable and dark visible images are told by a code and never sent."""
     if fault == "dark":
-        data = picture(1, level=20)
+        data = sample_image(1, level=20)
     with chat_server() as server, Journal(tmp_path / "j") as journal:
         made, _ = endpoint(server)
         report = CaptionReport()
@@ -232,14 +232,14 @@ def test_picture_that_cannot_be_described_is_not_paid_for(tmp_path, data, fault)
         )
         assert not server.asked
         expected = estimate([CaptionJob("a", lambda: data)], made, journal, CaptionOptions(min_luminance=40))
-        assert expected.pictures == (fault == "dark")  # the estimate decodes nothing
+        assert expected.images == (fault == "dark")  # the estimate decodes nothing
     assert (
         verdicts[0].faults[0].startswith(fault.rpartition("-")[0] if fault.startswith("image-not") else fault)
     )
     assert sum(report.rejected.values()) == 1
 
 
-def test_large_pictures_are_sent_small(tmp_path):
+def test_large_images_are_sent_small(tmp_path):
     """What is sent is an upright JPEG of at most `max_side`."""
     import base64
 
@@ -390,7 +390,7 @@ def test_colours_are_taken_out_where_grammar_allows(text, expected):
     ],
 )
 def test_validator_names_each_fault(text, faults):
-    """Length, refusal, markup, language, and words that an infrared picture cannot support."""
+    """Length, refusal, markup, language, and words that an infrared image cannot support."""
     assert find_faults(text) == faults
 
 

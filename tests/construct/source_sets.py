@@ -18,8 +18,8 @@ scenes,class-folders,{scene}/{stem}.*,,,,,,scene,infrared
 """
 
 
-def picture(name, *, size=(WIDTH, HEIGHT), suffix="png"):
-    """A picture that no other name gives: blocks of grey drawn from the name."""
+def sample_image(name, *, size=(WIDTH, HEIGHT), suffix="png"):
+    """An image that no other name gives: blocks of grey drawn from the name."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     blocks = np.random.default_rng(seed).integers(0, 256, (8, 8), np.uint8)
     file = io.BytesIO()
@@ -43,7 +43,7 @@ def voc(objects, size=(WIDTH, HEIGHT)):
 
 
 def scenery(number):
-    """Objects of a picture, different for each number."""
+    """Objects of an image, different for each number."""
     x = 5 + number * 7 % 60
     objects = [("person", (x, 20, x + 18, 70)), ("car", (x + 40, 60, x + 80, 100))]
     if number % 2:
@@ -63,17 +63,17 @@ class Sources:
         self.table.write_text(TABLE)
 
     def add(self, source, image, label=None, objects=(), data=None):
-        """One picture with its labels."""
+        """One image with its labels."""
         path = self.folder / source / image
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(f"{source}/{image}") if data is None else data)
+        path.write_bytes(sample_image(f"{source}/{image}") if data is None else data)
         if label is not None:
             labels = self.folder / source / label
             labels.parent.mkdir(parents=True, exist_ok=True)
             labels.write_text(voc(objects))
 
     def street(self, split, numbers, source="street"):
-        """Pictures with objects in a split."""
+        """Images with objects in a split."""
         for number in numbers:
             name = f"{split}/{number:04d}"
             self.add(source, f"{name}.png", f"labels/{name}.xml", scenery(number))

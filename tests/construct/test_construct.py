@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from processes import irtd_here, run
-from source_sets import TABLE, picture, scenery
+from source_sets import TABLE, sample_image, scenery
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert
-from irtd_datasets.build.engine import build
 from irtd_datasets.construct.benchmark import Options, construct
 from irtd_datasets.construct.remote_sensing import extend
 from irtd_datasets.errors import BuildError, ReleaseNotFoundError
-from irtd_datasets.examples.release import absolute_options
-from irtd_datasets.hub.rows import config_files
+from irtd_datasets.folder.row_groups import config_files
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks import PARSERS
 from irtd_datasets.irtd.tasks.location import parse_answer
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.schema import TASKS
 from irtd_datasets.sources import SourceOptions, find_sources, merge_tables, open_source, read_table
+from irtd_datasets.writing.engine import build
 
 FACTS = Path(__file__).parents[1] / "facts.py"
 
@@ -49,7 +49,7 @@ def shards(folder):
 
 @pytest.fixture
 def street(sources):
-    """Twenty test pictures, six of training, and class folders."""
+    """Twenty test images, six of training, and class folders."""
     sources.street("test", range(20))
     sources.street("train", range(20, 26))
     sources.scenes()
@@ -99,7 +99,7 @@ def test_rows_say_what_they_are(street, tmp_path):
 
 
 def test_answers_are_those_of_the_labels(street, tmp_path):
-    """Points and boxes of the rows lie on the labelled objects of their picture."""
+    """Points and boxes of the rows lie on the labelled objects of their image."""
     out = tmp_path / "irtd"
     construct("benchmark", street.folder, out, options(street))
     for row in rows(out, "benchmark-location"):
@@ -137,7 +137,7 @@ def trained(tmp_path, sample):
 
 
 def test_what_instruct_has_is_kept_and_kept_out(street, trained):
-    """Building into a folder keeps its instruct rows, and takes no picture that looks like one of theirs."""
+    """Building into a folder keeps its instruct rows, and takes no image that looks like one of theirs."""
     before = {name: sha for name, sha in shards(trained).items() if name.startswith("instruct/")}
     (taken, *_) = rows(trained, "instruct-grounding", "image", "width", "height")
     with Image.open(io.BytesIO(taken["image"]["bytes"])) as opened:
@@ -146,14 +146,14 @@ def test_what_instruct_has_is_kept_and_kept_out(street, trained):
         size = opened.size
     from source_sets import voc
 
-    for name, data in (("copied", copy.getvalue()), ("own", picture("own", size=size))):
+    for name, data in (("copied", copy.getvalue()), ("own", sample_image("own", size=size))):
         street.add("street", f"test/{name}.png", data=data)
         (street.folder / f"street/labels/test/{name}.xml").write_text(voc(scenery(1), size))
     construction = construct(
         "benchmark", street.folder, trained, options(street, tasks=("pedestrian_counting",))
     )
     (result,) = construction.results["pedestrian_counting"]
-    assert result.rejected == {"looks like a picture of another subset": 1}
+    assert result.rejected == {"looks like an image of another subset": 1}
     assert result.chosen == 21
     names = {row["image"]["path"] for row in rows(trained, "benchmark", "image")}
     assert "street/test/own.png" in names
@@ -163,8 +163,8 @@ def test_what_instruct_has_is_kept_and_kept_out(street, trained):
 
 
 def test_equal_frames_are_taken_once(sources, tmp_path):
-    """Of pictures that look the same, under whatever names, one is asked about."""
-    frame = picture("the frame")
+    """Of images that look the same, under whatever names, one is asked about."""
+    frame = sample_image("the frame")
     for number in range(4):
         name = f"test/{number}"
         sources.add("street", f"{name}.png", f"labels/{name}.xml", scenery(number), data=frame)
@@ -177,14 +177,14 @@ def test_equal_frames_are_taken_once(sources, tmp_path):
     assert result.rejected == {"same frame as one that was taken": 3}
 
 
-def test_pictures_that_cannot_be_used_are_told(sources, tmp_path):
-    """A Git LFS pointer, a cut file and a picture of another size are left out under their reason, the rest stays."""
+def test_images_that_cannot_be_used_are_told(sources, tmp_path):
+    """A Git LFS pointer, a cut file and an image of another size are left out under their reason, the rest stays."""
     sources.street("test", range(3))
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
     sources.add("street", "test/pointer.png", "labels/test/pointer.xml", scenery(1), data=pointer)
-    sources.add("street", "test/cut.png", "labels/test/cut.xml", scenery(1), data=picture("cut")[:200])
+    sources.add("street", "test/cut.png", "labels/test/cut.xml", scenery(1), data=sample_image("cut")[:200])
     sources.add(
-        "street", "test/wide.png", "labels/test/wide.xml", scenery(1), data=picture("w", size=(99, 99))
+        "street", "test/wide.png", "labels/test/wide.xml", scenery(1), data=sample_image("w", size=(99, 99))
     )
     construction = construct(
         "benchmark", sources.folder, tmp_path / "out", options(sources, tasks=("pedestrian_counting",))
@@ -192,7 +192,7 @@ def test_pictures_that_cannot_be_used_are_told(sources, tmp_path):
     (result,) = construction.results["pedestrian_counting"]
     assert result.chosen == 3
     assert sum(result.rejected.values()) == 3
-    assert result.rejected["picture of another size than its labels say"] == 1
+    assert result.rejected["image of another size than its labels say"] == 1
 
 
 def test_states_of_the_tasks(street, tmp_path):
@@ -215,7 +215,7 @@ def test_states_of_the_tasks(street, tmp_path):
 
 
 def test_captions_by_rule_leave_the_benchmark_alone(street, tmp_path):
-    """Rule captions come from training pictures only, and none that looks like one of the benchmark."""
+    """Rule captions come from training images only, and none that looks like one of the benchmark."""
     out = tmp_path / "irtd"
     construct("benchmark", street.folder, out, options(street, tasks=("location",)))
     (held_out, *_) = rows(out, "benchmark-location", "image")
@@ -224,7 +224,7 @@ def test_captions_by_rule_leave_the_benchmark_alone(street, tmp_path):
     )
     construction = construct("pretrain", street.folder, out, options(street))
     (result,) = [one for one in construction.results["captioning"] if one.target.source == "street"]
-    assert (result.chosen, dict(result.rejected)) == (6, {"looks like a picture of another subset": 1})
+    assert (result.chosen, dict(result.rejected)) == (6, {"looks like an image of another subset": 1})
     captions = {row["image"]["path"]: row["messages"][1]["content"] for row in rows(out, "pretrain")}
     assert captions["street/train/0021.png"] == "The image contains 1 bike, 2 cars and 1 person."
     assert all(name.startswith("street/train/") for name in captions)
@@ -242,7 +242,7 @@ def persons(sources):
     for identity in range(1, 13):
         for shot in range(3):
             name = f"Thermal/{identity}/t_{identity:04d}_{shot}.bmp"
-            sources.add("RegDB", name, data=picture(f"{identity} {shot}", size=(64, 128), suffix="bmp"))
+            sources.add("RegDB", name, data=sample_image(f"{identity} {shot}", size=(64, 128), suffix="bmp"))
     lists = sources.folder / "RegDB/idx"
     lists.mkdir()
     for split, identities in (("train", range(1, 3)), ("test", range(3, 13))):
@@ -382,7 +382,9 @@ def test_described_regions_in_the_style_of_rs_gpt4v(sources, tmp_path):
     sources.table.write_text(RSVG)
     for split in ("train", "test"):
         name = f"{split}/1"
-        sources.add("DIOR-RSVG", f"{name}.png", f"labels/{name}.xml", [], data=picture(name, size=(128, 128)))
+        sources.add(
+            "DIOR-RSVG", f"{name}.png", f"labels/{name}.xml", [], data=sample_image(name, size=(128, 128))
+        )
         text = (
             "<annotation><size><width>128</width><height>128</height></size><object><name>ship</name><bndbox>"
             "<xmin>16</xmin><ymin>32</ymin><xmax>64</xmax><ymax>96</ymax></bndbox>"
@@ -417,7 +419,7 @@ def test_a_folder_of_something_else_is_left_alone(sources, tmp_path):
 
 
 def test_a_benchmark_of_real_files(real, tmp_path):
-    """Seven tasks come out of the real sets, and each answer is that of the labels of its picture."""
+    """Seven tasks come out of the real sets, and each answer is that of the labels of its image."""
     table = Path(__file__).with_name("real_table.csv")
     names = {row.name for row in read_table(table)}
     all_rows = merge_tables(read_table(table))
@@ -438,7 +440,7 @@ def test_a_benchmark_of_real_files(real, tmp_path):
         if not place.readable:
             continue
         source = open_source(
-            place.row.name, place.path, table=all_rows, options=SourceOptions(check_pictures=False)
+            place.row.name, place.path, table=all_rows, options=SourceOptions(check_images=False)
         )
         labels.update({(place.row.name, image.image): image for image in source.images()})
     assert names <= {source for source, _ in labels}

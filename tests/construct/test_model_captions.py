@@ -15,10 +15,10 @@ import pytest
 from chat_server import GOOD, chat_server
 from PIL import Image
 from processes import environment, irtd_here, told
-from source_sets import picture, scenery, voc
+from source_sets import sample_image, scenery, voc
 
 from irtd_datasets.captioning.journal import read_answers
-from irtd_datasets.hub.rows import config_files
+from irtd_datasets.folder.row_groups import config_files
 
 TABLE = """\
 name,reader,infrared,visible,labels,splits,exhaustive,tasks,modality
@@ -56,10 +56,10 @@ class Pairs:
         for number in numbers:
             stem = f"{source}{number:03d}"
             paired = source != "alone"
-            self.put(f"{source}/{'ir/' if paired else ''}{split}/{stem}.png", picture(f"ir {stem}"))
+            self.put(f"{source}/{'ir/' if paired else ''}{split}/{stem}.png", sample_image(f"ir {stem}"))
             self.put(f"{source}/labels/{stem}.xml", voc(scenery(number)).encode())
             if paired:
-                data = night() if number in dark else picture(f"vi {stem}", suffix="jpg")
+                data = night() if number in dark else sample_image(f"vi {stem}", suffix="jpg")
                 self.put(f"{source}/vi/{split}/{stem}.{'png' if number in dark else 'jpg'}", data)
 
     def arguments(self, server, *more, model="vl", yes=True):
@@ -89,7 +89,7 @@ class Pairs:
 
 
 def night():
-    """A visible picture that shows nothing."""
+    """A visible image that shows nothing."""
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(1).integers(0, 9, (64, 64, 3), np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -97,7 +97,7 @@ def night():
 
 @pytest.fixture
 def pairs(tmp_path):
-    """Six training pairs, two of the test part, two pictures without a partner."""
+    """Six training pairs, two of the test part, two images without a partner."""
     made = Pairs(tmp_path)
     made.add("pairs", range(6))
     made.add("pairs", range(6, 8), "test")
@@ -106,12 +106,12 @@ def pairs(tmp_path):
 
 
 def sent(server):
-    """Mean colour spread of each picture sent: visible and infrared ones differ by their bytes alone here."""
+    """Mean colour spread of each image sent: visible and infrared ones differ by their bytes alone here."""
     return [digest for digest, _ in server.asked]
 
 
 def test_visible_partners_are_described(pairs):
-    """Training pictures with a partner get the model's text, those without their rule caption; rows say which."""
+    """Training images with a partner get the model's text, those without their rule caption; rows say which."""
     with chat_server() as server:
         result = pairs.run(server)
         assert len(server.asked) == 6
@@ -183,7 +183,7 @@ def test_rejected_captions_are_counted_and_fall_back(pairs):
 
 
 def test_dark_partners_are_not_paid_for(pairs):
-    """A visible picture that shows nothing is not sent; its pair keeps the rule caption."""
+    """A visible image that shows nothing is not sent; its pair keeps the rule caption."""
     pairs.add("pairs", [9], dark=[9])
     with chat_server() as server:
         result = pairs.run(server)
@@ -192,12 +192,12 @@ def test_dark_partners_are_not_paid_for(pairs):
     assert pairs.rows()["pairs/ir/train/pairs009.png"]["issues"] == []
 
 
-def test_partnerless_pictures_as_chosen(pairs):
-    """`partnerless`: a picture without a partner has a rule caption, is described itself, or is left out."""
+def test_partnerless_images_as_chosen(pairs):
+    """`partnerless`: an image without a partner has a rule caption, is described itself, or is left out."""
     with chat_server() as server:
         result = pairs.run(server, "--rule", "partnerless=infrared")
         asked = [body["messages"][0]["content"][1]["text"] for body in server.bodies]
-        assert sum(text.startswith("This is an infrared picture") for text in asked) == 2
+        assert sum(text.startswith("This is an infrared image") for text in asked) == 2
         assert result["tasks"]["model_captions"]["rows"] == 8
         assert pairs.rows()["alone/train/alone001.png"]["issues"] == ["caption-from-infrared"]
         result = pairs.run(server, "--rule", "partnerless=leave-out")
@@ -235,7 +235,7 @@ def test_labels_without_words_are_no_obstacle(pairs):
 
 
 def test_rule_captions_replace_and_come_back(pairs):
-    """No picture stands in both parts: `--captions rule` takes the place of both; going back costs nothing."""
+    """No image stands in both parts: `--captions rule` takes the place of both; going back costs nothing."""
     with chat_server() as server:
         pairs.run(server)
         first = pairs.shards()
@@ -293,7 +293,7 @@ def test_passing_trouble_is_waited_for(pairs):
 
 
 def test_lasting_trouble_is_told_and_mended_by_the_next_run(pairs):
-    """A question without an answer leaves its picture out, and exit code 1 says to run again, which asks it alone."""
+    """A question without an answer leaves its image out, and exit code 1 says to run again, which asks it alone."""
     with chat_server([500]) as server:
         result = pairs.run(server, "--ask", "attempts=1", "--concurrency", "1", code=1)
         assert result["captions"]["unanswered"] == 1
@@ -308,14 +308,14 @@ def test_refusal_builds_nothing_and_keeps_what_was_paid(pairs, trouble, words):
     """When every further question would be refused the run ends with a message; the answers so far are kept."""
     with chat_server(["ok", "ok", *[trouble] * 9]) as server:
         done = irtd_here(*pairs.arguments(server, "--concurrency", "1"))
-        told(done, 1, words, "2 of 6 pictures have their caption", "no answer that was paid")
+        told(done, 1, words, "2 of 6 images have their caption", "no answer that was paid")
         assert not (pairs.out / "pretrain").exists()
         server.script = []
         assert pairs.run(server)["captions"]["report"]["asked"] == 4
 
 
 def test_killed_command_asks_nothing_twice(pairs):
-    """Killed at any moment and run again: each picture is asked about once, but for those under way at the kill."""
+    """Killed at any moment and run again: each image is asked about once, but for those under way at the kill."""
     pairs.add("pairs", range(10, 34))
     with chat_server(delay=0.05) as server:
         command = [sys.executable, "-m", "irtd_datasets"]

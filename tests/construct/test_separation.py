@@ -1,4 +1,4 @@
-"""Benchmark rows are no pictures, videos or frames of training, and the same on every machine."""
+"""Benchmark rows are no images, videos or frames of training, and the same on every machine."""
 
 import io
 import os
@@ -7,17 +7,17 @@ import shutil
 import pytest
 from PIL import Image
 from processes import python
-from source_sets import picture, scenery, voc
+from source_sets import sample_image, scenery, voc
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.construct.benchmark import Options, choose, construct, gather
 from irtd_datasets.construct.exclusion import Exclusion, bits_of
 from irtd_datasets.construct.targets import targets, wanted
-from irtd_datasets.examples.release import absolute_options
-from irtd_datasets.hub.picture_hash import hamming
-from irtd_datasets.hub.rows import config_files
-from irtd_datasets.irtd.tasks.making import Rules
+from irtd_datasets.folder.row_groups import config_files
+from irtd_datasets.hub.image_hash import hamming
+from irtd_datasets.irtd.tasks.generation import Rules
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.sources import get
+from irtd_datasets.writing.engine import build
 
 PEDESTRIANS = ("pedestrian_counting",)
 
@@ -47,7 +47,7 @@ def halved(image):
 
 @pytest.fixture
 def trained(tmp_path, sample):
-    """A dataset folder that has `instruct-grounding`, and its first picture."""
+    """A dataset folder that has `instruct-grounding`, and its first image."""
     import pyarrow.parquet as pq
 
     out = tmp_path / "trained"
@@ -56,8 +56,8 @@ def trained(tmp_path, sample):
     return out, pq.read_table(file, columns=["image"])["image"][0].as_py()["bytes"]
 
 
-def test_copies_of_a_training_picture_are_found(trained, sources, tmp_path):
-    """A picture of instruct is kept out of the benchmark under any name, re-encoded, in colour, or of half the size."""
+def test_copies_of_a_training_image_are_found(trained, sources, tmp_path):
+    """An image of instruct is kept out of the benchmark under any name, re-encoded, in colour, or of half the size."""
     folder, data = trained
     for number, copy in enumerate(COPIES.values()):
         changed = copy(data)
@@ -74,7 +74,7 @@ def test_copies_of_a_training_picture_are_found(trained, sources, tmp_path):
         Options(table=sources.table, tasks=PEDESTRIANS, exclude=(folder,)),
     )
     (result,) = found.results["pedestrian_counting"]
-    assert result.rejected == {"looks like a picture of another subset": len(COPIES)}
+    assert result.rejected == {"looks like an image of another subset": len(COPIES)}
     assert result.chosen == 1
 
 
@@ -92,7 +92,7 @@ def test_copies_of_real_streets_are_found_and_other_streets_are_not(real):
 
 
 def test_a_training_part_beside_the_test_part_stays_out(sources, tmp_path):
-    """Pictures of a folder `train` give nothing, though it has the same labels and lies beside `test`."""
+    """Images of a folder `train` give nothing, though it has the same labels and lies beside `test`."""
     sources.street("train", range(5))
     sources.street("test", range(5, 9))
     found = construct(
@@ -103,8 +103,8 @@ def test_a_training_part_beside_the_test_part_stays_out(sources, tmp_path):
 
 
 def test_a_frame_that_two_sets_share_is_asked_about_once(sources, tmp_path):
-    """Sets share pictures, as FLIR and FLIR_ADAS do: the second one does not give the frame again."""
-    shared = picture("shared")
+    """Sets share images, as FLIR and FLIR_ADAS do: the second one does not give the frame again."""
+    shared = sample_image("shared")
     sources.add("street", "test/1.png", "labels/test/1.xml", scenery(1), data=shared)
     sources.add("above", "test/9.png", "labels/test/9.xml", scenery(1), data=shared)
     sources.add("above", "test/8.png", "labels/test/8.xml", scenery(2))
@@ -170,7 +170,7 @@ def test_every_listed_source_can_give_what_its_targets_want():
             assert len(row.exhaustive) >= 3
 
 
-def test_a_set_of_scenes_alone_gives_all_its_pictures(sources):
+def test_a_set_of_scenes_alone_gives_all_its_images(sources):
     """Nothing is trained on an undivided set of class folders, so none of it is held back for that."""
     found = wanted(get("WRD"), ("scene",), others=True)
     assert found["scene"].splits == ("all",)

@@ -1,4 +1,4 @@
-"""Candidates: which pictures may be used, thinned videos, pools that do not depend on order."""
+"""Candidates: which images may be used, thinned videos, pools that do not depend on order."""
 
 import random
 from itertools import pairwise
@@ -10,7 +10,7 @@ from irtd_datasets.construct.pool import Candidate, Pool
 from irtd_datasets.construct.survey import FRAMES_A_VIDEO, OWN_DIVISION, survey
 from irtd_datasets.construct.targets import TOTAL, Target, targets, wanted
 from irtd_datasets.irtd.spec import SPEC
-from irtd_datasets.irtd.tasks.making import Made, Rules
+from irtd_datasets.irtd.tasks.generation import Made, Rules
 from irtd_datasets.releases.resolve import read_layouts
 from irtd_datasets.sources import TABLE, get
 
@@ -48,7 +48,7 @@ def names(found, task="location"):
     return [one.image for one in found.pools[task].ordered() if not found.stands_elsewhere(one)]
 
 
-def test_only_pictures_held_out_are_asked_about():
+def test_only_images_held_out_are_asked_about():
     """Test and validation go to the benchmark, train to pretrain; a split that nobody knows to neither."""
     images = [image("a", "train"), image("b", "test"), image("c", "validation"), image("d", None)]
     found = location(images)
@@ -57,8 +57,8 @@ def test_only_pictures_held_out_are_asked_about():
     assert names(location(images, subset="pretrain")) == ["a"]
 
 
-def test_a_picture_sequence_or_person_in_two_splits_is_left_out():
-    """What stands in a split for training as well is no test, whether the picture, its video or who it shows."""
+def test_a_image_sequence_or_person_in_two_splits_is_left_out():
+    """What stands in a split for training as well is no test, whether the image, its video or who it shows."""
     images = [
         image("twice", "test"),
         image("v1/1", "test", sequence="v1"),
@@ -71,7 +71,7 @@ def test_a_picture_sequence_or_person_in_two_splits_is_left_out():
     found = location(images)
     assert names(found) == ["clean"]
     reasons = {found.stands_elsewhere(one) for one in found.pools["location"].ordered()}
-    assert reasons == {"", "picture in two splits", "sequence in two splits", "identity in two splits"}
+    assert reasons == {"", "image in two splits", "sequence in two splits", "identity in two splits"}
 
 
 def test_an_undivided_source_is_divided_once_and_for_all():
@@ -108,7 +108,7 @@ def test_frames_that_are_labelled_sparsely_are_taken():
     assert len(names(location(images))) == 15
 
 
-def test_the_order_of_pictures_does_not_matter():
+def test_the_order_of_images_does_not_matter():
     """The same labels in another order give the same candidates in the same order; another seed does not."""
     images = [image(f"{n}") for n in range(300)]
     first = names(location(images, 20))
@@ -158,8 +158,8 @@ def test_sources_that_are_not_listed_can_give_some():
     assert wanted(row, ("grounding",), others=False) == {}
 
 
-def test_pictures_of_the_release_are_known_by_every_name():
-    """A released picture counts as taken under the names that its source set gives it."""
+def test_images_of_the_release_are_known_by_every_name():
+    """A released image counts as taken under the names that its source set gives it."""
     layouts = read_layouts("irtd_datasets.irtd")
     exclusion = Exclusion()
     exclusion.names.update(aliases("23-RGBTCrowdCounting/train/1162_Grey.jpg", layouts))
@@ -180,7 +180,7 @@ def test_pictures_of_the_release_are_known_by_every_name():
 
 
 def test_looks_find_copies_and_near_copies():
-    """The same file is found even where it has no hash; another picture only within the bits allowed."""
+    """The same file is found even where it has no hash; another image only within the bits allowed."""
     looks = Looks()
     looks.add("a", b"one", 0b1111)
     looks.add("flat", b"two", None)

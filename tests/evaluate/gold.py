@@ -1,4 +1,4 @@
-"""Questions and gold answers of the released text, with no pictures at hand."""
+"""Questions and gold answers of the released text, with no images at hand."""
 
 import json
 import zipfile
@@ -25,7 +25,7 @@ def released_questions(archive):
     return found
 
 
-def row_question(task, number, reading, text, picture):
+def row_question(task, number, reading, text, image):
     """A question as `read_questions` makes it of a built row."""
     from irtd_datasets.evaluate import questions
 
@@ -35,7 +35,7 @@ def row_question(task, number, reading, text, picture):
         "answer": reading.answer,
         "width": width,
         "height": height,
-        "objects": {"box": [list(place) for places in reading.places for place in places.numbers]},
+        "objects": {"box": [list(place) for places in reading.regions for place in places.numbers]},
     }
     gold = questions._gold(row, task, reading.choices, frame or Frame.PIXEL)
     return Question(
@@ -47,5 +47,5 @@ def row_question(task, number, reading, text, picture):
         frame or Frame.PIXEL,
         width,
         height,
-        picture,
+        image,
     )

@@ -1,4 +1,4 @@
-"""Gold answers score perfectly, wrong ones count, nothing is dropped in silence, intervals are of pictures."""
+"""Gold answers score perfectly, wrong ones count, nothing is dropped in silence, intervals are of images."""
 
 import json
 
@@ -107,15 +107,15 @@ def test_predictions_in_a_declared_frame(questions, frame, write):
         assert "count from 0 to 1" in sentence
 
 
-def test_intervals_are_drawn_over_pictures():
-    """Rows of one picture go together: ten copies of each row, of the same picture, leave the interval as it is."""
+def test_intervals_are_drawn_over_images():
+    """Rows of one image go together: ten copies of each row, of the same image, leave the interval as it is."""
     from irtd_datasets.boxes import Frame
     from irtd_datasets.evaluate.questions import Question
 
     draw = np.random.default_rng(0)
     right = draw.random(120) < 0.6
     wide, narrow = [], []
-    for copies, pictures, into in ((10, "same", wide), (10, "own", narrow)):
+    for copies, images, into in ((10, "same", wide), (10, "own", narrow)):
         rows = [
             Question(
                 f"{i}/{c}",
@@ -126,7 +126,7 @@ def test_intervals_are_drawn_over_pictures():
                 Frame.PIXEL,
                 9,
                 9,
-                f"{i}" if pictures == "same" else f"{i}/{c}",
+                f"{i}" if images == "same" else f"{i}/{c}",
             )
             for i in range(120)
             for c in range(copies)

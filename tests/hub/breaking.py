@@ -24,7 +24,7 @@ IMAGE_RULES = {
     "image-size",
     "image-gps",
 }
-"""Rules that need pictures to be decoded."""
+"""Rules that need images to be decoded."""
 BREAKERS = {}
 
 
@@ -107,7 +107,7 @@ def encoded(image, form, **options):
     return file.getvalue()
 
 
-def with_picture(data):
+def with_image(data):
     return replaced("image", first(lambda old: {"bytes": data, "path": old["path"]}))
 
 
@@ -187,7 +187,7 @@ def _(folder, _patch):
 @breaks("shard-hash")
 def _(folder, _patch):
     data = bytearray((folder / SHARD).read_bytes())
-    data[len(data) // 3] ^= 1  # in the middle of a picture
+    data[len(data) // 3] ^= 1  # in the middle of an image
     (folder / SHARD).write_bytes(data)
 
 
@@ -486,7 +486,7 @@ def _(folder, _patch):
     rewrite(folder / SHARD, replaced("source", first(lambda _: "SOMEBODYS-SET")))
 
 
-# ------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------- images
 
 
 @breaks("image-null")
@@ -497,17 +497,17 @@ def _(folder, _patch):
 @breaks("image-unreadable")
 def _(folder, _patch):
     whole = pq.read_table(folder / SHARD)["image"][0]["bytes"].as_py()
-    rewrite(folder / SHARD, with_picture(whole[: len(whole) // 2]))
+    rewrite(folder / SHARD, with_image(whole[: len(whole) // 2]))
 
 
 @breaks("image-too-large")
 def _(folder, _patch):
-    rewrite(folder / SHARD, with_picture(encoded(Image.new("1", (20_000, 10_000)), "PNG")))
+    rewrite(folder / SHARD, with_image(encoded(Image.new("1", (20_000, 10_000)), "PNG")))
 
 
 @breaks("image-not-viewable")
 def _(folder, _patch):
-    rewrite(folder / SHARD, with_picture(encoded(Image.fromarray(np.ones((512, 640), np.float32)), "TIFF")))
+    rewrite(folder / SHARD, with_image(encoded(Image.fromarray(np.ones((512, 640), np.float32)), "TIFF")))
 
 
 @breaks("image-size")
@@ -519,4 +519,4 @@ def _(folder, _patch):
 def _(folder, _patch):
     exif = Image.Exif()
     exif[0x8825] = {1: "N", 2: (51.0, 30.0, 0.0), 3: "W", 4: (0.0, 7.0, 0.0)}
-    rewrite(folder / SHARD, with_picture(encoded(Image.new("L", (640, 512)), "JPEG", exif=exif)))
+    rewrite(folder / SHARD, with_image(encoded(Image.new("L", (640, 512)), "JPEG", exif=exif)))

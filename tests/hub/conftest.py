@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hub_server import hub_server
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.catalog import DATASETS, spec
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
 
 
 @pytest.fixture

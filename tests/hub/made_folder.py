@@ -45,7 +45,7 @@ def row(number=0, task="vqa", **changes):
     }
     made.update(changes)
     if isinstance(made["image"], bytes):
-        made["image"] = {"bytes": made["image"], "path": f"pictures/{task}-{number}.png"}
+        made["image"] = {"bytes": made["image"], "path": f"images/{task}-{number}.png"}
     return made
 
 
@@ -74,7 +74,7 @@ def write_folder(root, parts, row_group_size=10):
 
 
 def deep(low=7000, high=9000, size=(64, 48)):
-    """A 16-bit picture with a dead and a hot pixel."""
+    """A 16-bit image with a dead and a hot pixel."""
     values = np.linspace(low, high, size[0] * size[1]).reshape(size[1], size[0]).astype(np.uint16)
     values[0, 0], values[-1, -1] = 0, 65535
     return encoded(Image.fromarray(values))

@@ -10,17 +10,17 @@ from breaking import BREAKERS, IMAGE_RULES, INDEX, OTHER, SHARD, encoded, replac
 from PIL import Image
 from processes import irtd, irtd_here
 
-from irtd_datasets.build.engine import build
-from irtd_datasets.build.folder import STATE
 from irtd_datasets.catalog import DATASETS
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.hub.check import check_folder
 from irtd_datasets.hub.check_images import is_viewable
 from irtd_datasets.hub.check_shards import find_paths
 from irtd_datasets.hub.findings import FINDINGS_KEPT, RULES, Findings
 from irtd_datasets.hub.folder_card import write_card
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
+from irtd_datasets.writing.folder import STATE
 
 ALWAYS = {"source-forbidden", "source-unknown", "statistics-two-values"}
 """Warnings that a sample gives as it is: its sources are those of the release, its splits are tiny."""
@@ -52,14 +52,14 @@ def copy(good, tmp_path):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_good_folder_has_no_errors(whole, name):
-    """What a build makes of each sample passes with all pictures decoded and all hashes compared."""
+    """What a build makes of each sample passes with all images decoded and all hashes compared."""
     report = check_folder(whole[name], images="all", hashes=True)
     assert report.errors == ()
     assert {finding.rule for finding in report.warnings} <= ALWAYS
     parquet = list(whole[name].glob("*/*/*.parquet"))
     assert report.facts["rows"] == sum(pq.read_metadata(path).num_rows for path in parquet)
     assert report.facts["shards"] == len(parquet)
-    assert report.facts["pictures_decoded"] > 20
+    assert report.facts["images_decoded"] > 20
 
 
 def test_rounds_split_into_rows_pass(tmp_path):
@@ -72,15 +72,15 @@ def test_rounds_split_into_rows_pass(tmp_path):
 
 
 def test_the_real_frames_pass(real, tmp_path):
-    """The released texts with the frames that are here pass with every picture decoded."""
+    """The released texts with the frames that are here pass with every image decoded."""
     frames = {"63-FLIR_ADAS/training/PreviewData": str(real / "roadscene" / "infrared")}
     build("irtd", ["instruct"], absolute_options(real / "irtd_json_sft", frames), tmp_path / "irtd")
     report = check_folder(tmp_path / "irtd", images="all", hashes=True)
     assert report.errors == ()
     assert {finding.rule for finding in report.warnings} <= ALWAYS
     tables = [pq.read_table(path, columns=["image"]) for path in (tmp_path / "irtd").glob("*/*/*.parquet")]
-    pictures = {row["bytes"] for table in tables for row in table["image"].to_pylist()}
-    assert (report.facts["rows"], report.facts["pictures_decoded"]) == (126, len(pictures))
+    images = {row["bytes"] for table in tables for row in table["image"].to_pylist()}
+    assert (report.facts["rows"], report.facts["images_decoded"]) == (126, len(images))
 
 
 def test_every_rule_has_a_way_to_break_it():
@@ -126,10 +126,10 @@ def test_a_finding_names_file_and_row(copy, monkeypatch, rule):
 
 
 def test_rows_behind_the_first_row_group_are_counted_on(copy):
-    """The number of a row is that in the file, also in a later row group, for text and for pictures."""
+    """The number of a row is that in the file, also in a later row group, for text and for images."""
     note = replaced("image_note", lambda values: [*values[:-1], r"D:\flir\1.jpeg"])
-    picture = replaced("image", lambda values: [*values[:-1], {"bytes": b"<html>404", "path": "a.jpg"}])
-    rewrite(copy / SHARD, lambda table: picture(note(table)), row_group_size=3)
+    image = replaced("image", lambda values: [*values[:-1], {"bytes": b"<html>404", "path": "a.jpg"}])
+    rewrite(copy / SHARD, lambda table: image(note(table)), row_group_size=3)
     last = pq.read_metadata(copy / SHARD).num_rows - 1
     report = check_folder(copy, images="all")
     rows = {finding.rule: finding.row for finding in report.findings if finding.file == SHARD}
@@ -186,18 +186,18 @@ def test_a_local_path_in_a_question_or_a_nested_field_is_seen(copy):
 
 
 def test_a_sample_sees_the_preview(copy):
-    """With ``sample`` every picture of the first hundred rows is decoded, with ``none`` no picture at all."""
+    """With ``sample`` every image of the first hundred rows is decoded, with ``none`` no image at all."""
     bad = encoded(Image.new("F", (64, 64)), "TIFF")
     spoil = replaced("image", lambda values: [*values[:-1], {"bytes": bad, "path": "b.tif"}])
     rewrite(copy / OTHER, spoil)
     assert "image-not-viewable" in check_folder(copy).counts
     none = check_folder(copy, images="none")
     assert not {"image-not-viewable", "image-size"} & set(none.counts)
-    assert none.facts["pictures_decoded"] == 0
+    assert none.facts["images_decoded"] == 0
 
 
 def test_pillow_is_asked_what_it_can_save():
-    """The modes that a picture can have after opening are judged as Pillow judges them when it saves."""
+    """The modes that an image can have after opening are judged as Pillow judges them when it saves."""
     assert all(is_viewable(mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"))
     assert not any(is_viewable(mode) for mode in ("F", "LAB", "HSV"))
 

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.catalog import DATASETS, spec
-from irtd_datasets.examples.release import absolute_options
-from irtd_datasets.hub.croissant import CROISSANT, LEFT_OUT, render_croissant
-from irtd_datasets.hub.rows import config_files, config_names
+from irtd_datasets.folder.croissant import CROISSANT, LEFT_OUT, render_croissant
+from irtd_datasets.folder.row_groups import config_files, config_names
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.schema import FIELDS
 from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_folder_without_rows_is_described(name):
 
 
 def plain(value):
-    """What mlcroissant gives as plain values: text comes as bytes, numbers as NumPy's, pictures as Pillow's."""
+    """What mlcroissant gives as plain values: text comes as bytes, numbers as NumPy's, images as Pillow's."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, (list, np.ndarray)):
@@ -106,8 +106,8 @@ def expected(row, split):
     made = {"split": split} | {name: value for name, value in row.items() if name not in LEFT_OUT}
     for column in ("image", "visible"):
         if made[column] is not None:
-            with Image.open(io.BytesIO(made[column]["bytes"])) as picture:
-                made[column] = plain(picture)
+            with Image.open(io.BytesIO(made[column]["bytes"])) as image:
+                made[column] = plain(image)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Overlap finds the same picture in other encodings, tells certain from similar, and its filter leaves rows out."""
+"""Overlap finds the same image in other encodings, tells certain from similar, and its filter leaves rows out."""
 
 import io
 import itertools
@@ -19,19 +19,19 @@ from PIL import Image, ImageEnhance
 from typer.testing import CliRunner
 
 from irtd_datasets import not_in
-from irtd_datasets.build.engine import build
 from irtd_datasets.cli.app import app
 from irtd_datasets.errors import AnnotationError, ImageError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.hub.image_hash import FLAT, hamming, look, near_pairs, pixel_digest
 from irtd_datasets.hub.overlap import KINDS, MAX_DISTANCE, NotIn, find_overlap
-from irtd_datasets.hub.picture_hash import FLAT, hamming, look, near_pairs, pixel_digest
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
 
 REAL = Path(os.environ.get("IRTD_REAL", Path(__file__).resolve().parents[2] / ".." / "shared" / "real"))
 
 
 def scene(seed, size=(160, 128)):
-    """A smooth random picture with a few hard-edged things on it."""
+    """A smooth random image with a few hard-edged things on it."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (7, 9), dtype=np.uint8))
     pixels = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)).copy()
@@ -67,7 +67,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_encoding_of_a_picture_is_similar(change):
+def test_a_changed_encoding_of_a_image_is_similar(change):
     """Re-encoded, resized, brightened or coloured: found, with its distance, and not called certain."""
     for seed in range(8):
         image = scene(seed)
@@ -79,7 +79,7 @@ def test_a_changed_encoding_of_a_picture_is_similar(change):
 
 
 @pytest.mark.parametrize("change", OTHERS)
-def test_a_mirrored_turned_or_cropped_picture_is_another(change):
+def test_a_mirrored_turned_or_cropped_image_is_another(change):
     """What is not the same view is not a match."""
     for seed in range(8):
         image = scene(seed)
@@ -121,7 +121,7 @@ def test_a_jpeg_and_its_decoded_pixels_are_certain():
         assert find_overlap([row("a", jpeg)], [row("b", decoded)], max_distance=0).rows["pixels"] == 1
 
 
-def test_one_bit_of_one_pixel_is_another_picture():
+def test_one_bit_of_one_pixel_is_another_image():
     """A digest of pixels is exact."""
     image = scene(2)
     other = image.copy()
@@ -155,8 +155,8 @@ def hamming_of(one, two):
     return int(hamming(*bits)[0])
 
 
-def test_pictures_of_one_colour_are_not_compared_by_their_look():
-    """The bits of a featureless picture are noise: it matches by its bytes and pixels only, and is counted."""
+def test_images_of_one_colour_are_not_compared_by_their_look():
+    """The bits of a featureless image are noise: it matches by its bytes and pixels only, and is counted."""
     flat = [Image.new("L", (64, 64), value) for value in (10, 90)]
     a, b = encoded(flat[0]), encoded(flat[1])
     assert look(a).contrast < FLAT
@@ -165,18 +165,18 @@ def test_pictures_of_one_colour_are_not_compared_by_their_look():
     assert (found.a.featureless, found.b.featureless) == (1, 2)
 
 
-def test_broken_and_missing_pictures_are_counted():
-    """Bytes that are no picture match by their bytes only; a row without a picture matches nothing."""
-    rows = [row("a", b"no picture"), {"id": "b", "image": None}, row("c", encoded(scene(5))[:300])]
-    found = find_overlap(rows, [row("d", b"no picture"), {"id": "e", "image": None}])
+def test_broken_and_missing_images_are_counted():
+    """Bytes that are no image match by their bytes only; a row without an image matches nothing."""
+    rows = [row("a", b"no image"), {"id": "b", "image": None}, row("c", encoded(scene(5))[:300])]
+    found = find_overlap(rows, [row("d", b"no image"), {"id": "e", "image": None}])
     assert [match["id"] for match in found.table.to_pylist()] == ["a"]
-    assert (found.a.rows, found.a.pictures, found.a.undecodable, found.a.without_picture) == (3, 2, 2, 1)
+    assert (found.a.rows, found.a.images, found.a.undecodable, found.a.without_image) == (3, 2, 2, 1)
     with pytest.raises(ImageError):
-        look(b"no picture")
+        look(b"no image")
 
 
-def test_rows_of_one_picture_all_match_and_the_nearest_is_named():
-    """Every row that shows a shared picture is listed; the certain match wins over the similar one."""
+def test_rows_of_one_image_all_match_and_the_nearest_is_named():
+    """Every row that shows a shared image is listed; the certain match wins over the similar one."""
     image = scene(6)
     other = [
         row("near", CHANGES["half"](image)),
@@ -187,7 +187,7 @@ def test_rows_of_one_picture_all_match_and_the_nearest_is_named():
     for count, (kind, name) in enumerate((("similar", "near"), ("pixels", "pixels"), ("bytes", "same")), 1):
         found = find_overlap(rows, other[:count])
         assert found.rows[kind] == 2
-        assert found.pictures[kind] == 1
+        assert found.images[kind] == 1
         assert [(m["id"], m["other_id"]) for m in found.table.to_pylist()] == [("a/1", name), ("a/2", name)]
 
 
@@ -275,7 +275,7 @@ def test_folders_are_compared_by_part(built):
 
 
 def test_pixels_are_read_again_from_the_folder(built, tmp_path):
-    """A folder's pictures are decoded in full only where one looks like another: rows in BMP match by pixels."""
+    """A folder's images are decoded in full only where one looks like another: rows in BMP match by pixels."""
     rows = []
     for number, one in enumerate(
         pq.read_table(next((built / "instruct" / "grounding").iterdir())).to_pylist()
@@ -359,7 +359,7 @@ def test_a_file_that_is_no_filter_is_refused(tmp_path, content):
         not_in(tmp_path / "absent.parquet")
 
 
-def test_rows_with_decoded_pictures_are_refused():
+def test_rows_with_decoded_images_are_refused():
     """The remedy is named."""
     with pytest.raises(AnnotationError, match="decode=False"):
         find_overlap([{"id": "1", "image": scene(1)}], [])
@@ -405,25 +405,25 @@ def test_the_command_reports_and_writes_the_filter(built, tmp_path):
     assert json.loads(result.output)["left_out"] == {"filtered": found["rows"]["bytes"]}
 
 
-def pictures(*patterns):
+def images(*patterns):
     files = sorted(file for pattern in patterns for file in REAL.glob(pattern))
     if not files:
-        pytest.skip(f"no pictures at {REAL}/{patterns[0]}")
+        pytest.skip(f"no images at {REAL}/{patterns[0]}")
     return [row(str(file.relative_to(REAL)), file.read_bytes(), file.parent.name) for file in files]
 
 
 def test_real_frames_of_different_sets_do_not_match():
     """Thermal frames of FLIR, aerial ones of HIT-UAV, optical tiles of RSSCN7 and NWPU VHR-10: all different."""
     patterns = ("roadscene/**/infrared/*.png", "hit-uav/**/*.jpg", "rsscn7/**/*.jpg", "nwpu-vhr10/**/*.jpg")
-    sets = [pictures(pattern)[:20] for pattern in patterns]
+    sets = [images(pattern)[:20] for pattern in patterns]
     for number, one in enumerate(sets):
-        others = [picture for other in sets[number + 1 :] for picture in other]
+        others = [image for other in sets[number + 1 :] for image in other]
         assert sum(find_overlap(one, others).rows.values()) == 0
 
 
-def test_real_pictures_are_found_in_other_encodings():
+def test_real_images_are_found_in_other_encodings():
     """RSICD, UCM and Sydney tiles and FLIR frames: re-encoded, all found; their own set has no other copy."""
-    rows = pictures("jbarata-captions/**/*.jpg", "jbarata-captions/**/*.tif", "roadscene/**/infrared/*.png")
+    rows = images("jbarata-captions/**/*.jpg", "jbarata-captions/**/*.tif", "roadscene/**/infrared/*.png")
     copies = []
     for one in rows:
         with Image.open(io.BytesIO(one["image"]["bytes"])) as image:
@@ -434,13 +434,13 @@ def test_real_pictures_are_found_in_other_encodings():
     assert all(match["id"] == f"copy/{match['other_id']}" for match in found.table.to_pylist())
 
 
-def test_real_sets_that_share_pictures():
+def test_real_sets_that_share_images():
     """SIRST-V2 holds NUAA-SIRST's frames in another encoding; a copy resized to 256x256 is similar, not certain."""
-    sirst = pictures("sirst/images/*.png")
-    found = find_overlap(sirst, pictures("open-sirst-v2/images/targets/*.png"))
+    sirst = images("sirst/images/*.png")
+    found = find_overlap(sirst, images("open-sirst-v2/images/targets/*.png"))
     same = [match for match in found.table.to_pylist() if match["kind"] == "pixels"]
     assert len(same) == 12
     assert all(Path(match["id"]).name == Path(match["other_id"]).name for match in same)
-    found = find_overlap(sirst, pictures("nudt-sirst/dataset/NUDT-SIRST/images/*.png"))
+    found = find_overlap(sirst, images("nudt-sirst/dataset/NUDT-SIRST/images/*.png"))
     assert found.rows["similar"] == 7
     assert all(Path(m["id"]).name == Path(m["other_id"]).name for m in found.table.to_pylist())

@@ -29,10 +29,10 @@ from irtd_datasets.errors import (
     ReleaseNotFoundError,
     UnknownNameError,
 )
+from irtd_datasets.folder.row_groups import RowGroupRef
 from irtd_datasets.hub import preview as preview_module
 from irtd_datasets.hub.preview import write_contact_sheet, write_preview
-from irtd_datasets.hub.preview_page import Picture, render_card
-from irtd_datasets.hub.rows import RowGroupRef
+from irtd_datasets.hub.preview_page import ShownImage, render_card
 from irtd_datasets.hub.sampling import choose, read_chosen, survey
 from irtd_datasets.images.viewable import viewable
 from irtd_datasets.schema import TASKS
@@ -88,7 +88,7 @@ class Page(HTMLParser):
 
 def card(one, **options):
     settings_ = {"meanings": {}, "colours": {}, "text_limit": 6000, "place_limit": 400, **options}
-    return render_card(one, [("image", Picture(b"jpeg", 64, 48))], "train", **settings_)
+    return render_card(one, [("image", ShownImage(b"jpeg", 64, 48))], "train", **settings_)
 
 
 def previewed(folder, out, **options):
@@ -149,11 +149,11 @@ def test_the_choice_depends_on_the_seed_alone(folder):
     assert together == alone
 
 
-def test_rows_of_one_picture_make_way_for_others(tmp_path):
-    """Of twenty pictures with five questions each, a sample of twenty shows every picture once."""
+def test_rows_of_one_image_make_way_for_others(tmp_path):
+    """Of twenty images with five questions each, a sample of twenty shows every image once."""
     rows = [row(n, image={"bytes": grey(), "path": f"{n // 5}.png"}) for n in range(100)]
     made = write_folder(tmp_path / "made", {"train/vqa/train": rows})
-    assert len({one.picture for one in choose(survey(made, rows=20), 20)}) == 20
+    assert len({one.image for one in choose(survey(made, rows=20), 20)}) == 20
 
 
 @given(rows=st.integers(1, 60), seed=st.integers(0, 5))
@@ -165,8 +165,8 @@ def test_a_choice_has_as_many_rows_as_asked(folder, rows, seed):
     assert len({(one.group, one.row) for one in chosen}) == len(chosen)
 
 
-def test_pictures_are_read_from_chosen_row_groups_alone(folder, tmp_path, monkeypatch):
-    """A sample reads each row group that holds a chosen row once, and no other, with its pictures."""
+def test_images_are_read_from_chosen_row_groups_alone(folder, tmp_path, monkeypatch):
+    """A sample reads each row group that holds a chosen row once, and no other, with its images."""
     read = []
     original = RowGroupRef.read
 
@@ -252,7 +252,7 @@ def test_any_text_stays_text(text):
 
 
 def test_places_are_drawn_where_objects_has_them():
-    """Boxes, oriented boxes and points stand in pixels of the picture, with their label; no number is changed."""
+    """Boxes, oriented boxes and points stand in pixels of the image, with their label; no number is changed."""
     objects = places(
         "ship",
         "plane",
@@ -314,8 +314,8 @@ def test_the_released_answer_is_marked(choices, answer, right):
     assert [letter for letter, is_right in zip(letters, marked, strict=True) if is_right] == right
 
 
-def test_deep_pictures_are_mapped_by_percentiles():
-    """One hot and one dead pixel do not turn a 16-bit picture grey; infinite values do not either."""
+def test_deep_images_are_mapped_by_percentiles():
+    """One hot and one dead pixel do not turn a 16-bit image grey; infinite values do not either."""
     seen = viewable(deep())
     pixels = np.asarray(seen.image)[..., 0]
     assert (pixels.min(), pixels.max()) == (0, 255)
@@ -330,7 +330,7 @@ def test_deep_pictures_are_mapped_by_percentiles():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "CMYK", "LA"])
-def test_every_kind_of_picture_is_seen(mode):
+def test_every_kind_of_image_is_seen(mode):
     """Each mode of Pillow becomes 8-bit RGB no larger than asked; opacity, which can hold another band, is left out."""
     image = Image.linear_gradient("L").convert("RGB").convert(mode)
     form = "TIFF" if mode == "CMYK" else "PNG"
@@ -338,12 +338,12 @@ def test_every_kind_of_picture_is_seen(mode):
     assert (seen.image.mode, max(seen.image.size), seen.note) == ("RGB", 100, "")
 
 
-def test_a_picture_that_cannot_be_shown_says_why(tmp_path):
-    """Cut, empty, missing, foreign and over-large pictures leave a card with the reason; the others are shown."""
+def test_a_image_that_cannot_be_shown_says_why(tmp_path):
+    """Cut, empty, missing, foreign and over-large images leave a card with the reason; the others are shown."""
     large = encoded(Image.new("1", (20_000, 10_000)))
     jpeg = encoded(Image.effect_noise((300, 300), 90), "JPEG")
-    pictures = [jpeg, jpeg[: len(jpeg) // 2], b"", b"<html>quota exceeded</html>", large]
-    rows = [row(n, image={"bytes": data, "path": f"{n}.png"}) for n, data in enumerate(pictures)]
+    images = [jpeg, jpeg[: len(jpeg) // 2], b"", b"<html>quota exceeded</html>", large]
+    rows = [row(n, image={"bytes": data, "path": f"{n}.png"}) for n, data in enumerate(images)]
     rows.append(row(9, image=None))
     made = write_folder(tmp_path / "made", {"train/vqa/train": rows})
     report, text, page = previewed(made, tmp_path / "p.html")
@@ -351,11 +351,11 @@ def test_a_picture_that_cannot_be_shown_says_why(tmp_path):
     assert len(page.all("img")) == 1
     assert len(page.all("p", "missing")) == 5
     assert "decompression bomb" in text
-    assert text.count("there is no picture") == 2
+    assert text.count("there is no image") == 2
 
 
 def test_thumbnails_shrink_until_the_page_is_small_enough(tmp_path, monkeypatch):
-    """Sixty pictures of noise fit a page of 1 MB; none is left out."""
+    """Sixty images of noise fit a page of 1 MB; none is left out."""
     noise = [encoded(Image.effect_noise((700, 600), 120), "JPEG", quality=95) for _ in range(3)]
     rows = [row(n, image=noise[n % 3], width=700, height=600) for n in range(60)]
     made = write_folder(tmp_path / "made", {"train/vqa/train": rows})
@@ -366,12 +366,12 @@ def test_thumbnails_shrink_until_the_page_is_small_enough(tmp_path, monkeypatch)
     assert len(page.all("img")) == 60
 
 
-def test_a_pair_is_shown_as_two_pictures(tmp_path):
-    """The visible partner of a picture is a second picture of the same card, without the boxes of the first."""
+def test_a_pair_is_shown_as_two_images(tmp_path):
+    """The visible partner of an image is a second image of the same card, without the boxes of the first."""
     made = row(1, visible={"bytes": grey(200), "path": "v.png"}, objects=places("a", box=[[1, 2, 3, 4]]))
     _, _, page = previewed(write_folder(tmp_path / "made", {"train/vqa/train": [made]}), tmp_path / "p.html")
     frames = page.all("div", "frame")
-    assert [e["attrs"]["data-picture"] for e in frames] == ["image", "visible"]
+    assert [e["attrs"]["data-image"] for e in frames] == ["image", "visible"]
     seen = [
         Image.open(io.BytesIO(base64.b64decode(e["attrs"]["src"].partition(",")[2]))) for e in page.all("img")
     ]
@@ -427,9 +427,9 @@ def test_bad_input(folder, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_contact_sheet_of_broken_pictures_is_an_error(tmp_path):
-    """Where a drawn picture needs one that cannot be decoded, the message names the row."""
-    made = write_folder(tmp_path / "made", {"train/vqa/train": [row(image=b"no picture")]})
+def test_a_contact_sheet_of_broken_images_is_an_error(tmp_path):
+    """Where a drawn image needs one that cannot be decoded, the message names the row."""
+    made = write_folder(tmp_path / "made", {"train/vqa/train": [row(image=b"no image")]})
     with pytest.raises(ImageError, match="made/train/vqa/0"):
         write_contact_sheet(made, tmp_path / "sheet.png")
 
@@ -521,7 +521,7 @@ PROBE = """<script>addEventListener("load", () => {
 
 
 def test_thumbnails_load_and_marks_lie_on_them(tmp_path, browse):
-    """Each thumbnail decodes, the drawing covers exactly its picture, a click enlarges, a row's script never runs."""
+    """Each thumbnail decodes, the drawing covers exactly its image, a click enlarges, a row's script never runs."""
     rows = [row(n, objects=places("a", box=[[1, 2, 30, 40]])) for n in range(5)]
     made = write_folder(tmp_path / "made", {"train/vqa/train": [*rows, nasty_row()]})
     write_preview(made, tmp_path / "p.html")

@@ -33,8 +33,8 @@ def small(sample, tmp_path_factory):
 
 
 def make(sample, folder, *configs):
-    from irtd_datasets.build.engine import build
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing.engine import build
 
     build("irtd", configs, absolute_options(sample.folder), folder)
     return folder
@@ -158,7 +158,7 @@ def test_refusals(hub, small, sample, built, tmp_path):
     (damaged["half"] / ".build").mkdir()
     whole = (small / shard).read_bytes()
     (damaged["cut"] / shard).write_bytes(whole[:-1])
-    place = whole.index(b"JFIF") + 9  # the density of a picture: what is there can still be read
+    place = whole.index(b"JFIF") + 9  # the density of an image: what is there can still be read
     (damaged["swapped"] / shard).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     (damaged["lost"] / shard).unlink()
     (damaged["link"] / "ledger.json").unlink()
@@ -599,10 +599,10 @@ def test_killed_at_twenty_random_moments(hub, built, tmp_path):
 @pytest.mark.parametrize("name", ["irtd", "mmrs_1m", "rs_gpt4v"])
 def test_every_config_in_every_version(name, tmp_path):
     """Every config of every sample dataset is the same from the Hub as in the folder, in each version of `datasets`."""
-    from irtd_datasets.build.engine import build
     from irtd_datasets.catalog import spec
-    from irtd_datasets.examples.release import absolute_options
+    from irtd_datasets.rows.release import absolute_options
     from irtd_datasets.testing import write_sample_release
+    from irtd_datasets.writing.engine import build
 
     options = {"captions": 12, "benchmark": True} if name == "irtd" else {}
     release = write_sample_release(name, tmp_path / "release", rows=80, **options)
@@ -614,7 +614,7 @@ def test_every_config_in_every_version(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_real_folder(real, tmp_path):
-    """A folder built from real records and pictures comes back row by row in each version of `datasets`."""
+    """A folder built from real records and images comes back row by row in each version of `datasets`."""
     images = f"63-FLIR_ADAS/training/PreviewData={real / 'roadscene' / 'infrared'}"
     folder = tmp_path / "irtd"
     release = real / "irtd_json_sft"
@@ -625,7 +625,7 @@ def test_real_folder(real, tmp_path):
 
 def published_and_read_by_all(folder, tmp_path):
     """Publish a folder and read every config with each `datasets` there is; returns the rows of the default config."""
-    from irtd_datasets.hub.rows import config_names
+    from irtd_datasets.folder.row_groups import config_names
 
     configs, name = config_names(folder), f"tester/{folder.name}"
     with hub_server(tmp_path / "hub") as hub:

@@ -11,8 +11,8 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
-def picture(mode="RGB", size=(48, 32), seed=0):
-    """A smooth picture with some noise, so that every codec has something to do."""
+def sample_image(mode="RGB", size=(48, 32), seed=0):
+    """A smooth image with some noise, so that every codec has something to do."""
     width, height = size
     rng = np.random.default_rng(seed)
     ramp = np.add.outer(np.arange(height) * 3, np.arange(width) * 2) % 200
@@ -71,7 +71,7 @@ def after_start(jpeg, *inserts):
 
 def oriented_jpeg(orientation, image=None, **options):
     """A JPEG with an EXIF segment of its own, before any other."""
-    jpeg = encode(image or picture(), "JPEG", **options)
+    jpeg = encode(image or sample_image(), "JPEG", **options)
     return after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif(orientation)))
 
 
@@ -155,7 +155,7 @@ XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientati
 
 def pillow_reads_xmp():
     """Whether this Pillow looks for an orientation in a JPEG's XMP; old ones do not."""
-    data = after_start(encode(picture(), "JPEG"), segment(0xE1, XMP))
+    data = after_start(encode(sample_image(), "JPEG"), segment(0xE1, XMP))
     with Image.open(io.BytesIO(data)) as image:
         return 0x0112 in image.getexif()
 

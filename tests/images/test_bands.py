@@ -1,4 +1,4 @@
-"""Pictures that no viewer shows: read whatever their layout, kept whole, and shown by a preview."""
+"""Images that no viewer shows: read whatever their layout, kept whole, and shown by a preview."""
 
 import io
 import struct
@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from irtd_datasets.build.shards import write_groups
 from irtd_datasets.errors import ImageError
-from irtd_datasets.examples.rows import RowGroup
 from irtd_datasets.images.bands import preview, read_directory
 from irtd_datasets.images.files import viewable_image
+from irtd_datasets.rows.assembly import RowGroup
 from irtd_datasets.schema import features
+from irtd_datasets.writing.shards import write_groups
 
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "f4")
 KINDS = {"u": 1, "i": 2, "f": 3}
@@ -83,11 +83,11 @@ def random_values(dtype, shape=(20, 33, 12), seed=0):
 def read(data):
     found = read_directory(data, 1 << 30)
     assert found is not None
-    pictures = []
+    images = []
     for file in found.as_grey(data):
         with Image.open(io.BytesIO(file)) as image:
-            pictures.append(np.asarray(image))
-    return found.assemble(pictures)
+            images.append(np.asarray(image))
+    return found.assemble(images)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -124,7 +124,7 @@ def test_the_predictor_is_undone(planar, tile, dtype):
 @settings(max_examples=40, deadline=None)
 @given(cut=st.integers(0, 6000), spot=st.integers(8, 5000), value=st.integers(0, 255))
 def test_damage_is_an_error_of_the_image(cut, spot, value):
-    """A file that is cut or changed anywhere gives a picture or an `ImageError`, and nothing else."""
+    """A file that is cut or changed anywhere gives an image or an `ImageError`, and nothing else."""
     data = bytearray(tiff(random_values("u2", (9, 11, 7)), planar=2, deflate=True))
     if spot < len(data):
         data[spot] = value
@@ -146,7 +146,7 @@ def test_sizes_are_limited_before_memory_is_taken():
 
 
 def test_twelve_bands_are_kept_with_a_preview():
-    """The stored picture is a PNG of bands 4, 3, 2; the file is kept whole; the note says all of it."""
+    """The stored image is a PNG of bands 4, 3, 2; the file is kept whole; the note says all of it."""
     values = random_values("u1")
     data = tiff(values)
     prepared = viewable_image(data, "S2.tif")
@@ -187,7 +187,7 @@ def test_whole_numbers_that_fit_need_no_preview():
     assert viewable_image(file.getvalue(), "counts.tif").original == file.getvalue()
 
 
-def test_ordinary_pictures_are_untouched():
+def test_ordinary_images_are_untouched():
     """What can be shown is stored as the very bytes that came, 16-bit grey included."""
     for image, form in (
         (Image.new("RGB", (9, 8)), "JPEG"),
@@ -205,7 +205,7 @@ def test_ordinary_pictures_are_untouched():
 
 @pytest.mark.parametrize("values", [np.full((4, 5), np.nan, np.float32), np.full((4, 5), 3.5, np.float32)])
 def test_flat_and_empty_values_have_a_preview(values):
-    """A picture of one value, or of none at all, is black and no error."""
+    """An image of one value, or of none at all, is black and no error."""
     assert not preview(values)[0].any()
 
 
@@ -219,7 +219,7 @@ def row(number):
 
 
 def test_the_file_goes_through_a_shard_once_and_comes_back(tmp_path):
-    """Rows of one picture share its file; plain `datasets` gives it back, mapped, streamed and interleaved."""
+    """Rows of one image share its file; plain `datasets` gives it back, mapped, streamed and interleaved."""
     data = tiff(random_values("u2", (200, 330, 12)))
     shown = viewable_image(data, "S2.tif")
     beside = {"bytes": data, "path": "S2.tif"}

@@ -21,11 +21,11 @@ from image_samples import (
     exif_directory,
     mpo,
     oriented_jpeg,
-    picture,
     pillow_decodes,
     png_of_layout,
     profile,
     rgb16_tiff,
+    sample_image,
     segment,
 )
 from PIL import Image, ImageFile
@@ -34,13 +34,13 @@ from irtd_datasets.errors import ImageError
 from irtd_datasets.images.files import MAX_PIXELS, inspect_image, prepare_image
 
 SMALL = (16, 16)
-THUMBNAIL = encode(picture(size=(8, 8)), "JPEG")
-JPEG = encode(picture(size=SMALL), "JPEG")
+THUMBNAIL = encode(sample_image(size=(8, 8)), "JPEG")
+JPEG = encode(sample_image(size=SMALL), "JPEG")
 
 
 @cache
 def samples():
-    small = picture(size=SMALL)
+    small = sample_image(size=SMALL)
     return {
         "jpeg": JPEG,
         "jpeg with thumbnail": after_start(
@@ -49,19 +49,19 @@ def samples():
         "jpeg progressive": encode(small, "JPEG", progressive=True),
         "jpeg restart": encode(small, "JPEG", restart_marker_blocks=1),
         "jpeg photoshop": after_start(JPEG, segment(0xED, b"Photoshop 3.0\0" + bytes(20) + THUMBNAIL)),
-        "mpo": mpo(small, picture(size=(8, 8))),
+        "mpo": mpo(small, sample_image(size=(8, 8))),
         "png": encode(small, "PNG"),
-        "png 16": encode(picture("I;16", SMALL), "PNG"),
-        "png palette": encode(picture("P", SMALL), "PNG", transparency=3),
+        "png 16": encode(sample_image("I;16", SMALL), "PNG"),
+        "png palette": encode(sample_image("P", SMALL), "PNG", transparency=3),
         "png metadata": encode(small, "PNG", exif=exif(6), icc_profile=profile()),
         "png late metadata": png_of_layout(8, 0, behind=[chunk(b"eXIf", exif(5)), chunk(b"tEXt", b"a\0b")]),
         "tiff": encode(small, "TIFF"),
         "tiff lzw": encode(small, "TIFF", compression="tiff_lzw"),
         "tiff 16": rgb16_tiff(SMALL),
         "bmp": encode(small, "BMP"),
-        "gif": encode(picture("P", SMALL), "GIF"),
+        "gif": encode(sample_image("P", SMALL), "GIF"),
         "webp": encode(small, "WEBP"),
-        "pgm": encode(picture("L", SMALL), "PPM"),
+        "pgm": encode(sample_image("L", SMALL), "PPM"),
         "jpeg 2000": encode(small, "JPEG2000"),
     }
 
@@ -136,7 +136,7 @@ def test_lenient_setting_of_a_training_program_changes_nothing(kind, monkeypatch
 def test_strict_setting_holds_for_all_threads(monkeypatch):
     """Threads that check cut files at once all refuse them, and the process gets its setting back."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    cut = encode(picture(size=(256, 256)), "JPEG")[:-200]
+    cut = encode(sample_image(size=(256, 256)), "JPEG")[:-200]
     accepted = []
 
     def check():
@@ -229,7 +229,7 @@ def png_header(size, depth=8, colour=0):
         with_frame(size=(65_000, 65_000))[:-9],
         b"P5 65000 65000 255\n",
         b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 65_000, 65_000, 1, 24, 0, 0, 1, 1, 0, 0),
-        encode(picture(), "TIFF").replace(
+        encode(sample_image(), "TIFF").replace(
             struct.pack("<HHII", 256, 4, 1, 48), struct.pack("<HHII", 256, 4, 1, 2**27)
         ),
     ],
@@ -290,7 +290,7 @@ def test_end_marker_inside_the_header_is_no_end():
 
 
 def test_palette_that_is_missing_is_noted():
-    """A palette picture without palette, which Pillow shows all the same, is decoded first and says so."""
+    """A palette image without palette, which Pillow shows all the same, is decoded first and says so."""
     rows = samples()["png palette"]
     start, end = rows.index(b"PLTE") - 4, rows.index(b"tRNS") - 4
     data = rows[:start] + rows[end:]
@@ -309,7 +309,7 @@ def test_errors_survive_a_process_boundary():
 @pytest.mark.parametrize("verify", ["header", "decode"])
 def test_damage_in_the_middle_is_found_by_decoding_only(verify):
     """Broken pixels inside a whole file are found by decoding; the header check does not look."""
-    data = bytearray(encode(picture(size=(200, 200)), "PNG"))
+    data = bytearray(encode(sample_image(size=(200, 200)), "PNG"))
     at = data.index(b"IDAT") + 4000
     data[at : at + 200] = bytes(200)
     if verify == "decode":

@@ -18,11 +18,11 @@ from image_samples import (
     interlaced_png,
     mpo,
     oriented_jpeg,
-    picture,
     pillow_reads_xmp,
     png_of_layout,
     profile,
     rgb16_tiff,
+    sample_image,
     segment,
     upright,
 )
@@ -32,22 +32,22 @@ from irtd_datasets.errors import ImageError
 from irtd_datasets.images import headers
 from irtd_datasets.images.files import inspect_image, prepare_image
 
-THUMBNAIL = encode(picture(size=(20, 12)), "JPEG")
-JPEG = encode(picture(), "JPEG")
+THUMBNAIL = encode(sample_image(size=(20, 12)), "JPEG")
+JPEG = encode(sample_image(), "JPEG")
 FRAME = JPEG.index(b"\xff\xc0")
 TABLE = JPEG[JPEG.index(b"\xff\xdb") :][:69]
 
 # Read with struct alone.
 PLAIN = {
     "baseline": JPEG,
-    "grey": encode(picture("L"), "JPEG"),
-    "cmyk with Adobe marker": encode(picture("CMYK"), "JPEG"),
-    "progressive": encode(picture(), "JPEG", progressive=True),
-    "restart markers": encode(picture(), "JPEG", restart_marker_blocks=1),
-    "subsampled": encode(picture(size=(47, 31)), "JPEG", subsampling=2),
-    "colour profile": encode(picture(), "JPEG", icc_profile=profile()),
-    "colour profile in two segments": encode(picture(), "JPEG", icc_profile=bytes(90_000)),
-    "comment": encode(picture(), "JPEG", comment=b"\xff\xd9 and \xff\xc0"),
+    "grey": encode(sample_image("L"), "JPEG"),
+    "cmyk with Adobe marker": encode(sample_image("CMYK"), "JPEG"),
+    "progressive": encode(sample_image(), "JPEG", progressive=True),
+    "restart markers": encode(sample_image(), "JPEG", restart_marker_blocks=1),
+    "subsampled": encode(sample_image(size=(47, 31)), "JPEG", subsampling=2),
+    "colour profile": encode(sample_image(), "JPEG", icc_profile=profile()),
+    "colour profile in two segments": encode(sample_image(), "JPEG", icc_profile=bytes(90_000)),
+    "comment": encode(sample_image(), "JPEG", comment=b"\xff\xd9 and \xff\xc0"),
     "thumbnail in EXIF": after_start(JPEG, segment(0xE1, b"Exif\0\0" + exif(1, thumbnail=THUMBNAIL))),
     "thumbnail in APP2": after_start(JPEG, segment(0xE2, b"other\0" + THUMBNAIL)),
     "EXIF of 60 kB": after_start(JPEG, segment(0xE1, b"Exif\0\0" + exif(6, padding=60_000))),
@@ -68,17 +68,17 @@ PLAIN = {
     "application segments": after_start(JPEG, *(segment(0xE0 + n, bytes(999)) for n in (3, 4, 9, 15))),
     "zero padding": JPEG + bytes(512),
     **{f"orientation {n}": oriented_jpeg(n) for n in range(1, 9)},
-    "png": encode(picture(), "PNG"),
-    "png optimized": encode(picture("L"), "PNG", optimize=True),
-    "png palette": encode(picture("P"), "PNG"),
-    "png palette with transparency": encode(picture("P"), "PNG", transparency=3),
-    "png bilevel": encode(picture("1"), "PNG"),
-    "png alpha": encode(picture("RGBA"), "PNG"),
-    "png grey alpha": encode(picture("LA"), "PNG"),
-    "png 16 bit": encode(picture("I;16"), "PNG"),
-    "png resolution": encode(picture(), "PNG", dpi=(300, 300)),
+    "png": encode(sample_image(), "PNG"),
+    "png optimized": encode(sample_image("L"), "PNG", optimize=True),
+    "png palette": encode(sample_image("P"), "PNG"),
+    "png palette with transparency": encode(sample_image("P"), "PNG", transparency=3),
+    "png bilevel": encode(sample_image("1"), "PNG"),
+    "png alpha": encode(sample_image("RGBA"), "PNG"),
+    "png grey alpha": encode(sample_image("LA"), "PNG"),
+    "png 16 bit": encode(sample_image("I;16"), "PNG"),
+    "png resolution": encode(sample_image(), "PNG", dpi=(300, 300)),
     "png interlaced": interlaced_png(),
-    "png trailing": encode(picture(), "PNG") + b"behind",
+    "png trailing": encode(sample_image(), "PNG") + b"behind",
     "png ancillary": png_of_layout(
         8,
         2,
@@ -119,9 +119,9 @@ UNUSUAL = {
     "16-bit quantization": JPEG.replace(
         TABLE, segment(0xDB, b"\x10" + b"".join(bytes([0, value]) for value in TABLE[5:]))
     ),
-    "mpo": mpo(picture(), picture("RGB", (24, 16))),
-    "mpo turned": mpo(picture(), picture(), exif=b"Exif\0\0" + exif(6)),
-    "png eXIf": encode(picture(), "PNG", exif=exif(6)),
+    "mpo": mpo(sample_image(), sample_image("RGB", (24, 16))),
+    "mpo turned": mpo(sample_image(), sample_image(), exif=b"Exif\0\0" + exif(6)),
+    "png eXIf": encode(sample_image(), "PNG", exif=exif(6)),
     "png eXIf behind the pixels": png_of_layout(8, 0, behind=[chunk(b"eXIf", exif(5))]),
     "png XMP": png_of_layout(
         8, 2, before=[chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.split(b"\0")[1])]
@@ -139,30 +139,32 @@ UNUSUAL = {
             )
         ],
     ),
-    "png profile": encode(picture(), "PNG", icc_profile=profile()),
+    "png profile": encode(sample_image(), "PNG", icc_profile=profile()),
     "png 16-bit grey alpha": png_of_layout(16, 4),
-    "png animation": encode(picture(), "PNG", save_all=True, append_images=[picture(seed=1)]),
+    "png animation": encode(sample_image(), "PNG", save_all=True, append_images=[sample_image(seed=1)]),
     "png private chunk": png_of_layout(8, 0, before=[chunk(b"prVt", b"secret")]),
-    "tiff": encode(picture(), "TIFF"),
-    "tiff grey": encode(picture("L"), "TIFF"),
-    "tiff 16 bit": encode(picture("I;16"), "TIFF"),
-    "tiff 16 bit big-endian": encode(picture("I;16B"), "TIFF"),
+    "tiff": encode(sample_image(), "TIFF"),
+    "tiff grey": encode(sample_image("L"), "TIFF"),
+    "tiff 16 bit": encode(sample_image("I;16"), "TIFF"),
+    "tiff 16 bit big-endian": encode(sample_image("I;16B"), "TIFF"),
     "tiff 16-bit colour": rgb16_tiff(),
-    "tiff int32": encode(picture("I"), "TIFF"),
-    "tiff float32": encode(picture("F"), "TIFF"),
-    "tiff cmyk": encode(picture("CMYK"), "TIFF"),
-    "tiff lzw": encode(picture(), "TIFF", compression="tiff_lzw"),
-    "tiff pages": encode(picture("L"), "TIFF", save_all=True, append_images=[picture("L", (8, 8))]),
-    "tiff turned": encode(picture("I;16"), "TIFF", tiffinfo={0x0112: 6}),
-    "bmp": encode(picture(), "BMP"),
-    "bmp grey": encode(picture("L"), "BMP"),
-    "bmp bilevel": encode(picture("1"), "BMP"),
-    "gif": encode(picture("P"), "GIF"),
-    "gif animation": encode(picture("P"), "GIF", save_all=True, append_images=[picture("P", seed=2)]),
-    "webp": encode(picture(), "WEBP"),
-    "webp lossless with EXIF": encode(picture("RGBA"), "WEBP", lossless=True, exif=exif(4)),
-    "pgm": encode(picture("L"), "PPM"),
-    "jpeg 2000": encode(picture(), "JPEG2000"),
+    "tiff int32": encode(sample_image("I"), "TIFF"),
+    "tiff float32": encode(sample_image("F"), "TIFF"),
+    "tiff cmyk": encode(sample_image("CMYK"), "TIFF"),
+    "tiff lzw": encode(sample_image(), "TIFF", compression="tiff_lzw"),
+    "tiff pages": encode(sample_image("L"), "TIFF", save_all=True, append_images=[sample_image("L", (8, 8))]),
+    "tiff turned": encode(sample_image("I;16"), "TIFF", tiffinfo={0x0112: 6}),
+    "bmp": encode(sample_image(), "BMP"),
+    "bmp grey": encode(sample_image("L"), "BMP"),
+    "bmp bilevel": encode(sample_image("1"), "BMP"),
+    "gif": encode(sample_image("P"), "GIF"),
+    "gif animation": encode(
+        sample_image("P"), "GIF", save_all=True, append_images=[sample_image("P", seed=2)]
+    ),
+    "webp": encode(sample_image(), "WEBP"),
+    "webp lossless with EXIF": encode(sample_image("RGBA"), "WEBP", lossless=True, exif=exif(4)),
+    "pgm": encode(sample_image("L"), "PPM"),
+    "jpeg 2000": encode(sample_image(), "JPEG2000"),
 }
 DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 32, "F": 32}
 DEEP_COLOUR = {
@@ -277,7 +279,7 @@ def test_only_the_header_of_a_plain_tiff_is_read(monkeypatch):
 
 
 def test_warnings_of_pillow_reach_nobody():
-    """A large picture and broken EXIF bring no warning of Pillow, and leave the filters as they were."""
+    """A large image and broken EXIF bring no warning of Pillow, and leave the filters as they were."""
     large = png_of_layout(8, 0, size=(10_000, 1), before=[chunk(b"prVt", b"")])
     header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0)
     large = large.replace(large[12:33], chunk(b"IHDR", header)[4:])
@@ -289,18 +291,18 @@ def test_warnings_of_pillow_reach_nobody():
 
 
 def test_a_header_seen_before_is_no_reason_not_to_look():
-    """Pictures after one with the same header are told apart from those whose header differs or is all they have."""
-    first = encode(picture("L"), "JPEG")
+    """Images after one with the same header are told apart from those whose header differs or is all they have."""
+    first = encode(sample_image("L"), "JPEG")
     start = headers._walk_jpeg_header(first).scan
     assert (inspect_image(first, "a.jpg").width, inspect_image(first, "a.jpg").mode) == (
-        picture("L").width,
+        sample_image("L").width,
         "L",
     )
     other = first[: start + 9] + first[start + 9 :].replace(b"\0", b"\1", 1)
     assert inspect_image(other, "b.jpg") == inspect_image(first, "a.jpg")
     wider = bytearray(first)
     wider[first.index(b"\xff\xc0") + 8] ^= 1
-    assert inspect_image(bytes(wider), "c.jpg").width == picture("L").width ^ 1
+    assert inspect_image(bytes(wider), "c.jpg").width == sample_image("L").width ^ 1
     for cut in (start - 1, start, start + 1):
         inspect_image(first, "a.jpg")
         with pytest.raises(ImageError, match="the image is cut off"):

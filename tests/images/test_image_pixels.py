@@ -17,11 +17,11 @@ from image_samples import (
     exif,
     mpo,
     oriented_jpeg,
-    picture,
     pillow_reads_xmp,
     png_of_layout,
     profile,
     rgb16_tiff,
+    sample_image,
     segment,
     upright,
 )
@@ -59,30 +59,30 @@ def same_pixels(one, other):
 
 TURNABLE = {
     "jpeg": oriented_jpeg,
-    "jpeg grey": lambda n: oriented_jpeg(n, picture("L")),
+    "jpeg grey": lambda n: oriented_jpeg(n, sample_image("L")),
     "jpeg progressive": lambda n: oriented_jpeg(n, progressive=True),
-    "jpeg cmyk": lambda n: oriented_jpeg(n, picture("CMYK")),
+    "jpeg cmyk": lambda n: oriented_jpeg(n, sample_image("CMYK")),
     "jpeg in XMP": lambda n: after_start(
-        encode(picture(), "JPEG"),
+        encode(sample_image(), "JPEG"),
         segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<tiff:Orientation>%d</tiff:Orientation>" % n),
     ),
-    "mpo": lambda n: mpo(picture(), picture(seed=1), exif=b"Exif\0\0" + exif(n)),
-    "png": lambda n: encode(picture(), "PNG", exif=exif(n)),
+    "mpo": lambda n: mpo(sample_image(), sample_image(seed=1), exif=b"Exif\0\0" + exif(n)),
+    "png": lambda n: encode(sample_image(), "PNG", exif=exif(n)),
     "png late": lambda n: png_of_layout(8, 0, behind=[chunk(b"eXIf", exif(n))]),
-    "png 16": lambda n: encode(picture("I;16"), "PNG", exif=exif(n)),
-    "png palette": lambda n: encode(picture("P"), "PNG", exif=exif(n), transparency=bytes(range(256))),
-    "png bilevel": lambda n: encode(picture("1"), "PNG", exif=exif(n)),
-    "png alpha": lambda n: encode(picture("RGBA"), "PNG", exif=exif(n)),
-    "tiff": lambda n: encode(picture(), "TIFF", tiffinfo={0x0112: n}),
-    "tiff 16": lambda n: encode(picture("I;16"), "TIFF", tiffinfo={0x0112: n}),
-    "tiff 16 big-endian": lambda n: encode(picture("I;16B"), "TIFF", tiffinfo={0x0112: n}),
-    "tiff int32": lambda n: encode(picture("I"), "TIFF", tiffinfo={0x0112: n}),
-    "tiff float32": lambda n: encode(picture("F"), "TIFF", tiffinfo={0x0112: n}),
-    "tiff cmyk": lambda n: encode(picture("CMYK"), "TIFF", tiffinfo={0x0112: n}),
+    "png 16": lambda n: encode(sample_image("I;16"), "PNG", exif=exif(n)),
+    "png palette": lambda n: encode(sample_image("P"), "PNG", exif=exif(n), transparency=bytes(range(256))),
+    "png bilevel": lambda n: encode(sample_image("1"), "PNG", exif=exif(n)),
+    "png alpha": lambda n: encode(sample_image("RGBA"), "PNG", exif=exif(n)),
+    "tiff": lambda n: encode(sample_image(), "TIFF", tiffinfo={0x0112: n}),
+    "tiff 16": lambda n: encode(sample_image("I;16"), "TIFF", tiffinfo={0x0112: n}),
+    "tiff 16 big-endian": lambda n: encode(sample_image("I;16B"), "TIFF", tiffinfo={0x0112: n}),
+    "tiff int32": lambda n: encode(sample_image("I"), "TIFF", tiffinfo={0x0112: n}),
+    "tiff float32": lambda n: encode(sample_image("F"), "TIFF", tiffinfo={0x0112: n}),
+    "tiff cmyk": lambda n: encode(sample_image("CMYK"), "TIFF", tiffinfo={0x0112: n}),
     "tiff pages": lambda n: encode(
-        picture(), "TIFF", tiffinfo={0x0112: n}, save_all=True, append_images=[picture("L", (9, 9))]
+        sample_image(), "TIFF", tiffinfo={0x0112: n}, save_all=True, append_images=[sample_image("L", (9, 9))]
     ),
-    "webp": lambda n: encode(picture(), "WEBP", lossless=True, exif=exif(n)),
+    "webp": lambda n: encode(sample_image(), "WEBP", lossless=True, exif=exif(n)),
 }
 AS_TIFF = {"jpeg cmyk", "tiff int32", "tiff float32", "tiff cmyk"}
 
@@ -154,9 +154,9 @@ def test_colour_profile_stays_and_personal_metadata_go():
     icc = profile()
     secret = b"48.1371 N"
     for data in (
-        encode(picture(), "JPEG", icc_profile=icc, exif=b"Exif\0\0" + exif(6) + secret, comment=secret),
-        encode(picture(), "PNG", icc_profile=icc, exif=exif(6) + secret, transparency=(1, 2, 3)),
-        encode(picture("CMYK"), "TIFF", icc_profile=icc, tiffinfo={0x0112: 6, 0x013B: secret.decode()}),
+        encode(sample_image(), "JPEG", icc_profile=icc, exif=b"Exif\0\0" + exif(6) + secret, comment=secret),
+        encode(sample_image(), "PNG", icc_profile=icc, exif=exif(6) + secret, transparency=(1, 2, 3)),
+        encode(sample_image("CMYK"), "TIFF", icc_profile=icc, tiffinfo={0x0112: 6, 0x013B: secret.decode()}),
     ):
         prepared = prepare_image(data, "x")
         stored = opened(prepared.data)
@@ -184,16 +184,16 @@ def test_16_bit_colour_is_left_to_the_reader(data):
 
 
 def drone_vehicle(mode="RGB", border=255, inside=None):
-    """An 840x712 picture whose inner 640x512 pixels are dark or as given, in a border of 100 pixels."""
+    """An 840x712 image whose inner 640x512 pixels are dark or as given, in a border of 100 pixels."""
     image = Image.new(mode, (840, 712), border if mode == "L" else (border,) * 3)
-    image.paste(inside or picture(mode, (640, 512)), (100, 100))
+    image.paste(inside or sample_image(mode, (640, 512)), (100, 100))
     return image
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_border_is_cut_off(mode):
-    """Of an original DroneVehicle picture exactly the inner 640x512 pixels are stored, without loss."""
-    inside = picture(mode, (640, 512), seed=5)
+    """Of an original DroneVehicle image exactly the inner 640x512 pixels are stored, without loss."""
+    inside = sample_image(mode, (640, 512), seed=5)
     prepared = prepare_image(
         encode(drone_vehicle(mode, inside=inside), "PNG"), "x", transform="crop-border-100"
     )
@@ -203,15 +203,15 @@ def test_border_is_cut_off(mode):
 
 
 def test_border_of_a_jpeg_counts_as_white():
-    """Compression carries the picture a few pixels into the border; that is still the known layout."""
+    """Compression carries the image a few pixels into the border; that is still the known layout."""
     data = encode(drone_vehicle(inside=Image.new("RGB", (640, 512))), "JPEG", quality=60)
     prepared = prepare_image(data, "x", transform="crop-border-100")
     assert same_pixels(opened(prepared.data), opened(data).crop((100, 100, 740, 612)))
 
 
-def test_picture_without_border_stays():
+def test_image_without_border_stays():
     """A copy of the released size is passed through, the same object, without a note."""
-    data = encode(picture("RGB", (640, 512)), "JPEG")
+    data = encode(sample_image("RGB", (640, 512)), "JPEG")
     prepared = prepare_image(data, "x", transform="crop-border-100")
     assert prepared.data is data
     assert prepared.note == ""
@@ -220,12 +220,12 @@ def test_picture_without_border_stays():
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (picture("RGB", (712, 840)), "712x840"),
-        (picture("RGB", (640, 480)), "640x480"),
-        (picture("RGB", (840, 712)), "of its border"),
+        (sample_image("RGB", (712, 840)), "712x840"),
+        (sample_image("RGB", (640, 480)), "640x480"),
+        (sample_image("RGB", (840, 712)), "of its border"),
         (drone_vehicle(border=0), "only 0% of its border"),
-        (drone_vehicle(inside=picture("RGB", (640, 612))), "of its border"),
-        (picture("I;16", (840, 712)), "mode I;16"),
+        (drone_vehicle(inside=sample_image("RGB", (640, 612))), "of its border"),
+        (sample_image("I;16", (840, 712)), "mode I;16"),
     ],
 )
 def test_border_is_only_cut_where_there_is_one(image, words):
@@ -238,15 +238,15 @@ def test_border_is_only_cut_where_there_is_one(image, words):
 
 @pytest.mark.parametrize("mode", ["1", "L", "I;16", "I", "F"])
 def test_one_channel_stays_grey(mode):
-    """A picture with one channel, of any depth, is passed through as it is."""
-    data = encode(picture(mode), "TIFF")
+    """An image with one channel, of any depth, is passed through as it is."""
+    data = encode(sample_image(mode), "TIFF")
     assert prepare_image(data, "x", transform="grey").data is data
 
 
 @pytest.mark.parametrize("container", ["PNG", "BMP", "TIFF", "palette", "alpha", "LA", "CMYK"])
 def test_equal_channels_become_one_without_loss(container):
-    """A grey picture stored in colour gives back exactly its grey values."""
-    grey = picture("L")
+    """A grey image stored in colour gives back exactly its grey values."""
+    grey = sample_image("L")
     colour = Image.merge("RGB", [grey] * 3)
     data = {
         "palette": lambda: encode(colour.quantize(256), "PNG"),
@@ -262,9 +262,9 @@ def test_equal_channels_become_one_without_loss(container):
 
 def test_colour_becomes_luminance():
     """Unequal channels give ITU-R BT.601 luminance, within one, and lose the colour profile."""
-    data = encode(picture(), "PNG", icc_profile=profile())
+    data = encode(sample_image(), "PNG", icc_profile=profile())
     stored = opened(prepare_image(data, "x", transform="grey").data)
-    expected = np.asarray(picture(), float) @ [0.299, 0.587, 0.114]
+    expected = np.asarray(sample_image(), float) @ [0.299, 0.587, 0.114]
     assert np.abs(np.asarray(stored, float) - expected).max() <= 1
     assert "icc_profile" not in stored.info
 
@@ -272,9 +272,9 @@ def test_colour_becomes_luminance():
 @pytest.mark.parametrize(
     "data",
     [
-        encode(picture("RGBA"), "PNG"),
-        encode(picture("LA"), "PNG"),
-        encode(picture("P"), "PNG", transparency=bytes(range(256))),
+        encode(sample_image("RGBA"), "PNG"),
+        encode(sample_image("LA"), "PNG"),
+        encode(sample_image("P"), "PNG", transparency=bytes(range(256))),
         encode(Image.new("RGB", (4, 4)), "PNG", transparency=(0, 0, 0)),
     ],
     ids=["RGBA", "LA", "palette", "colour key"],
@@ -288,7 +288,7 @@ def test_an_alpha_channel_with_content_is_not_thrown_away(data):
 
 @pytest.mark.parametrize("orientation", TURNED)
 def test_transform_sees_the_upright_image(orientation):
-    """A stored picture is turned first and cropped then, so that the layout is judged as a viewer sees it."""
+    """A stored image is turned first and cropped then, so that the layout is judged as a viewer sees it."""
     inside = Image.new("RGB", (640, 512), "black")
     inside.paste(RED, (10, 20, 200, 100))
     whole = drone_vehicle(inside=inside)
@@ -300,7 +300,7 @@ def test_transform_sees_the_upright_image(orientation):
 
 def test_turning_alone_when_the_transform_has_nothing_to_do():
     """A turned copy in the released layout is only turned, and its note names only that."""
-    data = oriented_jpeg(6, picture("L"))
+    data = oriented_jpeg(6, sample_image("L"))
     prepared = prepare_image(data, "x", transform="grey")
     assert prepared.note == "exif-orientation-6 applied, stored as PNG"
     assert same_pixels(opened(prepared.data), upright(data))

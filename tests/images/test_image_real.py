@@ -109,7 +109,7 @@ def test_radiometric_files():
 
 
 def test_thermal_alpha_is_kept():
-    """An MFNet picture, thermal in alpha, is stored as it is, and not thrown away when grey is asked for."""
+    """An MFNet image, thermal in alpha, is stored as it is, and not thrown away when grey is asked for."""
     path = next((REAL / "mfnet").rglob("*.png"))
     data = path.read_bytes()
     prepared = prepare_image(data, path.name)

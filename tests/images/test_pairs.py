@@ -23,19 +23,19 @@ KINDS = ["person", "car", "car", "bike"]
 
 
 def filled(size, boxes, levels, depth=np.uint8, channels=None):
-    """A picture with a filled rectangle of its own level at each box."""
+    """An image with a filled rectangle of its own level at each box."""
     shape = (size[1], size[0]) if channels is None else (size[1], size[0], channels)
-    picture = np.full(shape, 10, depth)
+    image = np.full(shape, 10, depth)
     for (x_min, y_min, x_max, y_max), level in zip(np.rint(boxes).astype(int), levels, strict=True):
-        picture[max(y_min, 0) : y_max, max(x_min, 0) : x_max] = level
-    return picture
+        image[max(y_min, 0) : y_max, max(x_min, 0) : x_max] = level
+    return image
 
 
-def shows(picture, box, level):
+def shows(image, box, level):
     """Whether the inside of a box has the level, a pixel of rounding at its edges left out."""
     x_min, y_min = np.ceil(np.asarray(box[:2])).astype(int) + 1
     x_max, y_max = np.floor(np.asarray(box[2:])).astype(int) - 1
-    inside = np.asarray(picture)[y_min:y_max, x_min:x_max]
+    inside = np.asarray(image)[y_min:y_max, x_min:x_max]
     return inside.size > 0 and bool((inside == level).all())
 
 
@@ -46,17 +46,17 @@ def test_crops_by_the_moved_boxes_show_the_colour(form, region, depth):
     """After the crop each moved box still frames its rectangle, in both modalities, at 8 and 16 bits, however given."""
     levels = np.array([50, 90, 130, 170]) * (257 if depth == np.uint16 else 1)
     seen = MOVE.inverse().apply(PLACES)
-    pictures = [
+    images = [
         filled(INFRARED, PLACES, levels, depth),
         filled(VISIBLE, seen, [60, 100, 140, 180], channels=3),
     ]
     if form != "array":
-        pictures = [Image.fromarray(picture) for picture in pictures]
+        images = [Image.fromarray(image) for image in images]
     if form == "file":
-        pictures = [encoded(picture) for picture in pictures]
+        images = [encoded(image) for image in images]
     order = [2, 0, 3, 1]
     result = crop_pair(
-        *pictures,
+        *images,
         infrared_boxes=PLACES,
         visible_boxes=np.rint(seen)[order],
         infrared_labels=KINDS,
@@ -78,9 +78,9 @@ def test_crops_by_the_moved_boxes_show_the_colour(form, region, depth):
     assert np.asarray(again).dtype == (np.uint16 if depth == np.uint16 else np.uint8)
 
 
-def encoded(picture, form="PNG", **options):
+def encoded(image, form="PNG", **options):
     file = io.BytesIO()
-    picture.save(file, form, **options)
+    image.save(file, form, **options)
     return file.getvalue()
 
 
@@ -209,7 +209,7 @@ def test_frames_are_declared():
 
 
 def test_aligned_pairs_keep_their_bytes():
-    """Pictures of one view come back as the very bytes that were given, whatever their resolutions."""
+    """Images of one view come back as the very bytes that were given, whatever their resolutions."""
     infrared = encoded(Image.fromarray(filled(INFRARED, PLACES, [50, 90, 130, 170])), "JPEG")
     visible = encoded(Image.fromarray(filled((1280, 1024), PLACES * 2, [60, 100, 140, 180])), "JPEG")
     result = crop_pair(infrared, visible, infrared_boxes=PLACES, visible_boxes=PLACES * 2 + 1)
@@ -220,7 +220,7 @@ def test_aligned_pairs_keep_their_bytes():
 
 
 def test_orientation_of_the_camera_is_undone():
-    """Labels count on the upright picture: a file that EXIF turns is cut where it shows the object."""
+    """Labels count on the upright image: a file that EXIF turns is cut where it shows the object."""
     upright = filled(INFRARED, PLACES, [50, 90, 130, 170])
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -254,7 +254,7 @@ def refusal(**changes):
     ],
 )
 def test_what_is_not_sure_is_refused(changes, reason):
-    """Each refusal has its reason, words for it, and leaves the pictures whole."""
+    """Each refusal has its reason, words for it, and leaves the images whole."""
     result = refusal(**changes)
     assert (result.status, result.reason) == ("refused", reason)
     assert not result
@@ -284,7 +284,7 @@ def test_malformed_labels_are_errors(changes, words):
         refusal(**changes)
 
 
-def test_what_is_no_picture_is_an_error(tmp_path):
+def test_what_is_no_image_is_an_error(tmp_path):
     """A missing file, a web page and an empty array say so."""
     page = tmp_path / "1.jpg"
     page.write_bytes(b"<html>quota exceeded</html>")
@@ -295,23 +295,23 @@ def test_what_is_no_picture_is_an_error(tmp_path):
 
 def scene(draw, size=(900, 720)):
     """Rectangles of random levels: edges everywhere, as in a town."""
-    picture = np.full((size[1], size[0]), 128.0, np.float32)
+    image = np.full((size[1], size[0]), 128.0, np.float32)
     for _ in range(160):
         x, y = draw.integers(0, size[0]), draw.integers(0, size[1])
         width, height = draw.integers(15, 120, 2)
-        picture[y : y + height, x : x + width] = draw.uniform(0, 255)
-    return picture
+        image[y : y + height, x : x + width] = draw.uniform(0, 255)
+    return image
 
 
-def as_infrared(draw, picture):
+def as_infrared(draw, image):
     """Another sensor: other levels for the same things, some of them reversed, with noise."""
     curve = np.interp(np.arange(256), [0, 60, 120, 180, 255], draw.permutation([0, 70, 130, 190, 255]))
-    return np.clip(
-        curve[np.clip(picture, 0, 255).astype(int)] + draw.normal(0, 6, picture.shape), 0, 255
-    ).astype(np.uint8)
+    return np.clip(curve[np.clip(image, 0, 255).astype(int)] + draw.normal(0, 6, image.shape), 0, 255).astype(
+        np.uint8
+    )
 
 
-def test_pictures_alone_give_the_transform():
+def test_images_alone_give_the_transform():
     """Without labels the edges tell scale and shift, and labels of one modality move to the other."""
     draw = np.random.default_rng(1)
     whole = scene(draw)
@@ -327,8 +327,8 @@ def test_pictures_alone_give_the_transform():
     assert result.kept == ((0, -1), (1, -1))
 
 
-def test_pictures_of_one_view_are_aligned_and_of_two_scenes_refused():
-    """One view in two sensors is left alone; two scenes are refused, and so are pictures without edges."""
+def test_images_of_one_view_are_aligned_and_of_two_scenes_refused():
+    """One view in two sensors is left alone; two scenes are refused, and so are images without edges."""
     draw = np.random.default_rng(3)
     one, two = scene(draw), scene(draw)
     visible = encoded(Image.fromarray(one.astype(np.uint8)))

@@ -1,4 +1,4 @@
-"""Pictures are found where users have them, and each alias that changes pixels is recorded in the row."""
+"""Images are found where users have them, and each alias that changes pixels is recorded in the row."""
 
 import io
 import json
@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.catalog import open_release
 from irtd_datasets.errors import AmbiguousImageError
-from irtd_datasets.examples.doctor import examine
-from irtd_datasets.examples.reading import DefectPolicy
-from irtd_datasets.examples.release import absolute_options
-from irtd_datasets.examples.rows import release_groups
-from irtd_datasets.examples.tally import Tally
 from irtd_datasets.irtd.spec import SPEC
+from irtd_datasets.rows.assembly import release_groups
+from irtd_datasets.rows.doctor import examine
+from irtd_datasets.rows.parsing import DefectPolicy
+from irtd_datasets.rows.record_counts import RecordCounts
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import Layout, write_sample_release
+from irtd_datasets.writing.engine import build
 
 ROWS = 40
 LAYOUTS = {
@@ -30,7 +30,7 @@ LAYOUTS = {
     "png": ("png",),
     "all": ("flir-v1.3", "rgbt-cc", "dronevehicle", "png"),
 }
-# What the row says of a picture found under another name or changed, by task.
+# What the row says of an image found under another name or changed, by task.
 NOTES = {
     "rgbt-cc": {"pedestrian_counting": "found as {stem}_T.jpg; grey applied, stored as PNG"},
     "dronevehicle": {"aerial_counting": "crop-border-100 applied, stored as PNG"},
@@ -40,7 +40,7 @@ NOTES = {
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    """Samples of the same scenes in every layout, with the pictures in a folder of their own."""
+    """Samples of the same scenes in every layout, with the images in a folder of their own."""
     root = tmp_path_factory.mktemp("layouts")
     return {
         name: write_sample_release(
@@ -50,7 +50,7 @@ def samples(tmp_path_factory):
             captions=0,
             form="folder",
             layouts=layouts,
-            image_folder=root / name / "pictures",
+            image_folder=root / name / "images",
         )
         for name, layouts in LAYOUTS.items()
     }
@@ -59,17 +59,17 @@ def samples(tmp_path_factory):
 def rows_of(root, images=None):
     """All rows of ``instruct`` by id, read from the release."""
     release = open_release("irtd", absolute_options(root, images))
-    policy, rows, tally = DefectPolicy(SPEC, {}), {}, Tally()
+    policy, rows, record_counts = DefectPolicy(SPEC, {}), {}, RecordCounts()
     for member in SPEC.config("instruct").members:
-        for group in release_groups(release, member, policy, tally):
-            for row, picture in zip(group.rows, group.picture_of, strict=True):
-                rows[row["id"]] = {**row, "bytes": group.pictures[picture], "name": group.names[picture]}
-    assert tally.balanced
+        for group in release_groups(release, member, policy, record_counts):
+            for row, image in zip(group.rows, group.image_of, strict=True):
+                rows[row["id"]] = {**row, "bytes": group.images[image], "name": group.names[image]}
+    assert record_counts.balanced
     return rows
 
 
 def together(sample, folder):
-    """A release with its pictures inside."""
+    """A release with its images inside."""
     shutil.copytree(sample.folder, folder)
     shutil.copytree(sample.image_folder, folder, dirs_exist_ok=True)
     return folder
@@ -132,7 +132,7 @@ def packed(samples, layout, kind, folder):
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 @pytest.mark.parametrize("layout", ["released", "rgbt-cc", "all"])
-def test_pictures_named_one_by_one(kind, layout, samples, released, tmp_path):
+def test_images_named_one_by_one(kind, layout, samples, released, tmp_path):
     """--images FOLDER=PATH takes a folder, a zip or a tar with the files themselves, in any layout."""
     images = packed(samples, layout, kind, tmp_path / "archives")
     rows = rows_of(samples[layout].folder, images)
@@ -141,7 +141,7 @@ def test_pictures_named_one_by_one(kind, layout, samples, released, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
-def test_pictures_named_all_at_once(kind, samples, released, tmp_path):
+def test_images_named_all_at_once(kind, samples, released, tmp_path):
     """One place that has all project folders, alone or below one more folder, is enough: --images PATH."""
     root = samples["all"].image_folder
     place = root
@@ -184,12 +184,12 @@ def test_a_place_may_be_named_at_any_level(name, below, samples, tmp_path):
 
 
 def pixels(data):
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.asarray(picture.convert("L"), dtype=float)
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("L"), dtype=float)
 
 
 def test_the_border_of_dronevehicle_is_cut_off(samples, released, tmp_path):
-    """840x712 with a white border becomes the 640x512 picture inside, pixel for pixel."""
+    """840x712 with a white border becomes the 640x512 image inside, pixel for pixel."""
     rows = rows_of(together(samples["dronevehicle"], tmp_path / "release"))
     aerial = [row for row in rows.values() if "/aerial_counting/" in row["id"]]
     assert aerial
@@ -203,26 +203,26 @@ def test_the_border_of_dronevehicle_is_cut_off(samples, released, tmp_path):
         assert np.abs(pixels(row["bytes"]) - pixels(released[row["id"]]["bytes"])).mean() < 5
 
 
-def test_a_picture_without_the_border_is_not_cut(samples, tmp_path):
-    """Pictures of the released size under the same name are taken as they are, without a note."""
+def test_a_image_without_the_border_is_not_cut(samples, tmp_path):
+    """Images of the released size under the same name are taken as they are, without a note."""
     rows = rows_of(together(samples["released"], tmp_path / "release"))
     aerial = [row for row in rows.values() if "/aerial_counting/" in row["id"]]
     assert {(row["width"], row["height"], row["image_note"]) for row in aerial} == {(640, 512, "")}
 
 
-def test_thermal_pictures_of_rgbt_cc_become_grey(samples, tmp_path):
+def test_thermal_images_of_rgbt_cc_become_grey(samples, tmp_path):
     """The coloured <n>_T.jpg stands in for <n>_Grey.jpg with one channel, and the row says so."""
     rows = rows_of(together(samples["rgbt-cc"], tmp_path / "release"))
     crowd = [row for row in rows.values() if "/pedestrian_counting/" in row["id"]]
     assert crowd
     for row in crowd:
-        with Image.open(io.BytesIO(row["bytes"])) as picture:
-            assert (picture.mode, picture.format) == ("L", "PNG")
+        with Image.open(io.BytesIO(row["bytes"])) as image:
+            assert (image.mode, image.format) == ("L", "PNG")
         assert "grey applied" in row["image_note"]
 
 
 def test_two_candidates_are_named(samples, tmp_path):
-    """The released layout and the v1.3 layout of one picture side by side: the error names both files."""
+    """The released layout and the v1.3 layout of one image side by side: the error names both files."""
     folder = together(samples["released"], tmp_path / "release")
     shutil.copytree(
         samples["flir-v1.3"].image_folder / "63-FLIR_ADAS", folder / "63-FLIR_ADAS", dirs_exist_ok=True
@@ -249,7 +249,7 @@ def test_two_extensions_of_one_stem_are_named(samples, tmp_path):
 
 
 def test_mosaics_are_never_looked_for_in_the_source_sets(samples, tmp_path):
-    """Re-ID pictures are the authors' mosaics: a file of the same name in a source set's own layout is not one."""
+    """Re-ID images are the authors' mosaics: a file of the same name in a source set's own layout is not one."""
     folder = together(samples["released"], tmp_path / "release")
     moved = folder / "53-LLCM" / "nir"
     shutil.move(folder / "53-LLCM" / "train", moved)

@@ -14,7 +14,6 @@ import pytest
 from facts import facts
 from processes import irtd_here, told
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.errors import (
     AmbiguousImageError,
     AnnotationError,
@@ -24,8 +23,9 @@ from irtd_datasets.errors import (
     UnknownNameError,
     UnsafePathError,
 )
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import DamageKind, damage
+from irtd_datasets.writing.engine import build
 
 PREFIX = "/mnt/jixie16t/zhe/Dataset/Datasets/Data4MLLM/"
 LOCATION = "json_sft/Location.json"
@@ -106,10 +106,10 @@ def rows_of(folder, subset):
     rows = {}
     for path in folder.glob(f"{subset}/*/*.parquet"):
         for row in pq.read_table(path).to_pylist():
-            picture = row["image"]
+            image = row["image"]
             rows[row["id"]] = {
                 **row,
-                "image": [picture["path"], hashlib.sha256(picture["bytes"]).hexdigest()],
+                "image": [image["path"], hashlib.sha256(image["bytes"]).hexdigest()],
             }
     return rows
 
@@ -180,23 +180,27 @@ def test_a_record_that_cannot_be_used_is_a_ledger_line(kind, good, release, tmp_
     assert loaded(folder, "instruct", tmp_path / "cache") == rows
     assert loaded(folder, "instruct", tmp_path / "cache", streaming=True) == rows
     assert rows_of(tmp_path / "irtd", "pretrain") == good["pretrain"]
-    tallies = {line.file: line.tally for line in result.ledger.lines if line.tally}
-    assert all(tally.balanced for tally in tallies.values())
-    assert sum(tally.found for tally in tallies.values()) == 98
-    assert sum(tally.found - tally.kept for tally in tallies.values()) == len(touched)
+    tallies = {line.file: line.record_counts for line in result.ledger.lines if line.record_counts}
+    assert all(record_counts.balanced for record_counts in tallies.values())
+    assert sum(record_counts.found for record_counts in tallies.values()) == 98
+    assert sum(record_counts.found - record_counts.kept for record_counts in tallies.values()) == len(touched)
     if kind == "missing-image":
-        assert sum(tally.image_missing for tally in tallies.values()) == len(touched)
+        assert sum(record_counts.image_missing for record_counts in tallies.values()) == len(touched)
         return
     if isinstance(reasons, str):
         by_file = [file.rpartition("/")[2] for file, _ in done.records]
-        assert {name: dict(tally.dropped) for name, tally in tallies.items() if tally.dropped} == {
-            name: {reasons: by_file.count(name)} for name in by_file
-        }
+        assert {
+            name: dict(record_counts.dropped)
+            for name, record_counts in tallies.items()
+            if record_counts.dropped
+        } == {name: {reasons: by_file.count(name)} for name in by_file}
     else:
-        assert {name: dict(tally.dropped) for name, tally in tallies.items() if tally.dropped} == {
-            "Location.json": reasons
-        }
-    messages = [message for tally in tallies.values() for message in tally.messages]
+        assert {
+            name: dict(record_counts.dropped)
+            for name, record_counts in tallies.items()
+            if record_counts.dropped
+        } == {"Location.json": reasons}
+    messages = [message for record_counts in tallies.values() for message in record_counts.messages]
     assert any(words in message for message in messages), messages
     if isinstance(reasons, str):
         assert all(done.image in message for message in messages)
@@ -325,7 +329,7 @@ RECORDS = {
     "image a number": (set_key("image", [3]), "image-type"),
     "only the prefix": (set_key("image", [PREFIX]), "unsafe-path"),
     "a NUL": (set_key("image", [f"{PREFIX}a\0b.jpg"]), "unsafe-path"),
-    "a drive": (set_key("image", ["C:\\pictures\\a.jpg"]), "unsafe-path"),
+    "a drive": (set_key("image", ["C:\\images\\a.jpg"]), "unsafe-path"),
     "backslashes up": (set_key("image", [f"{PREFIX}63-FLIR_ADAS\\..\\..\\a.jpg"]), "unsafe-path"),
     "a lone surrogate": (set_key("image", ["a\ud800.jpg"]), "unsafe-path"),
     "5,000 letters": (set_key("image", [f"{PREFIX}{'a' * 5000}"]), "unsafe-path"),
@@ -354,9 +358,9 @@ def test_one_bad_record_costs_one_row(change, good, release, tmp_path):
     apply(folder)
     result = built(folder, ["instruct-location"], tmp_path / "irtd")
     (line,) = result.ledger.lines
-    assert dict(line.tally.dropped) == {code: 1}
-    assert line.tally.balanced
-    (message,) = line.tally.messages
+    assert dict(line.record_counts.dropped) == {code: 1}
+    assert line.record_counts.balanced
+    (message,) = line.record_counts.messages
     assert "json_sft/Location.json record 1" in message
     assert len(message) < 500
     rows = loaded(folder, "instruct-location", tmp_path, streaming=True)
@@ -369,8 +373,8 @@ def test_records_that_are_no_objects_are_counted(good, release, tmp_path):
     folder = release("folder")
     change_location(lambda data: b'[1, "a", null, [], ' + data.strip()[1:])(folder)
     (line,) = built(folder, ["instruct-location"], tmp_path / "irtd").ledger.lines
-    assert dict(line.tally.dropped) == {"json-record-type": 4}
-    assert line.tally.kept == sum("/location/" in key for key in good["instruct"])
+    assert dict(line.record_counts.dropped) == {"json-record-type": 4}
+    assert line.record_counts.kept == sum("/location/" in key for key in good["instruct"])
 
 
 def swap_first(folder):
@@ -447,7 +451,7 @@ def as_pipe(path):
 
 @pytest.mark.parametrize("make", [as_folder, as_pipe])
 def test_a_name_that_is_no_file_is_missing(make, release, tmp_path):
-    """A folder or a pipe under the name of a picture or a task file is never opened: it counts as not there."""
+    """A folder or a pipe under the name of an image or a task file is never opened: it counts as not there."""
     folder = release("folder")
     flir = folder / "63-FLIR_ADAS" / "training" / "PreviewData"
     name = json.loads((folder / LOCATION).read_text())[0]["image"][0].rpartition("/")[2]
@@ -470,7 +474,7 @@ def test_links_inside_the_release_are_followed(good, release, tmp_path):
 
 
 def test_a_folder_linked_out_of_the_release_is_refused(good, release, tmp_path):
-    """The error names the link and --images, which is the way to use pictures that lie elsewhere."""
+    """The error names the link and --images, which is the way to use images that lie elsewhere."""
     folder = release("folder")
     shutil.move(folder / "63-FLIR_ADAS", tmp_path / "outside")
     (folder / "63-FLIR_ADAS").symlink_to(tmp_path / "outside")
@@ -482,11 +486,11 @@ def test_a_folder_linked_out_of_the_release_is_refused(good, release, tmp_path):
 
 
 def test_links_in_a_circle_end(release, tmp_path):
-    """A link that leads to itself is no place with pictures, and no endless search."""
+    """A link that leads to itself is no place with images, and no endless search."""
     folder = release("folder")
     shutil.rmtree(folder / "63-FLIR_ADAS")
     (folder / "63-FLIR_ADAS").symlink_to("63-FLIR_ADAS")
-    with pytest.raises(ReleaseNotFoundError, match="none of the pictures"):
+    with pytest.raises(ReleaseNotFoundError, match="none of the images"):
         built(folder, ["instruct-location"], tmp_path / "irtd")
 
 
@@ -504,10 +508,10 @@ def test_two_different_copies_of_a_file_are_an_error(release, tmp_path):
 
 
 def test_nothing_there_is_an_error_that_says_what_to_do(release, tmp_path):
-    """No folder, an empty folder, no pictures: each is told with the next step, by build and load alike."""
+    """No folder, an empty folder, no images: each is told with the next step, by build and load alike."""
     (tmp_path / "empty").mkdir()
-    no_pictures = release("folder")
-    shutil.rmtree(no_pictures / "63-FLIR_ADAS")
+    no_images = release("folder")
+    shutil.rmtree(no_images / "63-FLIR_ADAS")
     for folder, words in (
         (tmp_path / "nowhere", "there is no folder or file at this path"),
         (tmp_path / "empty", "none of the annotation files"),
@@ -519,8 +523,8 @@ def test_nothing_there_is_an_error_that_says_what_to_do(release, tmp_path):
         ):
             with pytest.raises(ReleaseNotFoundError, match=words):
                 way()
-    with pytest.raises(ReleaseNotFoundError, match="none of the pictures") as caught:
-        built(no_pictures, ["instruct-location"], tmp_path / "irtd")
+    with pytest.raises(ReleaseNotFoundError, match="none of the images") as caught:
+        built(no_images, ["instruct-location"], tmp_path / "irtd")
     assert "--images NAME=PATH" in str(caught.value)
     assert not (tmp_path / "irtd").exists()
 
@@ -529,15 +533,15 @@ IMAGES = {
     "nowhere": ("63-FLIR_ADAS", "nowhere", ReleaseNotFoundError, "there is nothing at this path"),
     "a web page": ("63-FLIR_ADAS", "page.zip", ArchiveError, "a web page"),
     "a cut zip": ("63-FLIR_ADAS", "cut.zip", ArchiveError, "cut short"),
-    "a slip of the pen": ("63-FLIR_ADA", "pictures", UnknownNameError, "Did you mean '63-FLIR_ADAS'"),
-    "a name without its end": ("FLIR", "pictures", UnknownNameError, "Did you mean 'FLIR_ADAS'"),
-    "a name that climbs": ("../63-FLIR_ADAS", "pictures", UnsafePathError, "climbs"),
+    "a slip of the pen": ("63-FLIR_ADA", "images", UnknownNameError, "Did you mean '63-FLIR_ADAS'"),
+    "a name without its end": ("FLIR", "images", UnknownNameError, "Did you mean 'FLIR_ADAS'"),
+    "a name that climbs": ("../63-FLIR_ADAS", "images", UnsafePathError, "climbs"),
     "a second copy": ("63-FLIR_ADAS", "copy", AmbiguousImageError, "2 files claim to be it"),
 }
 
 
 @pytest.mark.parametrize("case", IMAGES)
-def test_a_wrong_place_for_pictures_is_told(case, release, tmp_path, monkeypatch):
+def test_a_wrong_place_for_images_is_told(case, release, tmp_path, monkeypatch):
     """--images with a wrong name, a wrong path or a second copy: what is wrong and what was meant; exit code 1 or 2."""
     name, path, expected, words = IMAGES[case]
     folder = release()
@@ -545,7 +549,7 @@ def test_a_wrong_place_for_pictures_is_told(case, release, tmp_path, monkeypatch
     (tmp_path / "page.zip").write_text("<html></html>")
     zipped = (folder / "reid_datasets.zip").read_bytes()
     (tmp_path / "cut.zip").write_bytes(zipped[: len(zipped) // 2])
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     shutil.copytree(folder / "63-FLIR_ADAS", tmp_path / "copy")
     for way in (
         lambda: built(folder, ["instruct"], tmp_path / "irtd", images={name: path}),
@@ -558,8 +562,8 @@ def test_a_wrong_place_for_pictures_is_told(case, release, tmp_path, monkeypatch
     assert not (tmp_path / "irtd").exists()
 
 
-def test_ambiguous_pictures_are_named_together(release, tmp_path):
-    """All pictures with two candidates are told at once, up to a limit, each with both places."""
+def test_ambiguous_images_are_named_together(release, tmp_path):
+    """All images with two candidates are told at once, up to a limit, each with both places."""
     folder = release()
     shutil.copytree(folder / "63-FLIR_ADAS", tmp_path / "copy")
     with pytest.raises(AmbiguousImageError) as caught:

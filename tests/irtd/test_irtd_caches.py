@@ -53,15 +53,15 @@ def test_configs_do_not_share_a_cache(sample):
 
 
 def test_options_do_not_share_a_cache(sample, tmp_path):
-    """Other pictures or another answer to defects is another cache."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    """Other images or another answer to defects is another cache."""
+    images = tmp_path / "images"
+    images.mkdir()
     options = (
         {},
         {"on_defect": "drop"},
         {"on_defect": {"text-ordinal": "drop"}},
-        {"images": {"63-FLIR_ADAS": str(pictures)}},
-        {"images": {"63-FLIR_ADAS": str(pictures)}, "on_defect": "drop"},
+        {"images": {"63-FLIR_ADAS": str(images)}},
+        {"images": {"63-FLIR_ADAS": str(images)}, "on_defect": "drop"},
     )
     folders = [cache_folder(data_dir=str(sample.folder), **some) for some in options]
     assert len(set(folders)) == len(options)
@@ -74,12 +74,12 @@ def changed_record(folder):
     path.write_text(json.dumps(records[:-1]))
 
 
-def added_picture(folder):
+def added_image(folder):
     flir = folder / "63-FLIR_ADAS" / "training" / "PreviewData"
     shutil.copy(min(flir.iterdir()), flir / "FLIR_99999.jpeg")
 
 
-def removed_picture(folder):
+def removed_image(folder):
     damage(folder, "missing-image")
 
 
@@ -87,9 +87,9 @@ def touched_caption_file(folder):
     os.utime(folder / "new_relative.json", (1_700_000_000, 1_700_000_000))
 
 
-@pytest.mark.parametrize("change", [changed_record, added_picture, removed_picture])
+@pytest.mark.parametrize("change", [changed_record, added_image, removed_image])
 def test_a_changed_release_is_read_again(change, release):
-    """A changed annotation file, a picture that came and a picture that went each change the fingerprint."""
+    """A changed annotation file, an image that came and an image that went each change the fingerprint."""
     folder = release("folder")
     before = cache_folder(data_dir=str(folder))
     change(folder)
@@ -108,7 +108,7 @@ def test_a_part_of_the_archive_that_was_fetched_again_is_read_again(release):
 
 
 def test_rows_change_with_the_release(release, load):
-    """Loading again after a picture went away gives the rows without it, not those of before."""
+    """Loading again after an image went away gives the rows without it, not those of before."""
     folder = release()
     before = load(data_dir=folder)
     done = damage(folder, "missing-image")
@@ -160,7 +160,7 @@ def test_what_all_rows_of_a_file_share_is_no_issue_of_a_row(sample, load):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_no_row_at_all_is_an_error(sample, release, tmp_path, streaming):
-    """Where no picture is there, or every row is dropped, the error says so: an empty dataset would be a trap."""
+    """Where no image is there, or every row is dropped, the error says so: an empty dataset would be a trap."""
     folder = release()
     shutil.rmtree(folder / "63-FLIR_ADAS")
 
@@ -168,7 +168,7 @@ def test_no_row_at_all_is_an_error(sample, release, tmp_path, streaming):
         options = {"split": "train", "streaming": streaming, "cache_dir": tmp_path / "cache", **options}
         return list(irtd_datasets.load_dataset("irtd", config, **options))
 
-    with pytest.raises(ReleaseNotFoundError, match="none of the pictures of their") as caught:
+    with pytest.raises(ReleaseNotFoundError, match="none of the images of their") as caught:
         load("instruct-location", data_dir=folder)
     assert "images={NAME: PATH}" in str(caught.value)
     assert load("instruct", data_dir=folder)

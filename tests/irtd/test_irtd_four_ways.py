@@ -12,9 +12,9 @@ from facts import facts
 from processes import ROOT
 
 import irtd_datasets
-from irtd_datasets.build.engine import build
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
 
 CONFIGS = ("pretrain", "instruct", "instruct-location", "benchmark", "benchmark-scene")
 CLASSES = {
@@ -122,7 +122,7 @@ def test_forms_of_the_release_have_the_same_rows(folders, config):
 
 
 def test_order_of_captions(folders, unpacked):
-    """Captions come in the order of the annotation file, or of the archive when pictures come from one."""
+    """Captions come in the order of the annotation file, or of the archive when images come from one."""
     named = [record.image for record in unpacked.records["new_relative.json"]]
     orders = {form: [row["image"][0] for row in folders[form]["pretrain mapped"]["train"]] for form in FORMS}
     assert orders == {"unpacked": named, "cut": sorted(named)}
@@ -130,7 +130,7 @@ def test_order_of_captions(folders, unpacked):
 
 
 def test_order_of_instructions(folders):
-    """Rows of one picture stand together, and pictures are not in the order of their names."""
+    """Rows of one image stand together, and images are not in the order of their names."""
     for task in {row["task"] for row in folders["cut"]["instruct mapped"]["train"]}:
         rows = [row for row in folders["cut"]["instruct mapped"]["train"] if row["task"] == task]
         names = [row["image"][0] for row in rows]
@@ -170,7 +170,7 @@ def test_columns_have_the_declared_features(sample):
 
 
 def test_streaming_reads_no_further_than_it_must(release, tmp_path):
-    """The first rows of a stream come before the later records are parsed or their pictures opened."""
+    """The first rows of a stream come before the later records are parsed or their images opened."""
     folder = release()
     stream = datasets.load_dataset(
         "irtd", "instruct-aerial_counting", data_dir=str(folder), split="train", streaming=True

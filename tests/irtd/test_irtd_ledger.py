@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from irtd_datasets.build.engine import build
-from irtd_datasets.build.ledger import Ledger, unbalanced
 from irtd_datasets.catalog import open_release
 from irtd_datasets.errors import DefectError
-from irtd_datasets.examples.doctor import examine
-from irtd_datasets.examples.reading import DefectPolicy, check_counts, parse, scan_file
-from irtd_datasets.examples.release import absolute_options
-from irtd_datasets.examples.tally import Tally
+from irtd_datasets.folder.ledger import Ledger, unbalanced
 from irtd_datasets.irtd.spec import SPEC
+from irtd_datasets.rows.doctor import examine
+from irtd_datasets.rows.parsing import DefectPolicy, check_counts, parse, scan_file
+from irtd_datasets.rows.record_counts import RecordCounts
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import DamageKind, damage, write_sample_release
+from irtd_datasets.writing.engine import build
 
 RELEASED = {
     "Recognition.json": 3705,
@@ -41,12 +41,12 @@ def read(folder, task):
     release = open_release("irtd", absolute_options(folder))
     (member,) = SPEC.config(f"instruct-{task}").members
     (file,) = release.files(member)
-    tally, flagged = Tally(), Counter()
-    for scanned in scan_file(release, file, tally):
-        draft = parse(release, file, scanned, tally)
-        if draft is not None:
-            flagged.update(draft.issues)
-    return file, tally, flagged
+    record_counts, flagged = RecordCounts(), Counter()
+    for scanned in scan_file(release, file, record_counts):
+        pending = parse(release, file, scanned, record_counts)
+        if pending is not None:
+            flagged.update(pending.issues)
+    return file, record_counts, flagged
 
 
 def tasks():
@@ -80,10 +80,10 @@ def test_defects_whose_count_does_not_depend_on_the_texts_are_those_of_the_table
         "text-leading-space",
     }
     for task in ("grounding", "relationship", "location", "aerial_counting"):
-        file, tally, flagged = read(large.folder, task)
-        assert tally.found == file.member.part.records
-        assert not tally.dropped
-        counts = {**flagged, **tally.quirks, **tally.repairs}
+        file, record_counts, flagged = read(large.folder, task)
+        assert record_counts.found == file.member.part.records
+        assert not record_counts.dropped
+        counts = {**flagged, **record_counts.quirks, **record_counts.repairs}
         for (name, code), count in table.items():
             if name == file.member.part.file and code in exact | {"source-misfiled"}:
                 assert counts[code] == count, (name, code)
@@ -94,34 +94,36 @@ def test_counts_are_compared_with_the_table_in_both_directions(task, large):
     """For each file: the counts of the table pass, one more or one less of any defect stops, naming both numbers."""
     from collections import Counter
 
-    file, tally, _ = read(large.folder, task)
+    file, record_counts, _ = read(large.folder, task)
     rows = {i.code: i for i in SPEC.issues if i.file == file.member.part.file and i.count is not None}
     flagged = Counter({code: issue.count for code, issue in rows.items() if issue.scope == "row"})
-    tally.quirks = Counter(
+    record_counts.quirks = Counter(
         {
             code: issue.count
             for code, issue in rows.items()
             if issue.scope == "file" and issue.kind != "format"
         }
     )
-    check_counts(SPEC, file, tally, flagged)
+    check_counts(SPEC, file, record_counts, flagged)
     for code, issue in rows.items():
         if issue.kind == "format":
             continue
-        counter = flagged if issue.scope == "row" else tally.quirks
+        counter = flagged if issue.scope == "row" else record_counts.quirks
         for difference in (1, -1):
             counter[code] += difference
             with pytest.raises(
                 DefectError, match=f"{code}: the table says {issue.count}, the file has {counter[code]}"
             ):
-                check_counts(SPEC, file, tally, flagged)
+                check_counts(SPEC, file, record_counts, flagged)
             counter[code] -= difference
     unlisted = Counter(flagged, **{"label-upside-down": 1})
     with pytest.raises(DefectError, match="label-upside-down: not in the table, the file has 1"):
-        check_counts(SPEC, file, tally, unlisted)
+        check_counts(SPEC, file, record_counts, unlisted)
     free = Counter(flagged, **{"duplicate-id": 3})  # depends on the user's copy, so the table has no count
-    check_counts(SPEC, file, tally, free)
-    part_of_it = Tally(found=tally.found - 1)  # another number of records: not the released file
+    check_counts(SPEC, file, record_counts, free)
+    part_of_it = RecordCounts(
+        found=record_counts.found - 1
+    )  # another number of records: not the released file
     check_counts(SPEC, file, part_of_it, Counter())
 
 
@@ -176,7 +178,10 @@ def test_files_that_are_not_there_are_counted_as_released(release, tmp_path):
     for name in ("ReID.json", "Security.json"):
         (folder / "json_sft" / name).unlink()
     ledger = build("irtd", ["instruct"], absolute_options(folder), tmp_path / "irtd").ledger
-    assert [line.file for line in ledger.lines if line.tally is None] == ["ReID.json", "Security.json"]
+    assert [line.file for line in ledger.lines if line.record_counts is None] == [
+        "ReID.json",
+        "Security.json",
+    ]
     assert ledger.totals()["absent"] == 3733 + 7859
     assert ledger.totals()["released"] == 40_200
 
@@ -202,8 +207,11 @@ def test_detection_is_read_broken_and_repaired(release, tmp_path):
     path = folder / "json_sft" / "Detection.json"
     path.write_text(f"[{path.read_text().strip().rstrip(',')}]")
     after = build("irtd", ["instruct-grounding"], absolute_options(folder), tmp_path / "repaired")
-    assert dict(before.ledger.lines[0].tally.repairs) == {"json-not-an-array": 1, "json-trailing-comma": 1}
-    assert dict(after.ledger.lines[0].tally.repairs) == {}
+    assert dict(before.ledger.lines[0].record_counts.repairs) == {
+        "json-not-an-array": 1,
+        "json-trailing-comma": 1,
+    }
+    assert dict(after.ledger.lines[0].record_counts.repairs) == {}
     shard = "instruct/grounding/train-00000-of-00001.parquet"
     assert (tmp_path / "broken" / shard).read_bytes() == (tmp_path / "repaired" / shard).read_bytes()
 
@@ -242,7 +250,7 @@ def test_planted_defects_are_found(sample, tmp_path):
 
 
 def test_a_release_without_captions_is_no_problem(release):
-    """The doctor has nothing to say of an archive that nobody asked for; captions without pictures are told."""
+    """The doctor has nothing to say of an archive that nobody asked for; captions without images are told."""
     folder = release()
     for part in folder.glob("IR-TD*gz*"):
         part.unlink()

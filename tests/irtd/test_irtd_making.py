@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.examples.draw import Draw, draw_key
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks import (
     BENCHMARK_TASKS,
@@ -28,10 +27,11 @@ from irtd_datasets.irtd.tasks import (
     relationship,
     security,
 )
-from irtd_datasets.irtd.tasks.making import CHOICES, RELEASED, Labels, Rules, cell, per_mille, read_rules
-from irtd_datasets.irtd.tasks.reading import options, split_options
+from irtd_datasets.irtd.tasks.generation import CHOICES, RELEASED, Labels, Rules, cell, per_mille, read_rules
+from irtd_datasets.irtd.tasks.parsing import options, split_options
 from irtd_datasets.irtd.words import word
 from irtd_datasets.releases.containers import open_container
+from irtd_datasets.rows.seeded import Draw, draw_key
 
 FILES = {part.task: part.file for part in SPEC.subset("instruct").parts}
 WIDTH, HEIGHT = 640, 512
@@ -212,8 +212,8 @@ CLASSES = ("Person", "Car", "Bicycle", "Truck", "Bus")
 
 
 @st.composite
-def pictures(draw):
-    """A picture with boxes of some classes, of which some are labelled exhaustively."""
+def images(draw):
+    """An image with boxes of some classes, of which some are labelled exhaustively."""
     objects = []
     for _ in range(draw(st.integers(0, 9))):
         x, y = draw(st.integers(0, WIDTH - 30)), draw(st.integers(0, HEIGHT - 30))
@@ -235,7 +235,7 @@ def shuffled(image, seed):
     return replace(image, objects=tuple(objects))
 
 
-@given(pictures(), st.integers(0, 5))
+@given(images(), st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
 def test_what_is_made_can_be_read(image, seed):
     """Each record follows its task's template in all three wordings, and its parser finds no slip but those of it."""
@@ -245,18 +245,18 @@ def test_what_is_made_can_be_read(image, seed):
         for wording in ("released", "mended", "paper"):
             for view in ("ground", "aerial"):
                 for made in records_of(image, task, Rules(wording=wording), seed, view):
-                    reading = PARSERS[task](made.question, made.answer)
-                    assert reading.question
+                    parsed = PARSERS[task](made.question, made.answer)
+                    assert parsed.question
                     if wording == "mended":
                         # What the parsers of released files say of every record of theirs is left aside.
-                        assert not set(reading.quirks) - {
+                        assert not set(parsed.quirks) - {
                             "existential-no",
                             "source-misfiled",
                             "absence-unverified",
                         }
 
 
-@given(pictures(), st.integers(0, 3), st.integers(0, 9))
+@given(images(), st.integers(0, 3), st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_order_of_the_labels_does_not_matter(image, seed, order):
     """The same labels in another order of the file give the same records; so does a second run."""
@@ -268,7 +268,7 @@ def test_order_of_the_labels_does_not_matter(image, seed, order):
         assert records_of(image, task, seed=seed) == first
 
 
-@given(pictures(), st.integers(0, 9))
+@given(images(), st.integers(0, 9))
 @settings(max_examples=80, deadline=None)
 def test_grounding_phrases_fit_one_object(image, seed):
     """The place of a phrase holds one object of the class, or the answer is clearly the largest there."""
@@ -292,7 +292,7 @@ def test_grounding_phrases_fit_one_object(image, seed):
             assert centre < reference.x if side == "left" else centre > reference.x
 
 
-@given(pictures(), st.integers(0, 9))
+@given(images(), st.integers(0, 9))
 @settings(max_examples=80, deadline=None)
 def test_relationship_is_true_as_read(image, seed):
     """Yes when any object stands in the relation, no when none does, judged anew from the boxes."""
@@ -323,7 +323,7 @@ def test_relationship_is_true_as_read(image, seed):
         assert made.answer == ("yes" if any(said) else "no")
 
 
-@given(pictures(), st.integers(0, 9))
+@given(images(), st.integers(0, 9))
 @settings(max_examples=80, deadline=None)
 def test_security_calls_absent_what_is_known_to_be(image, seed):
     """Options are present or labelled exhaustively without an object; both occur, the answer is all absent ones."""
@@ -339,7 +339,7 @@ def test_security_calls_absent_what_is_known_to_be(image, seed):
         assert answer != set(choices)
 
 
-@given(pictures(), st.integers(0, 9))
+@given(images(), st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
 def test_counts_and_points_are_those_of_the_labels(image, seed):
     """Counting gives the number of labelled objects, Location a point for each, in order from the left."""
@@ -372,8 +372,8 @@ def test_an_unclear_region_silences_what_needs_all_objects():
                 assert not records_of(image, task, view="aerial"), task
 
 
-def test_small_and_mixed_pictures_are_not_recognised():
-    """Recognition asks for pictures of one class with an object that is large enough, with no option of its scene."""
+def test_small_and_mixed_images_are_not_recognised():
+    """Recognition asks for images of one class with an object that is large enough, with no option of its scene."""
     large = LabelledObject("fox", (100, 100, 200, 200))
     image = LabelledImage("LSOTB-TIR", "1.png", (large,), WIDTH, HEIGHT)
     letters = set()
@@ -440,11 +440,11 @@ def test_a_mosaic_across_modalities():
     assert [name.split("/")[0] == "cam3" for name in made.members] == [False] + [True] * 7
     assert reid.make_mosaic("0001", people(["0001", "0002"]), Rules(), Draw(1)) is None  # too few people
     alone = people([f"{n:04d}" for n in range(9)], cameras=("1",), shots=1)
-    assert reid.make_mosaic("0001", alone, Rules(), Draw(1)) is None  # no second picture
+    assert reid.make_mosaic("0001", alone, Rules(), Draw(1)) is None  # no second image
 
 
 def test_scene_options_do_not_contradict_each_other():
-    """A class that can be true of the same picture is no option, unless that is asked for."""
+    """A class that can be true of the same image is no option, unless that is asked for."""
     scenes = ("country", "field", "forest", "indoor", "mountain", "oldbuilding", "street", "urban", "water")
     image = LabelledImage("RGBNIR", "urban/1.tif", scene="urban")
     for seed in range(30):

@@ -9,14 +9,14 @@ from collections import Counter
 import pyarrow.parquet as pq
 import pytest
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.catalog import open_release
-from irtd_datasets.examples.doctor import examine
-from irtd_datasets.examples.release import absolute_options
 from irtd_datasets.irtd.corrections import fits_several
 from irtd_datasets.irtd.spec import SPEC
-from irtd_datasets.irtd.tasks.making import cell
+from irtd_datasets.irtd.tasks.generation import cell
+from irtd_datasets.rows.doctor import examine
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.spec import read_table
+from irtd_datasets.writing.engine import build
 
 WIDTH, HEIGHT = 640, 512
 FLIR = "63-FLIR_ADAS/training/PreviewData"
@@ -62,7 +62,7 @@ def released(places):
 
 
 def points_of(records):
-    """The points of each Location record, by picture and label."""
+    """The points of each Location record, by image and label."""
     points = {}
     for record in records:
         label, numbers = re.fullmatch(
@@ -84,20 +84,22 @@ def test_rows_of_the_frames(result):
 
 
 def test_the_ledger_sums_to_all_records(result):
-    """40,200 records found, 126 kept, the rest without a picture; the defects are those of the table."""
+    """40,200 records found, 126 kept, the rest without an image; the defects are those of the table."""
     totals = result.ledger.totals()
     assert (totals["released"], totals["found"], totals["absent"]) == (40_200, 40_200, 0)
     assert (totals["kept"], totals["dropped"], totals["image_missing"]) == (126, 0, 40_074)
-    lines = {line.file: line.tally for line in result.ledger.lines}
-    assert all(tally.balanced for tally in lines.values())
+    lines = {line.file: line.record_counts for line in result.ledger.lines}
+    assert all(record_counts.balanced for record_counts in lines.values())
     for issue in SPEC.issues:
         if issue.count is not None and issue.scope == "file":
-            tally = lines[issue.file]
-            assert (tally.repairs if issue.kind == "format" else tally.quirks)[issue.code] == issue.count
+            record_counts = lines[issue.file]
+            assert (record_counts.repairs if issue.kind == "format" else record_counts.quirks)[
+                issue.code
+            ] == issue.count
 
 
 def test_the_doctor_says_the_same(places):
-    """The doctor counts the same rows without reading a picture."""
+    """The doctor counts the same rows without reading an image."""
     diagnosis = examine(open_release("irtd", absolute_options(*places)))
     assert diagnosis.configs["instruct"] == 126
     assert diagnosis.configs["pretrain"] == diagnosis.configs["benchmark"] == 0
@@ -105,8 +107,8 @@ def test_the_doctor_says_the_same(places):
     assert {folder.folder: folder.found for folder in diagnosis.folders if folder.found} == {FLIR: 34}
 
 
-def test_pictures_are_the_frames(rows, places):
-    """Each picture is the file of the frame, its bytes untouched, found as the PNG that it is."""
+def test_images_are_the_frames(rows, places):
+    """Each image is the file of the frame, its bytes untouched, found as the PNG that it is."""
     for row in rows:
         name = row["image"]["path"].rpartition("/")[2].replace(".jpeg", ".png")
         with open(f"{places[1][FLIR]}/{name}", "rb") as file:  # noqa: PTH123 - one line
@@ -228,17 +230,17 @@ def test_every_row_of_the_table_is_used(released):
 
 def test_every_released_record_can_be_read(places):
     """All 40,200 records of the release parse, each with an id of its own."""
-    from irtd_datasets.examples.reading import parse, scan_file
-    from irtd_datasets.examples.tally import Tally
+    from irtd_datasets.rows.parsing import parse, scan_file
+    from irtd_datasets.rows.record_counts import RecordCounts
 
     release = open_release("irtd", absolute_options(*places))
-    ids, tally = set(), Tally()
+    ids, record_counts = set(), RecordCounts()
     for member in SPEC.config("instruct").members:
         for file in release.files(member):
-            for scanned in scan_file(release, file, tally):
-                draft = parse(release, file, scanned, tally)
-                ids.add(draft.id)
-                assert not draft.image.startswith("/")
-                assert "<image>" not in "".join(message["content"] for message in draft.messages)
-    assert tally.found == len(ids) == 40_200
-    assert not tally.dropped
+            for scanned in scan_file(release, file, record_counts):
+                pending = parse(release, file, scanned, record_counts)
+                ids.add(pending.id)
+                assert not pending.image.startswith("/")
+                assert "<image>" not in "".join(message["content"] for message in pending.messages)
+    assert record_counts.found == len(ids) == 40_200
+    assert not record_counts.dropped

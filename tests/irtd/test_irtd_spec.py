@@ -146,15 +146,15 @@ READINGS = {
 def test_readings(case):
     """What a task's parser makes of wordings and slips that the release has."""
     task, question, answer, expected = READINGS[case]
-    reading = PARSERS[task](question, answer)
+    parsed = PARSERS[task](question, answer)
     found = {
-        "question": reading.question,
-        "answer": reading.answer,
-        "choices": reading.choices,
-        "issues": reading.issues,
-        "quirks": reading.quirks,
-        "corrections": tuple(item.value for item in reading.corrections),
-        "label": tuple(label for places in reading.places for label in places.labels),
+        "question": parsed.question,
+        "answer": parsed.answer,
+        "choices": parsed.choices,
+        "issues": parsed.issues,
+        "quirks": parsed.quirks,
+        "corrections": tuple(item.value for item in parsed.corrections),
+        "label": tuple(label for regions in parsed.regions for label in regions.labels),
     }
     assert {key: found[key] for key in expected} == expected
 

@@ -234,10 +234,10 @@ def test_released_answers_score_full(utils, built):
     assert seen == set(TASKS)
 
 
-def test_deep_pictures_are_mapped(utils):
-    """A 16-bit picture reaches the model with its contrast, not white."""
-    picture = Image.new("I;16", (8, 8), 7000)
-    picture.putpixel((0, 0), 9000)
-    (seen,) = utils.doc_to_visual({"image": picture})
+def test_deep_images_are_mapped(utils):
+    """A 16-bit image reaches the model with its contrast, not white."""
+    image = Image.new("I;16", (8, 8), 7000)
+    image.putpixel((0, 0), 9000)
+    (seen,) = utils.doc_to_visual({"image": image})
     assert seen.mode == "RGB"
     assert seen.getextrema()[0] != (255, 255)

@@ -86,11 +86,11 @@ def test_ms_swift_loads_the_folder_and_the_exports(folder):
 
 @pytest.mark.slow
 def test_llama_factory_loads_the_folder_and_the_exports(folder):
-    """LLaMA-Factory's own loader and picture plugin take every row, the same from folder, stream and exports."""
+    """LLaMA-Factory's own loader and image plugin take every row, the same from folder, stream and exports."""
     program = "with_llama_factory.py"
     found = run("llamafactory", "IRTD_LLAMAFACTORY_PYTHON", program, folder, LOADERS / "llama_factory")
     for source, counts in found.items():
-        assert counts["rows"] == counts["pictures placed"] == 80, source
+        assert counts["rows"] == counts["images placed"] == 80, source
         assert counts["digest"] == found["export files"]["digest"], source
 
 

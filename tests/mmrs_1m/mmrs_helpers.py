@@ -10,14 +10,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from PIL import Image
 
-from irtd_datasets.build.engine import build
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.release import absolute_options
+from irtd_datasets.writing.engine import build
 
 REAL = Path(os.environ.get("IRTD_REAL") or Path(__file__).resolve().parents[3] / "shared" / "real")
 
 
-def picture(width=64, height=48, colour=90):
-    """The bytes of a plain grey picture."""
+def sample_image(width=64, height=48, colour=90):
+    """The bytes of a plain grey image."""
     file = io.BytesIO()
     Image.new("L", (width, height), colour).save(file, "PNG")
     return file.getvalue()
@@ -30,13 +30,13 @@ def record(image, *texts):
     return {"image": image, "conversations": turns}
 
 
-def write_release(root, files, pictures):
-    """Write annotation files (name below json/ to records or text) and pictures (name below data/ to bytes)."""
+def write_release(root, files, images):
+    """Write annotation files (name below json/ to records or text) and images (name below data/ to bytes)."""
     for name, content in files.items():
         path = root / "data" / "json" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-    for name, content in pictures.items():
+    for name, content in images.items():
         path = root / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -62,4 +62,4 @@ def read_rows(out):
 
 def line_of(report, part):
     """The tally of a part."""
-    return next(line.tally for line in report.ledger.lines if line.part == part)
+    return next(line.record_counts for line in report.ledger.lines if line.part == part)

@@ -8,22 +8,22 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from mmrs_helpers import build_rows, line_of, picture, read_rows, record, write_release
+from mmrs_helpers import build_rows, line_of, read_rows, record, sample_image, write_release
 from PIL import Image
 
-from irtd_datasets.build import from_stream
-from irtd_datasets.build.engine import build
 from irtd_datasets.catalog import open_release
 from irtd_datasets.errors import AnnotationError, ArchiveError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.examples.doctor import examine
-from irtd_datasets.examples.reading import DefectPolicy
-from irtd_datasets.examples.release import absolute_options
-from irtd_datasets.examples.rows import release_groups
-from irtd_datasets.examples.tally import Tally
 from irtd_datasets.mmrs_1m.release import CutArchive
 from irtd_datasets.mmrs_1m.spec import SPEC
+from irtd_datasets.rows.assembly import release_groups
+from irtd_datasets.rows.doctor import examine
+from irtd_datasets.rows.parsing import DefectPolicy
+from irtd_datasets.rows.record_counts import RecordCounts
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import MMRS_DEFECTS, write_sample_release
 from irtd_datasets.testing.mmrs_release import BRIGHT, COLOURS
+from irtd_datasets.writing import from_stream
+from irtd_datasets.writing.engine import build
 
 ROWS = 90
 
@@ -51,16 +51,16 @@ def built(samples, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built_zip(samples, tmp_path_factory):
-    """The cut archive, built whole, with a list that grows by one for each pass over its pictures."""
+    """The cut archive, built whole, with a list that grows by one for each pass over its images."""
     passes = []
-    original = CutArchive.pictures
+    original = CutArchive.images
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CutArchive, "pictures", lambda self, wanted: passes.append(1) or original(self, wanted))
+        patch.setattr(CutArchive, "images", lambda self, wanted: passes.append(1) or original(self, wanted))
         yield *build_rows(samples("zip").folder, tmp_path_factory.mktemp("built") / "zip"), passes
 
 
 def contents(rows):
-    """Rows as a set of comparable texts, pictures included, whatever their order."""
+    """Rows as a set of comparable texts, images included, whatever their order."""
     return sorted(json.dumps(row, default=bytes.hex) for row in rows)
 
 
@@ -75,7 +75,7 @@ def test_every_component_is_there(built):
         assert {row["task"] for row in rows[name]} == {_task(part.task)}
     ids = Counter(row["id"] for part in rows.values() for row in part)
     assert max(ids.values()) == 1
-    assert all(line.tally.balanced for line in report.ledger.lines)
+    assert all(line.record_counts.balanced for line in report.ledger.lines)
 
 
 def _task(name):
@@ -87,7 +87,7 @@ def _task(name):
 def test_boxes_lie_on_their_objects(samples, built):
     """In every detection, grounding and region row the middle of each box shows the object, in optical, SAR and IR."""
     sample, (_, rows) = samples("folder"), built
-    # Their texts name places or classes that are not in the picture.
+    # Their texts name places or classes that are not in the image.
     wrong = {
         one.image for one in sample.defects if one.code.startswith("box-") or one.code == "count-mismatch"
     }
@@ -209,9 +209,9 @@ def test_merged_file_gives_the_same_rows(samples, built, tmp_path):
             continue
         found = [{**row, "id": ""} for row in rows[part]]
         assert contents(found) == contents([{**row, "id": ""} for row in own]), part
-    # In the merged file nothing tells that a question about a picture of HRRSD belongs to RSIVQA.
+    # In the merged file nothing tells that a question about an image of HRRSD belongs to RSIVQA.
     assert len(rows["rsivqa"]) == len(built[1]["rsivqa"]) - 1
-    assert any("vqa about pictures of detection/HRRSD (1)" in note for note in report.ledger.unknown_files)
+    assert any("vqa about images of detection/HRRSD (1)" in note for note in report.ledger.unknown_files)
 
 
 def test_merged_file_beside_the_others(samples, built, tmp_path):
@@ -231,7 +231,7 @@ def test_cut_archive_gives_the_same_rows(built, built_zip):
 
 
 def test_cut_archive_is_read_once_for_all_parts(built_zip, samples):
-    """All 35 parts are filled in one pass over the pictures, and a second build needs none."""
+    """All 35 parts are filled in one pass over the images, and a second build needs none."""
     report, _, passes = built_zip
     assert (len(report.rows), len(passes)) == (35, 1)
     again = build("mmrs_1m", ["default"], absolute_options(samples("zip").folder), report.folder)
@@ -304,19 +304,19 @@ def test_reading_without_a_build_gives_the_same_order(samples, form, built, buil
     expected = (built if form == "folder" else built_zip)[1]
     for name in ("hrisd", "dior_rsvg_region_captioning", "floodnet", "rsicd"):
         member = next(member for member in SPEC.members if member.part.name == name)
-        tally = Tally()
+        record_counts = RecordCounts()
         ids = [
             row["id"]
-            for group in release_groups(release, member, DefectPolicy(SPEC, {}), tally)
+            for group in release_groups(release, member, DefectPolicy(SPEC, {}), record_counts)
             for row in group.rows
         ]
         assert ids == [row["id"] for row in expected[name]]
-        assert tally.balanced
-        assert tally.rounds_kept == sum(len(row["messages"]) // 2 for row in expected[name])
+        assert record_counts.balanced
+        assert record_counts.rounds_kept == sum(len(row["messages"]) // 2 for row in expected[name])
 
 
 def test_split_rounds(samples, built, tmp_path):
-    """A row a round: as many as rounds, ids with the round's number, the picture stored once in a row group."""
+    """A row a round: as many as rounds, ids with the round's number, the image stored once in a row group."""
     configs = ("captioning", "vqa", "detection-optical")
     report, rows = build_rows(samples("folder").folder, tmp_path / "out", *configs, rounds="split")
     totals = report.ledger.totals()
@@ -338,9 +338,9 @@ def test_split_rounds(samples, built, tmp_path):
     assert "single word" not in vqa["question"]
     assert any("duplicate-round" in row["issues"] for row in rows["crsvqa"])
     size = sum(path.stat().st_size for path in (report.folder / "train" / "visdrone").iterdir())
-    pictures = {row["image"]["path"]: len(row["image"]["bytes"]) for row in rows["visdrone"]}
-    assert len(rows["visdrone"]) > 2 * len(pictures)
-    assert size < sum(pictures.values()) + 60_000
+    images = {row["image"]["path"]: len(row["image"]["bytes"]) for row in rows["visdrone"]}
+    assert len(rows["visdrone"]) > 2 * len(images)
+    assert size < sum(images.values()) + 60_000
 
 
 @pytest.mark.slow
@@ -375,17 +375,17 @@ def test_any_subset_of_components(tmp_path):
                 record("detection/HIT-UAV/1.png", "Detect all objects ...", "There are none.")
             ]
         },
-        {"detection/HIT-UAV/1.png": picture()},
+        {"detection/HIT-UAV/1.png": sample_image()},
     )
     report, rows = build_rows(root, tmp_path / "out")
     assert [row["id"] for row in rows["hit_uav"]] == ["mmrs_1m/hit_uav/detection/x/0"]
-    absent = [line for line in report.ledger.lines if line.tally is None]
+    absent = [line for line in report.ledger.lines if line.record_counts is None]
     assert len(absent) == 34
     assert report.ledger.totals()["rounds_absent"] == 1_005_842 - 10_608
 
 
-def test_pictures_elsewhere(tmp_path):
-    """Pictures that lie elsewhere are found by their released folder, with or without inner folders."""
+def test_images_elsewhere(tmp_path):
+    """Images that lie elsewhere are found by their released folder, with or without inner folders."""
     files = {
         "RSVG/r.json": [
             record("data/RSVG/DIOR_RSVG/images/1.png", "... described as:A car", "[0.1,0.1,0.2,0.2]")
@@ -393,14 +393,14 @@ def test_pictures_elsewhere(tmp_path):
     }
     root = write_release(tmp_path / "release", files, {})
     (tmp_path / "elsewhere" / "images").mkdir(parents=True)
-    (tmp_path / "elsewhere" / "images" / "1.png").write_bytes(picture())
+    (tmp_path / "elsewhere" / "images" / "1.png").write_bytes(sample_image())
     _, rows = build_rows(root, tmp_path / "out", images={"RSVG/DIOR_RSVG": tmp_path / "elsewhere"})
     assert rows["dior_rsvg_grounding"][0]["objects"]["label"] == ["A car"]
     assert rows["dior_rsvg_grounding"][0]["image"]["path"] == "RSVG/DIOR_RSVG/images/1.png"
 
 
 def test_file_named_after_nothing(tmp_path):
-    """A file whose name and pictures' folders tell nothing is reported and disturbs nothing."""
+    """A file whose name and images' folders tell nothing is reported and disturbs nothing."""
     root = write_release(
         tmp_path / "release",
         {
@@ -410,19 +410,19 @@ def test_file_named_after_nothing(tmp_path):
             "detection/coco.json": '{"images": [], "annotations": []}',
             "detection/cut.json": '[{"image": "data/elsewhere/1.png", ',
         },
-        {"detection/SSDD/1.png": picture()},
+        {"detection/SSDD/1.png": sample_image()},
     )
     report, rows = build_rows(root, tmp_path / "out")
     assert list(rows) == ["ssdd"]
     assert sum("coco.json" in note or "cut.json" in note for note in report.ledger.unknown_files) == 2
 
 
-def test_pictures_named_without_a_folder(tmp_path):
+def test_images_named_without_a_folder(tmp_path):
     """Bare file names in the file of one component are looked for in that component's folder."""
     root = write_release(
         tmp_path / "release",
         {"caption/caption_rsitmd.json": [record("1.png", "Please provide ...", "A road.")]},
-        {"caption/rstimd_caption/1.png": picture()},
+        {"caption/rstimd_caption/1.png": sample_image()},
     )
     _, rows = build_rows(root, tmp_path / "out")
     assert [row["image"]["path"] for row in rows["rsitmd"]] == ["caption/rstimd_caption/1.png"]
@@ -438,7 +438,7 @@ def test_cut_annotation_file_stops_its_own_component_only(tmp_path):
             ],
             "detection/RSOD.json": [record("data/detection/RSOD/1.png", "Detect ...", "There are none.")],
         },
-        {"detection/SSDD/1.png": picture(), "detection/RSOD/1.png": picture()},
+        {"detection/SSDD/1.png": sample_image(), "detection/RSOD/1.png": sample_image()},
     )
     with pytest.raises(AnnotationError, match=r"SSDD\.json"):
         build_rows(root, tmp_path / "out", "detection-sar")
@@ -454,7 +454,7 @@ def test_cut_annotation_file_stops_its_own_component_only(tmp_path):
 def test_two_different_copies_of_a_file(tmp_path):
     """Two trees with different files of one name are refused; equal ones are one."""
     files = {"detection/SSDD.json": [record("data/detection/SSDD/1.png", "Detect ...", "There are none.")]}
-    root = write_release(tmp_path / "release", files, {"detection/SSDD/1.png": picture()})
+    root = write_release(tmp_path / "release", files, {"detection/SSDD/1.png": sample_image()})
     write_release(root / "data", files, {})
     _, rows = build_rows(root, tmp_path / "out")
     assert len(rows["ssdd"]) == 1
@@ -464,14 +464,14 @@ def test_two_different_copies_of_a_file(tmp_path):
 
 
 def test_names_that_leave_the_release(tmp_path):
-    """A record whose picture leads out is dropped with its reason; nothing outside is read."""
-    (tmp_path / "secret.png").write_bytes(picture())
+    """A record whose image leads out is dropped with its reason; nothing outside is read."""
+    (tmp_path / "secret.png").write_bytes(sample_image())
     records = [
         record("data/detection/SSDD/../../../../secret.png", "Detect ...", "There are none."),
         record("data/detection/SSDD/1.png", "Detect ...", "There are none."),
     ]
     root = write_release(
-        tmp_path / "release", {"detection/SSDD.json": records}, {"detection/SSDD/1.png": picture()}
+        tmp_path / "release", {"detection/SSDD.json": records}, {"detection/SSDD/1.png": sample_image()}
     )
     report, rows = build_rows(root, tmp_path / "out")
     assert len(rows["ssdd"]) == 1
@@ -483,24 +483,24 @@ def test_records_that_are_none(tmp_path):
     good = record("data/detection/SSDD/1.png", "Detect ...", "There are none.")
     records = [3, good, {"image": "data/detection/SSDD/1.png"}, {**good, "conversations": "x"}, good]
     root = write_release(
-        tmp_path / "release", {"detection/SSDD.json": records}, {"detection/SSDD/1.png": picture()}
+        tmp_path / "release", {"detection/SSDD.json": records}, {"detection/SSDD/1.png": sample_image()}
     )
     report, rows = build_rows(root, tmp_path / "out")
-    tally = line_of(report, "ssdd")
-    assert (tally.found, tally.kept, sum(tally.dropped.values())) == (5, 2, 3)
+    record_counts = line_of(report, "ssdd")
+    assert (record_counts.found, record_counts.kept, sum(record_counts.dropped.values())) == (5, 2, 3)
     assert [row["id"][-1] for row in rows["ssdd"]] == ["1", "4"]
 
 
 def test_wrong_frames_and_sizes(tmp_path):
-    """Boxes in 0-100 and boxes made for another picture's shape are marked, and stay."""
+    """Boxes in 0-100 and boxes made for another image's shape are marked, and stay."""
     records = [
         record("data/detection/SSDD/1.png", "Detect ...", "There is <p>one ship</p>[10,20,30,40]"),
-        # Right for a picture that stands upright; lying, this is the padding above it.
+        # Right for an image that stands upright; lying, this is the padding above it.
         record("data/detection/SSDD/2.png", "Detect ...", "There is <p>one ship</p>[0.40,0.01,0.60,0.10]"),
         record("data/detection/SSDD/3.png", "Detect ...", "There is <p>one ship</p>[0.40,0.10,0.60,0.50]"),
     ]
-    pictures = {f"detection/SSDD/{number}.png": picture(640, 320) for number in (1, 2, 3)}
-    root = write_release(tmp_path / "release", {"detection/SSDD.json": records}, pictures)
+    images = {f"detection/SSDD/{number}.png": sample_image(640, 320) for number in (1, 2, 3)}
+    root = write_release(tmp_path / "release", {"detection/SSDD.json": records}, images)
     _, rows = build_rows(root, tmp_path / "out")
     issues = {row["id"][-1]: row["issues"] for row in rows["ssdd"]}
     assert issues == {"0": ["box-off-image"], "1": ["box-off-image"], "2": ["box-outside-image"]}
@@ -515,7 +515,9 @@ def test_rounding_is_no_overflow(tmp_path):
         record("data/detection/SSDD/1.png", "Detect all objects ...", text.replace("one ship", "two ships"))
     ]
     root = write_release(
-        tmp_path / "release", {"detection/SSDD.json": records}, {"detection/SSDD/1.png": picture(640, 427)}
+        tmp_path / "release",
+        {"detection/SSDD.json": records},
+        {"detection/SSDD/1.png": sample_image(640, 427)},
     )
     _, rows = build_rows(root, tmp_path / "out")
     assert rows["ssdd"][0]["issues"] == []
@@ -539,7 +541,7 @@ def test_nothing_there(tmp_path):
 
 
 def test_doctor_counts_what_can_be_built(samples, built):
-    """Doctor and build agree on every config, up to pictures that turn out to be unusable."""
+    """Doctor and build agree on every config, up to images that turn out to be unusable."""
     diagnosis = examine(open_release("mmrs_1m", absolute_options(samples("folder").folder)))
     rows = {name: len(own) for name, own in built[1].items()}
     for config in SPEC.configs:
@@ -561,7 +563,7 @@ def test_sample_is_the_same_twice(tmp_path):
 
 
 def test_rows_can_be_read_back(built):
-    """What `read_rows` reads is what the report counts, and every picture opens."""
+    """What `read_rows` reads is what the report counts, and every image opens."""
     report, rows = built
     assert sum(report.rows.values()) == sum(map(len, read_rows(report.folder).values()))
     for part in rows.values():

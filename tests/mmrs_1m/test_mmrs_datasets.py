@@ -12,7 +12,7 @@ from irtd_datasets.testing import write_sample_release
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_release_and_folder_give_the_same_rows(tmp_path, form):
-    """Mapped, streamed and built, a config has the same rows, pictures included, in the same order."""
+    """Mapped, streamed and built, a config has the same rows, images included, in the same order."""
     sample = write_sample_release("mmrs_1m", tmp_path / "release", rows=40, form=form)
     report, _ = build_rows(sample.folder, tmp_path / "built", "detection-sar", "region_captioning")
     cache = str(tmp_path / "cache")

@@ -14,7 +14,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from mmrs_helpers import REAL, build_rows, line_of, picture, record, write_release
+from mmrs_helpers import REAL, build_rows, line_of, record, sample_image, write_release
 from PIL import Image
 
 from irtd_datasets.boxes import pad_and_normalize, rounding_bound
@@ -44,7 +44,7 @@ def corners(cx, cy, w, h, angle):
     ).tolist()
 
 
-# Each source yields (file name, bytes of its picture, objects); an object is a class with x, y, w, h or 8 corners.
+# Each source yields (file name, bytes of its image, objects); an object is a class with x, y, w, h or 8 corners.
 
 
 def dota():
@@ -81,7 +81,7 @@ def hrsc():
         root = ET.parse(path).getroot()
         size = tuple(map(int, numbers(root, "Img_SizeWidth", "Img_SizeHeight")))
         objects = [("ship", corners(*numbers(one, *names))) for one in root.iter("HRSC_Object")]
-        yield f"{path.stem}.png", picture(*size), objects  # its picture is not among the files
+        yield f"{path.stem}.png", sample_image(*size), objects  # its image is not among the files
 
 
 def hit_uav_oriented():
@@ -96,7 +96,7 @@ def hit_uav_oriented():
 
 
 def coco(root, images, annotations, plain=0):
-    """Pictures with boxes; the first ``plain`` of those whose picture is not among the files get a plain one."""
+    """Images with boxes; the first ``plain`` of those whose image is not among the files get a plain one."""
     values = json.loads((root / annotations).read_text())
     names = {one["id"]: one["name"] for one in values["categories"]}
     boxes = defaultdict(list)
@@ -108,7 +108,7 @@ def coco(root, images, annotations, plain=0):
             yield path.name, path.read_bytes(), boxes[image["id"]]
         elif plain and boxes[image["id"]]:
             plain -= 1
-            yield f"{path.stem}.png", picture(image["width"], image["height"]), boxes[image["id"]]
+            yield f"{path.stem}.png", sample_image(image["width"], image["height"]), boxes[image["id"]]
 
 
 def nwpu_vhr10():
@@ -167,7 +167,7 @@ def rounds(objects, width, height):
 def test_boxes_come_back(source, tmp_path):
     """Every real box comes back to its pixels within half a hundredth of the longer side, each exactly once."""
     folder, part = SOURCES[source]
-    records, pictures, truth = [], {}, {}
+    records, images, truth = [], {}, {}
     for name, data, objects in source():
         if not objects:
             continue
@@ -175,16 +175,16 @@ def test_boxes_come_back(source, tmp_path):
             width, height = opened.size
         texts, ordered = rounds(objects, width, height)
         records.append(record(f"data/{folder}/{name}", *texts))
-        pictures[f"{folder}/{name}"] = data
+        images[f"{folder}/{name}"] = data
         truth[f"{folder}/{name}"] = (width, height, ordered)
-    root = write_release(tmp_path / "release", {f"detection/x/{part}.json": records}, pictures)
+    root = write_release(tmp_path / "release", {f"detection/x/{part}.json": records}, images)
     report, rows = build_rows(root, tmp_path / "out", "detection")
     assert len(rows[part]) == len(truth) > 0
     seen = 0
     for row in rows[part]:
         width, height, ordered = truth[row["image"]["path"]]
         assert (row["width"], row["height"]) == (width, height)
-        assert row["image"]["bytes"] == pictures[row["image"]["path"]]
+        assert row["image"]["bytes"] == images[row["image"]["path"]]
         found = row["objects"]
         assert len(found["label"]) == len(ordered)
         # float32: less than a thousandth of a pixel for these sizes.
@@ -233,7 +233,7 @@ def test_grounding_comes_back_both_ways(tmp_path):
 
 
 def test_captions_and_questions_come_back(tmp_path):
-    """Real captions and questions, with their real pictures, come back letter by letter, pictures byte by byte."""
+    """Real captions and questions, with their real images, come back letter by letter, images byte by byte."""
     captions = {
         "rsicd": ("caption/rsicd", real("jbarata-captions", "data", "images", "RSICD_images")),
         "ucm_captions": ("caption/ucm_caption", real("jbarata-captions", "data", "images", "UCM_images")),
@@ -246,14 +246,14 @@ def test_captions_and_questions_come_back(tmp_path):
         real("jbarata-captions", "data", "captions", "dataset_sydney_modified.json").read_text()
     )
     texts = [one["raw"] for image in sentences["images"] for one in image["sentences"]]
-    files, pictures = {}, {}
+    files, images = {}, {}
     for part, (folder, source) in captions.items():
         for number, path in enumerate(sorted(source.iterdir())):
             own = [text for one in texts[5 * number : 5 * number + 5] for text in (CAPTION, one)]
             files.setdefault(f"{folder.replace('caption/', 'caption/caption_')}.json", []).append(
                 record(f"data/{folder}/{path.name}", *own)
             )
-            pictures[f"{folder}/{path.name}"] = path.read_bytes()
+            images[f"{folder}/{path.name}"] = path.read_bytes()
             assert part
     asked = real("rsvqa", "questionsS2_reduced.js").read_text()
     answered = real("rsvqa", "answersS2_reduced.js").read_text()
@@ -276,8 +276,8 @@ def test_captions_and_questions_come_back(tmp_path):
             files.setdefault("VQA/rsvqa_high.json", []).append(
                 record(f"data/VQA/rsvqa_high/{path.name}", *turns)
             )
-            pictures[f"VQA/rsvqa_high/{path.name}"] = path.read_bytes()
-    root = write_release(tmp_path / "release", files, pictures)
+            images[f"VQA/rsvqa_high/{path.name}"] = path.read_bytes()
+    root = write_release(tmp_path / "release", files, images)
     report, rows = build_rows(root, tmp_path / "out")
     assert set(rows) == {*captions, "rsvqa_lr"}
     expected = {
@@ -289,7 +289,7 @@ def test_captions_and_questions_come_back(tmp_path):
         for row in part:
             name = row["image"]["path"]
             assert [turn["content"] for turn in row["messages"]] == expected[name]
-            digests = [hashlib.sha256(data).digest() for data in (row["image"]["bytes"], pictures[name])]
+            digests = [hashlib.sha256(data).digest() for data in (row["image"]["bytes"], images[name])]
             assert digests[0] == digests[1]
             assert "image-size-unexpected" not in row["issues"]
     totals = report.ledger.totals()

@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 
 from irtd_datasets.errors import UnsafePathError
-from irtd_datasets.mmrs_1m.names import directory_of, home_of, read_picture_name
+from irtd_datasets.mmrs_1m.names import directory_of, home_of, read_image_name
 from irtd_datasets.mmrs_1m.spec import COMPONENTS, SPEC
 from irtd_datasets.schema import MODALITIES, TASKS
 
@@ -88,31 +88,31 @@ def test_tables_use_known_words():
         ("data/VQA/rsvqa_high/1.png", "VQA/rsvqa_high/1.png", "rsvqa_lr"),
     ],
 )
-def test_picture_names(name, expected, part):
-    """A picture's name leads to its released folder and component, whatever the prefix and the spelling."""
-    found = read_picture_name(name)
+def test_image_names(name, expected, part):
+    """An image's name leads to its released folder and component, whatever the prefix and the spelling."""
+    found = read_image_name(name)
     assert found.name == expected
     assert [one.part for one in found.components] == [part]
 
 
-def test_picture_folder_of_two_tasks():
-    """Pictures of DIOR-RSVG belong to both of its rows in the paper's table."""
-    found = read_picture_name("data/RSVG/DIOR_RSVG/images/1.jpg")
+def test_image_folder_of_two_tasks():
+    """Images of DIOR-RSVG belong to both of its rows in the paper's table."""
+    found = read_image_name("data/RSVG/DIOR_RSVG/images/1.jpg")
     assert [one.task for one in found.components] == ["grounding", "region_captioning"]
 
 
 @pytest.mark.parametrize(
     "name", ["data/caption/rsicd/../../../x.jpg", "../x.jpg", "/etc/passwd", "data/caption/rsicd/a\0b"]
 )
-def test_picture_names_stay_inside(name):
+def test_image_names_stay_inside(name):
     """A name that leads out of the release is refused, also behind a known folder."""
     with pytest.raises(UnsafePathError):
-        read_picture_name(name)
+        read_image_name(name)
 
 
 def test_unknown_folders():
     """A folder that only resembles a known one is not taken for it."""
-    assert read_picture_name("data/detection/SARV3/1.jpg").components == ()
+    assert read_image_name("data/detection/SARV3/1.jpg").components == ()
     assert directory_of("caption", "dior") == ""
 
 

@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from irtd_datasets.annotations.glance import glance
+from irtd_datasets.annotations.outline import outline_of
 from irtd_datasets.boxes import Frame, convert, rounding_bound
-from irtd_datasets.build.engine import build
 from irtd_datasets.cli.app import app
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError
-from irtd_datasets.examples.frame_report import BoxSample, picture_size, report_frames
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.frame_report import BoxSample, image_size, report_frames
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.schema import BOX_FRAMES
+from irtd_datasets.writing.engine import build
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("IRTD_REAL") or CHECKOUT.parent / "shared" / "real")
@@ -40,7 +40,7 @@ SCALES = [
 
 
 def write(path, rows, frame, decimals):
-    """A conversation for each of ``(picture, pixels, size)``, with the box in a frame."""
+    """A conversation for each of ``(image, pixels, size)``, with the box in a frame."""
     records = []
     for name, box, size in rows:
         numbers = convert([box], Frame.PIXEL, frame, *size)[0]
@@ -52,7 +52,7 @@ def write(path, rows, frame, decimals):
 
 
 def made(folder, sizes, seed=0):
-    """Twelve boxes on each of some pictures, spread up to all borders."""
+    """Twelve boxes on each of some images, spread up to all borders."""
     random = Random(seed)
     rows = []
     for number, (width, height) in enumerate(sizes):
@@ -73,17 +73,17 @@ WIDE, TALL = (160, 120), (120, 160)
 
 @pytest.mark.parametrize(("frame", "decimals"), SCALES)
 def test_every_frame_is_told(tmp_path, frame, decimals):
-    """Boxes that fill pictures of both orientations tell the frame they are written in."""
+    """Boxes that fill images of both orientations tell the frame they are written in."""
     rows = made(tmp_path, [WIDE, TALL, WIDE, TALL])
     found = report_frames(write(tmp_path / "boxes.json", rows, frame, decimals))
     assert found.verdict == frame.value
     assert found.report.frame is frame
-    assert (found.pictures, found.found, found.square, found.sampled) == (4, 4, 0, len(rows))
+    assert (found.images, found.found, found.square, found.sampled) == (4, 4, 0, len(rows))
 
 
 @pytest.mark.parametrize("frame", [Frame.UNIT, Frame.SQUARE_UNIT])
-def test_square_pictures_cannot_tell(tmp_path, frame):
-    """On square pictures the numbers of both units are the same, and the verdict says that nothing can tell them."""
+def test_square_images_cannot_tell(tmp_path, frame):
+    """On square images the numbers of both units are the same, and the verdict says that nothing can tell them."""
     found = report_frames(write(tmp_path / "boxes.json", made(tmp_path, [(160, 160)] * 4), frame, 2))
     assert found.verdict == "undecidable: all images are square"
     assert found.square == 4
@@ -97,26 +97,26 @@ def test_percent_is_named(tmp_path):
     assert report_frames(path).verdict == "unknown: a 0-100 scale, which is not a known frame"
 
 
-def test_without_pictures(tmp_path):
-    """Without pictures there is no verdict, and the report says why."""
-    (tmp_path / "pictures").mkdir()
-    rows = made(tmp_path / "pictures", [WIDE])
+def test_without_images(tmp_path):
+    """Without images there is no verdict, and the report says why."""
+    (tmp_path / "images").mkdir()
+    rows = made(tmp_path / "images", [WIDE])
     path = write(tmp_path / "boxes.json", rows, Frame.UNIT, 2)
     (tmp_path / "none").mkdir()
-    assert "none of the pictures was found" in report_frames(path, tmp_path / "none").verdict
-    assert report_frames(path, tmp_path / "pictures").verdict == "unit"
+    assert "none of the images was found" in report_frames(path, tmp_path / "none").verdict
+    assert report_frames(path, tmp_path / "images").verdict == "unit"
 
 
 def test_names_with_other_folders_and_suffixes(tmp_path):
-    """A picture is found below the folder whatever stands before its name, and under another picture suffix."""
+    """An image is found below the folder whatever stands before its name, and under another image suffix."""
     rows = made(tmp_path, [WIDE, TALL])
     rows = [(f"/home/author/data/x/{name.replace('png', 'jpeg')}", box, size) for name, box, size in rows]
     found = report_frames(write(tmp_path / "boxes.json", rows, Frame.UNIT, 2))
     assert (found.found, found.verdict) == (2, "unit")
 
 
-def test_pictures_in_a_zip(tmp_path):
-    """The pictures may lie in an archive."""
+def test_images_in_a_zip(tmp_path):
+    """The images may lie in an archive."""
     rows = made(tmp_path, [WIDE, TALL])
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         for name in ("0.png", "1.png"):
@@ -127,7 +127,7 @@ def test_pictures_in_a_zip(tmp_path):
 
 
 def test_names_do_not_leave_the_folder(tmp_path):
-    """A name with `..` finds nothing outside the folder of the pictures."""
+    """A name with `..` finds nothing outside the folder of the images."""
     (tmp_path / "in").mkdir()
     rows = [(f"../{name}", box, size) for name, box, size in made(tmp_path, [WIDE])]
     assert report_frames(write(tmp_path / "in/boxes.json", rows, Frame.UNIT, 2)).found == 0
@@ -183,26 +183,26 @@ def test_sample_is_bounded_and_spread():
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_picture_size_is_upright(suffix, orientation):
-    """The size is that of the upright picture, whatever the file says about its orientation."""
+def test_image_size_is_upright(suffix, orientation):
+    """The size is that of the upright image, whatever the file says about its orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
     kind = {"jpg": "JPEG", "png": "PNG", "tiff": "TIFF"}[suffix]
     Image.new("RGB", (60, 40)).save(file, kind, exif=exif)
     file.seek(0)
-    assert picture_size(file) == ((40, 60) if orientation in (6, 8) else (60, 40))
+    assert image_size(file) == ((40, 60) if orientation in (6, 8) else (60, 40))
 
 
 @given(st.binary(max_size=300))
-def test_picture_size_of_anything(data):
+def test_image_size_of_anything(data):
     """Whatever the bytes are, there is a size or None."""
-    size = picture_size(io.BytesIO(data))
+    size = image_size(io.BytesIO(data))
     assert size is None or min(size) > 0
 
 
-def test_picture_size_reads_the_header_only():
-    """Of a large picture only the beginning is read."""
+def test_image_size_reads_the_header_only():
+    """Of a large image only the beginning is read."""
     file = io.BytesIO()
     Image.effect_noise((1500, 1200), 90).save(file, "JPEG", quality=95)
     assert len(file.getvalue()) > 500_000
@@ -216,7 +216,7 @@ def test_picture_size_reads_the_header_only():
             return data
 
     counting = Counting(file.getvalue())
-    assert picture_size(counting) == (1500, 1200)
+    assert image_size(counting) == (1500, 1200)
     assert counting.taken < 100_000
 
 
@@ -254,7 +254,7 @@ JSON = st.recursive(
 )
 def test_glance_never_fails(record):
     """A look at any JSON object gives texts or None, never an exception."""
-    seen = glance(record)
+    seen = outline_of(record)
     assert seen is None or all(isinstance(text, str) for text in [seen.image, seen.category, *seen.texts])
 
 
@@ -374,7 +374,7 @@ def test_real_boxes(tmp_path, name, frame, decimals):
     need(name)
     boxes, images = SETS[name]
     found = report_frames(write(tmp_path / "boxes.json", list(boxes()), frame, decimals), REAL / images)
-    assert found.found == found.pictures > 0
+    assert found.found == found.images > 0
     assert found.verdict == frame.value
 
 
@@ -421,14 +421,14 @@ def test_real_boxes_come_back_through_the_build(tmp_path, name, frame):
 
 @pytest.mark.parametrize("frame", [Frame.SQUARE_UNIT, Frame.UNIT])
 def test_real_dior_rsvg(tmp_path, frame):
-    """The real picture of DIOR-RSVG is square: its box comes back right from either unit, with no frame given."""
+    """The real image of DIOR-RSVG is square: its box comes back right from either unit, with no frame given."""
     need("dior-rsvg")
     root = ET.parse(next((REAL / "dior-rsvg").rglob("Annotations/00001.xml"))).getroot()
-    picture = next((REAL / "dior-rsvg").rglob("00001.jpg"))
+    image = next((REAL / "dior-rsvg").rglob("00001.jpg"))
     one = next(root.iter("object"))
     box = [float(one.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
-    write(tmp_path / "train.json", [(f"DIOR-RSVG/{picture.name}", box, (800, 800))], frame, 2)
-    options = absolute_options(tmp_path, {"DIOR-RSVG": picture.parent})
+    write(tmp_path / "train.json", [(f"DIOR-RSVG/{image.name}", box, (800, 800))], frame, 2)
+    options = absolute_options(tmp_path, {"DIOR-RSVG": image.parent})
     build("rs_gpt4v", ["default"], options, tmp_path / "out")
     (row,) = pq.read_table(next((tmp_path / "out").glob("*/*/*.parquet"))).to_pylist()
     assert (row["source"], row["width"], row["height"]) == ("DIOR-RSVG", 800, 800)

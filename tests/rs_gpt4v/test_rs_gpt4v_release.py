@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import irtd_datasets
-from irtd_datasets.build.engine import build
 from irtd_datasets.catalog import open_release
 from irtd_datasets.errors import (
     AnnotationError,
@@ -20,20 +19,21 @@ from irtd_datasets.errors import (
     ReleaseNotFoundError,
     UnknownNameError,
 )
-from irtd_datasets.examples.doctor import examine
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.doctor import examine
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.rs_gpt4v import layout
 from irtd_datasets.rs_gpt4v.release import RsGpt4vRelease
 from irtd_datasets.rs_gpt4v.spec import SPEC
 from irtd_datasets.schema import BOX_FRAMES, TASKS
 from irtd_datasets.testing import RS_GPT4V_DEFECTS, write_sample_release
 from irtd_datasets.testing.rs_gpt4v_release import RS_GPT4V_FILES
+from irtd_datasets.writing.engine import build
 
 TRAIN = RS_GPT4V_FILES["train"]
 MEMBERS = {member.key: member for member in SPEC.members}
 
 
-def picture(path, size=(40, 40)):
+def sample_image(path, size=(40, 40)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (90, 120, 60)).save(path)
 
@@ -58,7 +58,7 @@ def rows_of(folder):
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """A sample release with pictures that are not square, so that the frame of its boxes can be told."""
+    """A sample release with images that are not square, so that the frame of its boxes can be told."""
     folder = tmp_path_factory.mktemp("rs") / "release"
     return write_sample_release("rs_gpt4v", folder, form="folder", square=False, merged=True)
 
@@ -137,8 +137,8 @@ def test_objects_are_where_they_were_drawn(sample, dataset_folder):
         bound = 0.005 * max(row["width"], row["height"]) + 1e-3
         box = np.array(row["objects"]["box"][0])
         assert np.abs(box - np.array(objects[0].box)).max() <= bound, row["id"]
-        with Image.open(sample.folder / image) as opened_picture:
-            grey = np.asarray(opened_picture.convert("L"), dtype=float)
+        with Image.open(sample.folder / image) as opened_image:
+            grey = np.asarray(opened_image.convert("L"), dtype=float)
         x_min, y_min, x_max, y_max = box.round().astype(int)
         middle = grey[(y_min + y_max) // 2 - 2 : (y_min + y_max) // 2 + 3, (x_min + x_max) // 2 - 2 :][:, :5]
         assert middle.mean() > np.median(grey) + 20, row["id"]
@@ -265,23 +265,23 @@ def test_card_and_notes(dataset_folder):
 
 
 def test_doctor(sample):
-    """Doctor counts records and rows by part, without reading a picture's pixels."""
+    """Doctor counts records and rows by part, without reading an image's pixels."""
     diagnosis = examine(opened(sample.folder))
     assert sum(file.records for file in diagnosis.files) == sum(sample.counts.values())
-    assert diagnosis.configs["default"] == sum(sample.counts.values()) - 1  # a picture is missing
+    assert diagnosis.configs["default"] == sum(sample.counts.values()) - 1  # an image is missing
     assert any("square_unit" in note for file in diagnosis.files for note in file.notes)
     assert len(diagnosis.unknown_files) == 2
 
 
-def test_pictures_in_a_zip(tmp_path):
-    """Pictures in an archive beside the annotation files are found under the same names."""
+def test_images_in_a_zip(tmp_path):
+    """Images in an archive beside the annotation files are found under the same names."""
     sample = write_sample_release("rs_gpt4v", tmp_path / "r", rows=30, form="zip", defects=False)
     result = built(sample.folder, tmp_path / "out")
     assert sum(result.rows.values()) == 30
 
 
-def test_square_pictures_need_no_frame(tmp_path):
-    """Where all pictures are square, boxes of either unit come out right, and the note says so."""
+def test_square_images_need_no_frame(tmp_path):
+    """Where all images are square, boxes of either unit come out right, and the note says so."""
     for frame in ("unit", "square_unit"):
         sample = write_sample_release(
             "rs_gpt4v", tmp_path / frame, rows=40, form="folder", frame=frame, defects=False
@@ -298,9 +298,9 @@ def test_square_pictures_need_no_frame(tmp_path):
 
 
 def test_square_rows_of_a_mixed_file(tmp_path):
-    """In a file that cannot tell, rows on square pictures have objects and the others have none."""
-    picture(tmp_path / "square.png", (80, 80))
-    picture(tmp_path / "wide.png", (80, 60))
+    """In a file that cannot tell, rows on square images have objects and the others have none."""
+    sample_image(tmp_path / "square.png", (80, 80))
+    sample_image(tmp_path / "wide.png", (80, 60))
     records = [conversation(name, "Where?", "[0.25, 0.4, 0.5, 0.6]") for name in ("square.png", "wide.png")]
     (tmp_path / "train.json").write_text(json.dumps(records))
     built(tmp_path, tmp_path.parent / f"{tmp_path.name}-out")
@@ -311,9 +311,9 @@ def test_square_rows_of_a_mixed_file(tmp_path):
     assert rows["wide.png"]["objects"]["box"] == []
 
 
-def test_box_outside_its_picture(tmp_path):
-    """A box that leaves its picture by more than rounding is flagged and kept; one within rounding is not."""
-    picture(tmp_path / "a.png", (80, 80))
+def test_box_outside_its_image(tmp_path):
+    """A box that leaves its image by more than rounding is flagged and kept; one within rounding is not."""
+    sample_image(tmp_path / "a.png", (80, 80))
     records = [
         conversation("a.png", "Where?", text) for text in ("[0.2, 0.2, 1.2, 0.6]", "[0.2, 0.2, 1.0, 0.6]")
     ]
@@ -330,7 +330,7 @@ def test_box_outside_its_picture(tmp_path):
 
 def test_json_lines_and_messages_form(tmp_path):
     """Conversations as JSON lines, and with role and content, are read as the list form is."""
-    picture(tmp_path / "a.jpg")
+    sample_image(tmp_path / "a.jpg")
     turns = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "3"}]
     lines = [conversation(), {"image": "a.jpg", "messages": turns}]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -341,7 +341,7 @@ def test_json_lines_and_messages_form(tmp_path):
 
 def test_several_files_feed_one_part(tmp_path):
     """Two files of one split and task make one part; equal names get their folders into the ids."""
-    picture(tmp_path / "images/a.jpg")
+    sample_image(tmp_path / "images/a.jpg")
     for name in ("one/train.json", "two/train.json"):
         path = tmp_path / name
         path.parent.mkdir()
@@ -362,16 +362,16 @@ def test_several_files_feed_one_part(tmp_path):
         "/h/RS-GPT4V/images/x/1.jpg",
     ],
 )
-def test_pictures_are_found_under_other_first_folders(tmp_path, name):
-    """A picture is found whichever of the release's folders its name is relative to."""
-    picture(tmp_path / "images/x/1.jpg")
+def test_images_are_found_under_other_first_folders(tmp_path, name):
+    """An image is found whichever of the release's folders its name is relative to."""
+    sample_image(tmp_path / "images/x/1.jpg")
     (tmp_path / "train.json").write_text(json.dumps([conversation(name)]))
     assert sum(built(tmp_path, tmp_path / "out").rows.values()) == 1
 
 
-def test_pictures_elsewhere(tmp_path):
-    """Pictures of another folder are found when the user names it."""
-    picture(tmp_path / "pics/x/1.jpg")
+def test_images_elsewhere(tmp_path):
+    """Images of another folder are found when the user names it."""
+    sample_image(tmp_path / "pics/x/1.jpg")
     (tmp_path / "r").mkdir()
     (tmp_path / "r/train.json").write_text(json.dumps([conversation("x/1.jpg")]))
     options = absolute_options(tmp_path / "r", {"": str(tmp_path / "pics")})
@@ -397,20 +397,20 @@ def test_unknown_shape_is_refused_with_the_record(tmp_path):
 
 def test_other_files_do_not_stop_a_build(tmp_path):
     """A file of another kind beside a good one is named and left alone."""
-    picture(tmp_path / "a.jpg")
+    sample_image(tmp_path / "a.jpg")
     (tmp_path / "train.json").write_text(json.dumps([conversation()]))
     (tmp_path / "package.json").write_text('{"name": "x"}')
     (tmp_path / "empty.json").write_text("")
-    (tmp_path / "pictures.tar.gz").write_bytes(b"x")
+    (tmp_path / "images.tar.gz").write_bytes(b"x")
     result = built(tmp_path, tmp_path / "out")
     assert sum(result.rows.values()) == 1
     names = [text.partition(" ")[0] for text in result.ledger.unknown_files]
-    assert names == ["empty.json", "package.json", "pictures.tar.gz"]
+    assert names == ["empty.json", "package.json", "images.tar.gz"]
 
 
 def test_bad_records_are_counted_once(tmp_path):
     """Records of no form, of whatever kind, are counted in one part of the file and never twice."""
-    picture(tmp_path / "a.jpg")
+    sample_image(tmp_path / "a.jpg")
     lines = [
         json.dumps(conversation()),
         "{broken",
@@ -421,24 +421,24 @@ def test_bad_records_are_counted_once(tmp_path):
     ]
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
     ledger = built(tmp_path, tmp_path / "out").ledger
-    tallies = [line.tally for line in ledger.lines if line.tally is not None]
-    assert sum(tally.found for tally in tallies) == len(lines)
-    assert sum(tally.kept for tally in tallies) == 2
-    dropped = sum((tally.dropped for tally in tallies), Counter())
+    tallies = [line.record_counts for line in ledger.lines if line.record_counts is not None]
+    assert sum(record_counts.found for record_counts in tallies) == len(lines)
+    assert sum(record_counts.kept for record_counts in tallies) == 2
+    dropped = sum((record_counts.dropped for record_counts in tallies), Counter())
     assert dropped == {"json-syntax": 1, "record-form": 1, "json-record-type": 1, "unsafe-path": 1}
 
 
 def test_truncated_file_is_an_error(tmp_path):
     """A file that is cut is no other kind of file: the build stops and says where."""
-    picture(tmp_path / "a.jpg")
+    sample_image(tmp_path / "a.jpg")
     (tmp_path / "train.json").write_text(json.dumps([conversation()] * 3)[:-40])
     with pytest.raises(AnnotationError, match=r"train\.json"):
         built(tmp_path, tmp_path / "out")
     assert "train.json" in examine(opened(tmp_path)).files[0].problem
 
 
-def test_derivative_known_by_its_pictures(tmp_path):
-    """A merged file under another name is known by pictures of components that RS-GPT4V does not have."""
+def test_derivative_known_by_its_images(tmp_path):
+    """A merged file under another name is known by images of components that RS-GPT4V does not have."""
     records = [conversation(), conversation("data/detection/HRSID_HBB/1.jpg")]
     (tmp_path / "train.json").write_text(json.dumps(records))
     with pytest.raises(ReleaseError, match="not RS-GPT4V but RS-GPT4V merged with MMRS-1M"):
@@ -469,7 +469,7 @@ def test_nothing_there(tmp_path):
 
 
 def test_search_is_bounded(tmp_path, monkeypatch):
-    """Folders of pictures are given up after a few entries, deep ones are not entered, hidden ones left alone."""
+    """Folders of images are given up after a few entries, deep ones are not entered, hidden ones left alone."""
     monkeypatch.setattr(layout, "ENTRIES", 20)
     (tmp_path / "many").mkdir()
     for number in range(50):
@@ -504,20 +504,20 @@ def test_linked_file_outside_is_refused(tmp_path):
         opened(root).files(MEMBERS["train", "vqa"])
 
 
-def test_survey_is_repeated_when_pictures_arrive(tmp_path):
-    """A frame that could not be told for want of pictures is looked for again in the same process."""
+def test_survey_is_repeated_when_images_arrive(tmp_path):
+    """A frame that could not be told for want of images is looked for again in the same process."""
     records = [conversation("x/1.png", "Where?", "[0.25, 0.4, 0.5, 0.6]")]
     (tmp_path / "train.json").write_text(json.dumps(records))
     member = MEMBERS["train", "grounding"]
     first = RsGpt4vRelease(absolute_options(tmp_path)).files(member)[0]
-    assert "none of their pictures was found" in first.note
-    picture(tmp_path / "x/1.png")
+    assert "none of their images was found" in first.note
+    sample_image(tmp_path / "x/1.png")
     second = RsGpt4vRelease(absolute_options(tmp_path)).files(member)[0]
     assert "all images are square" in second.note
 
 
 def test_rounds_can_be_split(sample, tmp_path):
-    """With rounds split each round is a row with an id of its own, over one stored picture, and no key is invented."""
+    """With rounds split each round is a row with an id of its own, over one stored image, and no key is invented."""
     options = absolute_options(sample.folder, rounds="split")
     result = build("rs_gpt4v", ["conversation"], options, tmp_path / "out")
     rows = rows_of(tmp_path / "out")

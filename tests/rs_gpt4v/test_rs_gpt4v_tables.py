@@ -8,7 +8,7 @@ from irtd_datasets.catalog import spec
 from irtd_datasets.rs_gpt4v.spec import PUBLISHED, SPEC, TASK_TITLES
 from irtd_datasets.rs_gpt4v.tables import (
     derivative_of,
-    foreign_picture,
+    foreign_image,
     rules_for,
     source_of,
     split_of,
@@ -122,16 +122,16 @@ def test_source_of(name, source):
 
 
 def test_derivatives():
-    """Files that others made are known by their names or by pictures that only other datasets have."""
+    """Files that others made are known by their names or by images that only other datasets have."""
     assert "MMRS-1M" in derivative_of("x/RS-GPT4V_EarthGPT.json").origin
     assert derivative_of("PreGRES_train.json").refused
     lisat = derivative_of("dataset/vqa_caption/RSICD.jsonl")
     assert lisat is not None
     assert not lisat.refused
     assert derivative_of("train.json") is None
-    assert foreign_picture("data/detection/HIT-UAV/1.jpg").refused
-    assert foreign_picture("DIOR-RSVG/1.jpg") is None
-    assert foreign_picture("RSVQA_LR/1.tif") is None
+    assert foreign_image("data/detection/HIT-UAV/1.jpg").refused
+    assert foreign_image("DIOR-RSVG/1.jpg") is None
+    assert foreign_image("RSVQA_LR/1.tif") is None
 
 
 BOX = "[0.1, 0.2, 0.3, 0.4]"

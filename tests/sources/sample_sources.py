@@ -1,4 +1,4 @@
-"""Small sources in the layouts and dialects of the real ones, from a seed; pictures are marked where objects are."""
+"""Small sources in the layouts and dialects of the real ones, from a seed; images are marked where objects are."""
 
 import io
 import json
@@ -9,8 +9,8 @@ from PIL import Image
 BRIGHT = 230
 
 
-def picture(width, height, boxes=(), *, seed=0, mode="L", form="PNG"):
-    """Bytes of a dark noisy picture that is bright inside the boxes."""
+def sample_image(width, height, boxes=(), *, seed=0, mode="L", form="PNG"):
+    """Bytes of a dark noisy image that is bright inside the boxes."""
     pixels = np.random.default_rng(seed).integers(0, 60, (height, width), np.uint8)
     for x_min, y_min, x_max, y_max in boxes:
         pixels[round(y_min) : round(y_max), round(x_min) : round(x_max)] = BRIGHT
@@ -50,8 +50,12 @@ def llvip(root):
     """Four pairs of LLVIP, two in each split."""
     for number, split in ((10001, "train"), (10002, "train"), (190001, "test"), (190002, "test")):
         box = (10 + number % 7, 12, 30, 40)
-        put(root, f"infrared/{split}/{number:06d}.jpg", picture(80, 64, [box], seed=number, form="JPEG"))
-        put(root, f"visible/{split}/{number:06d}.jpg", picture(80, 64, seed=number, mode="RGB", form="JPEG"))
+        put(root, f"infrared/{split}/{number:06d}.jpg", sample_image(80, 64, [box], seed=number, form="JPEG"))
+        put(
+            root,
+            f"visible/{split}/{number:06d}.jpg",
+            sample_image(80, 64, seed=number, mode="RGB", form="JPEG"),
+        )
         put(root, f"Annotations/{number:06d}.xml", voc(f"{number:06d}.jpg", (80, 64), [("person", box)]))
     return root
 
@@ -77,8 +81,8 @@ def vedai(root):
     """Two pairs of VEDAI with labels by number of the class."""
     for number in (0, 57):
         box = (20, 30, 40, 50)
-        put(root, f"Vehicules512/{number:08d}_ir.png", picture(128, 128, [box], seed=number))
-        put(root, f"Vehicules512/{number:08d}_co.png", picture(128, 128, seed=number, mode="RGB"))
+        put(root, f"Vehicules512/{number:08d}_ir.png", sample_image(128, 128, [box], seed=number))
+        put(root, f"Vehicules512/{number:08d}_co.png", sample_image(128, 128, seed=number, mode="RGB"))
         put(root, f"Annotations512/{number:08d}.txt", "30 40 0.0 11 1 0 20 40 40 20 30 30 50 50\n")
     put(root, "Annotations512/fold01.txt", "00000000\n")
     put(root, "Annotations512/fold01test.txt", "00000057\n")
@@ -92,7 +96,7 @@ def flir(root):
         for number in range(3):
             box = (10, 20, 30, 40)
             name = f"thermal_8_bit/FLIR_{number:05d}.jpeg"
-            put(root, f"{split}/{name}", picture(64, 51, [box], seed=number, form="JPEG"))
+            put(root, f"{split}/{name}", sample_image(64, 51, [box], seed=number, form="JPEG"))
             images.append({"id": number, "file_name": name, "width": 64, "height": 51})
             objects.append({"image_id": number, "category_id": 3, "bbox": [10, 20, 20, 20]})
         content = {"images": images, "annotations": objects, "categories": [{"id": 3, "name": "car"}]}
@@ -104,7 +108,7 @@ def small_targets(root):
     """IRSTD-1k: masks with two targets, one of a single pixel."""
     boxes = [(5, 5, 8, 7), (30, 20, 31, 21)]
     for number in range(2):
-        put(root, f"IRSTD1k_Img/XDU{number}.png", picture(64, 48, boxes, seed=number))
+        put(root, f"IRSTD1k_Img/XDU{number}.png", sample_image(64, 48, boxes, seed=number))
         mask = np.zeros((48, 64), np.uint8)
         for x_min, y_min, x_max, y_max in boxes:
             mask[y_min:y_max, x_min:x_max] = 255
@@ -133,8 +137,8 @@ def mfnet(root):
 def rgbt_cc(root):
     """RGBT-CC: pairs with points in JSON."""
     for split, number in (("train", 1162), ("test", 1)):
-        put(root, f"{split}/{number}_T.jpg", picture(64, 48, seed=number, mode="RGB", form="JPEG"))
-        put(root, f"{split}/{number}_RGB.jpg", picture(64, 48, seed=number, mode="RGB", form="JPEG"))
+        put(root, f"{split}/{number}_T.jpg", sample_image(64, 48, seed=number, mode="RGB", form="JPEG"))
+        put(root, f"{split}/{number}_RGB.jpg", sample_image(64, 48, seed=number, mode="RGB", form="JPEG"))
         put(root, f"{split}/{number}_GT.json", json.dumps({"points": [[3, 4], [50.5, 40]], "count": 2}))
     return root
 
@@ -142,8 +146,8 @@ def rgbt_cc(root):
 def drone_rgbt(root):
     """DroneRGBT: pairs with points in XML."""
     for number in (1, 2):
-        put(root, f"Train/Infrared/{number}R.jpg", picture(64, 51, seed=number, form="JPEG"))
-        put(root, f"Train/RGB/{number}.jpg", picture(64, 51, seed=number, mode="RGB", form="JPEG"))
+        put(root, f"Train/Infrared/{number}R.jpg", sample_image(64, 51, seed=number, form="JPEG"))
+        put(root, f"Train/RGB/{number}.jpg", sample_image(64, 51, seed=number, mode="RGB", form="JPEG"))
         point = "<object><name>person</name><point><x>5</x><y>6</y></point></object>"
         put(root, f"Train/GT_/{number}R.xml", f"<annotation>{point * number}</annotation>")
     return root
@@ -154,8 +158,8 @@ def lasher(root):
     for split, sequence in (("trainingset", "boycome"), ("testingset", "10phone_boy")):
         base = f"{split}/{sequence}"
         for number in range(3):
-            put(root, f"{base}/infrared/i{number:03d}.jpg", picture(64, 48, seed=number, form="JPEG"))
-            put(root, f"{base}/visible/v{number:03d}.jpg", picture(64, 48, seed=number, form="JPEG"))
+            put(root, f"{base}/infrared/i{number:03d}.jpg", sample_image(64, 48, seed=number, form="JPEG"))
+            put(root, f"{base}/visible/v{number:03d}.jpg", sample_image(64, 48, seed=number, form="JPEG"))
         put(root, f"{base}/infrared.txt", "1,2,10,10\n0,0,0,0\n3,4,10,10\n")
         put(root, f"{base}/visible.txt", "2,3,10,10\n2,3,10,10\n3,4,10,10\n")
     return root
@@ -165,7 +169,7 @@ def lsotb(root):
     """LSOTB-TIR: a training video with a file for each frame, as its folder of classes."""
     for number in range(2):
         name = f"TIR_training_001/airplane_006/{number:08d}"
-        put(root, f"TrainingData/{name}.jpg", picture(64, 48, seed=number, form="JPEG"))
+        put(root, f"TrainingData/{name}.jpg", sample_image(64, 48, seed=number, form="JPEG"))
         put(root, f"Annotations/{name}.xml", voc(f"{number:08d}", (64, 48), [("", (1, 2, 20, 30))]))
     return root
 
@@ -175,7 +179,7 @@ def sysu(root):
     for identity in ("0001", "0002"):
         for camera in (1, 3, 6):
             for number in (1, 2):
-                crop = picture(20, 40, seed=camera, mode="RGB", form="JPEG")
+                crop = sample_image(20, 40, seed=camera, mode="RGB", form="JPEG")
                 put(root, f"cam{camera}/{identity}/{number:04d}.jpg", crop)
     put(root, "exp/train_id.txt", "1\n")
     put(root, "exp/test_id.txt", "2,3\n")
@@ -187,7 +191,7 @@ def llcm(root):
     for band, split in (("nir", "train"), ("vis", "test")):
         person = "0001" if split == "train" else "0002"
         name = f"{band}/{person}/{person}_c03_s1_f1_{band}.jpg"
-        put(root, name, picture(20, 40, form="JPEG"))
+        put(root, name, sample_image(20, 40, form="JPEG"))
         put(root, f"idx/{split}_{band}.txt", f"{name} 1\n")
     return root
 
@@ -196,6 +200,10 @@ def scenes(root):
     """EPFL RGB-NIR: the folder is the class."""
     for scene in ("country", "water"):
         for number in range(2):
-            put(root, f"{scene}/{number:04d}_nir.tiff", picture(32, 24, seed=number, form="TIFF"))
-            put(root, f"{scene}/{number:04d}_rgb.tiff", picture(32, 24, seed=number, mode="RGB", form="TIFF"))
+            put(root, f"{scene}/{number:04d}_nir.tiff", sample_image(32, 24, seed=number, form="TIFF"))
+            put(
+                root,
+                f"{scene}/{number:04d}_rgb.tiff",
+                sample_image(32, 24, seed=number, mode="RGB", form="TIFF"),
+            )
     return root

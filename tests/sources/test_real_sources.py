@@ -11,25 +11,25 @@ from irtd_datasets.sources import find_sources, merge_tables, open_source, read_
 
 TABLE = merge_tables(read_table(Path(__file__).parent / "real_sources.csv"))
 
-# name, folder, pictures, objects, problems
+# name, folder, images, objects, problems
 COUNTS = [
-    ("roadscene", "roadscene", 33, 238, {"picture-without-label": 3}),
+    ("roadscene", "roadscene", 33, 238, {"image-without-label": 3}),
     ("HIT-UAV", "hit-uav", 36, 324, {"class-left-out": 2, "label-wrong": 1}),
     ("hit-uav-rotated", "hit-uav", 36, 324, {"class-left-out": 2}),
     ("hit-uav-json", "hit-uav", 18, 112, {}),
     ("hit-uav-rotated-json", "hit-uav", 18, 112, {}),
-    ("kaist-demo", "kaist", 1, 2, {"label-without-picture": 30}),
+    ("kaist-demo", "kaist", 1, 2, {"label-without-image": 30}),
     ("llvip-fusion", "llvip", 22, 0, {}),
     ("m3fd-pair", "m3fd", 1, 0, {}),
     ("vedai-pairs", "vedai", 2, 0, {}),
-    ("dota-devkit", "dota", 1, 64, {"label-without-picture": 6}),
+    ("dota-devkit", "dota", 1, 64, {"label-without-image": 6}),
     ("dota-yolo-devkit", "dota", 2, 348, {"box-empty": 2}),
     ("dota-patches", "dota", 1, 19, {}),
-    ("mmrotate-dota", "mmrotate", 1, 1, {"box-outside": 3, "label-without-picture": 1}),
+    ("mmrotate-dota", "mmrotate", 1, 1, {"box-outside": 3, "label-without-image": 1}),
     ("mmrotate-dior", "mmrotate", 1, 1, {}),
     ("anti-uav-yolo", "anti-uav", 30, 30, {}),
     ("aerial-cars", "aerial-cars", 8, 206, {}),
-    ("vtuav", "vtuav-hmft", 6, 6, {"label-without-picture": 5}),
+    ("vtuav", "vtuav-hmft", 6, 6, {"label-without-image": 5}),
     ("msistd", "msistd-uiunet", 22, 26, {}),
     ("uiunet", "msistd-uiunet", 10, 14, {}),
     ("dnanet", "dnanet-demo", 3, 4, {}),
@@ -38,19 +38,19 @@ COUNTS = [
     ("sirst-xml", "sirst", 60, 60, {}),
     ("NUDT-SIRST", "nudt-sirst", 51, 68, {"split-unknown": 21}),
     ("SIRST-V2", "open-sirst-v2", 40, 51, {}),
-    ("sirst-v2-centroids", "open-sirst-v2", 34, 41, {"picture-without-label": 6}),
+    ("sirst-v2-centroids", "open-sirst-v2", 34, 41, {"image-without-label": 6}),
     ("MassMIND", "massmind", 3, 0, {}),
-    ("hrsid-inshore", "hrsid", 0, 0, {"label-without-picture": 40, "picture-without-label": 1}),
+    ("hrsid-inshore", "hrsid", 0, 0, {"label-without-image": 40, "image-without-label": 1}),
     ("NWPU-VHR-10", "nwpu-vhr10", 40, 256, {}),
     ("SIMD", "simd", 22, 331, {"box-clipped": 1}),
     ("DIOR-RSVG", "dior-rsvg", 1, 1, {"split-list-missing": 2}),
-    ("sydney", "jbarata-captions", 3, 0, {"label-without-picture": 122}),
-    ("rsicd-coco", "rsicd", 0, 0, {"label-without-picture": 300, "picture-without-label": 4}),
+    ("sydney", "jbarata-captions", 3, 0, {"label-without-image": 122}),
+    ("rsicd-coco", "rsicd", 0, 0, {"label-without-image": 300, "image-without-label": 4}),
     ("rsvqa-sentinel", "rsvqa", 18, 0, {}),
     ("rsvqa-usgs", "rsvqa", 9, 0, {}),
-    ("rsvqa-records", "rsvqa", 0, 0, {"label-without-picture": 30, "picture-without-label": 18}),
+    ("rsvqa-records", "rsvqa", 0, 0, {"label-without-image": 30, "image-without-label": 18}),
     ("RSSCN7", "rsscn7", 35, 0, {}),
-    ("UCMerced", "ucm-lfs-pointers", 0, 0, {"picture-unreadable": 6}),
+    ("UCMerced", "ucm-lfs-pointers", 0, 0, {"image-unreadable": 6}),
     ("wrd", "wrd", 8, 0, {}),
     ("mfnet-pair", "mfnet", 1, 0, {}),
 ]
@@ -62,12 +62,12 @@ def read(real, name, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "folder", "pictures", "objects", "problems"), COUNTS, ids=[row[0] for row in COUNTS]
+    ("name", "folder", "images", "objects", "problems"), COUNTS, ids=[row[0] for row in COUNTS]
 )
-def test_counts_on_real_files(name, folder, pictures, objects, problems, real):
+def test_counts_on_real_files(name, folder, expected_images, objects, problems, real):
     """Each reader finds what the real folder has, and reports exactly what is wrong in it."""
     source, images = read(real, name, folder)
-    assert len(images) == pictures
+    assert len(images) == expected_images
     assert sum(len(image.objects) for image in images) == objects
     assert source.problems.counts == problems
     for image in images:
@@ -118,11 +118,11 @@ def test_masks_and_boxes_of_small_targets_agree(real):
 
 
 def test_targets_are_brighter_or_darker_than_their_surroundings(real):
-    """Boxes of small targets lie on targets: their pixels differ from those around in nearly all pictures."""
+    """Boxes of small targets lie on targets: their pixels differ from those around in nearly all images."""
     source, images = read(real, "SIRST", "sirst")
     differs = 0
     for image in images:
-        pixels = np.asarray(Image.open(io.BytesIO(source.picture(image))).convert("L")).astype(float)
+        pixels = np.asarray(Image.open(io.BytesIO(source.image_bytes(image))).convert("L")).astype(float)
         x_min, y_min, x_max, y_max = map(int, image.objects[0].box)
         around = pixels[max(y_min - 5, 0) : y_max + 5, max(x_min - 5, 0) : x_max + 5]
         differs += pixels[y_min:y_max, x_min:x_max].mean() > around.mean() + 3
@@ -160,10 +160,10 @@ def test_captions_and_questions_of_real_files(real):
 
 
 def test_infrared_of_mfnet_is_no_colour(real):
-    """The fourth channel of the real four-channel PNG is a picture of its own."""
+    """The fourth channel of the real four-channel PNG is an image of its own."""
     source, (image,) = read(real, "mfnet-pair", "mfnet")
-    infrared = np.asarray(Image.open(io.BytesIO(source.picture(image))))
-    colour = np.asarray(Image.open(io.BytesIO(source.visible_picture(image))))
+    infrared = np.asarray(Image.open(io.BytesIO(source.image_bytes(image))))
+    colour = np.asarray(Image.open(io.BytesIO(source.visible_bytes(image))))
     assert infrared.shape == (480, 640)
     assert colour.shape == (480, 640, 3)
     assert infrared.std() > 5

@@ -46,7 +46,7 @@ BUILDERS = {
     "LLCM": samples.llcm,
     "RGBNIR": samples.scenes,
 }
-EXPECTED = {  # pictures, objects, pairs, splits
+EXPECTED = {  # images, objects, pairs, splits
     "LLVIP": (4, 4, 4, {"train", "test"}),
     "VisDrone-DroneVehicle": (2, 2, 2, {"train"}),
     "VEDAI": (2, 2, 2, {"train", "test"}),
@@ -71,7 +71,7 @@ def read(name, folder, **options):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_a_source_in_its_usual_layout_is_read_whole(name, tmp_path):
-    """Pictures, objects, pairs and splits of each kind of source arrive, twice in the same order."""
+    """Images, objects, pairs and splits of each kind of source arrive, twice in the same order."""
     source, images = read(name, BUILDERS[name](tmp_path / name))
     objects = sum(len(image.objects) for image in images)
     pairs = sum(image.visible is not None for image in images)
@@ -80,7 +80,7 @@ def test_a_source_in_its_usual_layout_is_read_whole(name, tmp_path):
     assert all(image.source == name for image in images)
     unexpected = set(source.problems.counts) - {
         "class-left-out",
-        "picture-without-pair",
+        "image-without-pair",
         "split-list-missing",
     }
     assert not unexpected, source.problems.counts
@@ -90,10 +90,10 @@ def test_a_source_in_its_usual_layout_is_read_whole(name, tmp_path):
     "name", ["LLVIP", "VEDAI", "FLIR_ADAS", "IRSTD-1k", "VisDrone-DroneVehicle", "MFNet"]
 )
 def test_the_pixels_under_a_box_are_those_of_the_object(name, tmp_path):
-    """The picture that a source hands out is bright inside each box and dark elsewhere, after every transform."""
+    """The image that a source hands out is bright inside each box and dark elsewhere, after every transform."""
     source, images = read(name, BUILDERS[name](tmp_path / name))
     for image in images:
-        pixels = np.asarray(Image.open(io.BytesIO(source.picture(image))).convert("L")).astype(float)
+        pixels = np.asarray(Image.open(io.BytesIO(source.image_bytes(image))).convert("L")).astype(float)
         assert pixels.shape == (image.height, image.width)
         outside = np.ones(pixels.shape, bool)
         for item in image.objects:
@@ -115,14 +115,14 @@ def test_drone_vehicle_loses_its_border_and_its_misspelt_classes(tmp_path):
     )
     assert images[0].visible_objects[0].box == item.box
     assert source.problems.counts == {"class-left-out": 4}
-    assert Image.open(io.BytesIO(source.visible_picture(images[0]))).size == (640, 512)
+    assert Image.open(io.BytesIO(source.visible_bytes(images[0]))).size == (640, 512)
 
 
 def test_the_fourth_channel_of_mfnet_is_infrared(tmp_path):
     """Infrared is taken from where others have alpha, colour stays untouched, and a converted copy is refused."""
     source, (image,) = read("MFNet", samples.mfnet(tmp_path))
-    infrared = Image.open(io.BytesIO(source.picture(image)))
-    colour = Image.open(io.BytesIO(source.visible_picture(image)))
+    infrared = Image.open(io.BytesIO(source.image_bytes(image)))
+    colour = Image.open(io.BytesIO(source.visible_bytes(image)))
     assert infrared.mode == "L"
     assert infrared.getpixel((15, 15)) == samples.BRIGHT
     assert colour.mode == "RGB"
@@ -131,7 +131,7 @@ def test_the_fourth_channel_of_mfnet_is_infrared(tmp_path):
     assert "region" in image.objects[0].attributes
     Image.open(tmp_path / image.image).convert("RGB").save(tmp_path / image.image)
     with pytest.raises(ValueError, match=r"fourth|four channels"):
-        source.picture(image)
+        source.image_bytes(image)
 
 
 def test_videos_keep_absent_targets_and_pairs_by_place(tmp_path):
@@ -187,20 +187,20 @@ def test_a_source_on_another_level_is_found(depth, tmp_path):
         place = tmp_path / "LLVIP.zip"
     source, images = read("LLVIP", place)
     assert images == expected
-    assert source.picture(images[0]) == (tmp_path / "LLVIP" / images[0].image).read_bytes()
+    assert source.image_bytes(images[0]) == (tmp_path / "LLVIP" / images[0].image).read_bytes()
 
 
-def test_labels_and_pictures_without_each_other_are_counted(tmp_path):
-    """A label without its picture, a picture without its label and without its pair are each reported by name."""
+def test_labels_and_images_without_each_other_are_counted(tmp_path):
+    """A label without its image, an image without its label and without its pair are each reported by name."""
     root = samples.llvip(tmp_path)
     (root / "Annotations/010001.xml").unlink()
     (root / "infrared/train/010002.jpg").unlink()
     (root / "visible/test/190001.jpg").unlink()
     source, images = read("LLVIP", root)
     assert source.problems.counts == {
-        "label-without-picture": 1,
-        "picture-without-label": 1,
-        "picture-without-pair": 1,
+        "label-without-image": 1,
+        "image-without-label": 1,
+        "image-without-pair": 1,
     }
     assert [image.image[-10:] for image in images] == ["190001.jpg", "190002.jpg"]
     source, images = read("LLVIP", root, unlabelled=True)
@@ -210,13 +210,13 @@ def test_labels_and_pictures_without_each_other_are_counted(tmp_path):
 
 
 def test_empty_and_broken_label_files_are_counted(tmp_path):
-    """An empty XML file and one that is cut make their picture unlabelled; an empty text file says `no object`."""
+    """An empty XML file and one that is cut make their image unlabelled; an empty text file says `no object`."""
     root = samples.llvip(tmp_path / "a")
     (root / "Annotations/010001.xml").write_bytes(b"")
     (root / "Annotations/010002.xml").write_bytes(b"<annotation><object>")
     source, images = read("LLVIP", root)
     assert len(images) == 2
-    assert source.problems.counts == {"label-empty": 1, "label-unreadable": 1, "picture-without-label": 2}
+    assert source.problems.counts == {"label-empty": 1, "label-unreadable": 1, "image-without-label": 2}
     root = samples.vedai(tmp_path / "b")
     (root / "Annotations512/00000000.txt").write_bytes(b"")
     source, images = read("VEDAI", root)
@@ -236,7 +236,7 @@ def test_classes_in_another_case_and_unknown_ones(tmp_path):
     assert source.problems.counts == {"class-other-case": 1, "class-unknown": 1}
 
 
-def test_boxes_that_leave_the_picture(tmp_path):
+def test_boxes_that_leave_the_image(tmp_path):
     """A box over the edge is cut and marked, one outside and one without area are left out; all are counted."""
     root = samples.llvip(tmp_path)
     boxes = [(-5, 12, 30, 40), (70, 50, 90, 70), (100, 100, 120, 120), (10, 10, 10, 20), (30, 20, 10, 5)]
@@ -251,7 +251,7 @@ def test_boxes_that_leave_the_picture(tmp_path):
 
 
 def test_sizes_that_the_labels_have_wrong(tmp_path):
-    """A wrong size whose boxes fit is overruled by the picture; where they do not fit the picture is left out."""
+    """A wrong size whose boxes fit is overruled by the image; where they do not fit the image is left out."""
     root = samples.llvip(tmp_path)
     samples.put(root, "Annotations/010001.xml", samples.voc("x", (64, 80), [("person", (1, 2, 30, 40))]))
     samples.put(
@@ -263,8 +263,8 @@ def test_sizes_that_the_labels_have_wrong(tmp_path):
     assert (images[2].width, images[2].height) == (80, 64)
 
 
-def test_git_lfs_pointers_and_error_pages_are_no_pictures(tmp_path):
-    """A pointer, an error page and an empty file in place of a picture are reported by name and left out."""
+def test_git_lfs_pointers_and_error_pages_are_no_images(tmp_path):
+    """A pointer, an error page and an empty file in place of an image are reported by name and left out."""
     root = samples.llvip(tmp_path)
     (root / "infrared/train/010001.jpg").write_bytes(
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
@@ -274,18 +274,18 @@ def test_git_lfs_pointers_and_error_pages_are_no_pictures(tmp_path):
     source, images = read("LLVIP", root)
     assert len(images) == 1
     (problem,) = source.problems
-    assert (problem.code, problem.count) == ("picture-unreadable", 3)
+    assert (problem.code, problem.count) == ("image-unreadable", 3)
     assert "image-lfs-pointer" in "".join(problem.examples)
     assert "190001.jpg" in "".join(problem.examples)
 
 
 def test_masks_of_another_size_are_not_believed(tmp_path):
-    """A mask that was not made for its picture gives no boxes; the picture counts as unlabelled."""
+    """A mask that was not made for its image gives no boxes; the image counts as unlabelled."""
     root = samples.small_targets(tmp_path)
-    samples.put(root, "IRSTD1k_Label/XDU0.png", samples.picture(32, 24))
+    samples.put(root, "IRSTD1k_Label/XDU0.png", samples.image_bytes(32, 24))
     source, images = read("IRSTD-1k", root)
     assert len(images) == 1
-    assert source.problems.counts == {"mask-size-differs": 1, "picture-without-label": 1}
+    assert source.problems.counts == {"mask-size-differs": 1, "image-without-label": 1}
 
 
 def test_frames_sequences_and_identities_in_two_splits(tmp_path):
@@ -293,7 +293,7 @@ def test_frames_sequences_and_identities_in_two_splits(tmp_path):
     root = samples.vedai(tmp_path / "a")
     samples.put(root, "Annotations512/fold01test.txt", "00000057\n00000000\n")
     source, images = read("VEDAI", root)
-    assert source.problems.counts == {"picture-in-two-splits": 1}
+    assert source.problems.counts == {"image-in-two-splits": 1}
     assert min((image.image, image.split) for image in images)[1] == "test"
     assert len(images) == 3
     root = samples.sysu(tmp_path / "b")
@@ -306,13 +306,13 @@ def test_frames_sequences_and_identities_in_two_splits(tmp_path):
     assert source.problems.counts == {"sequence-in-two-splits": 3}
 
 
-def test_one_picture_under_two_names_in_two_splits(tmp_path):
+def test_one_image_under_two_names_in_two_splits(tmp_path):
     """Frames that were copied from one split to another under a new name are found by their bytes when asked."""
     root = samples.llvip(tmp_path)
     shutil.copy(root / "infrared/train/010001.jpg", root / "infrared/test/190001.jpg")
-    assert "same-picture-in-two-splits" not in read("LLVIP", root)[0].problems.counts
+    assert "same-image-in-two-splits" not in read("LLVIP", root)[0].problems.counts
     (problem,) = check_source(open_source("LLVIP", root, options=SourceOptions(check_contents=True))).problems
-    assert (problem.code, problem.count) == ("same-picture-in-two-splits", 1)
+    assert (problem.code, problem.count) == ("same-image-in-two-splits", 1)
 
 
 def test_windows_paths_and_missing_extensions_in_label_files(tmp_path):
@@ -323,7 +323,7 @@ def test_windows_paths_and_missing_extensions_in_label_files(tmp_path):
     path.write_text(text.replace("thermal_8_bit/FLIR_00002.jpeg", "FLIR_00002"))
     source, images = read("FLIR_ADAS", root)
     assert len(images) == 6
-    assert source.problems.counts == {"picture-without-pair": 6}
+    assert source.problems.counts == {"image-without-pair": 6}
 
 
 def test_folders_in_another_case_are_the_same_folders(tmp_path):
@@ -347,8 +347,8 @@ def test_folders_in_another_case_are_the_same_folders(tmp_path):
     assert len(read("FLIR_ADAS", flir)[1]) == 6
 
 
-def test_turned_pictures_turn_their_labels(tmp_path):
-    """Labels made on the stored pixels of a picture that EXIF turns are turned with it."""
+def test_turned_images_turn_their_labels(tmp_path):
+    """Labels made on the stored pixels of an image that EXIF turns are turned with it."""
     root = samples.llvip(tmp_path)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -356,7 +356,7 @@ def test_turned_pictures_turn_their_labels(tmp_path):
     Image.open(path).save(path, exif=exif)
     samples.put(root, "Annotations/010001.xml", samples.voc("x", (80, 64), [("person", (0, 0, 10, 5))]))
     source, images = read("LLVIP", root)
-    assert source.problems.counts == {"picture-turned": 1}
+    assert source.problems.counts == {"image-turned": 1}
     turned = images[2]
     assert (turned.width, turned.height, turned.objects[0].box) == (64, 80, (59, 0, 64, 10))
 
@@ -367,16 +367,16 @@ def test_a_long_video_takes_bounded_memory(count, tmp_path):
     frames = tmp_path / "boycome" / "infrared"
     frames.mkdir(parents=True)
     first = frames / "000000.jpg"
-    first.write_bytes(samples.picture(8, 8, form="JPEG"))
+    first.write_bytes(samples.image_bytes(8, 8, form="JPEG"))
     for number in range(1, count):
         if number % 50_000 == 0:  # file systems limit the links to one file
             first = frames / f"{number:06d}.jpg"
-            first.write_bytes(samples.picture(8, 8, form="JPEG"))
+            first.write_bytes(samples.image_bytes(8, 8, form="JPEG"))
             continue
         os.link(first, frames / f"{number:06d}.jpg")
     (tmp_path / "boycome" / "infrared.txt").write_text("1,2,3,4\n" * count)
     tracemalloc.start()
-    source = open_source("LasHeR", tmp_path, options=SourceOptions(check_pictures=False))
+    source = open_source("LasHeR", tmp_path, options=SourceOptions(check_images=False))
     found = sum(1 for _ in source.images())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -457,7 +457,7 @@ def test_a_user_adds_a_source_with_one_row(tmp_path):
     table.write_text(
         'name,reader,infrared,labels,classes\nMine,yolo,frames/{stem}.*,frames/{stem}.txt,"0=car,1=-"\n'
     )
-    samples.put(tmp_path, "data/frames/1.png", samples.picture(100, 50))
+    samples.put(tmp_path, "data/frames/1.png", samples.image_bytes(100, 50))
     samples.put(tmp_path, "data/frames/1.txt", "0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 0.2\n")
     rows = merge_tables(read_table(table))
     source = open_source("Mine", tmp_path / "data", table=rows)

@@ -26,14 +26,14 @@ def test_all_entries_are_listed():
 
 
 def test_sources_that_lie_here_are_marked_and_checked(tmp_path):
-    """--have marks what is found; --check reads it and tells pictures, objects, splits and every problem."""
+    """--have marks what is found; --check reads it and tells images, objects, splits and every problem."""
     root = samples.llvip(tmp_path / "1-LLVIP")
     (root / "Annotations/010001.xml").unlink()
     (tmp_path / "KAIST").mkdir()
     shown = irtd_here("sources", "--have", tmp_path, "--check").stdout
     assert "folder only" in shown
-    assert "LLVIP: 3 pictures (3 in pairs), 3 objects" in shown
-    assert "picture-without-label" in shown
+    assert "LLVIP: 3 images (3 in pairs), 3 objects" in shown
+    assert "image-without-label" in shown
     assert "test 2, train 1" in shown
     values = {
         v["name"]: v for v in json.loads(irtd_here("sources", "--have", tmp_path, "--check", "--json").stdout)
@@ -74,7 +74,7 @@ def test_mistakes_are_messages(arguments, code, says, tmp_path, monkeypatch):
 
 
 def test_terms_are_those_of_the_cards():
-    """What is said of a source's terms here is what the card of a dataset with its pictures says."""
+    """What is said of a source's terms here is what the card of a dataset with its images says."""
     by_name = {}
     for dataset in ("irtd", "mmrs_1m", "rs_gpt4v"):
         for terms in spec(dataset).source_terms:

@@ -188,8 +188,8 @@ def test_wrong_types_are_four(fresh):
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_records_of_a_damaged_picture_are_named(masters, fresh, kind):
-    """A damaged picture lists all records about it, in every task file."""
+def test_records_of_a_damaged_image_are_named(masters, fresh, kind):
+    """A damaged image lists all records about it, in every task file."""
     done = damage(fresh(), kind)
     about = {
         (file, record.id)
@@ -202,19 +202,19 @@ def test_records_of_a_damaged_picture_are_named(masters, fresh, kind):
 
 
 @pytest.mark.parametrize("kind", ["html-image", "zero-byte-image", "missing-image", "truncated-image"])
-def test_unreadable_pictures(fresh, kind):
-    """Such a picture cannot be decoded."""
+def test_unreadable_images(fresh, kind):
+    """Such an image cannot be decoded."""
     folder = fresh()
     done = damage(folder, kind)
     with (
         pytest.raises((UnidentifiedImageError, FileNotFoundError, OSError)),
-        Image.open(folder / done.path) as picture,
+        Image.open(folder / done.path) as opened,
     ):
-        picture.load()
+        opened.load()
 
 
 @pytest.mark.parametrize("layouts", [(), ("png",)])
-def test_huge_picture_declares_its_size(tmp_path, layouts):
+def test_huge_image_declares_its_size(tmp_path, layouts):
     """The header says 65,000 x 65,000, in JPEG and PNG."""
     write_sample_release("irtd", tmp_path / "r", rows=24, captions=0, layouts=layouts)
     done = damage(tmp_path / "r", "huge-image")
@@ -226,7 +226,7 @@ def test_huge_picture_declares_its_size(tmp_path, layouts):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_symlink_leads_out_of_the_release(masters, fresh):
-    """The link points to the unharmed picture, outside."""
+    """The link points to the unharmed image, outside."""
     folder = fresh()
     done = damage(folder, "symlink")
     link = folder / done.path
@@ -245,36 +245,36 @@ def test_symlink_leads_out_of_the_release(masters, fresh):
         ("mpo-image", "RGB", "MPO"),
     ],
 )
-def test_unusual_pictures_show_the_same_scene(masters, fresh, kind, mode, form):
+def test_unusual_images_show_the_same_scene(masters, fresh, kind, mode, form):
     """Mode and container are as named, and the warm pixels are where they were."""
     folder = fresh()
     done = damage(folder, kind)
     image = masters["zip"].images[done.image]
-    with Image.open(folder / done.path) as picture:
-        assert (picture.mode, picture.format, picture.size) == (mode, form, (640, 512))
-        assert getattr(picture, "n_frames", 1) == (2 if form == "MPO" else 1)
+    with Image.open(folder / done.path) as opened:
+        assert (opened.mode, opened.format, opened.size) == (mode, form, (640, 512))
+        assert getattr(opened, "n_frames", 1) == (2 if form == "MPO" else 1)
         if mode == "I;16":
-            counts = np.asarray(picture)
+            counts = np.asarray(opened)
             assert counts.max() > 255
             pixels = (counts.astype(int) - 7000) // 24
         else:
-            pixels = np.asarray(picture.convert("RGB").convert("L"))
+            pixels = np.asarray(opened.convert("RGB").convert("L"))
     for item in image.objects:
         assert pixels[int(item.centre[1]), int(item.centre[0])] > 180
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_makes_the_boxes_fit(masters, fresh, orientation):
-    """Upright, the picture is 640x512 and nearly the original; as stored it is turned."""
+    """Upright, the image is 640x512 and nearly the original; as stored it is turned."""
     folder = fresh()
     done = damage(folder, f"exif-{orientation}")
     with Image.open(masters["zip"].folder / done.path) as original:
         expected = np.asarray(original).astype(int)
-    with Image.open(folder / done.path) as picture:
-        assert picture.getexif()[0x0112] == orientation
-        assert picture.size == ((512, 640) if orientation >= 5 else (640, 512))
-        stored = np.asarray(picture).astype(int)
-        upright = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
+    with Image.open(folder / done.path) as opened:
+        assert opened.getexif()[0x0112] == orientation
+        assert opened.size == ((512, 640) if orientation >= 5 else (640, 512))
+        stored = np.asarray(opened).astype(int)
+        upright = np.asarray(ImageOps.exif_transpose(opened)).astype(int)
     assert abs(upright - expected).mean() < 4
     if 2 <= orientation <= 4:
         assert abs(stored - expected).mean() > 8
@@ -282,8 +282,8 @@ def test_exif_orientation_makes_the_boxes_fit(masters, fresh, orientation):
         assert upright[int(item.centre[1]), int(item.centre[0])] > 185
 
 
-def test_picture_can_be_chosen_in_any_layout(tmp_path):
-    """Pictures in other layouts and outside the release are found by the name that the records use."""
+def test_image_can_be_chosen_in_any_layout(tmp_path):
+    """Images in other layouts and outside the release are found by the name that the records use."""
     sample = write_sample_release(
         "irtd",
         tmp_path / "r",
@@ -321,7 +321,7 @@ def test_what_cannot_be_damaged_is_said(tmp_path):
             damage(tmp_path / "r", kind)
     with pytest.raises(ReleaseNotFoundError, match="0 parts"):
         damage(tmp_path / "r", "missing-part")
-    with pytest.raises(ReleaseNotFoundError, match="no picture"):
+    with pytest.raises(ReleaseNotFoundError, match="no image"):
         damage(tmp_path / "r", "cmyk-image")
     with pytest.raises(ReleaseNotFoundError, match="no record is about"):
         damage(tmp_path / "r", "cmyk-image", image="63-FLIR_ADAS/nothing.jpeg")

@@ -121,7 +121,7 @@ def cell(x, y, width=640, height=512):
 
 
 def test_files_of_the_release_are_there(sample):
-    """The archives, the texts, the picture directories and the marker have their released names."""
+    """The archives, the texts, the image directories and the marker have their released names."""
     names = {path.name for path in sample.folder.iterdir()}
     parts = {f"IR-TD-version250724.tar.gz{part:02d}" for part in range(5)}
     folders = {"63-FLIR_ADAS", "6-LSOTB-TIR", "4-VEDAI", "23-RGBTCrowdCounting", "51-RGBNIR", "benchmark"}
@@ -341,7 +341,7 @@ def test_recognition_shows_its_answer(large):
 
 
 def test_counts_are_the_objects_drawn(large):
-    """The counting answers are the numbers of drawn objects, an empty picture among them."""
+    """The counting answers are the numbers of drawn objects, an empty image among them."""
     for name, low, high in (("AerialCounting.json", 0, 141), ("PedestrianCounting.json", 10, 701)):
         answers = [int(re.fullmatch(ANSWERS[name], record.answer)[1]) for record in tasks(large)[name]]
         assert answers == [len(large.images[record.image].objects) for record in tasks(large)[name]]
@@ -358,11 +358,11 @@ def test_reid_answer_is_the_other_slot_of_the_identity(large):
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-# ----------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------------- images
 
 
 def pixels_of(sample, name):
-    """Read a picture from wherever the sample says it is."""
+    """Read an image from wherever the sample says it is."""
     place, _, member = sample.images[name].path.partition("!")
     if not member:
         content = (sample.image_folder / place).read_bytes()
@@ -383,36 +383,36 @@ def caption_members(sample):
 
 
 def test_golden_pixels_of_every_point_and_box(sample):
-    """Each Location point in pixels and each Grounding box's middle is warm in the written picture."""
+    """Each Location point in pixels and each Grounding box's middle is warm in the written image."""
     checked = 0
     for record in tasks(sample)["Location.json"]:
-        picture, mode, kind = pixels_of(sample, record.image)
-        assert (picture.size, mode, kind) == ((640, 512), "L", "JPEG")
+        opened, mode, kind = pixels_of(sample, record.image)
+        assert (opened.size, mode, kind) == ((640, 512), "L", "JPEG")
         for x, y in re.findall(r"\((\d+), (\d+)\)", record.answer):
-            assert picture.getpixel((int(int(x) * 0.64), int(int(y) * 0.512))) > 188
+            assert opened.getpixel((int(int(x) * 0.64), int(int(y) * 0.512))) > 188
             checked += 1
     for record in tasks(sample)["Detection.json"]:
-        picture = pixels_of(sample, record.image)[0]
+        opened = pixels_of(sample, record.image)[0]
         x_min, y_min, x_max, y_max = map(int, BOX.match(record.answer).groups())
-        assert picture.getpixel(((x_min + x_max) // 2, (y_min + y_max) // 2)) > 188
+        assert opened.getpixel(((x_min + x_max) // 2, (y_min + y_max) // 2)) > 188
     assert checked > 74
 
 
-def test_all_pictures_are_written_with_their_size(sample):
-    """Every picture that a record names opens in its place with the stated size and carries the remark."""
+def test_all_images_are_written_with_their_size(sample):
+    """Every image that a record names opens in its place with the stated size and carries the remark."""
     assert len(sample.images_written) == len(sample.images)
     members = caption_members(sample)
     for name, image in sample.images.items():
         if image.path.startswith("IR-TD"):
-            with Image.open(io.BytesIO(members[image.path.partition("!")[2]])) as picture:
-                assert picture.size == (image.width, image.height)
-                assert "no real data" in str(picture.info)
+            with Image.open(io.BytesIO(members[image.path.partition("!")[2]])) as opened:
+                assert opened.size == (image.width, image.height)
+                assert "no real data" in str(opened.info)
             continue
         assert pixels_of(sample, name)[0].size == (image.width, image.height)
 
 
-def test_image_dirs_lead_to_the_pictures(sample):
-    """The directories by which a user gives places hold the pictures, or are the archive of the mosaics."""
+def test_image_dirs_lead_to_the_images(sample):
+    """The directories by which a user gives places hold the images, or are the archive of the mosaics."""
     for record in [record for records in tasks(sample).values() for record in records]:
         place = next(
             path for directory, path in sample.image_dirs.items() if record.image.startswith(directory + "/")
@@ -421,7 +421,7 @@ def test_image_dirs_lead_to_the_pictures(sample):
 
 
 def test_caption_archive_is_cut_anywhere_and_joins_again(sample):
-    """Five parts, no one an archive of its own, join to a gzip tar with all captioned pictures."""
+    """Five parts, no one an archive of its own, join to a gzip tar with all captioned images."""
     parts = [path for path in sample.archives if ".tar.gz" in path.name]
     assert len(parts) == 5
     for path in parts[1:]:
@@ -444,7 +444,7 @@ def test_caption_counts_what_is_drawn(sample):
 
 
 def test_unpacked_form_has_the_same_content(sample, tmp_path):
-    """form='folder' writes the same texts and pictures without archives."""
+    """form='folder' writes the same texts and images without archives."""
     unpacked = write_sample_release("irtd", tmp_path / "r", rows=200, seed=5, benchmark=True, form="folder")
     assert unpacked.archives == ()
     assert unpacked.records == sample.records
@@ -458,8 +458,8 @@ def test_unpacked_form_has_the_same_content(sample, tmp_path):
         assert (unpacked.folder / member).read_bytes() == content
 
 
-def test_other_layouts_move_the_pictures_not_the_text(tmp_path):
-    """Each layout writes the pictures where and as its users have them, and leaves the records alone."""
+def test_other_layouts_move_the_images_not_the_text(tmp_path):
+    """Each layout writes the images where and as its users have them, and leaves the records alone."""
     usual = write_sample_release("irtd", tmp_path / "usual", rows=60, captions=0, images=False)
     layouts = {Layout.FLIR_V13, "rgbt-cc", Layout.DRONEVEHICLE}
     moved = write_sample_release("irtd", tmp_path / "moved", rows=60, captions=0, layouts=layouts)
@@ -472,12 +472,12 @@ def test_other_layouts_move_the_pictures_not_the_text(tmp_path):
             assert pixels_of(moved, name)[1] == "RGB"
         elif name.startswith("4-"):
             assert image.path == name.replace("4-VEDAI", "14-VisDrone-DroneVehicle")
-            picture = pixels_of(moved, name)[0]
-            assert picture.size == (840, 712)
+            opened = pixels_of(moved, name)[0]
+            assert opened.size == (840, 712)
             assert image.border == 100
-            assert picture.getpixel((50, 50)) > 245
+            assert opened.getpixel((50, 50)) > 245
             assert all(
-                picture.getpixel((int(x) + 100, int(y) + 100)) > 188
+                opened.getpixel((int(x) + 100, int(y) + 100)) > 188
                 for x, y in (i.centre for i in image.objects)
             )
     for directory, path in moved.image_dirs.items():
@@ -485,7 +485,7 @@ def test_other_layouts_move_the_pictures_not_the_text(tmp_path):
 
 
 def test_png_layout_keeps_the_stem(tmp_path):
-    """The layout png changes the extension of pictures on disk only."""
+    """The layout png changes the extension of images on disk only."""
     sample = write_sample_release("irtd", tmp_path / "r", rows=24, captions=0, layouts=["png"])
     for name, image in sample.images.items():
         if not image.path.startswith("reid"):
@@ -493,10 +493,10 @@ def test_png_layout_keeps_the_stem(tmp_path):
             assert pixels_of(sample, name)[2] == "PNG"
 
 
-def test_pictures_can_stand_elsewhere(tmp_path):
-    """image_folder keeps the picture directories out of the release."""
+def test_images_can_stand_elsewhere(tmp_path):
+    """image_folder keeps the image directories out of the release."""
     sample = write_sample_release(
-        "irtd", tmp_path / "r", rows=24, captions=0, image_folder=tmp_path / "pictures"
+        "irtd", tmp_path / "r", rows=24, captions=0, image_folder=tmp_path / "images"
     )
     assert sorted(path.name for path in sample.folder.iterdir()) == [
         MARKER,
@@ -504,7 +504,7 @@ def test_pictures_can_stand_elsewhere(tmp_path):
         "reid_datasets.zip",
     ]
     assert (
-        tmp_path / "pictures" / sample.images[sample.record("json_sft/Location.json", "0").image].path
+        tmp_path / "images" / sample.images[sample.record("json_sft/Location.json", "0").image].path
     ).is_file()
 
 
@@ -571,7 +571,7 @@ def test_near_duplicates_share_caption_and_scene(sample):
 
 
 def test_benchmark_is_disjoint_and_has_a_scene_task(sample):
-    """The benchmark names no picture of the instruction files and has four-option Scene questions."""
+    """The benchmark names no image of the instruction files and has four-option Scene questions."""
     trained = {record.image for records in tasks(sample).values() for record in records}
     tested = {r.image for file, rs in sample.records.items() if file.startswith("benchmark/") for r in rs}
     assert tested

@@ -1,4 +1,4 @@
-"""Drawn pictures show what their plan says."""
+"""Drawn images show what their plan says."""
 
 import io
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irtd_datasets.testing.irtd_release import encode_picture
+from irtd_datasets.testing.irtd_release import encode_image
 from irtd_datasets.testing.irtd_text import RECOGNITION_COUNTS
 from irtd_datasets.testing.scenes import (
     BACKGROUND_MAX,
@@ -41,26 +41,26 @@ def plans():
     ]
 
 
-def opened(picture):
-    with Image.open(io.BytesIO(encode_picture(picture))) as image:
+def opened(scene_image):
+    with Image.open(io.BytesIO(encode_image(scene_image))) as image:
         return np.asarray(image)
 
 
 @pytest.mark.parametrize("scene", plans(), ids=lambda scene: scene.key)
 def test_centres_are_warm_and_background_is_cold(scene):
     """The middle of each object is warm after JPEG, and nothing outside the boxes is."""
-    picture = render_scene(scene, seed=3)
-    pixels = opened(picture)
+    scene_image = render_scene(scene, seed=3)
+    pixels = opened(scene_image)
     background = np.ones(pixels.shape, bool)
     for item in scene.objects:
         x_min, y_min, x_max, y_max = item.box
         assert pixels[int(item.centre[1]), int(item.centre[0])] > 188, item
         background[y_min:y_max, x_min:x_max] = False
-    assert np.asarray(picture)[background].max() <= BACKGROUND_MAX
+    assert np.asarray(scene_image)[background].max() <= BACKGROUND_MAX
 
 
 @pytest.mark.parametrize("scene", plans(), ids=lambda scene: scene.key)
-def test_boxes_lie_inside_their_picture_and_are_filled(scene):
+def test_boxes_lie_inside_their_image_and_are_filled(scene):
     """Boxes have an area, stay inside the frame, and warm pixels reach into each half of them."""
     pixels = np.asarray(render_scene(scene, seed=3))
     for item in scene.objects:
@@ -93,13 +93,13 @@ def test_mosaic_has_one_match_of_the_query():
         assert len(set(identities)) == 7
 
 
-def test_border_shifts_the_picture_by_its_width():
-    """A bordered picture is white outside and unchanged inside."""
-    picture = render_scene(aerial_scene(Random(0), 3, "a"))
-    framed = with_border(picture, 100)
+def test_border_shifts_the_image_by_its_width():
+    """A bordered image is white outside and unchanged inside."""
+    scene_image = render_scene(aerial_scene(Random(0), 3, "a"))
+    framed = with_border(scene_image, 100)
     assert framed.size == (840, 712)
     assert framed.getpixel((99, 300)) == framed.getpixel((740, 300)) == 255
-    assert framed.crop((100, 100, 740, 612)).tobytes() == picture.tobytes()
+    assert framed.crop((100, 100, 740, 612)).tobytes() == scene_image.tobytes()
 
 
 def test_false_colours_keep_warm_above_cold():
@@ -121,7 +121,7 @@ def test_next_frame_differs_by_noise_only():
     assert abs(a - b).max() <= 24
 
 
-def test_pictures_have_the_size_of_real_ones():
+def test_images_have_the_size_of_real_ones():
     """Compressed streets are about as large as real thermal frames, neither blank nor noise."""
     scenes = [street_scene(Random(n), STREET, f"{n}") for n in range(10)]
-    assert all(25_000 < len(encode_picture(render_scene(scene))) < 70_000 for scene in scenes)
+    assert all(25_000 < len(encode_image(render_scene(scene))) < 70_000 for scene in scenes)

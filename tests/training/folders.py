@@ -1,4 +1,4 @@
-"""Dataset folders made for the tests of reading: any number of rows, small pictures, the columns that matter."""
+"""Dataset folders made for the tests of reading: any number of rows, small images, the columns that matter."""
 
 import hashlib
 import io
@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from irtd_datasets.build.image_column import ImageColumn
-from irtd_datasets.build.write import RowGroup, write_shard
+from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.schema import MODALITIES, TASKS
-from irtd_datasets.training.index import write_folder_index
+from irtd_datasets.writing.image_column import ImageColumn
+from irtd_datasets.writing.write import RowGroup, write_shard
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -31,8 +31,8 @@ SCHEMA = pa.schema(
 )
 
 
-def picture(number, size=300):
-    """Bytes that only this picture has; no real picture."""
+def sample_image(number, size=300):
+    """Bytes that only this image has; no real image."""
     return hashlib.sha512(b"%d" % number).digest() * (size // 64 + number % 3)
 
 
@@ -55,9 +55,9 @@ def row_of(number, prefix="made"):
 
 
 def make_folder(
-    root, rows=200, *, shards=2, group=20, per_picture=1, prefix="made", index=True, data=picture
+    root, rows=200, *, shards=2, group=20, per_image=1, prefix="made", index=True, data=sample_image
 ):
-    """Write a folder with one config, ``all``; every 11th row has no picture. Returns the rows as readers see them."""
+    """Write a folder with one config, ``all``; every 11th row has no image. Returns the rows as readers see them."""
     expected = []
     digests = []
     ends = [rows * (shard + 1) // shards for shard in range(shards)]
@@ -66,8 +66,8 @@ def make_folder(
         groups = []
         for start in range(first, end, group):
             numbers = list(range(start, min(start + group, end)))
-            kinds = sorted({number // per_picture for number in numbers})
-            place = [-1 if n % 11 == 10 else kinds.index(n // per_picture) for n in numbers]
+            kinds = sorted({number // per_image for number in numbers})
+            place = [-1 if n % 11 == 10 else kinds.index(n // per_image) for n in numbers]
             column = ImageColumn.of([data(kind) for kind in kinds], place)
             records = [row_of(number, prefix) for number in numbers]
             groups.append(RowGroup(records, {"image": column, "visible": ImageColumn.null(len(numbers))}))

@@ -43,7 +43,7 @@ def resized(width, height, least=3136, most=12845056):
 
 
 def to_pixels(values, target, width, height):
-    """Numbers of a target as pixels of the picture."""
+    """Numbers of a target as pixels of the image."""
     if target == "llava":
         side = max(width, height)
         pads = ((side - width) // 2, (side - height) // 2)
@@ -67,12 +67,12 @@ def bound(target, width, height):
 
 
 def conversations(out, split="train"):
-    """Each record of an export in LLaVA's form: id, picture's path, texts, width and height of the picture file."""
+    """Each record of an export in LLaVA's form: id, image's path, texts, width and height of the image file."""
     for line in (out / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         path = out / record["image"]
-        with Image.open(path) as picture:
-            yield record, path, picture.size
+        with Image.open(path) as image:
+            yield record, path, image.size
 
 
 def json_places(text):

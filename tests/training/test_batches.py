@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.errors import ImageError, UnknownNameError
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.training import batches, stream, table
 from irtd_datasets.training.decode import Decoder, has_fast_decoder
+from irtd_datasets.writing.engine import build
 
 BACKENDS = [
     "pillow",
@@ -88,8 +88,8 @@ def test_resumed_at_any_batch(folder, kind, stop):
     assert before + [batch["id"] for batch in second] == whole
 
 
-def test_unreadable_pictures_are_raised_or_left_out(folder):
-    """A broken picture ends the epoch, or its row is left out and counted, or a function answers for it."""
+def test_unreadable_images_are_raised_or_left_out(folder):
+    """A broken image ends the epoch, or its row is left out and counted, or a function answers for it."""
 
     class Breaking(Decoder):
         def decode(self, data, modality=None, *, name="image", out=None):

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from folders import make_folder, picture, png
+from folders import make_folder, png, sample_image
 from hub_server import hub_server
 from PIL import Image
 from processes import irtd_here
@@ -28,7 +28,7 @@ def jpeg(number, size=(96, 64)):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder of 60 rows with real pictures; read it, do not change it."""
+    """A folder of 60 rows with real images; read it, do not change it."""
     root = tmp_path_factory.mktemp("bench") / "made"
     make_folder(root, 60, shards=2, data=jpeg)
     return root
@@ -45,7 +45,7 @@ def test_every_step_is_measured(made):
     names = {way.name for way in report.ways}
     assert {"stream, bytes", "stream, text only", "decode, Pillow", "decode, Pillow, 2 threads"} <= names
     assert any(name.startswith("batches") for name in names)
-    assert report.pictures.keys() == {"JPEG 96x64 L"}
+    assert report.images.keys() == {"JPEG 96x64 L"}
     assert report.unreadable == 0
     found = json.loads(json.dumps(report.as_dict()))
     assert {way["name"] for way in found["ways"]} == names
@@ -93,8 +93,8 @@ def test_shares_of_a_row(made, monkeypatch):
     assert spent == pytest.approx({"text": 1.0, "read": 1.0, "decode": 4.0, "collate": 0.1})
 
 
-def test_large_pictures(tmp_path, monkeypatch):
-    """For pictures larger than models see, decoding at that size is tried."""
+def test_large_images(tmp_path, monkeypatch):
+    """For images larger than models see, decoding at that size is tried."""
     make_folder(tmp_path, 4, shards=1, data=functools.partial(jpeg, size=(1600, 1200)))
     rates(monkeypatch, {"decode, Pillow, max_side": 400.0})
     assert ("decode at the size that the model sees, such as max_side=640", 4.0) in [
@@ -103,16 +103,16 @@ def test_large_pictures(tmp_path, monkeypatch):
     assert "max_side" not in str(bench_stream(tmp_path, max_side=320, seconds=0.001).advice)
 
 
-def test_unreadable_pictures(tmp_path):
-    """Pictures that cannot be decoded are counted and end nothing, be they some or all."""
-    make_folder(tmp_path / "some", 30, shards=1, data=lambda n: b"no picture" if n % 2 else png(n))
+def test_unreadable_images(tmp_path):
+    """Images that cannot be decoded are counted and end nothing, be they some or all."""
+    make_folder(tmp_path / "some", 30, shards=1, data=lambda n: b"no image" if n % 2 else png(n))
     report = bench_stream(tmp_path / "some", seconds=0.1, threads=2)
     assert 0 < report.unreadable <= 15
     assert any("on_error" in advice.change for advice in report.advice)
-    make_folder(tmp_path / "all", 30, shards=1, data=picture)
+    make_folder(tmp_path / "all", 30, shards=1, data=sample_image)
     report = bench_stream(tmp_path / "all", seconds=0.02)
     assert report.unreadable > 0
-    assert "no picture that was read can be decoded" in report.notes
+    assert "no image that was read can be decoded" in report.notes
     assert "decode" not in report.milliseconds
 
 

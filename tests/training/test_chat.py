@@ -29,7 +29,7 @@ def row(**changes):
 
 
 def test_forms_have_the_keys_of_their_readers():
-    """Each form has the keys that its reader looks for, the picture once, and the text as released."""
+    """Each form has the keys that its reader looks for, the image once, and the text as released."""
     trl = chat(row(), "trl")
     assert trl["messages"] == row()["messages"]
     assert [one.mode for one in trl["images"]] == ["RGB"]
@@ -49,7 +49,7 @@ def test_forms_have_the_keys_of_their_readers():
 
 
 def test_boxes_get_the_form_of_the_model():
-    """With a target the numbers and the markup are the model's, about the picture that is given."""
+    """With a target the numbers and the markup are the model's, about the image that is given."""
     found = chat(row(), "trl", target="qwen3-vl")["messages"][1]["content"]
     assert '{"bbox_2d": [100, 125, 200, 500]' in found
     small = row(image=np.zeros((256, 320), np.uint8), width=320, height=256)
@@ -61,7 +61,7 @@ def test_boxes_get_the_form_of_the_model():
 
 
 def test_system_turns_go_where_there_is_a_place():
-    """A system turn stays first; the picture stands in the first question; LLaVA has no place for it."""
+    """A system turn stays first; the image stands in the first question; LLaVA has no place for it."""
     talk = row(messages=[{"role": "system", "content": "Be short."}, *row()["messages"]])
     assert [message["role"] for message in chat(talk, "trl")["messages"]] == ["system", "user", "assistant"]
     parts = chat(talk, "transformers")["messages"]
@@ -102,7 +102,7 @@ def test_rows_that_would_lie_are_left_out(form, changes, options, reason):
 
 
 def test_bad_arguments_are_named():
-    """An unknown form or model lists those that exist; a broken picture names its row."""
+    """An unknown form or model lists those that exist; a broken image names its row."""
     with pytest.raises(UnknownNameError, match="trl-prompt"):
         chat(row(), "chatml")
     with pytest.raises(UnknownNameError, match="internvl"):
@@ -111,8 +111,8 @@ def test_bad_arguments_are_named():
         chat(row(image=b"<html>"), "trl")
 
 
-def test_pictures_in_any_form():
-    """Bytes, a struct with bytes, a Pillow image and an array give the same picture."""
+def test_images_in_any_form():
+    """Bytes, a struct with bytes, a Pillow image and an array give the same image."""
     buffer = io.BytesIO()
     Image.fromarray(row()["image"]).save(buffer, "PNG")
     given = [
@@ -161,9 +161,9 @@ def tiny_processor():
         "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
         "{% if message['role'] == 'assistant' %}</s>{% endif %}{% endfor %}"
     )
-    pictures = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    images = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
     return transformers.LlavaProcessor(
-        image_processor=pictures(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+        image_processor=images(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
         tokenizer=fast,
         patch_size=14,
         vision_feature_select_strategy="default",

@@ -26,7 +26,7 @@ def clusters(n=120, m=80, width=5, seed=3):
 
 
 def by_hand(x, y, bandwidth):
-    """The printed formula with the kernel's Gram matrix of all pictures, written without any shortcut."""
+    """The printed formula with the kernel's Gram matrix of all images, written without any shortcut."""
     both = np.concatenate([x, y])
     gram = np.exp(-((both[:, None] - both[None]) ** 2).sum(-1) / (2 * bandwidth**2))
     infrared = np.r_[np.full(len(x), 1 / len(x)), np.zeros(len(y))]
@@ -47,7 +47,7 @@ def test_printed_formula_is_the_papers():
 
 
 def test_distance_is_that_of_the_text():
-    """Nearer to visible pictures is a smaller distance, 0 at their centre and `mmd` on average."""
+    """Nearer to visible images is a smaller distance, 0 at their centre and `mmd` on average."""
     x, y = clusters()
     found = modality_distance(x, y, bandwidth=2.0)
     np.testing.assert_allclose(found.distance + found.printed, 2 * found.mmd)

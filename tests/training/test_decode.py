@@ -1,4 +1,4 @@
-"""Pictures as arrays: channels, sizes, depths and turns, and rows whose places follow."""
+"""Images as arrays: channels, sizes, depths and turns, and rows whose places follow."""
 
 import io
 import pickle
@@ -16,7 +16,7 @@ BACKENDS = [
     "pillow",
     pytest.param("simplejpeg", marks=pytest.mark.skipif(not has_fast_decoder(), reason="no simplejpeg")),
 ]
-BOX = (160, 96, 320, 224)  # in a picture of 640 x 512
+BOX = (160, 96, 320, 224)  # in an image of 640 x 512
 
 
 def scene(size=(640, 512), colour=(255, 255, 255)):
@@ -61,20 +61,20 @@ def test_channels(backend, mode, modality, channels, stored):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pixels_are_those_of_pillow(backend):
     """At full size the pixels are what Pillow's own luminance and RGB of the file are, within rounding."""
-    picture = saved(scene(colour=(200, 40, 90)))
-    with Image.open(io.BytesIO(picture)) as image:
+    saved_image = saved(scene(colour=(200, 40, 90)))
+    with Image.open(io.BytesIO(saved_image)) as image:
         rgb = np.asarray(image.convert("RGB")).astype(int)
-    with Image.open(io.BytesIO(picture)) as image:
-        image.draft("L", None)
+    with Image.open(io.BytesIO(saved_image)) as image:
+        image.pending("L", None)
         grey = np.asarray(image.convert("L")).astype(int)
-    assert np.abs(Decoder("rgb", backend=backend).decode(picture).pixels - rgb).max() <= 1
-    assert np.abs(Decoder("luminance", backend=backend).decode(picture).pixels - grey).max() <= 1
+    assert np.abs(Decoder("rgb", backend=backend).decode(saved_image).pixels - rgb).max() <= 1
+    assert np.abs(Decoder("luminance", backend=backend).decode(saved_image).pixels - grey).max() <= 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("max_side", [640, 639, 448, 320, 160, 97])
-def test_smaller_pictures_keep_their_shape_and_places(backend, kind, max_side):
+def test_smaller_images_keep_their_shape_and_places(backend, kind, max_side):
     """The long side is `max_side`, the shape stays within rounding, and the box holds the rectangle after scaling."""
     decoder = Decoder("auto", max_side=max_side, backend=backend)
     row = {
@@ -111,22 +111,22 @@ def test_smaller_pictures_keep_their_shape_and_places(backend, kind, max_side):
     assert row["messages"][0]["content"] == f"<box>[{list(BOX)}]</box>"
 
 
-def test_small_pictures_are_not_made_larger():
+def test_small_images_are_not_made_larger():
     """`max_side` is a limit, not a size."""
-    picture = saved(scene())
-    assert Decoder("rgb", max_side=2000).decode(picture).size == (640, 512)
+    saved_image = saved(scene())
+    assert Decoder("rgb", max_side=2000).decode(saved_image).size == (640, 512)
 
 
 def test_extreme_shapes_keep_a_pixel():
-    """A picture of one line stays one line."""
+    """An image of one line stays one line."""
     assert Decoder(max_side=10).decode(saved(Image.new("L", (500, 1)), "PNG")).size == (10, 1)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("max_side", [None, 200])
-def test_turned_pictures_come_upright(backend, orientation, max_side):
-    """Every EXIF orientation gives the array of the upright picture, also where it is decoded small."""
+def test_turned_images_come_upright(backend, orientation, max_side):
+    """Every EXIF orientation gives the array of the upright image, also where it is decoded small."""
     upright = Image.fromarray(
         np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, np.ones((100, 100), np.uint8))
     )
@@ -161,8 +161,8 @@ def test_16_bit_is_mapped_not_cut(kind):
     assert Decoder("luminance", wide=FixedRange(0, 18_000)).decode(flat).pixels.max() == 128
 
 
-def test_float_pictures_with_holes():
-    """A 32-bit float picture is mapped, too; what is not a number counts as the coldest."""
+def test_float_images_with_holes():
+    """A 32-bit float image is mapped, too; what is not a number counts as the coldest."""
     values = np.linspace(-5, 5, 64 * 64, dtype=np.float32).reshape(64, 64)
     values[0, :5] = np.nan
     found = (
@@ -190,7 +190,7 @@ def test_other_modes(backend, mode):
     [b"", b"<html>", saved(scene())[:3000], saved(scene(), "PNG")[:900]],
     ids=["empty", "html", "jpeg", "png"],
 )
-def test_unreadable_pictures_are_named(backend, data):
+def test_unreadable_images_are_named(backend, data):
     """What cannot be decoded is an error with the name of the row."""
     with pytest.raises(ImageError, match="irtd/instruct/7"):
         Decoder(backend=backend).decode(data, name="irtd/instruct/7")
@@ -213,7 +213,7 @@ def test_texts_follow_the_frame_asked_for():
         decode_row(row, Decoder(), box_frame="permille")
 
 
-def test_parts_of_the_picture_do_not_change_with_its_size():
+def test_parts_of_the_image_do_not_change_with_its_size():
     """Numbers of 0 to 1000 are the same at any size, byte for byte."""
     text = "<ref>car</ref> at <pos>[(5, 995),  (7,8)]</pos>"
     row = {
@@ -224,8 +224,8 @@ def test_parts_of_the_picture_do_not_change_with_its_size():
     assert decode_row(row, Decoder(max_side=77))["messages"][0]["content"] == text
 
 
-def test_rows_without_pictures_pass():
-    """A row without a picture comes back as it is; the visible partner is decoded as RGB."""
+def test_rows_without_images_pass():
+    """A row without an image comes back as it is; the visible partner is decoded as RGB."""
     assert decode_row({"id": "a", "image": None, "width": 4}, Decoder()) == {
         "id": "a",
         "image": None,
@@ -238,20 +238,20 @@ def test_rows_without_pictures_pass():
     assert found["visible"].shape == (512, 640, 3)
 
 
-def test_many_pictures_keep_their_order():
+def test_many_images_keep_their_order():
     """Threads give the results of one thread, in order, and an error of any is raised."""
-    pictures = [saved(scene((640, 300 + n))) for n in range(12)]
-    one = Decoder().decode_many(pictures, ["infrared", "optical"] * 6)
-    two = Decoder(threads=3).decode_many(pictures, ["infrared", "optical"] * 6)
+    images = [saved(scene((640, 300 + n))) for n in range(12)]
+    one = Decoder().decode_many(images, ["infrared", "optical"] * 6)
+    two = Decoder(threads=3).decode_many(images, ["infrared", "optical"] * 6)
     assert [found.size for found in two] == [(640, 300 + n) for n in range(12)]
     assert all((a.pixels == b.pixels).all() for a, b in zip(one, two, strict=True))
     with pytest.raises(ImageError):
-        Decoder(threads=3).decode_many([*pictures, b"bad"])
+        Decoder(threads=3).decode_many([*images, b"bad"])
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about the memory of glibc")
-def test_memory_of_a_picture_is_used_for_the_next():
-    """The system is not asked for new pages with each picture, which takes longer than decoding it."""
+def test_memory_of_a_image_is_used_for_the_next():
+    """The system is not asked for new pages with each image, which takes longer than decoding it."""
     program = """
 import io, resource, sys
 import numpy as np

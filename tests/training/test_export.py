@@ -18,7 +18,6 @@ from reading_back import bound, conversations, json_places, numbers, resized, to
 from typer.testing import CliRunner
 
 from irtd_datasets.boxes import rewrite_boxes
-from irtd_datasets.build.engine import build
 from irtd_datasets.cli.app import app
 from irtd_datasets.errors import (
     AnnotationError,
@@ -28,13 +27,14 @@ from irtd_datasets.errors import (
     UnknownNameError,
     UnsafePathError,
 )
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.folder.row_groups import config_files, config_names
 from irtd_datasets.hub.overlap import NotIn
-from irtd_datasets.hub.rows import config_files, config_names
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.training.examples import REASONS
 from irtd_datasets.training.export import ExportOptions, export, export_rows
 from irtd_datasets.training.targets import TARGETS, smart_resize
+from irtd_datasets.writing.engine import build
 
 REAL = Path(os.environ.get("IRTD_REAL", Path(__file__).resolve().parents[2] / ".." / "shared" / "real"))
 SIZES = [(96, 60), (61, 96), (64, 64), (101, 30)]
@@ -57,7 +57,7 @@ def rows_of(folder, config):
 
 
 def png(width, height, box=None):
-    """A dark picture with a red rectangle."""
+    """A dark image with a red rectangle."""
     pixels = np.full((height, width, 3), 20, np.uint8)
     if box:
         x0, y0, x1, y1 = box
@@ -120,7 +120,7 @@ def test_places_read_back_are_those_of_objects(built, tmp_path, target):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("size", SIZES)
 def test_the_crop_by_an_exported_box_shows_the_object(tmp_path, target, size):
-    """A rectangle of a known colour is where the exported box says, from padded-square text to the picture file."""
+    """A rectangle of a known colour is where the exported box says, from padded-square text to the image file."""
     width, height = size
     side = max(size)
     box = (width // 5, height // 4, width // 2, height * 2 // 3)
@@ -137,8 +137,8 @@ def test_the_crop_by_an_exported_box_shows_the_object(tmp_path, target, size):
     assert found_size == size
     (values,) = numbers(record["conversations"][1]["value"], target)
     x0, y0, x1, y1 = (round(value) for value in to_pixels(values, target, *size))
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
     inside = (pixels[y0:y1, x0:x1] == RED).all(axis=2)
     slack = bound(target, *size) + 1
     assert inside[1:-1, 1:-1].all()
@@ -160,7 +160,7 @@ def test_the_crop_by_an_exported_box_shows_the_object(tmp_path, target, size):
     ],
 )
 def test_a_box_in_the_markup_of_each_model(tmp_path, target, answer):
-    """The same box of a 96x60 picture in the published form of each model, to the character."""
+    """The same box of a 96x60 image in the published form of each model, to the character."""
     assert resized(96, 60) == (84, 56)
     assert answer_of(tmp_path, row(), target) == answer
 
@@ -229,7 +229,7 @@ def test_resize_of_qwen_at_known_sizes(size, limits, expected):
 @settings(max_examples=200)
 @given(st.integers(1, 6000), st.integers(1, 6000))
 def test_resize_of_qwen_keeps_its_promises(height, width):
-    """Multiples of 28 within the limits, or a refusal of pictures over 200 times longer than wide."""
+    """Multiples of 28 within the limits, or a refusal of images over 200 times longer than wide."""
     if max(height, width) > 200 * min(height, width):
         with pytest.raises(BoxError):
             smart_resize(height, width)
@@ -273,8 +273,8 @@ def test_a_row_that_cannot_be_exported_is_left_out_and_counted(tmp_path, changes
     assert written["reasons"] == {reason: REASONS[reason]}
 
 
-def test_a_picture_that_qwen_refuses_is_left_out(tmp_path):
-    """A picture over 200 times longer than wide has no size after the resize, so its boxes have no numbers."""
+def test_a_image_that_qwen_refuses_is_left_out(tmp_path):
+    """An image over 200 times longer than wide has no size after the resize, so its boxes have no numbers."""
     made = row(image={"bytes": png(402, 2), "path": None}, width=402, height=2)
     assert export_rows([made], tmp_path / "out", ExportOptions("qwen2.5-vl")).left_out == {"no-resize": 1}
 
@@ -306,7 +306,7 @@ def test_the_right_edge_in_qwen25_is_the_last_pixel(tmp_path):
 
 @pytest.mark.parametrize("target", ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "internvl"])
 def test_ms_swift_gets_real_pixels_and_placeholders(built, tmp_path, target):
-    """As many placeholders as boxes and names, and the boxes are those of `objects`, in pixels of the picture."""
+    """As many placeholders as boxes and names, and the boxes are those of `objects`, in pixels of the image."""
     export(built, "instruct", tmp_path / "out", ExportOptions(target, "ms-swift"))
     originals = {one["id"]: one for one in rows_of(built, "instruct")}
     placed = 0
@@ -358,8 +358,8 @@ def test_json_lines_load_in_datasets_whatever_comes_first(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("layout", ["ms-swift", "llama-factory"])
-def test_pictures_inside_parquet(built, tmp_path, layout):
-    """The rows keep their pictures byte for byte, once per row group, and `datasets` shows them as pictures."""
+def test_images_inside_parquet(built, tmp_path, layout):
+    """The rows keep their images byte for byte, once per row group, and `datasets` shows them as images."""
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
     out = tmp_path / "out"
@@ -390,8 +390,8 @@ def test_pictures_inside_parquet(built, tmp_path, layout):
         assert {path.suffix for path in (out / "train").iterdir()} == {".parquet"}
 
 
-def test_pictures_inside_parquet_need_a_layout_that_reads_them(tmp_path):
-    """LLaVA's JSON names pictures by path, so it cannot be combined with pictures inside Parquet."""
+def test_images_inside_parquet_need_a_layout_that_reads_them(tmp_path):
+    """LLaVA's JSON names images by path, so it cannot be combined with images inside Parquet."""
     with pytest.raises(UnknownNameError, match="by path"):
         ExportOptions("llava", "jsonl", "parquet")
 
@@ -404,7 +404,7 @@ def test_an_empty_export_still_has_its_columns(tmp_path):
 
 
 def llama_factory_accepts(record, info, folder):
-    """What LLaMA-Factory's ShareGPT converter and its picture plugin require (data/converter.py, data/mm_plugin.py)."""
+    """What LLaMA-Factory's ShareGPT converter and its image plugin require (data/converter.py, data/mm_plugin.py)."""
     (entry,) = info.values()
     tags, columns = entry["tags"], entry["columns"]
     messages = record[columns["messages"]]
@@ -442,7 +442,7 @@ def test_the_real_example_of_llama_factory_has_the_same_form(built, tmp_path):
 
 
 def test_a_system_turn_goes_where_a_layout_has_a_place_for_it(tmp_path):
-    """LLaMA-Factory takes a system turn; the picture's token still opens the question."""
+    """LLaMA-Factory takes a system turn; the image's token still opens the question."""
     made = row(messages=[{"role": "system", "content": "Be brief."}, *talk("Yes.")], box_frame=None)
     record = answer_of(tmp_path, made, "internvl", "llama-factory")
     assert [m["content"] for m in record["messages"]] == ["Be brief.", "<image>Where?", "Yes."]
@@ -459,7 +459,7 @@ def test_the_json_layout_is_one_list(built, tmp_path):
     assert whole[0]["conversations"][0]["value"].startswith("<image>\nLocate")
 
 
-def test_each_distinct_picture_is_written_once_whatever_it_was_called(tmp_path):
+def test_each_distinct_image_is_written_once_whatever_it_was_called(tmp_path):
     """Hostile, equal and missing names: files lie inside the export, with their bytes, and the table lists all."""
     one, two = png(8, 8), png(9, 9)
     images = [
@@ -467,7 +467,7 @@ def test_each_distinct_picture_is_written_once_whatever_it_was_called(tmp_path):
         (one, "b.png"),
         (two, "../../evil.png"),
         (two, None),
-        (b"BM-no-picture", "C:x"),
+        (b"BM-no-image", "C:x"),
     ]
     rows = [
         row(id=str(i), image={"bytes": data, "path": name}, messages=talk("A ship."))
@@ -481,7 +481,7 @@ def test_each_distinct_picture_is_written_once_whatever_it_was_called(tmp_path):
         if path.is_file() and path.name not in ("train.jsonl", "export.json")
     ]
     table = list(csv.DictReader((out / "images.csv").read_text().splitlines()))
-    assert report.pictures == len(table) == 3
+    assert report.images == len(table) == 3
     assert {path for path in files if path.name != "images.csv"} == {out / line["file"] for line in table}
     for line in table:
         assert hashlib.sha256((out / line["file"]).read_bytes()).hexdigest() == line["sha256"]
@@ -491,7 +491,7 @@ def test_each_distinct_picture_is_written_once_whatever_it_was_called(tmp_path):
 
 
 def test_an_export_appears_complete_or_not_at_all(tmp_path):
-    """A run that dies leaves nothing under the name; the next one takes over its pictures and leaves no trace."""
+    """A run that dies leaves nothing under the name; the next one takes over its images and leaves no trace."""
 
     def dying():
         yield row()
@@ -501,8 +501,8 @@ def test_an_export_appears_complete_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError):
         export_rows(dying(), out, ExportOptions())
     assert not out.exists()
-    (picture,) = tmp_path.glob(".out.partial/images/*/*.png")
-    before = picture.stat().st_mtime_ns
+    (image,) = tmp_path.glob(".out.partial/images/*/*.png")
+    before = image.stat().st_mtime_ns
     export_rows([row()], out, ExportOptions())
     (kept,) = out.glob("images/*/*.png")
     assert kept.stat().st_mtime_ns == before
@@ -510,7 +510,7 @@ def test_an_export_appears_complete_or_not_at_all(tmp_path):
 
 
 def test_nothing_of_an_unfinished_run_gets_into_the_next(tmp_path):
-    """Files of another layout and pictures of other rows are gone when the next run is complete."""
+    """Files of another layout and images of other rows are gone when the next run is complete."""
 
     def dying():
         yield row(image={"bytes": png(8, 8), "path": None})
@@ -588,7 +588,7 @@ def test_a_number_that_means_nothing_is_refused(wrong):
 
 
 def test_rows_of_another_schema_are_refused(tmp_path):
-    """A decoded picture or a missing column is named, with what to do."""
+    """A decoded image or a missing column is named, with what to do."""
     with pytest.raises(AnnotationError, match="decode=False"):
         export_rows([row(image=Image.new("L", (4, 4)))], tmp_path / "out")
     with pytest.raises(AnnotationError, match="row 'made/1'"):

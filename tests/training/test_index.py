@@ -1,4 +1,4 @@
-"""The index finds each picture in plain Parquet, whoever wrote it, or says what is wrong with the file."""
+"""The index finds each image in plain Parquet, whoever wrote it, or says what is wrong with the file."""
 
 import io
 import struct
@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from processes import python
 
 from irtd_datasets.errors import AnnotationError
-from irtd_datasets.training.index import PageError, chunk_of, index_table, locate_in_file, locate_values
+from irtd_datasets.folder.index import PageError, chunk_of, index_table, locate_in_file, locate_values
 
 VALUES = [b"one", None, b"", b"three" * 50, b"one", None, b"\0\1\2"]
 
 
 def parquet(values, *, row_group=None, nullable=True, **options):
     """A file with one column of binary values, uncompressed."""
-    schema = pa.schema([pa.field("picture", pa.binary(), nullable=nullable)])
-    table = pa.table({"picture": pa.array(values, pa.binary())}, schema=schema)
+    schema = pa.schema([pa.field("image", pa.binary(), nullable=nullable)])
+    table = pa.table({"image": pa.array(values, pa.binary())}, schema=schema)
     file = io.BytesIO()
     pq.write_table(
         table, file, row_group_size=row_group or max(len(values), 1), **{"compression": "none", **options}
@@ -166,20 +166,20 @@ def test_only_the_column_of_a_file_is_mapped(tmp_path):
 
 
 def test_the_index_of_a_large_shard_takes_little_memory(tmp_path):
-    """Of 200 MB of pictures no more than a row group is in memory at a time."""
+    """Of 200 MB of images no more than a row group is in memory at a time."""
     done = python(
         """
 import resource, sys
 import numpy as np, pyarrow as pa
-from irtd_datasets.build.image_column import ImageColumn
-from irtd_datasets.build.write import RowGroup, write_shard
-from irtd_datasets.training.index import index_table
+from irtd_datasets.writing.image_column import ImageColumn
+from irtd_datasets.writing.write import RowGroup, write_shard
+from irtd_datasets.folder.index import index_table
 image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-picture = np.random.default_rng(0).bytes(100_000)
+image = np.random.default_rng(0).bytes(100_000)
 def groups():
     for number in range(100):
-        pictures = ImageColumn.of([picture + bytes([row]) for row in range(20)])
-        yield RowGroup([{"id": f"{number}-{row}"} for row in range(20)], {"image": pictures})
+        images = ImageColumn.of([image + bytes([row]) for row in range(20)])
+        yield RowGroup([{"id": f"{number}-{row}"} for row in range(20)], {"image": images})
 write_shard(sys.argv[1], pa.schema([("id", pa.string()), ("image", image)]), groups())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 entry, table = index_table(sys.argv[1], "a.parquet")

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from folders import Workers, make_folder, picture
+from folders import Workers, make_folder, sample_image
 from hub_server import hub_server
 from hub_server.store import Entry, write_whole
 
@@ -50,7 +50,7 @@ def put(hub, root, name=NAME):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("remote") / "made"
-    return root, make_folder(root, 300, shards=3, group=20, per_picture=2, data=partial(picture, size=4000))
+    return root, make_folder(root, 300, shards=3, group=20, per_image=2, data=partial(image, size=4000))
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def hub_loader(hub, *of, data=NAME, **more):
 
 
 def test_a_curriculum_from_the_hub(hub, made, monkeypatch):
-    """Tiers come one after another; ids are asked for in a few requests, and each picture is sent once."""
+    """Tiers come one after another; ids are asked for in a few requests, and each image is sent once."""
     numbers = np.random.default_rng(1).permutation(300)
     scores = {row["id"]: float(number) for row, number in zip(made[1], numbers, strict=True)}
     data = open_source(f"{NAME}:all", options=options(hub))
@@ -142,7 +142,7 @@ def test_rows_from_the_hub(hub, made, tmp_path, index):
 
 
 def test_requests_of_the_hub(hub):
-    """The pictures of rows that a filter leaves out are not fetched, nor those of rows that were passed."""
+    """The images of rows that a filter leaves out are not fetched, nor those of rows that were passed."""
     whole = sum(path.stat().st_size for path in hub.folder.rglob("objects/*"))
 
     def fetched(one):
@@ -250,7 +250,7 @@ def test_shard_replaced_on_a_server(hub, tmp_path):
     rows = iter(stream(place, storage_options={"patience": 2}))
     next(rows)
     other = tmp_path / "other"
-    make_folder(other, 300, shards=3, per_picture=2, prefix="mode")
+    make_folder(other, 300, shards=3, per_image=2, prefix="mode")
     put(hub, other)
     with pytest.raises(ShardChangedError, match="replaced"):
         list(rows)
@@ -260,7 +260,7 @@ def test_index_of_other_shards(hub, made, tmp_path):
     """An index that was published with other shards is refused."""
     mixed = shutil.copytree(made[0], tmp_path / "mixed")
     other = tmp_path / "other"
-    make_folder(other, 300, shards=3, per_picture=2, prefix="mode")
+    make_folder(other, 300, shards=3, per_image=2, prefix="mode")
     shutil.rmtree(mixed / "data")
     shutil.copytree(other / "data", mixed / "data")
     put(hub, mixed, "tester/mixed")
@@ -293,7 +293,7 @@ def test_table_from_the_hub(hub, made, tmp_path, monkeypatch):
 
 
 def test_table_without_index(hub, made, tmp_path, monkeypatch):
-    """Without an index pictures from afar have no known place: that is said, and keeping shards here helps."""
+    """Without an index images from afar have no known place: that is said, and keeping shards here helps."""
     monkeypatch.setenv("IRTD_DATASETS_CACHE", str(tmp_path / "cache"))
     bare = shutil.copytree(made[0], tmp_path / "bare")
     shutil.rmtree(bare / "index")

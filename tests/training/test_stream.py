@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from folders import SCHEMA, Workers, make_folder, picture, png
+from folders import SCHEMA, Workers, make_folder, png, sample_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import python
@@ -33,7 +33,7 @@ from irtd_datasets.training.storage import LocalStorage
 def made(tmp_path_factory):
     """A folder of 500 rows in 3 shards and its rows; read it, do not change it."""
     root = tmp_path_factory.mktemp("stream") / "made"
-    return root, make_folder(root, 500, shards=3, per_picture=3)
+    return root, make_folder(root, 500, shards=3, per_image=3)
 
 
 @pytest.fixture
@@ -137,24 +137,24 @@ def test_lanes_are_equal(made):
 
 
 def test_resuming_reads_only_what_is_left(made, monkeypatch):
-    """A stream that goes on at 90 % reads no row group that was passed, and no picture twice."""
-    groups, pictures = [], []
-    group, read = OpenShard.group, OpenShard.picture
+    """A stream that goes on at 90 % reads no row group that was passed, and no image twice."""
+    groups, images = [], []
+    group, read = OpenShard.group, OpenShard.image
     monkeypatch.setattr(
         OpenShard, "group", lambda self, g, c, r: (groups.append((self.ref.name, g)), group(self, g, c, r))[1]
     )
-    monkeypatch.setattr(OpenShard, "picture", lambda self, o, n: (pictures.append(o), read(self, o, n))[1])
+    monkeypatch.setattr(OpenShard, "image", lambda self, o, n: (images.append(o), read(self, o, n))[1])
     first = stream(made[0])
     rows = [row for row, _ in zip(first, range(450), strict=False)]
     state = first.state_dict()
     groups.clear()
-    pictures.clear()
+    images.clear()
     second = stream(made[0])
     second.load_state_dict(state)
     rest = list(second)
     assert len(rest) == 500 - state["done"]
     assert len(groups) <= 16  # of 26: the last block and what is left of the one before
-    assert len(pictures) == sum(row["image"] is not None for row in rest)
+    assert len(images) == sum(row["image"] is not None for row in rest)
     assert not {row["id"] for row in rows[: state["done"]]} & {row["id"] for row in rest}
 
 
@@ -189,20 +189,20 @@ def test_filters(made):
 
 
 def test_filtered_rows_are_not_read(made, monkeypatch):
-    """Pictures of other rows are not read, and row groups without a wanted row are not opened."""
-    groups, pictures = [], []
-    group, read = OpenShard.group, OpenShard.picture
+    """Images of other rows are not read, and row groups without a wanted row are not opened."""
+    groups, images = [], []
+    group, read = OpenShard.group, OpenShard.image
     monkeypatch.setattr(
         OpenShard, "group", lambda self, g, c, r: (groups.append((self.ref.name, g)), group(self, g, c, r))[1]
     )
-    monkeypatch.setattr(OpenShard, "picture", lambda self, o, n: (pictures.append(o), read(self, o, n))[1])
+    monkeypatch.setattr(OpenShard, "image", lambda self, o, n: (images.append(o), read(self, o, n))[1])
     rows = list(stream(made[0], tasks="grounding", sources="source-1"))
     assert 0 < len(rows) < 20
-    assert len(pictures) == sum(row["image"] is not None for row in rows)
+    assert len(images) == sum(row["image"] is not None for row in rows)
     assert len(groups) <= len(rows) < 26
-    pictures.clear()
+    images.clear()
     list(stream(made[0], columns=["id", "messages"]))
-    assert not pictures
+    assert not images
 
 
 def test_mixing(made, tmp_path):
@@ -292,11 +292,11 @@ def test_foreign_states(made, tmp_path):
         merge_states([state, {**state, "lane": 1, "epoch": 1}])
 
 
-def test_unreadable_picture(tmp_path):
-    """One picture that cannot be decoded ends the run, is left out and counted, or is given to a function."""
+def test_unreadable_image(tmp_path):
+    """One image that cannot be decoded ends the run, is left out and counted, or is given to a function."""
 
     def data(number):
-        return b"no picture" if number == 7 else png(number)
+        return b"no image" if number == 7 else png(number)
 
     make_folder(tmp_path, 30, shards=1, data=data)
     with pytest.raises(ImageError, match="made/000007"):
@@ -399,7 +399,7 @@ def test_small_pieces_of_large_groups(made, tmp_path, monkeypatch):
 
 
 def test_without_pread(made, monkeypatch):
-    """Where the system has no positional read, pictures are the same."""
+    """Where the system has no positional read, images are the same."""
     monkeypatch.setattr(shards_module, "_HAS_PREAD", False)
     assert by_id(stream(made[0])) == by_id(made[1])
 
@@ -421,6 +421,6 @@ assert not {"pandas", "numpy.ma"} & (set(sys.modules) - before)
 
 def test_local_storage_refuses_short_files(tmp_path):
     """A range behind the end of a file is an error, never fewer bytes."""
-    (tmp_path / "a").write_bytes(picture(1))
+    (tmp_path / "a").write_bytes(sample_image(1))
     with pytest.raises(ShardChangedError, match="ends before"):
         LocalStorage(str(tmp_path)).read("a", 10, 100_000)

@@ -19,7 +19,7 @@ from irtd_datasets.training import tables as tables_module
 def made(tmp_path_factory):
     """A folder of 300 rows in 3 shards and its rows; read it, do not change it."""
     root = tmp_path_factory.mktemp("table") / "made"
-    return root, make_folder(root, 300, shards=3, per_picture=3)
+    return root, make_folder(root, 300, shards=3, per_image=3)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_few_files_are_open(made, cache):
 
 
 def test_columns_and_filters(made, cache):
-    """Only what is wanted; filters leave rows of whose pictures nothing is read."""
+    """Only what is wanted; filters leave rows of whose images nothing is read."""
     root, expected = made
     assert table(root, columns=["id", "task"], cache=cache)[3] == {
         key: expected[3][key] for key in ("id", "task")
@@ -102,7 +102,7 @@ def test_several_sources(made, cache, tmp_path):
 def test_rows_that_cannot_be_decoded(tmp_path, cache):
     """One that is skipped is left out of a batch and counted; alone it is an error that says what to do."""
     root = tmp_path / "made"
-    make_folder(root, 40, shards=1, data=lambda kind: b"no picture" if kind == 5 else png(kind))
+    make_folder(root, 40, shards=1, data=lambda kind: b"no image" if kind == 5 else png(kind))
     rows = table(root, decode="rgb", on_error="skip", cache=cache)
     assert [row["id"] for row in rows.__getitems__([4, 5, 6])] == ["made/000004", "made/000006"]
     assert rows.skipped == 1

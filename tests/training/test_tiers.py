@@ -21,8 +21,8 @@ from irtd_datasets.training.scores import write_scores
 def made(tmp_path_factory):
     """A folder of 300 rows in 3 shards, a smaller one, and a score for each row of both: the larger, the harder."""
     root = tmp_path_factory.mktemp("tiers")
-    rows = make_folder(root / "made", 300, shards=3, per_picture=3)
-    more = make_folder(root / "more", 90, shards=2, per_picture=1, prefix="more")
+    rows = make_folder(root / "made", 300, shards=3, per_image=3)
+    more = make_folder(root / "more", 90, shards=2, per_image=1, prefix="more")
     ids = [row["id"] for row in [*rows, *more]]
     scores = dict(zip(ids, np.random.default_rng(7).random(len(ids)).tolist(), strict=True))
     write_scores(root / "scores.parquet", list(scores)[::-1], difficulty=list(scores.values())[::-1])
@@ -63,8 +63,8 @@ def test_tiers_come_one_after_another(made, form):
     assert orders[0] != orders[1]
     inside = [scores[one] for one in orders[0][:60]]
     assert inside != sorted(inside)
-    pictures = {row["id"]: row["image"] for row in stream(root / "made", columns=["id", "image"])}
-    assert all(row["image"] == pictures[row["id"]] for row in read)
+    images = {row["id"]: row["image"] for row in stream(root / "made", columns=["id", "image"])}
+    assert all(row["image"] == images[row["id"]] for row in read)
 
 
 def test_from_hard_to_easy(made):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from folders import make_folder, picture
+from folders import make_folder, sample_image
 from hub_server import hub_server
 from processes import ROOT, environment
 from test_remote import put
@@ -105,7 +105,7 @@ def test_killed_ranks_go_on(tmp_path, seed):
     """Two ranks of two workers each are killed ten times, taken up by three and by two again: every row once."""
     rng = random.Random(seed)
     rows = make_folder(
-        tmp_path / "made", ROWS, shards=3, group=20, per_picture=2, data=partial(picture, size=3000)
+        tmp_path / "made", ROWS, shards=3, group=20, per_image=2, data=partial(image, size=3000)
     )
     folder = tmp_path / "run"
     folder.mkdir()
@@ -146,4 +146,4 @@ def test_killed_ranks_go_on(tmp_path, seed):
     names = checkpoint["rows"]
     assert len(names) == len(set(names))
     assert set(names) == {row["id"] for row in rows}
-    assert checkpoint["pictures"] == sum(row["image"] is not None for row in rows)
+    assert checkpoint["images"] == sum(row["image"] is not None for row in rows)

@@ -19,13 +19,13 @@ from hub_server import hub_server
 from processes import environment
 from test_remote import put
 
-from irtd_datasets.build.engine import build
 from irtd_datasets.errors import ArrayError
-from irtd_datasets.examples.release import absolute_options
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.training import table
 from irtd_datasets.training.curriculum import assign_tiers
 from irtd_datasets.training.scores import read_scores
+from irtd_datasets.writing.engine import build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MISSING = [
@@ -41,7 +41,7 @@ ENVIRONMENT = {
 }  # one thread: it shares the machine with other tests
 DEADLINE = 250
 
-# The example, with rows among its data that have no picture.
+# The example, with rows among its data that have no image.
 PICKY = """
 import train_vlm
 from irtd_datasets.training.examples import LeftOut
@@ -65,7 +65,7 @@ train_vlm.main()
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Built samples of IR-TD and of a dataset with visible pictures."""
+    """Built samples of IR-TD and of a dataset with visible images."""
     root = tmp_path_factory.mktemp("examples")
     for name, config, rows in (("irtd", "instruct", 100), ("rs_gpt4v", "default", 40)):
         write_sample_release(name, root / f"{name}-release", rows=rows)
@@ -267,7 +267,7 @@ def score(folders):
 
 
 def test_scores(folders):
-    """Each row has scores under its id; the warm-up brought pictures and texts together."""
+    """Each row has scores under its id; the warm-up brought images and texts together."""
     printed = score(folders)
     ids = row_ids(f"{folders}/irtd:instruct")
     scores = read_scores(folders / "scores.parquet", ids)

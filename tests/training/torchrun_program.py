@@ -23,11 +23,11 @@ def main():
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
     saved = folder / "checkpoint.json"
-    trained, pictures = [], 0
+    trained, images = [], 0
     train = stream(data, seed=3, columns=["id", "image"])
     if saved.exists():
         checkpoint = json.loads(saved.read_text())
-        trained, pictures = checkpoint["rows"], checkpoint["pictures"]
+        trained, images = checkpoint["rows"], checkpoint["images"]
         train.load_state_dict(merge_states(checkpoint["states"]))
     loader = StatefulDataLoader(train, batch_size=4, num_workers=2, collate_fn=list)
     batches = iter(loader)
@@ -43,7 +43,7 @@ def main():
         found = [None] * world
         dist.all_gather_object(found, (mine, have, state))
         trained += [name for ids, _, _ in found for name in ids or ()]
-        pictures += sum(count for _, count, _ in found)
+        images += sum(count for _, count, _ in found)
         step += 1
         ended = all(ids is None for ids, _, _ in found)
         # A rank that has ended gives its state at every step; a checkpoint needs those of all.
@@ -52,7 +52,7 @@ def main():
             states = [state for _, _, state in found]
             left = {
                 "rows": trained,
-                "pictures": pictures,
+                "images": images,
                 "states": _plain(states),
                 "world": world,
                 "ended": ended,

@@ -22,7 +22,7 @@ PLACES = {"visible": ("words", "facts"), "infrared": ("words", "facts"), "correc
 """The prompts, each with the places that it can have."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
-_FACTS = " The labels of the infrared picture say: {facts} Do not contradict them."
+_FACTS = " The labels of the infrared image say: {facts} Do not contradict them."
 
 
 def _own(name: str) -> str:
@@ -35,7 +35,7 @@ class Prompts:
 
     Attributes:
         visible: About the visible partner. ``{facts}`` is a sentence on the labels with a blank before it, or nothing.
-        infrared: About the infrared picture itself.
+        infrared: About the infrared image itself.
         correction: After an answer with faults.
     """
 
@@ -44,11 +44,11 @@ class Prompts:
     correction: str = field(default_factory=lambda: _own("correction"))
 
     def fill(self, of: str, words: int, facts: str) -> str:
-        """The question about a picture.
+        """The question about an image.
 
         Example:
             >>> Prompts(visible="About {words} words.{facts}").fill("visible", 9, "1 car.")
-            'About 9 words. The labels of the infrared picture say: 1 car. Do not contradict them.'
+            'About 9 words. The labels of the infrared image say: 1 car. Do not contradict them.'
         """
         text = self.infrared if of == "infrared" else self.visible
         told = _FACTS.replace("{facts}", facts) if facts else ""

@@ -1,9 +1,9 @@
-"""Cutting an infrared picture and its visible partner to the view that both have (IRGPT paper, section 3.2).
+"""Cutting an infrared image and its visible partner to the view that both have (IRGPT paper, section 3.2).
 
 The paper crops pairs of cameras with different fields of view "around labelled object positions", so that one text fits
 both; margin, threshold and output size are unpublished. Here the objects labelled in both give the transform, both
-pictures are cut to their common view or to the objects, and only objects visible in both are kept. Where one modality
-has no labels, the edges of the pictures give the transform. Whatever is not certain is refused with its reason.
+images are cut to their common view or to the objects, and only objects visible in both are kept. Where one modality
+has no labels, the edges of the images give the transform. Whatever is not certain is refused with its reason.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from irtd_datasets.boxes import Boxes, Frame
 from irtd_datasets.boxes.frames import as_frame
 from irtd_datasets.errors import BoxError
 from irtd_datasets.images.pairs.matching import Match, Objects, find_turn, match_objects
-from irtd_datasets.images.pairs.pictures import CroppedPicture, Picture, open_picture
 from irtd_datasets.images.pairs.transform import PairTransform
+from irtd_datasets.images.pairs.views import CroppedImage, PairImage, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from irtd_datasets.images.pairs.pictures import PictureLike
+    from irtd_datasets.images.pairs.views import ImageLike
 
     Floats: TypeAlias = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ REASONS = {
     "ambiguous": "the labels fit a different alignment nearly as well",
     "few-match": "fewer than half of the objects that both views should show match",
     "imprecise": "too few objects, or too close together, to tell the alignment of the whole view",
-    "not-sure": "the edges of the two pictures do not agree well enough",
+    "not-sure": "the edges of the two images do not agree well enough",
     "turned": "the views are turned against each other by more than a crop can mend",
     "no-common-view": "the views do not overlap",
     "too-small": "what both have in common is smaller than the minimum size",
@@ -88,14 +88,14 @@ class PairCrop:
     """What `crop_pair` made of a pair.
 
     Attributes:
-        status: ``aligned``: one view already, pictures untouched; ``cropped``; ``refused``.
+        status: ``aligned``: one view already, images untouched; ``cropped``; ``refused``.
         reason: Code of `REASONS`; empty unless refused.
         detail: What was found and what was expected, in words; empty unless refused.
         method: ``labels`` or ``images``.
         model: ``same view``, ``shift``, ``scale`` or ``scale per axis``; empty where nothing was found.
-        transform: From visible to infrared pixels of the whole pictures; the best guess of a refused pair, or None.
+        transform: From visible to infrared pixels of the whole images; the best guess of a refused pair, or None.
         quality: How far that can be trusted; None where nothing was found.
-        infrared: The infrared crop; the whole picture unless the status is ``cropped``.
+        infrared: The infrared crop; the whole image unless the status is ``cropped``.
         visible: The visible crop, likewise, in its own resolution.
         infrared_boxes: Objects in both views, in pixels of the infrared crop, moved and cut at its edges; boxes,
             polygons or points as given. None where there are none of them.
@@ -105,7 +105,7 @@ class PairCrop:
             none.
         only_infrared: Indices of infrared objects inside the crop that the visible labels do not have.
         only_visible: Indices of visible objects inside the crop that the infrared labels do not have.
-        infrared_masks: Masks of the kept objects, cut like the picture; None where none were given.
+        infrared_masks: Masks of the kept objects, cut like the image; None where none were given.
         visible_masks: Likewise.
     """
 
@@ -116,8 +116,8 @@ class PairCrop:
     model: str
     transform: PairTransform | None
     quality: PairQuality | None
-    infrared: CroppedPicture
-    visible: CroppedPicture
+    infrared: CroppedImage
+    visible: CroppedImage
     infrared_boxes: Boxes | None = None
     visible_boxes: Boxes | None = None
     kept: tuple[tuple[int, int], ...] = ()
@@ -130,7 +130,7 @@ class PairCrop:
         return self.status != "refused"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; pictures as their rectangles."""
+        """Plain values for JSON; images as their rectangles."""
         return {
             "status": self.status,
             "reason": self.reason,
@@ -156,8 +156,8 @@ def _listed(boxes: Boxes | None) -> list[list[float]] | None:
 
 
 def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves open
-    infrared: PictureLike,
-    visible: PictureLike,
+    infrared: ImageLike,
+    visible: ImageLike,
     *,
     infrared_boxes: Boxes | ArrayLike | None = None,
     visible_boxes: Boxes | ArrayLike | None = None,
@@ -176,14 +176,14 @@ def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves 
     max_error: float = 0.04,
     tolerance: float = 0.012,
 ) -> PairCrop:
-    """Cut an infrared picture and its visible partner to the view that both have.
+    """Cut an infrared image and its visible partner to the view that both have.
 
     Args:
         infrared: Bytes of a file, path, Pillow image, or array of shape (H, W) or (H, W, channels). Files are decoded
             when the crop's pixels are asked for, unless the images themselves have to tell the alignment.
         visible: Likewise, of its own size.
-        infrared_boxes: Objects labelled in the infrared picture: boxes (N, 4), polygons (N, 8) or points (N, 2).
-        visible_boxes: Objects labelled in the visible picture; None where it has no labels, an empty table where it
+        infrared_boxes: Objects labelled in the infrared image: boxes (N, 4), polygons (N, 8) or points (N, 2).
+        visible_boxes: Objects labelled in the visible image; None where it has no labels, an empty table where it
             was labelled and shows nothing.
         infrared_masks: Instead of boxes, one mask for each object, shape (N, H, W).
         visible_masks: Likewise.
@@ -195,11 +195,11 @@ def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves 
         transform: A known transform, such as that of all pairs of a rig; nothing is searched then.
         region: ``view`` cuts to the common view, ``objects`` further to the kept objects.
         margin: With ``region="objects"``, room around the objects as a share of the longer side of their union; with
-            ``region="view"``, share of the view's sides cut off where it ends at a border of the other picture.
+            ``region="view"``, share of the view's sides cut off where it ends at a border of the other image.
         min_size: Least width and height in pixels of both crops.
         min_visible: Least share of an object's area that has to be inside the crop for it to be kept.
-        same_view: Distance, as a share of the infrared diagonal, up to which pictures count as one view. With labels,
-            half of the matched boxes must also overlap by 0.6 as the pictures are.
+        same_view: Distance, as a share of the infrared diagonal, up to which images count as one view. With labels,
+            half of the matched boxes must also overlap by 0.6 as the images are.
         max_error: Greatest expected error of a crop from labels as a share of its diagonal.
         tolerance: Distance between the labels of one object beyond what its size allows, as a share of the infrared
             diagonal.
@@ -208,8 +208,8 @@ def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves 
         The crops with their objects, or a refusal with its reason.
 
     Raises:
-        ImageError: A picture cannot be used.
-        BoxError: Boxes, masks or labels are malformed, or made for a picture of another size.
+        ImageError: An image cannot be used.
+        BoxError: Boxes, masks or labels are malformed, or made for an image of another size.
 
     Example:
         >>> infrared, visible = np.zeros((512, 640), np.uint8), np.zeros((1024, 1280, 3), np.uint8)
@@ -237,7 +237,7 @@ def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves 
     both = pair.infrared.boxes is not None and pair.visible.boxes is not None
     if method == "labels" and not both:
         raise BoxError(
-            "method 'labels' needs objects in both pictures", remedy="Give both, or take method 'images'."
+            "method 'labels' needs objects in both images", remedy="Give both, or take method 'images'."
         )
     if method == "images" or not both:
         return pair.by_images()
@@ -274,9 +274,9 @@ class _Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One picture with its objects, in pixels."""
+    """One image with its objects, in pixels."""
 
-    picture: Picture
+    image: PairImage
     boxes: Boxes | None
     masks: NDArray[np.bool_] | None
     labels: tuple[Hashable, ...] | None
@@ -284,32 +284,32 @@ class _Side:
     @classmethod
     def of(
         cls,
-        source: PictureLike,
+        source: ImageLike,
         name: str,
         boxes: Boxes | ArrayLike | None,
         masks: ArrayLike | None,
         labels: Sequence[Hashable] | None,
         frame: Frame | str,
     ) -> _Side:
-        picture = open_picture(source, name)
+        image = open_image(source, name)
         held = None
         if masks is not None:
             if boxes is not None:
                 raise BoxError("boxes and masks of the same objects", where=name, remedy="Give one of them.")
-            held, boxes = _masks(masks, picture, name)
+            held, boxes = _masks(masks, image, name)
         if boxes is None:
-            return cls(picture, None, None, None)
+            return cls(image, None, None, None)
         if isinstance(boxes, Boxes):
-            if not (np.all(boxes.width == picture.width) and np.all(boxes.height == picture.height)):
+            if not (np.all(boxes.width == image.width) and np.all(boxes.height == image.height)):
                 raise BoxError(
-                    f"boxes of a picture of {boxes.width}x{boxes.height}, the picture has "
-                    f"{picture.width}x{picture.height}",
+                    f"boxes of an image of {boxes.width}x{boxes.height}, the image has "
+                    f"{image.width}x{image.height}",
                     where=name,
-                    remedy="Give the boxes in the frame of the picture that is cropped.",
+                    remedy="Give the boxes in the frame of the image that is cropped.",
                 )
         else:
             array = np.asarray(boxes, dtype=np.float64)
-            boxes = Boxes(array.reshape(0, 4) if array.size == 0 else array, as_frame(frame), *picture.size)
+            boxes = Boxes(array.reshape(0, 4) if array.size == 0 else array, as_frame(frame), *image.size)
         boxes = boxes.to(Frame.PIXEL)
         bad = boxes.degenerate()
         if bad.any():
@@ -321,7 +321,7 @@ class _Side:
             )
         if labels is not None and len(labels) != len(boxes):
             raise BoxError(f"{len(labels)} labels for {len(boxes)} objects", where=name)
-        return cls(picture, boxes, held, tuple(labels) if labels is not None else None)
+        return cls(image, boxes, held, tuple(labels) if labels is not None else None)
 
     def rectangles(self) -> Floats:
         """Boxes around the objects, shape (N, 4); a point is a box without extent."""
@@ -332,13 +332,13 @@ class _Side:
         return self.boxes.enclosing().coordinates
 
 
-def _masks(masks: ArrayLike, picture: Picture, name: str) -> tuple[NDArray[np.bool_], Floats]:
+def _masks(masks: ArrayLike, image: PairImage, name: str) -> tuple[NDArray[np.bool_], Floats]:
     array = np.asarray(masks)
-    if array.ndim != 3 or array.shape[1:] != (picture.height, picture.width):
+    if array.ndim != 3 or array.shape[1:] != (image.height, image.width):
         raise BoxError(
-            f"masks of shape {array.shape}, expected (N, {picture.height}, {picture.width})",
+            f"masks of shape {array.shape}, expected (N, {image.height}, {image.width})",
             where=name,
-            remedy="Give one mask for each object, as large as the picture.",
+            remedy="Give one mask for each object, as large as the image.",
         )
     array = array.astype(np.bool_)
     boxes = np.empty((len(array), 4))
@@ -368,10 +368,10 @@ class _Pair:
     rules: _Rules
 
     def by_labels(self) -> PairCrop:
-        rules, size = self.rules, self.infrared.picture.size
+        rules, size = self.rules, self.infrared.image.size
         diagonal = float(np.hypot(*size))
         infrared, visible = self.objects()
-        match = match_objects(infrared, visible, size, self.visible.picture.size, rules.tolerance * diagonal)
+        match = match_objects(infrared, visible, size, self.visible.image.size, rules.tolerance * diagonal)
         if match is None:
             return self.refuse("no-common-objects", _counts(infrared, visible), "labels")
         whole = self.common_view(match.transform)
@@ -388,7 +388,7 @@ class _Pair:
             return self.refuse("turned", f"by {turn:.1f} degrees", "labels", found)
         there = min(inside)
         if len(match.pairs) < _LEAST_MATCHED * there:
-            detail = f"{len(match.pairs)} of {there} objects match that both pictures have in the common view"
+            detail = f"{len(match.pairs)} of {there} objects match that both images have in the common view"
             return self.refuse("few-match", detail, "labels", found)
         return self.cut(found)
 
@@ -418,7 +418,7 @@ class _Pair:
         from irtd_datasets.images.pairs.registration import register
 
         found = register(
-            self.infrared.picture.grey(), self.visible.picture.grey(), same_view=self.rules.same_view
+            self.infrared.image.grey(), self.visible.image.grey(), same_view=self.rules.same_view
         )
         agreement = found.agreeing / max(found.blocks, 1)
         quality = PairQuality(agreement, found.error, found.agreeing, found.confidence, float("nan"))
@@ -433,7 +433,7 @@ class _Pair:
         return self.cut(aligned)
 
     def objects(self) -> tuple[Objects, Objects]:
-        """The objects of both pictures, classes as numbers that are common to both."""
+        """The objects of both images, classes as numbers that are common to both."""
         numbers: dict[Hashable, int] = {}
         sides = []
         for side in (self.infrared, self.visible):
@@ -448,13 +448,13 @@ class _Pair:
 
     def common_view(self, transform: PairTransform) -> Floats:
         """The common view in infrared pixels; without extent where there is none."""
-        there = transform.apply(np.array([0.0, 0.0, *self.visible.picture.size]))
+        there = transform.apply(np.array([0.0, 0.0, *self.visible.image.size]))
         low = np.maximum(there[:2], 0)
-        high = np.maximum(np.minimum(there[2:], self.infrared.picture.size), low)
+        high = np.maximum(np.minimum(there[2:], self.infrared.image.size), low)
         return np.concatenate([low, high])
 
     def is_same_view(self, found: _Found) -> bool:
-        infrared, visible = self.infrared.picture.size, self.visible.picture.size
+        infrared, visible = self.infrared.image.size, self.visible.image.size
         if found.model == "same view":
             return True
         whole = PairTransform.between_sizes(visible, infrared)
@@ -472,8 +472,8 @@ class _Pair:
         return bool(np.median(_ious(first, whole.apply(self.visible.rectangles()[index[:, 1]]))) >= 0.6)
 
     def cut(self, found: _Found) -> PairCrop:
-        """Cut both pictures and move the objects."""
-        infrared, visible = self.infrared.picture, self.visible.picture
+        """Cut both images and move the objects."""
+        infrared, visible = self.infrared.image, self.visible.image
         if self.is_same_view(found) and self.rules.region == "view":
             whole = PairTransform.between_sizes(visible.size, infrared.size)
             rectangles = (0, 0, *infrared.size), (0, 0, *visible.size)
@@ -500,19 +500,19 @@ class _Pair:
             if quality.error > limit:
                 detail = f"expected error {quality.error:.1f} pixels, at most {limit:.1f}"
                 return self.refuse("imprecise", detail, found.method, found)
-        for picture, rectangle in ((infrared, first), (visible, second)):
-            if picture.loses_depth and rectangle != (0, 0, *picture.size):
-                return self.refuse("image-16-bit-colour", picture.name, found.method, found)
+        for image, rectangle in ((infrared, first), (visible, second)):
+            if image.loses_depth and rectangle != (0, 0, *image.size):
+                return self.refuse("image-16-bit-colour", image.name, found.method, found)
         return self.finish("cropped", found, first, second, found.transform)
 
     def _trimmed(self, view: Floats) -> Floats:
-        """The view less its margin, where it ends at a border of the visible picture or cuts one of its sides."""
-        size = np.array([0.0, 0.0, *self.infrared.picture.size])
+        """The view less its margin, where it ends at a border of the visible image or cuts one of its sides."""
+        size = np.array([0.0, 0.0, *self.infrared.image.size])
         trim = self.rules.margin * np.tile(view[2:] - view[:2], 2) * [1, 1, -1, -1]
         return np.where(np.abs(view - size) < 0.5, view, view + trim)
 
     def _objects_view(self, found: _Found, view: Floats) -> Floats | None:
-        """The union of the objects in both pictures with its margin, within the common view."""
+        """The union of the objects in both images with its margin, within the common view."""
         first, second = self.infrared.rectangles(), found.transform.apply(self.visible.rectangles())
         if found.match is not None:
             index = np.array(found.match.pairs)
@@ -562,8 +562,8 @@ class _Pair:
             "same view" if status == "aligned" else found.model,
             transform,
             found.quality,
-            CroppedPicture(self.infrared.picture, first),
-            CroppedPicture(self.visible.picture, second),
+            CroppedImage(self.infrared.image, first),
+            CroppedImage(self.visible.image, second),
             moved[0],
             moved[1],
             kept,
@@ -623,7 +623,7 @@ class _Pair:
         return _moved_into(mine, first), _moved_into(other, second)
 
     def refuse(self, reason: str, detail: str, method: str, found: _Found | None = None) -> PairCrop:
-        infrared, visible = self.infrared.picture, self.visible.picture
+        infrared, visible = self.infrared.image, self.visible.image
         return PairCrop(
             "refused",
             reason,
@@ -632,8 +632,8 @@ class _Pair:
             found.model if found else "",
             found.transform if found else None,
             found.quality if found else None,
-            CroppedPicture(infrared, (0, 0, *infrared.size)),
-            CroppedPicture(visible, (0, 0, *visible.size)),
+            CroppedImage(infrared, (0, 0, *infrared.size)),
+            CroppedImage(visible, (0, 0, *visible.size)),
         )
 
 

@@ -56,8 +56,8 @@ class PairNames:
 
     Attributes:
         name: What the two names have in common, with ``/``; unique in the folder.
-        infrared: Path of the infrared picture.
-        visible: Path of the visible picture.
+        infrared: Path of the infrared image.
+        visible: Path of the visible image.
     """
 
     name: str
@@ -72,7 +72,7 @@ class CropRules:
     Attributes:
         method: ``auto``, ``labels`` or ``images``.
         region: ``view`` or ``objects``.
-        margin: Room around the objects, or share cut off at the borders of the other picture.
+        margin: Room around the objects, or share cut off at the borders of the other image.
         min_size: Least width and height in pixels.
     """
 
@@ -90,7 +90,7 @@ class PairsReport:
         counts: Pairs by status: ``aligned``, ``cropped``, ``refused``, ``failed``.
         reasons: Refused and failed pairs by reason.
         examples: Up to three names for each reason.
-        lone: Pictures without a partner.
+        lone: Images without a partner.
         records: One mapping for each pair, as in ``pairs.jsonl``.
         out: The folder written.
     """
@@ -120,22 +120,22 @@ def find_pairs(
 
     Args:
         folder: The folder.
-        infrared: Subfolder with the infrared pictures, searched to its depths, or a pattern such as ``*_ir.png``.
+        infrared: Subfolder with the infrared images, searched to its depths, or a pattern such as ``*_ir.png``.
         visible: Likewise.
 
     Returns:
-        The pairs in the order of their names, and the pictures without a partner. Names fit when they are equal without
+        The pairs in the order of their names, and the images without a partner. Names fit when they are equal without
         suffix, or equal once words for a modality (``_ir``, ``_co``, ``rgb/``, ``_a`` and ``_b``) are left out.
 
     Raises:
-        ReleaseNotFoundError: There is no such folder, or no picture in it.
-        AnnotationError: Two pictures of one modality have the same name.
+        ReleaseNotFoundError: There is no such folder, or no image in it.
+        AnnotationError: Two images of one modality have the same name.
         UnsafePathError: A pattern leads out of the folder.
     """
     root = Path(folder)
     if not root.is_dir():
         raise ReleaseNotFoundError("there is no such folder", where=str(root))
-    sides = [_pictures(root, pattern) for pattern in (infrared, visible)]
+    sides = [_images(root, pattern) for pattern in (infrared, visible)]
     exact = [_by_key(side, lambda name: name, root) for side in sides]
     pairs = {key: (exact[0][key], exact[1][key]) for key in exact[0].keys() & exact[1].keys()}
     taken = {path for pair in pairs.values() for path in pair}
@@ -148,7 +148,7 @@ def find_pairs(
     lone = sorted(path.relative_to(root).as_posix() for side in sides for path in side if path not in taken)
     if not pairs:
         raise ReleaseNotFoundError(
-            f"no infrared picture has a visible partner: {len(sides[0])} and {len(sides[1])} pictures, such as "
+            f"no infrared image has a visible partner: {len(sides[0])} and {len(sides[1])} images, such as "
             f"{_first(sides[0], root)} and {_first(sides[1], root)}",
             where=str(root),
             remedy="Name the two subfolders, or patterns such as '*_ir.png' and '*_co.png'.",
@@ -160,23 +160,23 @@ def _first(side: Mapping[Path, str], root: Path) -> str:
     return min(path.relative_to(root).as_posix() for path in side)
 
 
-def _pictures(root: Path, pattern: str) -> dict[Path, str]:
-    """Pictures with the name that they are matched by: below the subfolder, or below the root for a pattern."""
+def _images(root: Path, pattern: str) -> dict[Path, str]:
+    """Images with the name that they are matched by: below the subfolder, or below the root for a pattern."""
     base = root / safe_name(pattern.rstrip("/"))
     found = sorted(base.rglob("*")) if base.is_dir() else sorted(root.glob(safe_name(pattern)))
     start = base if base.is_dir() else root
-    pictures = {
+    images = {
         path: path.relative_to(start).with_suffix("").as_posix()
         for path in found
         if path.suffix.lower() in _SUFFIXES and path.is_file()
     }
-    if not pictures:
+    if not images:
         raise ReleaseNotFoundError(
-            f"no picture in {pattern!r}",
+            f"no image in {pattern!r}",
             where=str(root),
-            remedy="Name a subfolder with pictures, or a pattern such as '*_ir.png'.",
+            remedy="Name a subfolder with images, or a pattern such as '*_ir.png'.",
         )
-    return pictures
+    return images
 
 
 def _by_key(side: Mapping[Path, str], key_of: Any, root: Path) -> dict[str, Path]:  # noqa: ANN401 - a function
@@ -189,7 +189,7 @@ def _by_key(side: Mapping[Path, str], key_of: Any, root: Path) -> dict[str, Path
         found.setdefault(key, path)
     if twice:
         raise AnnotationError(
-            f"pictures of one modality have one name:\n{summarize(twice, 5)}",
+            f"images of one modality have one name:\n{summarize(twice, 5)}",
             where=str(root),
             remedy="Name a narrower subfolder or pattern, one modality at a time.",
         )
@@ -202,14 +202,14 @@ def _without_modality(name: str) -> str:
 
 
 def read_labels(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
-    """Labels by picture, from JSON lines.
+    """Labels by image, from JSON lines.
 
     Args:
         path: One object a line: ``image`` (its path below the folder of the pairs, with or without suffix), ``boxes``
             or ``points`` or ``polygons``, and if wanted ``labels`` and ``frame`` (``pixel`` by default).
 
     Raises:
-        AnnotationError: A line is no such object, or names a picture again; up to ten are told.
+        AnnotationError: A line is no such object, or names an image again; up to ten are told.
         ReleaseNotFoundError: There is no such file.
     """
     file = Path(path)
@@ -259,7 +259,7 @@ def checkerboard(result: PairCrop) -> Image.Image:
     """Squares of the two crops in turn: edges that run on from square to square are aligned.
 
     Returns:
-        An 8-bit picture of at most 640 pixels; the infrared crop is stretched to its 1st and 99th percentile.
+        An 8-bit image of at most 640 pixels; the infrared crop is stretched to its 1st and 99th percentile.
     """
     width, height = result.infrared.width, result.infrared.height
     scale = min(1.0, _BOARD / max(width, height))
@@ -267,18 +267,18 @@ def checkerboard(result: PairCrop) -> Image.Image:
     grey = [_eight_bits(crop.image()).resize(size) for crop in (result.infrared, result.visible)]
     side = max(8, max(size) // _TILE)
     rows, columns = np.indices((size[1], size[0])) // side
-    first, second = (np.asarray(picture.convert("RGB")) for picture in grey)
+    first, second = (np.asarray(image.convert("RGB")) for image in grey)
     return Image.fromarray(np.where(((rows + columns) % 2 == 0)[..., None], first, second))
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    if picture.mode in {"L", "RGB"}:
-        return picture
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture).astype(np.float32)
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode in {"L", "RGB"}:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float32)
         low, high = np.percentile(values, (1, 99))
         return Image.fromarray(np.clip((values - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8))
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,14 +305,14 @@ def crop_folder(
     """Crop all pairs of a folder.
 
     Written are ``infrared/``, ``visible/`` and ``checkerboards/`` with one file for each pair that is aligned or
-    cropped, and ``pairs.jsonl`` with what was found for every pair. Pictures of aligned pairs are copied byte for byte.
+    cropped, and ``pairs.jsonl`` with what was found for every pair. Images of aligned pairs are copied byte for byte.
     One pair is in memory at a time in each process.
 
     Args:
         folder: Where the pairs are.
         out: New or empty folder, or one that this wrote before.
-        infrared: Subfolder or pattern of the infrared pictures.
-        visible: Subfolder or pattern of the visible pictures.
+        infrared: Subfolder or pattern of the infrared images.
+        visible: Subfolder or pattern of the visible images.
         labels: File of `read_labels`.
         rules: How pairs are cropped.
         checkerboards: Draw at most so many, the first by name.
@@ -370,7 +370,7 @@ def crop_folder(
 def _check_target(target: Path, root: Path) -> None:
     if target.resolve() == root.resolve():
         raise BuildError(
-            "the crops would lie among the pictures", where=str(target), remedy="Name another folder."
+            "the crops would lie among the images", where=str(target), remedy="Name another folder."
         )
     if target.is_dir() and not (target / REPORT_NAME).exists() and any(target.iterdir()):
         raise BuildError(
@@ -390,14 +390,14 @@ def _labels_of(pair: PairNames, root: Path, marks: Mapping[str, dict[str, Any]])
 def _check_used(
     marks: Mapping[str, Any], pairs: Iterable[PairNames], root: Path, labels: str | os.PathLike[str] | None
 ) -> tuple[str, ...]:
-    """Labels of pictures that no pair has; an error where that is all of them."""
+    """Labels of images that no pair has; an error where that is all of them."""
     names = {_names(path, root) for pair in pairs for path in (pair.infrared, pair.visible)}
     unused = [name for name in marks if name not in names]
     if marks and len(unused) == len(marks):
         raise AnnotationError(
-            f"none of its {len(marks)} pictures is one of a pair, such as {unused[0]!r}",
+            f"none of its {len(marks)} images is one of a pair, such as {unused[0]!r}",
             where=str(labels),
-            remedy=f"Name pictures by their path below {root}, such as {min(names)!r}.",
+            remedy=f"Name images by their path below {root}, such as {min(names)!r}.",
         )
     return tuple(f"labels of {name}" for name in unused)
 
@@ -423,9 +423,7 @@ def _run(job: _Job) -> dict[str, Any]:
     rules = job.rules
     try:
         if len(frames) > 1:
-            raise BoxError(
-                f"the labels of its two pictures count in {' and '.join(sorted(map(str, frames)))}"
-            )
+            raise BoxError(f"the labels of its two images count in {' and '.join(sorted(map(str, frames)))}")
         result = crop_pair(
             job.pair.infrared,
             job.pair.visible,

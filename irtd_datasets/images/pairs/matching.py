@@ -1,7 +1,7 @@
-"""Scale and shift between two pictures, from the objects that are labelled in both.
+"""Scale and shift between two images, from the objects that are labelled in both.
 
 Every pair of objects of one class, and every two such pairs, propose a transform; the proposal under which most objects
-of the one picture fall on objects of their class in the other wins. It is fitted again to all objects that agree, and
+of the one image fall on objects of their class in the other wins. It is fitted again to all objects that agree, and
 the simplest model that the labels do not contradict is taken: the same view, a shift, one scale for both axes, a scale
 for each axis. The search is exhaustive, so that the same labels always give the same answer, and wrong or missing
 matches only have to be outvoted.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Match", "Objects", "find_turn", "match_objects"]
 
-_EDGE_NOISE = 0.05  # of a box's side: how far the edges of one object's labels in two pictures differ
+_EDGE_NOISE = 0.05  # of a box's side: how far the edges of one object's labels in two images differ
 _MOST_PAIRS = 20_000  # of candidates, the farthest apart first: they tell a scale best
 _MOST_PROPOSALS = 400  # of those that are plausible
 _MOST_TURNED = 150  # candidates that a turn is looked for with
@@ -40,11 +40,11 @@ _FREE = {"same view": 0, "shift": 2, "scale": 3, "scale per axis": 4}
 
 
 class Objects(NamedTuple):
-    """Objects of one picture.
+    """Objects of one image.
 
     Attributes:
         boxes: Shape (N, 4), pixels, x_min, y_min, x_max, y_max; a point has no extent.
-        classes: N numbers; equal ones may be the same object in the two pictures.
+        classes: N numbers; equal ones may be the same object in the two images.
         sized: Whether the boxes have an extent, which tells a scale.
     """
 
@@ -55,7 +55,7 @@ class Objects(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What the labels of two pictures say about their alignment.
+    """What the labels of two images say about their alignment.
 
     Attributes:
         transform: From visible to infrared pixels.
@@ -73,7 +73,7 @@ class Match:
     _covariance: tuple[Floats, Floats]
 
     def error_at(self, points: Floats) -> Floats:
-        """Expected distance in infrared pixels by which a place is off, for points of the visible picture, (N, 2)."""
+        """Expected distance in infrared pixels by which a place is off, for points of the visible image, (N, 2)."""
         variance = np.zeros(len(points))
         for axis in (0, 1):
             row = np.stack([points[:, axis], np.ones(len(points))], 1)
@@ -84,11 +84,11 @@ class Match:
 def match_objects(
     infrared: Objects, visible: Objects, infrared_size: Size, visible_size: Size, tolerance: float
 ) -> Match | None:
-    """Find the transform under which most objects of the two pictures coincide.
+    """Find the transform under which most objects of the two images coincide.
 
     Args:
-        infrared: Objects of the infrared picture.
-        visible: Objects of the visible picture.
+        infrared: Objects of the infrared image.
+        visible: Objects of the visible image.
         infrared_size: Width and height in pixels.
         visible_size: Width and height in pixels.
         tolerance: Infrared pixels by which centres may differ beyond what their size allows.
@@ -141,8 +141,8 @@ def find_turn(
     that match are turned for certain, or when a turn brings clearly more objects together than the match.
 
     Args:
-        infrared: Objects of the infrared picture.
-        visible: Objects of the visible picture.
+        infrared: Objects of the infrared image.
+        visible: Objects of the visible image.
         match: Their best match without a turn.
         tolerance: Infrared pixels by which centres may differ beyond what their size allows.
         least: Degrees from which on a turn is told.
@@ -302,7 +302,7 @@ class _Settled(NamedTuple):
 
 
 class _Setting(NamedTuple):
-    """The two pictures, for fitting one proposal after another."""
+    """The two images, for fitting one proposal after another."""
 
     infrared: Objects
     visible: Objects
@@ -395,7 +395,7 @@ _HUBER = 2.0  # noise widths beyond which an edge counts less
 
 
 class _Axis(NamedTuple):
-    """Edges along one axis in both pictures, and the noise of their labels."""
+    """Edges along one axis in both images, and the noise of their labels."""
 
     source: Floats
     target: Floats

@@ -1,6 +1,6 @@
-"""Scale and shift between two pictures of different sensors, found in their edges.
+"""Scale and shift between two images of different sensors, found in their edges.
 
-Warm things are bright in one picture and dark in the other, so that intensities cannot be compared, and neither can
+Warm things are bright in one image and dark in the other, so that intensities cannot be compared, and neither can
 the sign of a gradient. What both have is where edges are and how they run. Each pixel gets a complex number, the
 gradient's direction doubled (edges that differ in sign only become equal) times its strength relative to the
 neighbourhood. The correlation of two such fields, normalised over the overlap, is searched over scales by FFT on small
@@ -49,7 +49,7 @@ _CLEAR = 1.3  # clarity; two different scenes reached 1.10 at most, aligned pair
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What the edges of two pictures say about their alignment.
+    """What the edges of two images say about their alignment.
 
     Attributes:
         transform: From visible to infrared pixels.
@@ -80,7 +80,7 @@ def register(
     min_overlap: float = 0.25,
     same_view: float = 0.03,
 ) -> Registration:
-    """Find scale and shift between two grey pictures.
+    """Find scale and shift between two grey images.
 
     Args:
         infrared: Shape (H, W), any range of values.
@@ -125,7 +125,7 @@ class _Candidate(NamedTuple):
 
 
 def _distance(one: PairTransform, two: PairTransform, size: tuple[int, int]) -> float:
-    """Largest distance between the corners of the visible picture under two transforms."""
+    """Largest distance between the corners of the visible image under two transforms."""
     corners = np.array([[0, 0], [size[0], 0], [0, size[1]], list(size)], dtype=np.float64)
     return float(np.abs(one.apply(corners) - two.apply(corners)).max())
 
@@ -400,7 +400,7 @@ def _refine(infrared: Grey, visible: Grey, start: PairTransform) -> _Refined:
 def _warp(
     visible: Grey, transform: PairTransform, shape: tuple[int, ...], ratio: Floats
 ) -> tuple[Field, NDArray[np.bool_]]:
-    """The edge field of the visible picture where the transform puts it, and the pixels that it covers."""
+    """The edge field of the visible image where the transform puts it, and the pixels that it covers."""
     height, width = shape
     scale_x, scale_y = transform.scale_x * ratio[0], transform.scale_y * ratio[1]
     left, top = transform.shift_x * ratio[0], transform.shift_y * ratio[1]

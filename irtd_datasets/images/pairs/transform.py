@@ -1,4 +1,4 @@
-"""Where a pixel of the visible picture lies in the infrared one: a scale and a shift for each axis."""
+"""Where a pixel of the visible image lies in the infrared one: a scale and a shift for each axis."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["IDENTITY", "PairTransform"]
 
 @dataclass(frozen=True, slots=True)
 class PairTransform:
-    """From pixels of the upright visible picture to pixels of the upright infrared one, ``scale * v + shift``.
+    """From pixels of the upright visible image to pixels of the upright infrared one, ``scale * v + shift``.
 
-    Coordinates lie between pixels, as everywhere in `irtd_datasets.boxes`: the left edge of a picture is 0, the right
+    Coordinates lie between pixels, as everywhere in `irtd_datasets.boxes`: the left edge of an image is 0, the right
     edge its width. Two cameras that look the same way from the same place differ by no more than this; rotation and
     distortion of a lens do not fit it and show in the quality figure.
 
     Attributes:
         scale_x: Infrared pixels to one visible pixel, horizontally; positive.
         scale_y: Likewise, vertically.
-        shift_x: Infrared pixels; where the left edge of the visible picture lies.
+        shift_x: Infrared pixels; where the left edge of the visible image lies.
         shift_y: Infrared pixels; where its upper edge lies.
 
     Example:
@@ -49,7 +49,7 @@ class PairTransform:
 
     @classmethod
     def between_sizes(cls, visible: tuple[int, int], infrared: tuple[int, int]) -> PairTransform:
-        """The transform of pictures with one field of view, given as width and height."""
+        """The transform of images with one field of view, given as width and height."""
         return cls(infrared[0] / visible[0], infrared[1] / visible[1], 0.0, 0.0)
 
     def apply(self, coordinates: ArrayLike) -> NDArray[np.float64]:
@@ -81,4 +81,4 @@ class PairTransform:
 
 
 IDENTITY = PairTransform(1.0, 1.0, 0.0, 0.0)
-"""Pictures that are aligned pixel by pixel."""
+"""Images that are aligned pixel by pixel."""

@@ -20,8 +20,8 @@ from irtd_datasets.irtd.tasks import (
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from irtd_datasets.irtd.tasks.making import Maker
-    from irtd_datasets.irtd.tasks.reading import Parser
+    from irtd_datasets.irtd.tasks.generation import Maker
+    from irtd_datasets.irtd.tasks.parsing import Parser
 
 __all__ = ["BENCHMARK_TASKS", "MAKERS", "MODULES", "PARSERS"]
 
@@ -44,7 +44,7 @@ PARSERS: dict[str, Parser] = {task: module.read for task, module in MODULES.item
 """Reads question and answer of a record of each task."""
 
 MAKERS: dict[str, Maker] = {task: module.make for task, module in MODULES.items() if task != "reid"}
-"""Makes records of each task from the labels of one picture; Re-ID needs many pictures, see `reid.make_mosaic`."""
+"""Makes records of each task from the labels of one image; Re-ID needs many images, see `reid.make_mosaic`."""
 
 BENCHMARK_TASKS = tuple(task for task in MODULES if task != "captioning")
 """The nine scored tasks."""

@@ -1,6 +1,6 @@
-"""Aerial Counting: how many cars are in a picture from above. Metric: mean absolute error (paper section 5.1).
+"""Aerial Counting: how many cars are in an image from above. Metric: mean absolute error (paper section 5.1).
 
-Rule (measured on 900 released records): counts from 0 to 141, 25 of them 0. The release files its pictures under VEDAI;
+Rule (measured on 900 released records): counts from 0 to 141, 25 of them 0. The release files its images under VEDAI;
 folder and numbering are those of DroneVehicle.
 
 Chosen here: cars are what the source calls cars (trucks, buses and vans are not counted), where it labels all of them
@@ -15,8 +15,8 @@ from irtd_datasets.irtd.tasks.counting import format_answer, make_count, parse_a
 from irtd_datasets.irtd.tasks.counting import read_aerial as read
 
 if TYPE_CHECKING:
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Made, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Made, Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["METRIC", "format_answer", "make", "parse_answer", "read"]
 

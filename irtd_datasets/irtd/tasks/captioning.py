@@ -1,25 +1,25 @@
-"""Captioning (pretrain): one description per picture; nothing is scored.
+"""Captioning (pretrain): one description per image; nothing is scored.
 
-Rule captions (about 106K, paper section 3.2, for pictures whose visible partner does not help) were never released. Two
+Rule captions (about 106K, paper section 3.2, for images whose visible partner does not help) were never released. Two
 are printed in Fig. 7: ``The image contains 1 truck.`` and ``The image contains 7 cars and 15 people.``
 
 Chosen here: every labelled class is named, in the order of the choice ``caption_order``, with commas between more than
-two; a class of which the source does not label every object is not counted, and no picture with an unclear region.
+two; a class of which the source does not label every object is not counted, and no image with an unclear region.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from irtd_datasets.irtd.tasks.making import Made
-from irtd_datasets.irtd.tasks.reading import TaskReading
+from irtd_datasets.irtd.tasks.generation import Made
+from irtd_datasets.irtd.tasks.parsing import TaskReading
 from irtd_datasets.irtd.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["PROMPT", "format_caption", "make", "read"]
 
@@ -33,7 +33,7 @@ def read(question: str, answer: str) -> TaskReading:  # noqa: ARG001 - the signa
 
 
 def format_caption(counts: Mapping[str, int]) -> str:
-    """The rule caption of a picture with so many objects of each word, in the order given.
+    """The rule caption of an image with so many objects of each word, in the order given.
 
     Example:
         >>> format_caption({"truck": 1})
@@ -47,7 +47,7 @@ def format_caption(counts: Mapping[str, int]) -> str:
 
 
 def make(labels: Labels, rules: Rules, draw: Draw) -> list[Made]:  # noqa: ARG001 - the signature of every task
-    """The rule caption of a picture all of whose labelled classes can be counted."""
+    """The rule caption of an image all of whose labelled classes can be counted."""
     names = sorted(labels.words)
     if not names or not set(names) <= labels.countable(rules):
         return []

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from irtd_datasets.irtd.tasks.making import lettered, write_options
-from irtd_datasets.irtd.tasks.reading import TaskReading, options, split_options, unexpected
+from irtd_datasets.irtd.tasks.generation import lettered, write_options
+from irtd_datasets.irtd.tasks.parsing import TaskReading, options, split_options, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ def read(question: str, answer: str) -> TaskReading:
 
     Example:
         >>> reading = read("What is the object in the picture?\n(A) person (B) duck", "(A) person")
-        >>> reading.question, reading.choices, reading.answer
+        >>> parsed.question, parsed.choices, parsed.answer
         ('What is the object in the picture?', ('person', 'duck'), '(A) person')
     """
     stem, choices = split_options(question)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from irtd_datasets.irtd.tasks.making import Made
-from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
+from irtd_datasets.irtd.tasks.generation import Made
+from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
 
 __all__ = ["format_answer", "make_count", "parse_answer", "read", "read_aerial"]
 

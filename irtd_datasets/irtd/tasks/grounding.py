@@ -1,11 +1,11 @@
-"""Grounding: the box of the object that a phrase describes, in pixels of the picture. Metric: mAP at IoU 0.5 (5.1).
+"""Grounding: the box of the object that a phrase describes, in pixels of the image. Metric: mAP at IoU 0.5 (5.1).
 
 Rules (measured on 2,789 released records): one box a record, integers, one phrase of three families: ``nearest <c>
 located at the <pos>`` (1,308), ``<c> located at the <pos> of the image`` (1,067), ``<c> located to the left|right of
 the <c2>`` (414; one object of each class, or two of one). ``<pos>`` is the cell of the box centre in thirds of width
 and height. The nearest of several is the one with the largest box.
 
-Chosen here: by the choice ``uniqueness`` a phrase fits one object; the nearest is asked for in pictures from the ground
+Chosen here: by the choice ``uniqueness`` a phrase fits one object; the nearest is asked for in images from the ground
 only, and where its box is larger than the next by a factor of `CLEAR`; an object to the left of another ends before the
 centre of that other.
 """
@@ -16,16 +16,16 @@ import re
 from typing import TYPE_CHECKING
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.examples.draft import Correction, Places, as_json
 from irtd_datasets.irtd.spec import FRAME_SIZE
-from irtd_datasets.irtd.tasks.making import Made, cell
-from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
+from irtd_datasets.irtd.tasks.generation import Made, cell
+from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
+from irtd_datasets.rows.pending import Correction, Regions, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Rules, Thing
+    from irtd_datasets.irtd.tasks.generation import Labels, Rules, Thing
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["CLEAR", "METRIC", "format_answer", "make", "parse_answer", "phrases", "read"]
 
@@ -54,15 +54,15 @@ def read(
     Args:
         question: As released.
         answer: As released.
-        size: Width and height of the picture that the box was made on.
+        size: Width and height of the image that the box was made on.
         released: Whether it is one of the released records, all of which are wrong about "to the left of".
 
     Example:
-        >>> reading = read(
+        >>> parsed = read(
         ...     "Detect the bounding box of the person located to the left of the car.",
         ...     "The target bounding box is <box>[[374, 165, 630, 377]]</box>.",
         ... )
-        >>> reading.issues, reading.places[0].labels, reading.corrections[0].value
+        >>> parsed.issues, parsed.regions[0].labels, parsed.corrections[0].value
         (('label-reference-object',), ('person',), 'car')
     """
     asked = _QUESTION.fullmatch(question.strip())
@@ -96,14 +96,14 @@ def read(
     return TaskReading(
         question=question.strip(),
         answer=as_json(box),
-        places=(Places("box", (label,), (tuple(box),), Frame.PIXEL, size),),
+        regions=(Regions("box", (label,), (tuple(box),), Frame.PIXEL, size),),
         issues=tuple(issues),
         corrections=tuple(corrections),
     )
 
 
 def parse_answer(text: str) -> tuple[int, int, int, int]:
-    """The box of an answer: x_min, y_min, x_max, y_max in pixels of the picture.
+    """The box of an answer: x_min, y_min, x_max, y_max in pixels of the image.
 
     Raises:
         RecordError: It is not written as the release, or the paper's Fig. 2, writes it.
@@ -123,7 +123,7 @@ def format_answer(box: Sequence[float], label: str = "", wording: str = "release
     """The inverse of `parse_answer`; numbers are rounded.
 
     Args:
-        box: x_min, y_min, x_max, y_max in pixels of the picture.
+        box: x_min, y_min, x_max, y_max in pixels of the image.
         label: Class of the object, which the paper's wording names.
         wording: ``released``, ``mended`` or ``paper``.
 
@@ -152,7 +152,7 @@ def make(labels: Labels, rules: Rules, draw: Draw) -> list[Made]:
 
 
 def phrases(labels: Labels, rules: Rules) -> Iterator[tuple[str, str, Thing]]:
-    """All phrases that the rules allow for a picture, each with its family and the object it describes."""
+    """All phrases that the rules allow for an image, each with its family and the object it describes."""
     if labels.size is None:
         return
     names = sorted(labels.countable(rules) & set(labels.words))

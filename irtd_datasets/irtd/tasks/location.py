@@ -1,6 +1,6 @@
 """Location: the centres of all objects of one class, from left to right, in 0-1000 of width and height.
 
-Rule (measured on 14,979 released records): one record for each picture and class; points are box centres, each axis
+Rule (measured on 14,979 released records): one record for each image and class; points are box centres, each axis
 rounded by itself, in ascending order of x and then y. Metric: mean absolute error (paper section 5.1).
 """
 
@@ -10,22 +10,22 @@ import re
 from typing import TYPE_CHECKING
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.examples.draft import Places, as_json
 from irtd_datasets.irtd.spec import FRAME_SIZE
-from irtd_datasets.irtd.tasks.making import Made, per_mille
-from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
+from irtd_datasets.irtd.tasks.generation import Made, per_mille
+from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
+from irtd_datasets.rows.pending import Regions, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["METRIC", "MOST_POINTS", "format_answer", "make", "parse_answer", "read"]
 
 METRIC = "mean absolute error"
 MOST_POINTS = 40
-"""Most points of a released record; pictures with more of a class are not asked about."""
+"""Most points of a released record; images with more of a class are not asked about."""
 
 _QUESTION = re.compile(r"(?:Locate all|Locate the positions of all) (\w[\w ]*) from left to right\.")
 _POINTS = r"((?:\(-?\d{1,9}, -?\d{1,9}\)(?:, )?)+)"
@@ -45,11 +45,11 @@ def read(question: str, answer: str, *, size: tuple[int, int] | None = FRAME_SIZ
     Args:
         question: As released.
         answer: As released.
-        size: Width and height of the picture that the points were made on.
+        size: Width and height of the image that the points were made on.
 
     Example:
-        >>> reading = read(" Locate all car from left to right.", "<ref>car</ref> at <pos>[(10, 520), (81, 514)]</pos>")
-        >>> reading.question, reading.answer, reading.quirks
+        >>> parsed = read(" Locate all car from left to right.", "<ref>car</ref> at <pos>[(10, 520), (81, 514)]</pos>")
+        >>> parsed.question, parsed.answer, parsed.quirks
         ('Locate all car from left to right.', '[[10, 520], [81, 514]]', ('text-leading-space',))
     """
     if _QUESTION.fullmatch(question.strip()) is None:
@@ -59,7 +59,7 @@ def read(question: str, answer: str, *, size: tuple[int, int] | None = FRAME_SIZ
     return TaskReading(
         question=question.strip(),
         answer=as_json(points),
-        places=(Places("point", (label,) * len(points), tuple(points), Frame.PER_MILLE, size),),
+        regions=(Regions("point", (label,) * len(points), tuple(points), Frame.PER_MILLE, size),),
         issues=("point-outside-image",) if outside else (),
         quirks=("text-leading-space",) if question[:1] == " " else (),
     )

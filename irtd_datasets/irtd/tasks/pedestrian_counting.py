@@ -1,4 +1,4 @@
-"""Pedestrian Counting: how many people are in a picture. Metric: mean absolute error (paper section 5.1).
+"""Pedestrian Counting: how many people are in an image. Metric: mean absolute error (paper section 5.1).
 
 Rule (measured on 1,030 released records, the whole training part of RGBT-CC): counts from 10 to 701, none is 0.
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from irtd_datasets.irtd.tasks.counting import format_answer, make_count, parse_answer, read
 
 if TYPE_CHECKING:
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Made, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Made, Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["METRIC", "format_answer", "make", "parse_answer", "read"]
 

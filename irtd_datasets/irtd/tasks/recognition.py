@@ -4,7 +4,7 @@ Rule (measured on 3,705 released records): four distinct options of a vocabulary
 of them right, its letter uniform. The released gold is not always the class of the sequence's folder; here it is the
 label.
 
-Chosen here: a picture is asked about when all its labelled objects are of one class and the largest of them has a
+Chosen here: an image is asked about when all its labelled objects are of one class and the largest of them has a
 shorter side of at least `LEAST_SIDE` pixels; wrong options by the choice ``distractors``.
 """
 
@@ -14,11 +14,11 @@ import operator
 from typing import TYPE_CHECKING
 
 from irtd_datasets.irtd.tasks.choice import format_answer, parse_answer, read
-from irtd_datasets.irtd.tasks.making import Made, lettered, meet, write_options
+from irtd_datasets.irtd.tasks.generation import Made, lettered, meet, write_options
 
 if TYPE_CHECKING:
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["LEAST_SIDE", "METRIC", "QUESTION", "VOCABULARY", "format_answer", "make", "parse_answer", "read"]
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from irtd_datasets.irtd.tasks.making import Made
-from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
+from irtd_datasets.irtd.tasks.generation import Made
+from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from irtd_datasets.annotations.labelled import LabelledImage
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Rules
+    from irtd_datasets.irtd.tasks.generation import Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["CROPS", "METRIC", "ORDINALS", "QUESTION", "format_answer", "make_mosaic", "parse_answer", "read"]
 
@@ -72,12 +72,12 @@ def make_mosaic(
 
     Args:
         identity: Who is asked about.
-        people: Pictures of everybody of the same source and split, by identity, each in a fixed order.
+        people: Images of everybody of the same source and split, by identity, each in a fixed order.
         rules: The choices.
         draw: Chance.
 
     Returns:
-        The question, with the eight pictures in ``members``; None where there are too few pictures or people.
+        The question, with the eight images in ``members``; None where there are too few images or people.
     """
     infrared = [image for image in people[identity] if image.modality == "infrared"]
     others = sorted(name for name in people if name != identity)

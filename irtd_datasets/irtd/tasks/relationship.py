@@ -8,7 +8,7 @@ Metric: accuracy (paper section 5.1).
 Chosen here, by the choice ``relationship``: the answer is that of the question as read, "is there any". A question is
 asked only where it is clear: `MARGIN` of the width or height lies between every object and the limit it is judged by
 (for yes: some object is beyond the limit by so much), and the k-th object is one position clear of its neighbours.
-In front and behind are asked of pictures from the ground only.
+In front and behind are asked of images from the ground only.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING
 
-from irtd_datasets.irtd.tasks.making import Made
-from irtd_datasets.irtd.tasks.reading import TaskReading, unexpected
+from irtd_datasets.irtd.tasks.generation import Made
+from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Rules, Thing
+    from irtd_datasets.irtd.tasks.generation import Labels, Rules, Thing
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = [
     "MARGIN",
@@ -70,10 +70,10 @@ def read(question: str, answer: str, *, released: bool = True) -> TaskReading:
         released: Whether it is one of the released records, which judge one hidden pair.
 
     Example:
-        >>> reading = read("Is there a car behind the the 22th person from left to right?", "no")
-        >>> reading.question
+        >>> parsed = read("Is there a car behind the the 22th person from left to right?", "no")
+        >>> parsed.question
         'Is there a car behind the 22nd person from left to right?'
-        >>> reading.issues, reading.quirks
+        >>> parsed.issues, parsed.quirks
         (('text-ordinal',), ('text-double-the', 'existential-no'))
     """
     asked = _QUESTION.fullmatch(question.strip())
@@ -168,7 +168,7 @@ def ask(name: str, relation: str, ordinal: int, other: str, wording: str = "rele
 
 
 def statements(labels: Labels, rules: Rules, draw: Draw) -> Iterator[tuple[str, str, int, str, bool]]:
-    """All questions that the rules allow for a picture: class, relation, k, class of the k-th object, answer."""
+    """All questions that the rules allow for an image: class, relation, k, class of the k-th object, answer."""
     if labels.size is None:
         return
     names = sorted(labels.countable(rules) & set(labels.words))
@@ -197,7 +197,7 @@ def judge(target: Thing, reference: Thing, relation: str, width: int, *, front: 
         target: The object asked about.
         reference: The k-th object.
         relation: One of `RELATIONS`.
-        width: Of the picture in pixels.
+        width: Of the image in pixels.
         front: See the choice of that name.
     """
     return _excess(target, reference, relation, (width, 1), front) > 0

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from irtd_datasets.irtd.tasks.choice import format_answer, parse_answer, read
-from irtd_datasets.irtd.tasks.making import Made, lettered, write_options
+from irtd_datasets.irtd.tasks.generation import Made, lettered, write_options
 
 if TYPE_CHECKING:
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = ["METRIC", "QUESTION", "format_answer", "make", "parse_answer", "read"]
 
@@ -29,11 +29,11 @@ ALIKE = (
     frozenset({"country", "forest"}),
     frozenset({"mountain", "forest"}),
 )
-"""Classes of the EPFL set that can be true of one picture; with them as options the question has two right answers."""
+"""Classes of the EPFL set that can be true of one image; with them as options the question has two right answers."""
 
 
 def make(labels: Labels, rules: Rules, draw: Draw) -> list[Made]:
-    """A question about the class of the whole picture."""
+    """A question about the class of the whole image."""
     gold = labels.image.scene
     if gold is None or gold not in labels.scenes:
         return []

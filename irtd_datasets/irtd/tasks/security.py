@@ -1,4 +1,4 @@
-"""Security: which of four options do not appear in the picture; several can be right. Metric: accuracy (section 5.1).
+"""Security: which of four options do not appear in the image; several can be right. Metric: accuracy (section 5.1).
 
 Rule (measured on 7,859 released records): four options of 15 words, at least one present and one absent, the answer all
 absent ones in letter order; three are absent in 4,149 records, two in 3,168, one in 542. The words are the classes of
@@ -14,14 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from irtd_datasets.irtd.tasks.choice import format_answer, parse_answer
-from irtd_datasets.irtd.tasks.making import Made, alike, lettered, write_options
-from irtd_datasets.irtd.tasks.reading import TaskReading, split_options, unexpected
+from irtd_datasets.irtd.tasks.generation import Made, alike, lettered, write_options
+from irtd_datasets.irtd.tasks.parsing import TaskReading, split_options, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from irtd_datasets.examples.draw import Draw
-    from irtd_datasets.irtd.tasks.making import Labels, Rules
+    from irtd_datasets.irtd.tasks.generation import Labels, Rules
+    from irtd_datasets.rows.seeded import Draw
 
 __all__ = [
     "LABELLED",
@@ -68,7 +68,7 @@ VOCABULARY = (
 def read(question: str, answer: str, *, labelled: Collection[str] = LABELLED) -> TaskReading:
     r"""Read a question with options and the absent ones.
 
-    A class that the source does not label is absent from the labels, not proven absent from the picture: such records
+    A class that the source does not label is absent from the labels, not proven absent from the image: such records
     count as ``absence-unverified``. Every released record is one, so the code would say nothing about a single row.
 
     Args:
@@ -78,7 +78,7 @@ def read(question: str, answer: str, *, labelled: Collection[str] = LABELLED) ->
 
     Example:
         >>> reading = read("What object does not appear in the picture?\n(A) car (B) train", "(B) train")
-        >>> reading.answer, reading.quirks
+        >>> parsed.answer, parsed.quirks
         ('(B) train', ('absence-unverified',))
     """
     stem, choices = split_options(question)

@@ -10,7 +10,7 @@ What a model writes is read leniently, as far as there is no doubt. What cannot 
 look at both numbers.
 
 Boxes and points are asked for, and scored, in thousandths of width and height. With ``IRTD_BOX_FRAME=pixel`` they are
-asked for in pixels of the picture, for models that see it at its own size.
+asked for in pixels of the image, for models that see it at its own size.
 """
 
 import json
@@ -41,12 +41,12 @@ def in_pixels():
 def frame_of(doc):
     """How the frame is told to the model."""
     if in_pixels():
-        return f"in pixels of the picture, which is {doc['width']} wide and {doc['height']} high"
-    return "in whole thousandths of the picture's width and height"
+        return f"in pixels of the image, which is {doc['width']} wide and {doc['height']} high"
+    return "in whole thousandths of the image's width and height"
 
 
 def doc_to_visual(doc):
-    """The picture; more than 8 bits are mapped from their 0.5th to their 99.5th percentile."""
+    """The image; more than 8 bits are mapped from their 0.5th to their 99.5th percentile."""
     image = doc["image"]
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         import numpy as np
@@ -116,7 +116,7 @@ def said_choice(text, choices):
 
 
 def said_word(text, task):
-    """The yes or no, or the number of a picture; None when it says neither or both."""
+    """The yes or no, or the number of an image; None when it says neither or both."""
     words = re.findall(r"\b(?:yes|no)\b" if task == "relationship" else r"\b[1-8]\b", text.lower())
     return words[0] if len(set(words)) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Loads the folder's dataset and exports with LLaMA-Factory and runs its picture plugin, without a model."""
+"""Loads the folder's dataset and exports with LLaMA-Factory and runs its image plugin, without a model."""
 
 import hashlib
 import importlib.util
@@ -36,10 +36,10 @@ def look(folder, name, *, streaming=False):
     data = DataArguments(dataset=name, dataset_dir=folder, media_dir=folder, streaming=streaming)
     model = types.SimpleNamespace(cache_dir=None, hf_hub_token=None, ms_hub_token=None, om_hub_token=None)
     training = types.SimpleNamespace(local_process_index=0, dataloader_num_workers=0)
-    pictures = Qwen2VLImageProcessor()
+    images = Qwen2VLImageProcessor()
     processor = types.SimpleNamespace(
-        image_processor=pictures,
-        video_processor=pictures,
+        image_processor=images,
+        video_processor=images,
         image_max_pixels=768 * 768,
         image_min_pixels=32 * 32,
     )
@@ -53,7 +53,7 @@ def look(folder, name, *, streaming=False):
         made = plugin.process_messages([dict(turn) for turn in talk], row["_images"] or [], [], [], processor)
         placed += sum("<|image_pad|>" in turn["content"] for turn in made)
     digest = hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
-    return {"rows": rows, "pictures placed": placed, "digest": digest}
+    return {"rows": rows, "images placed": placed, "digest": digest}
 
 
 def main(loaders):

@@ -21,8 +21,8 @@ class Speaker(lmms):
 
     def say(self, prompt, _, visual, number, task, split):
         row = self.task_dict[task][split][number]
-        (picture,) = visual(row)
-        assert picture.mode == "RGB"
+        (image,) = visual(row)
+        assert image.mode == "RGB"
         assert row["question"] in prompt
         if not self.knows:
             return "That cannot be told."

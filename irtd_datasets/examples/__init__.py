@@ -1,1 +1,0 @@
-"""From a parsed record to a row of the schema: drafts, their completion once the picture is known, order, batches."""

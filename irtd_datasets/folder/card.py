@@ -1,0 +1,479 @@
+"""The card: README.md of a dataset folder, with everything that a build knows generated.
+
+Prose is written by hand in ``dataset_cards/<name>.md``; numbers never are. The card is made from the folder alone, its
+manifest, its ledger and its Parquet files, so that it can be made anew without a build, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from irtd_datasets.boxes import Frame
+from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.folder.value_counts import count_values
+from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from irtd_datasets.spec import DatasetSpec, PartSpec
+
+__all__ = [
+    "SIZE_CATEGORIES",
+    "Part",
+    "configs_of",
+    "prose",
+    "render_card",
+    "size_category",
+    "task_categories",
+]
+
+SIZE_CATEGORIES = {
+    "n<1K": 1_000,
+    "1K<n<10K": 10_000,
+    "10K<n<100K": 100_000,
+    "100K<n<1M": 1_000_000,
+    "1M<n<10M": 10_000_000,
+    "10M<n<100M": 100_000_000,
+    "100M<n<1B": 1_000_000_000,
+}
+"""The Hub's size categories, as far as datasets of images go, with the number of rows that each ends below."""
+
+_TASK_CATEGORIES = {
+    "image-text-to-text": (
+        "conversation",
+        "reasoning",
+        "detailed_description",
+        "region_captioning",
+        "security",
+        "relationship",
+    ),
+    "visual-question-answering": (
+        "vqa",
+        "recognition",
+        "reid",
+        "relationship",
+        "security",
+        "aerial_counting",
+        "pedestrian_counting",
+        "scene",
+    ),
+    "image-to-text": ("captioning", "detailed_description", "region_captioning"),
+    "object-detection": ("grounding", "location", "detection"),
+    "image-classification": ("classification", "scene", "recognition"),
+}
+# What each frame's numbers count, as in `irtd_datasets.boxes.Frame`.
+_FRAMES = {
+    Frame.PIXEL: "Pixels of the upright image.",
+    Frame.UNIT: "0 to 1 of width and of height.",
+    Frame.PER_MILLE: "0 to 1000 of width and of height.",
+    Frame.SQUARE_UNIT: "0 to 1 of the image padded to a square.",
+    Frame.SQUARE_PER_MILLE: "0 to 999 of the image padded to a square, cut to whole numbers.",
+    "unknown": "The release does not say, and no check could tell; `objects` is empty.",
+}
+_FILES = (
+    (
+        "`<subset>/<part>/<split>-*.parquet`",
+        "The rows. Configs share them: each names the parts that it has.",
+    ),
+    ("`croissant.json`", "The same configs and fields as Croissant metadata, which mlcroissant loads."),
+    ("`ledger.json`", "What became of every record of the release, as summed above."),
+    ("`manifest.json`", "Size and SHA-256 of every file here, rows of every shard, and how they were made."),
+    (
+        "`index/*.parquet`",
+        "Where each image lies inside the shards, for readers that fetch single rows; no config reads it.",
+    ),
+)
+_REDISTRIBUTION = {
+    "allowed": "under its licence",
+    "forbidden": "**restricted by its terms**",
+    "unknown": "not known",
+}
+
+
+class Part(Protocol):
+    """What a card tells of a built part."""
+
+    @property
+    def subset(self) -> str:
+        """Its subset, the outer folder."""
+
+    @property
+    def part(self) -> str:
+        """Its name, the inner folder."""
+
+    @property
+    def split(self) -> str:
+        """Split of its rows."""
+
+    @property
+    def rows(self) -> int:
+        """Its rows."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its rows in memory."""
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of its shards."""
+
+
+class _Ledger(Protocol):
+    def totals(self) -> dict[str, int]: ...
+    @property
+    def lines(self) -> tuple[Any, ...]: ...
+    @property
+    def counts_rounds(self) -> bool: ...
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors: the features stand in full under each config, as every reader of cards expects."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 - the base class's signature
+        return True
+
+
+def prose(name: str) -> str:
+    """The part of a card that is written by hand.
+
+    Raises:
+        UnknownNameError: There is none for this dataset.
+    """
+    packaged = resources.files("irtd_datasets").joinpath("dataset_cards").joinpath(f"{name}.md")
+    source = Path(__file__).parents[2] / "dataset_cards" / f"{name}.md"  # a checkout that is not installed
+    for path in (packaged, source):
+        if path.is_file():
+            return path.read_text(encoding="utf-8").strip()
+    raise UnknownNameError(f"there is no card text for {name!r}", remedy="It belongs into dataset_cards/.")
+
+
+def configs_of(spec: DatasetSpec, parts: Sequence[Part]) -> dict[str, list[Part]]:
+    """Configs that a folder with these parts has, each with its parts in order."""
+    built = {(part.subset, part.part): part for part in parts if part.rows}
+    configs = {}
+    for config in spec.configs:
+        present = [built[member.key] for member in config.members if member.key in built]
+        if present:
+            configs[config.name] = present
+    return configs
+
+
+def size_category(rows: int) -> str:
+    """The Hub's size category of a dataset of so many rows.
+
+    Example:
+        >>> size_category(0), size_category(1_000), size_category(999_999)
+        ('n<1K', '1K<n<10K', '100K<n<1M')
+    """
+    return next((name for name, limit in SIZE_CATEGORIES.items() if rows < limit), "1B<n<10B")
+
+
+def task_categories(tasks: Iterable[str]) -> list[str]:
+    """The Hub's task categories of tasks of our vocabulary.
+
+    Example:
+        >>> task_categories(["captioning", "detection"])
+        ['image-to-text', 'object-detection']
+    """
+    wanted = set(tasks)
+    return [category for category, covered in _TASK_CATEGORIES.items() if wanted.intersection(covered)]
+
+
+def render_card(
+    spec: DatasetSpec,
+    parts: Sequence[Part],
+    ledger: _Ledger,
+    folder: Path | None,
+    count: Callable[[Part, str], Counter[Any]] | None = None,
+) -> str:
+    """The whole README.md.
+
+    Args:
+        spec: The dataset.
+        parts: The parts in the folder.
+        ledger: What became of every record.
+        folder: The dataset folder with the Parquet files of the parts in place; sources and frames are counted there.
+        count: Counts the values of a column in a part instead; the folder is not looked at then.
+
+    Raises:
+        AnnotationError: A Parquet file cannot be read.
+    """
+    configs = configs_of(spec, parts)
+    declared = {member.key: member.part for member in spec.members}
+    present = [(declared[part.subset, part.part], part) for part in parts if part.rows]
+    if count is None:
+        assert folder is not None
+        count = partial(_count_in, folder)
+    header = yaml.dump(
+        _metadata(spec, present, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
+    )
+    sections = [
+        f"---\n{header}---",
+        prose(spec.name),
+        _loading(spec, configs),
+        "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
+        "## Tasks\n\n" + _task_table(present),
+        "## Sources\n\n" + _source_table(spec, present, count),
+        "## What became of the release\n\n" + _ledger_table(spec, ledger),
+        *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
+        "## Known issues\n\n" + _issue_table(spec, ledger),
+        "## Fields\n\n"
+        + _table(
+            ["field", "type", "meaning"], [[f"`{f.name}`", f.describe_type(), f.doc] for f in FIELDS.values()]
+        ),
+        "## Frames\n\n" + _frame_table([part for _, part in present], count),
+        "## Files\n\n" + _table(["file", "what is in it"], _FILES),
+        "## What is public\n\n" + _public(spec),
+        f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
+        f"## Citation\n\n```bibtex\n{spec.citation}\n```",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _metadata(
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]]
+) -> dict[str, Any]:
+    default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
+    features = yaml_features()
+    entries, infos = [], []
+    for name, members in configs.items():
+        splits: dict[str, list[Part]] = {}
+        for part in members:
+            splits.setdefault(part.split, []).append(part)
+        entry: dict[str, Any] = {"config_name": name}
+        if name == default:
+            entry["default"] = True
+        entry["data_files"] = [
+            {"split": split, "path": [f"{part.subset}/{part.part}/{split}-*" for part in parts]}
+            for split, parts in splits.items()
+        ]
+        entries.append(entry)
+        infos.append(
+            {
+                "config_name": name,
+                "features": features,
+                "splits": [
+                    {
+                        "name": split,
+                        "num_bytes": sum(part.num_bytes for part in parts),
+                        "num_examples": sum(part.rows for part in parts),
+                    }
+                    for split, parts in splits.items()
+                ],
+                "download_size": sum(part.bytes_on_disk for part in members),
+                "dataset_size": sum(part.num_bytes for part in members),
+            }
+        )
+    named = {"license_name": "terms-of-the-sources", "license_link": spec.homepage}
+    return {
+        "pretty_name": spec.title,
+        "license": spec.licence_id,
+        **(named if spec.licence_id == "other" else {}),
+        "language": ["en"],
+        "task_categories": task_categories(part.task for part, _ in present),
+        "size_categories": [size_category(sum(built.rows for _, built in present))],
+        "tags": [*dict.fromkeys(part.modality for part, _ in present), "remote-sensing", "vision-language"],
+        "configs": entries,
+        "dataset_info": infos,
+    }
+
+
+def _loading(spec: DatasetSpec, configs: dict[str, list[Part]]) -> str:
+    if not configs:
+        return "## Loading\n\nThis folder has no rows."
+    name = spec.default_config if spec.default_config in configs else next(iter(configs))
+    split = configs[name][0].split
+    return (
+        "## Loading\n\nNothing but `datasets` is needed. Put the name of this repository, or the path of the folder, "
+        "in place of `PATH_OR_REPO`.\n\n```python\nfrom datasets import load_dataset\n\n"
+        f'rows = load_dataset("PATH_OR_REPO", "{name}", split="{split}")\n'
+        'print(rows[0]["image"], rows[0]["messages"])\n```\n\n'
+        "Streamed, only what is read is downloaded. Rows are in their final order, which needs no shuffle buffer.\n\n"
+        "```python\n"
+        f'stream = load_dataset("PATH_OR_REPO", "{name}", split="{split}", streaming=True)\n'
+        "for row in stream.take(3):\n"
+        '    print(row["id"], row["image"].size, row["messages"][-1]["content"])\n```'
+    )
+
+
+def _task_table(present: Sequence[tuple[PartSpec, Part]]) -> str:
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for declared, part in present:
+        counts[declared.task, declared.modality, part.split] += part.rows
+    rows = [[task, modality, split, f"{count:,}"] for (task, modality, split), count in counts.items()]
+    return _table(["task", "modality", "split", "rows"], [*rows, ["**sum**", "", "", f"{counts.total():,}"]])
+
+
+def _source_table(
+    spec: DatasetSpec,
+    present: Sequence[tuple[PartSpec, Part]],
+    count: Callable[[Part, str], Counter[Any]],
+) -> str:
+    counts: Counter[str | None] = Counter()
+    tasks: dict[str | None, dict[str, None]] = {}
+    for declared, part in present:
+        found = count(part, "source")
+        counts.update(found)
+        for source in found:
+            tasks.setdefault(source, {})[declared.task] = None
+    rows = []
+    for source in sorted(counts, key=lambda name: (name is None, name)):
+        terms = spec.terms_of(source)
+        licence = terms.licence + (f" ({terms.evidence})" if terms.evidence else "")
+        shown = "not named by the release" if source is None else source
+        redistribution = _REDISTRIBUTION[terms.redistribution]
+        rows.append([shown, ", ".join(tasks[source]), f"{counts[source]:,}", licence, redistribution])
+    return (
+        "Every image keeps the terms of the set it comes from. What stands here is what is known of them, and no "
+        "advice.\n\n" + _table(["source", "tasks", "rows", "licence or terms", "passing on"], rows)
+    )
+
+
+def _count_in(folder: Path, part: Part, column: str) -> Counter[Any]:
+    return count_values(sorted((folder / part.subset / part.part).glob("*.parquet")), column)
+
+
+def _frame_table(parts: Sequence[Part], count: Callable[[Part, str], Counter[Any]]) -> str:
+    counts: Counter[Any] = Counter()
+    for part in parts:
+        counts.update(count(part, "box_frame"))
+    rows = [
+        [f"`{name}`", _FRAMES[name], f"{counts[number]:,}"]
+        for number, name in enumerate(BOX_FRAMES)
+        if counts[number]
+    ]
+    return (
+        "Numbers inside `messages` are as released, in the frame that `box_frame` names. `objects` has the same places "
+        "in pixels of the upright image, whatever the frame.\n\n"
+        + _table(
+            ["frame", "what its numbers count", "rows"],
+            [*rows, ["none", "The text names no place.", f"{counts[None]:,}"]],
+        )
+    )
+
+
+def _public(spec: DatasetSpec) -> str:
+    public = [f"- **{subset.name}**. {subset.summary} {subset.available}" for subset in spec.subsets]
+    lacking = [f"- {item}" for item in spec.not_released]
+    return "\n".join([*public, "", "Not released:", "", *lacking])
+
+
+def _row_counts(configs: dict[str, list[Part]]) -> list[list[str]]:
+    return [
+        [name, split, f"{sum(part.rows for part in parts if part.split == split):,}"]
+        for name, parts in configs.items()
+        for split in dict.fromkeys(part.split for part in parts)
+    ]
+
+
+def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
+    rows = []
+    for line in ledger.lines:
+        if line.record_counts is None:
+            rows.append([line.subset, line.file, _released(spec, line), "file not there", "", "", "", ""])
+            continue
+        record_counts = line.record_counts
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(record_counts.dropped.items()))
+        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(record_counts.flagged.items()))
+        rows.append(
+            [
+                line.subset,
+                line.file,
+                _released(spec, line),
+                f"{record_counts.found:,}",
+                f"{record_counts.kept:,}",
+                f"{record_counts.image_missing:,}",
+                dropped,
+                flagged,
+            ]
+        )
+    totals = ledger.totals()
+    rows.append(
+        [
+            "**sum**",
+            "",
+            f"{totals['released']:,}",
+            f"{totals['found']:,}",
+            f"{totals['kept']:,}",
+            f"{totals['image_missing']:,}",
+            f"{totals['dropped']:,}",
+            "",
+        ]
+    )
+    head = ["subset", "file", "released", "found", "kept", "image missing", "dropped", "rows with an issue"]
+    notes = dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note)
+    return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
+
+
+def _rounds_table(ledger: _Ledger) -> str:
+    rows = []
+    for line in ledger.lines:
+        if line.record_counts is None:
+            rows.append([line.file, _number(line.rounds), "file not there", "", ""])
+            continue
+        found, kept = line.record_counts.rounds_found, line.record_counts.rounds_kept
+        difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
+        rows.append([line.file, _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
+    totals = ledger.totals()
+    here = totals["rounds_released"] - totals["rounds_absent"]
+    rows.append(
+        [
+            "**sum of what is here**",
+            f"{here:,}",
+            f"{totals['rounds_found']:,}",
+            f"{totals['rounds_found'] - here:+,}",
+            f"{totals['rounds_kept']:,}",
+        ]
+    )
+    return (
+        "The paper counts rounds, a question with its answer; a record holds one or many. Found are all questions, "
+        "kept are those with an answer in rows of this folder.\n\n"
+        + _table(["file", "in the paper", "found", "difference", "kept"], rows)
+    )
+
+
+def _released(spec: DatasetSpec, line: Any) -> str:  # noqa: ANN401 - a line of the ledger
+    none = spec.part(line.subset, line.part).count_unknown
+    return none if line.released is None else f"{line.released:,}"
+
+
+def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
+    seen: dict[str, int] = {}
+    for line in ledger.lines:
+        if line.record_counts is not None:
+            for code, count in (
+                *line.record_counts.flagged.items(),
+                *line.record_counts.quirks.items(),
+                *line.record_counts.repairs.items(),
+            ):
+                seen[code] = seen.get(code, 0) + count
+    rows = [
+        [f"`{issue.code}`", issue.file, issue.scope, f"{seen.get(issue.code, 0):,}", issue.meaning]
+        for issue in spec.issues
+    ]
+    return _table(["code", "file", "stands in", "here", "meaning"], rows)
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    marks = ["---:" if _is_numeric([row[index] for row in rows]) else "---" for index in range(len(head))]
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(marks)}|"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds counts, so that their digits are to stand below each other."""
+    filled = [cell for cell in cells if cell and not cell.startswith("not ")]
+    return bool(filled) and all(re.fullmatch(r"[+-]?[\d,]+", cell) for cell in filled)

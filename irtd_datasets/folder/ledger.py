@@ -1,0 +1,136 @@
+"""The ledger: what became of every record of a release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.rows.record_counts import RecordCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from irtd_datasets.spec import DatasetSpec
+
+__all__ = ["Ledger", "LedgerLine"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One annotation file.
+
+    Attributes:
+        subset: Its subset.
+        part: Its part.
+        file: Its name in the release.
+        released: Records in the released file; None where nothing was released.
+        record_counts: What became of its records; None when the file is not there.
+        note: Anything else that a reader must know.
+        rounds: Rounds that the paper counts for it; None where it counts records, or nothing.
+    """
+
+    subset: str
+    part: str
+    file: str
+    released: int | None
+    record_counts: RecordCounts | None
+    note: str = ""
+    rounds: int | None = None
+
+    @property
+    def absent(self) -> int:
+        """Released records of a file that is not there."""
+        return self.released or 0 if self.record_counts is None else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "subset": self.subset,
+            "part": self.part,
+            "file": self.file,
+            "released": self.released,
+            "present": self.record_counts is not None,
+            **(self.record_counts or RecordCounts()).as_dict(),
+            "note": self.note,
+            "rounds": self.rounds,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LedgerLine:
+        """The inverse of `as_dict`."""
+        return cls(
+            subset=values["subset"],
+            part=values["part"],
+            file=values["file"],
+            released=values["released"],
+            record_counts=RecordCounts.from_dict(dict(values)) if values["present"] else None,
+            note=values["note"],
+            rounds=values["rounds"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The lines of all annotation files of the subsets that were built."""
+
+    dataset: str
+    lines: tuple[LedgerLine, ...]
+    unknown_files: tuple[str, ...] = ()
+
+    def totals(self) -> dict[str, int]:
+        """Sums over all files; ``released`` is what the sums of a complete release must equal.
+
+        Example:
+            >>> line = LedgerLine("instruct", "reid", "ReID.json", 3733, None)
+            >>> Ledger("irtd", (line,)).totals()["absent"]
+            3733
+        """
+        present = [line.record_counts for line in self.lines if line.record_counts is not None]
+        return {
+            "released": sum(line.released or 0 for line in self.lines),
+            "absent": sum(line.absent for line in self.lines),
+            "found": sum(record_counts.found for record_counts in present),
+            "kept": sum(record_counts.kept for record_counts in present),
+            "image_missing": sum(record_counts.image_missing for record_counts in present),
+            "dropped": sum(sum(record_counts.dropped.values()) for record_counts in present),
+            "flagged": sum(sum(record_counts.flagged.values()) for record_counts in present),
+            "rounds_released": sum(line.rounds or 0 for line in self.lines),
+            "rounds_absent": sum(line.rounds or 0 for line in self.lines if line.record_counts is None),
+            "rounds_found": sum(record_counts.rounds_found for record_counts in present),
+            "rounds_kept": sum(record_counts.rounds_kept for record_counts in present),
+        }
+
+    @property
+    def counts_rounds(self) -> bool:
+        """Whether the release is counted by rounds, so that a reader wants to see them reconciled."""
+        return any(line.rounds is not None for line in self.lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for ``ledger.json``."""
+        return {
+            "dataset": self.dataset,
+            "totals": self.totals(),
+            "files": [line.as_dict() for line in self.lines],
+            "unknown_files": list(self.unknown_files),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Ledger:
+        """The inverse of `as_dict`."""
+        lines = tuple(LedgerLine.from_dict(line) for line in values["files"])
+        return cls(values["dataset"], lines, tuple(values["unknown_files"]))
+
+    def merged(self, other: Ledger, spec: DatasetSpec) -> Ledger:
+        """This ledger with the other's lines in place of its own for the same files, in the order of the spec."""
+        lines = {(line.subset, line.part): line for line in (*self.lines, *other.lines)}
+        unknown = sorted({*self.unknown_files, *other.unknown_files})
+        return Ledger(
+            self.dataset,
+            tuple(lines[member.key] for member in spec.members if member.key in lines),
+            tuple(unknown),
+        )
+
+
+def unbalanced(lines: Sequence[LedgerLine]) -> list[str]:
+    """Files whose records are not all accounted for; an empty list is the only right answer."""
+    return [line.file for line in lines if line.record_counts is not None and not line.record_counts.balanced]

@@ -1,0 +1,153 @@
+"""The files of a dataset folder that belong onto the Hub: those that its manifest lists, and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from irtd_datasets.catalog import BUILT_MARKER
+from irtd_datasets.errors import AnnotationError, PublishError, summarize
+from irtd_datasets.folder.manifest import Manifest, parse_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from irtd_datasets.hub.remote import RemoteFile
+
+__all__ = ["FolderFiles", "LocalFile", "read_folder"]
+
+_BUILD_AGAIN = "Start the same `irtd build` again; it goes on where it was."
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file that is to be published.
+
+    Attributes:
+        path: Its path in folder and repository.
+        file: Where it is.
+        size: Its size in bytes.
+        sha256: What the manifest says of it; of the manifest itself, what it is.
+    """
+
+    path: str
+    file: Path
+    size: int
+    sha256: str
+
+    def is_same(self, there: RemoteFile | None) -> bool:
+        """Whether the repository has just this content. Small files are read for it, others go by the manifest."""
+        if there is None or there.size != self.size:
+            return False
+        if there.sha256:
+            return there.sha256 == self.sha256
+        content = self.file.read_bytes()
+        return (
+            there.git
+            == hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """What is to be published of a folder.
+
+    Attributes:
+        root: The folder.
+        manifest: Its manifest.
+        files: Files to publish, by path.
+        left_out: Other files in it, which are not published.
+    """
+
+    root: Path
+    manifest: Manifest
+    files: dict[str, LocalFile]
+    left_out: tuple[str, ...]
+
+    @property
+    def dataset(self) -> str:
+        """Name of its dataset."""
+        return self.manifest.dataset
+
+    @property
+    def version(self) -> str:
+        """Version of its dataset."""
+        return self.manifest.version
+
+    @property
+    def shards(self) -> list[LocalFile]:
+        """The Parquet files that hold rows."""
+        return [self.files[name] for name in self.manifest.shards]
+
+
+def read_folder(folder: Path) -> FolderFiles:
+    """Find what is to be published; nothing is read but the manifest.
+
+    Files that no build writes are left out, and nothing is followed out of the folder.
+
+    Raises:
+        PublishError: It is no finished dataset folder, or a file is missing or has another size.
+    """
+    text = _read_manifest(folder)
+    if (folder / ".build").exists():
+        raise PublishError("a build is at work here, or was killed", where=str(folder), remedy=_BUILD_AGAIN)
+    try:
+        manifest = parse_manifest(text.decode())
+    except (AnnotationError, UnicodeDecodeError) as error:
+        problem = error.problem if isinstance(error, AnnotationError) else str(error)
+        raise PublishError(problem, where=str(folder / BUILT_MARKER), remedy=_BUILD_AGAIN) from error
+    present = _present(folder)
+    expected = {name: (listed.size, listed.sha256) for name, listed in manifest.files.items()}
+    expected[BUILT_MARKER] = (len(text), hashlib.sha256(text).hexdigest())
+    files, wrong = {}, []
+    for path, (size, sha256) in expected.items():
+        file = present.get(path)
+        if file is None:
+            wrong.append(f"{path}: it is missing")
+        elif not file.resolve().is_relative_to(folder.resolve()):
+            wrong.append(f"{path}: it leads out of the folder")
+        elif (found := file.stat().st_size) != size:
+            wrong.append(f"{path}: it has {found:,} bytes, the manifest says {size:,}")
+        else:
+            files[path] = LocalFile(path, file, size, sha256)
+    if wrong:
+        raise PublishError(
+            f"the folder is not as it was built:\n{summarize(wrong)}",
+            where=str(folder),
+            remedy=f"`irtd check` says what to do about each. For a missing or cut file: {_BUILD_AGAIN}",
+        )
+    if not manifest.shards:
+        raise PublishError(
+            "the folder has no row to publish",
+            where=str(folder),
+            remedy="`irtd doctor` says what the release lacks.",
+        )
+    left_out = tuple(sorted(path for path in present if path not in files))
+    return FolderFiles(folder, manifest, files, left_out)
+
+
+def _read_manifest(folder: Path) -> bytes:
+    path = folder / BUILT_MARKER
+    remedy = "Name a folder that `irtd build` has finished."
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise PublishError(
+            f"this is no dataset folder: it has no {BUILT_MARKER}", where=str(folder), remedy=remedy
+        ) from None
+    except OSError as error:
+        raise PublishError(f"it cannot be read: {error}", where=str(path), remedy=remedy) from error
+
+
+def _present(folder: Path) -> dict[str, Path]:
+    """Files below a folder by their path in it, hidden ones left out, links to folders not followed."""
+    found = {}
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inner = folder / os.path.relpath(root, folder)
+        for name in sorted(names):
+            if not name.startswith("."):
+                found[(inner / name).relative_to(folder).as_posix()] = inner / name
+    return found

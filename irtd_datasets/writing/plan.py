@@ -1,0 +1,316 @@
+"""What a build is going to write: which rows stand in which shard, decided before the first byte is written.
+
+The plan depends on the release alone, never on the number of workers, so that any number of them writes the same
+bytes. What a build takes from the records waits in a file, in the order in which it is written to the shards: a shard
+is a stretch of that file, so a plan is small and a worker reads on from image to image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import IO, TYPE_CHECKING
+
+import PIL
+import pyarrow as pa
+
+from irtd_datasets.errors import AmbiguousImageError, summarize
+from irtd_datasets.releases.resolve import Located
+from irtd_datasets.rows.assembly import GROUP_BYTES, GROUP_ROWS
+from irtd_datasets.rows.order import ORDER_SEED, image_key
+from irtd_datasets.rows.parsing import check_counts, parse, scan_file
+from irtd_datasets.rows.record_counts import RecordCounts
+from irtd_datasets.rows.spill import PendingRowFile, pack_pending, packed, unpack_pending, unpacked
+from irtd_datasets.schema import SCHEMA_VERSION
+from irtd_datasets.version import __version__
+from irtd_datasets.writing.row_order import Images, RowOrder, mapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from irtd_datasets.rows.pending import PendingRow
+    from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions
+    from irtd_datasets.rows.spill import Place
+    from irtd_datasets.spec import Member
+
+__all__ = [
+    "LEAST_SHARD_BYTES",
+    "SHARD_BYTES",
+    "PartPlan",
+    "ShardJob",
+    "code_identity",
+    "plan_part",
+    "planned_images",
+    "shard_count",
+    "shard_name",
+]
+
+SHARD_BYTES = 350 * 1024 * 1024
+"""Image bytes of a shard whose images come as a stream, so that their number is not known beforehand. Between 200 and
+500 MB suits upload, resume and streaming."""
+
+LEAST_SHARD_BYTES = 200 * 1024 * 1024
+"""Image bytes that a shard has at least, where its part has them; see `shard_count`."""
+
+_SHARD_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
+_MANY_SHARDS = 24
+_LENGTH = 4  # bytes that tell how many follow
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """Everything a worker needs to write one shard.
+
+    Attributes:
+        dataset: Name of the dataset.
+        options: How to open the release.
+        member: Its part.
+        index: Number of the shard, from 0.
+        spill: File with the images and drafts of the part in order, each image with its drafts behind its length.
+        stretch: Its first byte of that file, and the first that is not its own.
+        image_bytes: Bytes of its images as found.
+        fingerprint: Identity of everything that decides the shard's bytes.
+    """
+
+    dataset: str
+    options: ReleaseOptions
+    member: Member
+    index: int
+    spill: str
+    stretch: tuple[int, int]
+    image_bytes: int
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class PartPlan:
+    """The shards of one part, and what reading its annotation files told.
+
+    Attributes:
+        member: The part.
+        files: Its annotation files.
+        record_counts: What became of its records so far.
+        spill: File with what it takes from its records.
+        jobs: Its shards.
+        streamed: Whether its images come as a stream; its shards are then cut as it goes.
+        fingerprint: For a stream: identity of everything that decides the bytes of its shards.
+        waiting: For a stream: places of the drafts of each image.
+    """
+
+    member: Member
+    files: tuple[AnnotationFile, ...]
+    record_counts: RecordCounts
+    spill: Path
+    jobs: list[ShardJob] = field(default_factory=list)
+    streamed: bool = False
+    fingerprint: str = ""
+    waiting: dict[str, list[Place]] = field(default_factory=dict)
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """File name of a shard.
+
+    Example:
+        >>> shard_name("train", 0, 2)
+        'train-00000-of-00002.parquet'
+    """
+    return f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+def code_identity() -> list[str]:
+    """Versions that can change the bytes of a shard."""
+    return [
+        __version__,
+        SCHEMA_VERSION,
+        pa.__version__,
+        PIL.__version__,
+        str(GROUP_ROWS),
+        str(GROUP_BYTES),
+        str(ORDER_SEED),
+    ]
+
+
+def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile], spill: Path) -> PartPlan:
+    """Read annotation files, find their images, and divide the rows into shards.
+
+    Args:
+        release: The opened release.
+        member: The part.
+        files: Its annotation files.
+        spill: Where to keep what is taken from their records.
+
+    Raises:
+        AnnotationError: A file cannot be read.
+        AmbiguousImageError: Some images have two candidates; all are named together, up to a limit.
+        DefectError: The defects do not agree with the table of known defects.
+    """
+    plan = PartPlan(member, tuple(files), RecordCounts(), spill)
+    readings = [file.reading for file in files]
+    stream = release.stream(member.subset)
+    if stream is not None:
+        with spill.open("wb") as waiting:
+            for image, place in _pending_rows(release, plan, PendingRowFile(waiting)):
+                plan.waiting.setdefault(image, []).append(place)
+        plan.streamed = True
+        plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spill)])
+        return plan
+    with (
+        tempfile.TemporaryFile(dir=spill.parent) as file,
+        spill.open("wb") as ordered,
+        Images(spill.parent) as images,
+    ):
+        rows = RowOrder()
+        for image, pending in _parsed(release, plan):
+            # The name goes along: what waits in memory is a key of eight bytes.
+            name = image.encode("utf-8", "surrogatepass")
+            entry = b"".join((len(name).to_bytes(_LENGTH, "little"), name, pack_pending(pending)))
+            rows.add(int.from_bytes(image_key(image), "big"), file.write(entry))
+        for located, pending_rows in _located(
+            release, member, _units(rows, file, member.subset.order), plan.record_counts
+        ):
+            images.add(located.size, ordered.write(_image_entry(located, pending_rows)))
+        shards = images.shards(shard_count(images.total))
+    for index, (stretch, size) in enumerate(shards):
+        fingerprint = _fingerprint(release, member, [*readings, _digest(spill, *stretch)])
+        plan.jobs.append(
+            ShardJob(
+                release.spec.name, release.options, member, index, str(spill), stretch, size, fingerprint
+            )
+        )
+    return plan
+
+
+def _units(rows: RowOrder, file: IO[bytes], order: str) -> Iterator[tuple[str, list[bytes]]]:
+    """Drafts of one image together, in the order of the subset; see `irtd_datasets.rows.assembly.units`."""
+    entries = mapped(file)
+    for places in rows.groups(order):
+        found = [_named(entries[offset : offset + length]) for offset, length in places.tolist()]
+        names = [name for name, _ in found]
+        if names.count(names[0]) == len(names):
+            yield _text(names[0]), [pending for _, pending in found]
+        elif order == "by-image":
+            by_name: dict[str, list[bytes]] = {}
+            for name, pending in found:
+                by_name.setdefault(_text(name), []).append(pending)
+            yield from sorted(by_name.items())
+        else:
+            for name, same in groupby(found, key=itemgetter(0)):
+                yield _text(name), [pending for _, pending in same]
+
+
+def _named(entry: bytes) -> tuple[bytes, bytes]:
+    end = _LENGTH + int.from_bytes(entry[:_LENGTH], "little")
+    return entry[_LENGTH:end], entry[end:]
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
+
+
+def _pending_rows(release: Release, plan: PartPlan, spill: PendingRowFile) -> Iterator[tuple[str, Place]]:
+    """Parse all records of a part and set them aside; yields the image of each, and where it stands."""
+    for image, pending in _parsed(release, plan):
+        yield image, spill.add(pending)
+
+
+def _parsed(release: Release, plan: PartPlan) -> Iterator[tuple[str, PendingRow]]:
+    """Parse all records of a part, and count what became of them; yields the image of each, and the draft."""
+    for file in plan.files:
+        counts, flagged = RecordCounts(), Counter[str]()
+        for scanned in scan_file(release, file, counts):
+            pending = parse(release, file, scanned, counts)
+            if pending is None:
+                continue
+            flagged.update(pending.issues)
+            yield scanned.image, pending
+        check_counts(release.spec, file, counts, flagged)
+        plan.record_counts.add(counts)
+
+
+def _located(
+    release: Release, member: Member, units: Iterable[tuple[str, list[bytes]]], record_counts: RecordCounts
+) -> Iterator[tuple[Located, list[bytes]]]:
+    """Find the images of a part, in the order of its shards; yields where each is, with its drafts."""
+    resolver = release.resolver(member.subset)
+    ambiguous: list[AmbiguousImageError] = []
+    for image, pending_rows in units:
+        try:
+            located = resolver.resolve(image)
+        except AmbiguousImageError as error:
+            ambiguous.append(error)
+            continue
+        if located is None:
+            record_counts.image_missing += len(pending_rows)
+        elif not ambiguous:
+            yield located, pending_rows
+    if ambiguous:
+        raise AmbiguousImageError(
+            summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
+            remedy=ambiguous[0].remedy,
+        )
+
+
+def _image_entry(located: Located, pending_rows: Sequence[bytes]) -> bytes:
+    entry = packed((*located, pending_rows))
+    return len(entry).to_bytes(_LENGTH, "little") + entry
+
+
+def planned_images(job: ShardJob) -> Iterator[tuple[Located, list[PendingRow]]]:
+    """The images of a shard in order, each with its rows."""
+    position, end = job.stretch
+    with open(job.spill, "rb") as file:  # noqa: PTH123 - a path as text crosses the process boundary
+        file.seek(position)
+        while position < end:
+            size = int.from_bytes(file.read(_LENGTH), "little")
+            *facts, pending_rows = unpacked(file.read(size))
+            position += _LENGTH + size
+            yield Located(*facts), [unpack_pending(pending) for pending in pending_rows]
+
+
+def shard_count(total: int) -> int:
+    """How many shards a part of so many image bytes has: a number with many divisors.
+
+    Readers deal whole shards out to processes and machines, and one that the count does not divide by makes every
+    process read everything. So a part has 24, 48, 72, ... shards, or 1, 2, 3, 4, 6, 8, 12 or 16 where it is smaller:
+    the largest of these numbers with which a shard keeps at least `LEAST_SHARD_BYTES`, and so has less than twice as
+    many.
+
+    Example:
+        >>> [shard_count(gigabytes * 2**30) for gigabytes in (0, 1, 2, 6, 12)]
+        [1, 4, 8, 24, 48]
+    """
+    most = max(total // LEAST_SHARD_BYTES, 1)
+    if most >= _MANY_SHARDS:
+        return most // _MANY_SHARDS * _MANY_SHARDS
+    return max(count for count in _SHARD_COUNTS if count <= most)
+
+
+def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    policy = sorted(release.options.on_defect.items())
+    facts = (
+        *code_identity(),
+        release.spec.name,
+        release.spec.version,
+        repr(asdict(member.part)),
+        member.subset.order,
+        repr(sorted(release.options.settings.items())),
+    )
+    for part in (*facts, *member.key, repr(policy), *parts):
+        digest.update(part.encode("utf-8", "surrogatepass"))
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _digest(path: Path, start: int = 0, end: int | None = None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(start)
+        while block := file.read(1 << 20 if end is None else min(1 << 20, end - file.tell())):
+            digest.update(block)
+    return digest.hexdigest()
