@@ -52,7 +52,7 @@ MODULES = (
     "captioning.validate",
     "errors",
     "hub.check",
-    "hub.contact_sheet",
+    "folder.contact_sheet",
     "hub.findings",
     "hub.folder_card",
     "hub.publish",

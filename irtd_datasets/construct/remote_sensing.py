@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import BuildError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.mmrs_1m import making as mmrs_1m
+from irtd_datasets.mmrs_1m import generation as mmrs_1m
 from irtd_datasets.mmrs_1m.names import read_image_name
 from irtd_datasets.rows.seeded import draw_key
-from irtd_datasets.rs_gpt4v import making as rs_gpt4v
+from irtd_datasets.rs_gpt4v import generation as rs_gpt4v
 from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source, read_table
 from irtd_datasets.writing.progress import Progress
 

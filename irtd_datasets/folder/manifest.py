@@ -11,8 +11,8 @@ from irtd_datasets.catalog import BUILT_MARKER, spec
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError
 from irtd_datasets.folder.croissant import CROISSANT
 from irtd_datasets.folder.index import index_name
+from irtd_datasets.folder.names import CARD, LEDGER
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.writing.folder import CARD, LEDGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

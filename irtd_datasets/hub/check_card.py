@@ -10,11 +10,11 @@ import yaml
 
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.folder.card import size_category
+from irtd_datasets.folder.names import CARD
 from irtd_datasets.hub.check_files import Shard, is_safe, part_of
 from irtd_datasets.hub.folder_card import card_of
 from irtd_datasets.schema import arrow_schema, yaml_features
 from irtd_datasets.spec import read_table
-from irtd_datasets.writing.folder import CARD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,8 +20,9 @@ from irtd_datasets.folder.croissant import CROISSANT
 from irtd_datasets.folder.index import INDEX_FOLDER
 from irtd_datasets.folder.ledger import Ledger, LedgerLine
 from irtd_datasets.folder.manifest import DOCUMENTS, Manifest, parse_manifest
+from irtd_datasets.folder.names import CARD, LEDGER, STATE
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.writing.folder import CARD, LEDGER, STAGING, STATE
+from irtd_datasets.writing.folder import STAGING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -14,7 +14,8 @@ from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundErr
 from irtd_datasets.folder.card import render_card
 from irtd_datasets.folder.croissant import CROISSANT, render_croissant
 from irtd_datasets.folder.ledger import Ledger
-from irtd_datasets.writing.folder import CARD, LEDGER, BuiltPart, described, write_text
+from irtd_datasets.folder.names import CARD, LEDGER
+from irtd_datasets.writing.folder import BuiltPart, described, write_text
 
 if TYPE_CHECKING:
     import os

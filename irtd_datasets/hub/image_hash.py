@@ -81,7 +81,7 @@ def look(data: bytes, name: str = "") -> Look:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.format in ("JPEG", "MPO"):
-                image.pending("L", (_DECODED, _DECODED))
+                image.draft("L", (_DECODED, _DECODED))
             if image.mode in _WIDE:
                 grid = _stretched(image)
             else:

@@ -59,7 +59,7 @@ def viewable(data: bytes, side: int | None = None, name: str = "") -> Viewable:
             warnings.simplefilter("ignore")  # Pillow's warning of large images; its error stays one
             with Image.open(io.BytesIO(data)) as image:
                 if side is not None:
-                    image.pending("RGB", (2 * side, 2 * side))
+                    image.draft("RGB", (2 * side, 2 * side))
                 return _seen(image, side)
     except (
         Exception

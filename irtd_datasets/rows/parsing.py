@@ -127,7 +127,7 @@ def apply_policy(policy: DefectPolicy, row_id: str, issues: list[str], record_co
 def scan_file(release: Release, file: AnnotationFile, record_counts: RecordCounts) -> Iterator[Scanned]:
     """Read the records of an annotation file, as far as is needed to put them in order.
 
-    A record whose image's name cannot be used is counted in ``record_counts`` under its reason and left out; the others are
+    A record whose image's name cannot be used is counted in ``record_counts`` and left out; the others are
     not affected. Records of a file that feeds several parts are counted by the part that they belong to.
 
     Raises:

@@ -101,7 +101,7 @@ class RecordFile:
     def parse(
         self, release: Release, files: Sequence[AnnotationFile], place: Place, record_counts: RecordCounts
     ) -> PendingRow | None:
-        """The draft of a record that was added before; None when it cannot be used, which is counted in ``record_counts``."""
+        """The pending row of a record added before; None when it cannot be used, which ``record_counts`` counts."""
         number, index, image, suffix, record = unpacked(self._entries[place])
         if isinstance(record, str):
             record = json.loads(record)
@@ -116,7 +116,8 @@ class PendingRowFile:
 
     Example:
         >>> import tempfile
-        >>> pending = PendingRow("irtd/x/1", "a.jpg", "captioning", "infrared", None, ({"role": "user", "content": "?"},))
+        >>> turns = ({"role": "user", "content": "?"},)
+        >>> pending = PendingRow("irtd/x/1", "a.jpg", "captioning", "infrared", None, turns)
         >>> with tempfile.TemporaryFile() as file:
         ...     spill = PendingRowFile(file)
         ...     spill.pending(spill.add(pending)) == pending
@@ -136,7 +137,7 @@ class PendingRowFile:
 
 
 _NAMES = tuple(field.name for field in fields(PendingRow))
-_PLACES = _NAMES.index("places")
+_PLACES = _NAMES.index("regions")
 _CORRECTIONS = _NAMES.index("corrections")
 _values = attrgetter(*_NAMES)
 

@@ -245,7 +245,7 @@ class Decoder:
             wanted = target[::-1] if turned and turned > 4 else target
             if opened.format == "JPEG" and opened.mode in {"L", "RGB", "YCbCr"}:
                 # libjpeg decodes at 1/2, 1/4 or 1/8 and leaves the colour out where it is not needed.
-                opened.pending("L" if grey else "RGB", wanted if self.max_side else None)
+                opened.draft("L" if grey else "RGB", wanted if self.max_side else None)
             image: Image.Image = ImageOps.exif_transpose(opened) if turned else opened
             if image.mode.startswith(("I", "F")):
                 image = Image.fromarray(_to_8_bit(np.asarray(image), self.wide))

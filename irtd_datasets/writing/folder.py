@@ -31,6 +31,7 @@ from irtd_datasets.folder.card import render_card
 from irtd_datasets.folder.croissant import CROISSANT, render_croissant
 from irtd_datasets.folder.index import INDEX_FOLDER, write_folder_index
 from irtd_datasets.folder.ledger import Ledger
+from irtd_datasets.folder.names import CARD, LEDGER, STATE
 from irtd_datasets.rows.order import ORDER_SEED
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.writing.plan import code_identity, shard_name
@@ -44,11 +45,8 @@ if TYPE_CHECKING:
     from irtd_datasets.writing.plan import PartPlan, ShardJob
 
 __all__ = [
-    "CARD",
-    "LEDGER",
     "SPILL",
     "STAGING",
-    "STATE",
     "BuiltPart",
     "DatasetFolder",
     "described",
@@ -58,11 +56,6 @@ __all__ = [
 
 SPILL = "drafts"
 """Name of the file in which the records of a part wait while it is being built."""
-LEDGER = "ledger.json"
-CARD = "README.md"
-STATE = ".built.json"
-"""Identities of the inputs of each shard. They hold times of the release's files, so that two builds of copies of one
-release would differ in them: they are kept out of the manifest, and this file is not published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,9 @@ from irtd_datasets.folder.index import (
     write_tables,
 )
 from irtd_datasets.folder.ledger import Ledger
+from irtd_datasets.folder.names import CARD, STATE
 from irtd_datasets.folder.value_counts import count_values
-from irtd_datasets.writing.folder import CARD, STAGING, STATE, BuiltPart, DatasetFolder
+from irtd_datasets.writing.folder import STAGING, BuiltPart, DatasetFolder
 from irtd_datasets.writing.plan import shard_name
 from irtd_datasets.writing.shards import ShardResult, index_note, write_shard
 

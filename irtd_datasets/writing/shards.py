@@ -65,7 +65,7 @@ class ShardResult:
         return {
             "fingerprint": self.fingerprint,
             "summary": asdict(self.summary),
-            "tally": self.record_counts.as_dict(),
+            "record_counts": self.record_counts.as_dict(),
             "end": self.end,
         }
 
@@ -75,7 +75,7 @@ class ShardResult:
         return cls(
             values["fingerprint"],
             ShardSummary(**values["summary"]),
-            RecordCounts.from_dict(values["tally"]),
+            RecordCounts.from_dict(values["record_counts"]),
             values["end"],
         )
 

@@ -57,7 +57,7 @@ def test_only_images_held_out_are_asked_about():
     assert names(location(images, subset="pretrain")) == ["a"]
 
 
-def test_a_image_sequence_or_person_in_two_splits_is_left_out():
+def test_an_image_sequence_or_person_in_two_splits_is_left_out():
     """What stands in a split for training as well is no test, whether the image, its video or who it shows."""
     images = [
         image("twice", "test"),

@@ -18,11 +18,11 @@ from processes import environment, irtd_here
 from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
 from irtd_datasets.folder.card import SIZE_CATEGORIES, prose, size_category, task_categories
+from irtd_datasets.folder.names import STATE
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.hub.folder_card import card_of, write_card
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, TASKS
 from irtd_datasets.spec import read_table
-from irtd_datasets.writing.folder import STATE
 
 
 @pytest.fixture(params=DATASETS)

@@ -12,6 +12,7 @@ from processes import irtd, irtd_here
 
 from irtd_datasets.catalog import DATASETS
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.folder.names import STATE
 from irtd_datasets.hub.check import check_folder
 from irtd_datasets.hub.check_images import is_viewable
 from irtd_datasets.hub.check_shards import find_paths
@@ -20,7 +21,6 @@ from irtd_datasets.hub.folder_card import write_card
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.writing.engine import build
-from irtd_datasets.writing.folder import STATE
 
 ALWAYS = {"source-forbidden", "source-unknown", "statistics-two-values"}
 """Warnings that a sample gives as it is: its sources are those of the release, its splits are tiny."""

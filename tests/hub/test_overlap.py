@@ -67,7 +67,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_encoding_of_a_image_is_similar(change):
+def test_a_changed_encoding_of_an_image_is_similar(change):
     """Re-encoded, resized, brightened or coloured: found, with its distance, and not called certain."""
     for seed in range(8):
         image = scene(seed)

@@ -338,7 +338,7 @@ def test_every_kind_of_image_is_seen(mode):
     assert (seen.image.mode, max(seen.image.size), seen.note) == ("RGB", 100, "")
 
 
-def test_a_image_that_cannot_be_shown_says_why(tmp_path):
+def test_an_image_that_cannot_be_shown_says_why(tmp_path):
     """Cut, empty, missing, foreign and over-large images leave a card with the reason; the others are shown."""
     large = encoded(Image.new("1", (20_000, 10_000)))
     jpeg = encoded(Image.effect_noise((300, 300), 90), "JPEG")

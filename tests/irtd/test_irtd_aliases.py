@@ -203,7 +203,7 @@ def test_the_border_of_dronevehicle_is_cut_off(samples, released, tmp_path):
         assert np.abs(pixels(row["bytes"]) - pixels(released[row["id"]]["bytes"])).mean() < 5
 
 
-def test_a_image_without_the_border_is_not_cut(samples, tmp_path):
+def test_an_image_without_the_border_is_not_cut(samples, tmp_path):
     """Images of the released size under the same name are taken as they are, without a note."""
     rows = rows_of(together(samples["released"], tmp_path / "release"))
     aerial = [row for row in rows.values() if "/aerial_counting/" in row["id"]]

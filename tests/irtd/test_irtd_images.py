@@ -91,7 +91,7 @@ def test_caption_images_are_those_of_the_archive(unpacked, built):
         assert row["image"]["bytes"] == (unpacked.folder / path).read_bytes()
 
 
-def test_a_image_is_stored_once_in_a_row_group(tmp_path, release):
+def test_an_image_is_stored_once_in_a_row_group(tmp_path, release):
     """Many questions on one image cost its bytes once, and any reader sees plain rows."""
     import json
 
@@ -190,7 +190,7 @@ def damaged_rows(release, out, kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_image_stored_turned_is_shown_upright(upright, release, tmp_path, orientation):
+def test_an_image_stored_turned_is_shown_upright(upright, release, tmp_path, orientation):
     """EXIF 1-8: the stored image is upright without the EXIF entry, and boxes and points fit as before."""
     done, rows = damaged_rows(release, tmp_path / "irtd", f"exif-{orientation}")
     touched = [row for row in rows if row["image"]["path"] == done.image]

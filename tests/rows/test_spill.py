@@ -65,14 +65,14 @@ PENDING = PendingRow("irtd/x", "a.jpg", "captioning", "infrared", None, ())
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("spool")
+    return tmp_path_factory.mktemp("spill")
 
 
 @settings(deadline=None)
 @given(pending_rows=st.lists(_PENDING_ROWS, min_size=1, max_size=4))
 def test_drafts_come_back_as_they_were(folder, pending_rows):
     """Every field of every draft survives the file, types included, whatever order they are asked for in."""
-    with (folder / "spool").open("w+b") as file:
+    with (folder / "spill").open("w+b") as file:
         spill = PendingRowFile(file)
         regions = [spill.add(pending) for pending in pending_rows]
         for pending, place in reversed(list(zip(pending_rows, regions, strict=True))):
@@ -86,7 +86,18 @@ def test_every_field_is_tried():
     """A field that is added to drafts has to be added to the strategy above."""
     names = {field.name for field in fields(PendingRow)}
     assert names == {
-        *("id", "image", "task", "modality", "source", "messages", "question", "choices", "answer", "places"),
+        *(
+            "id",
+            "image",
+            "task",
+            "modality",
+            "source",
+            "messages",
+            "question",
+            "choices",
+            "answer",
+            "regions",
+        ),
         *("issues", "corrections", "box_frame", "quirks", "rounds", "size"),
     }
     assert {field.name for field in fields(Regions)} == {

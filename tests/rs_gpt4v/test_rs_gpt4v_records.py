@@ -149,7 +149,7 @@ def test_text_without_boxes_has_no_frame():
 
 
 @pytest.mark.parametrize(
-    ("answer", "issue", "places"),
+    ("answer", "issue", "regions"),
     [
         ("[0.1.2, 0.2, 0.3, 0.4]", "box-malformed", 0),
         ("[0.1, 0.2, 0.3, 0.4, 0.5]", "box-malformed", 0),

@@ -62,7 +62,7 @@ def read(real, name, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "folder", "images", "objects", "problems"), COUNTS, ids=[row[0] for row in COUNTS]
+    ("name", "folder", "expected_images", "objects", "problems"), COUNTS, ids=[row[0] for row in COUNTS]
 )
 def test_counts_on_real_files(name, folder, expected_images, objects, problems, real):
     """Each reader finds what the real folder has, and reports exactly what is wrong in it."""

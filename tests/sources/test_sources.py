@@ -282,7 +282,7 @@ def test_git_lfs_pointers_and_error_pages_are_no_images(tmp_path):
 def test_masks_of_another_size_are_not_believed(tmp_path):
     """A mask that was not made for its image gives no boxes; the image counts as unlabelled."""
     root = samples.small_targets(tmp_path)
-    samples.put(root, "IRSTD1k_Label/XDU0.png", samples.image_bytes(32, 24))
+    samples.put(root, "IRSTD1k_Label/XDU0.png", samples.sample_image(32, 24))
     source, images = read("IRSTD-1k", root)
     assert len(images) == 1
     assert source.problems.counts == {"mask-size-differs": 1, "image-without-label": 1}
@@ -367,11 +367,11 @@ def test_a_long_video_takes_bounded_memory(count, tmp_path):
     frames = tmp_path / "boycome" / "infrared"
     frames.mkdir(parents=True)
     first = frames / "000000.jpg"
-    first.write_bytes(samples.image_bytes(8, 8, form="JPEG"))
+    first.write_bytes(samples.sample_image(8, 8, form="JPEG"))
     for number in range(1, count):
         if number % 50_000 == 0:  # file systems limit the links to one file
             first = frames / f"{number:06d}.jpg"
-            first.write_bytes(samples.image_bytes(8, 8, form="JPEG"))
+            first.write_bytes(samples.sample_image(8, 8, form="JPEG"))
             continue
         os.link(first, frames / f"{number:06d}.jpg")
     (tmp_path / "boycome" / "infrared.txt").write_text("1,2,3,4\n" * count)
@@ -457,7 +457,7 @@ def test_a_user_adds_a_source_with_one_row(tmp_path):
     table.write_text(
         'name,reader,infrared,labels,classes\nMine,yolo,frames/{stem}.*,frames/{stem}.txt,"0=car,1=-"\n'
     )
-    samples.put(tmp_path, "data/frames/1.png", samples.image_bytes(100, 50))
+    samples.put(tmp_path, "data/frames/1.png", samples.sample_image(100, 50))
     samples.put(tmp_path, "data/frames/1.txt", "0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 0.2\n")
     rows = merge_tables(read_table(table))
     source = open_source("Mine", tmp_path / "data", table=rows)

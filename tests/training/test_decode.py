@@ -65,7 +65,7 @@ def test_pixels_are_those_of_pillow(backend):
     with Image.open(io.BytesIO(saved_image)) as image:
         rgb = np.asarray(image.convert("RGB")).astype(int)
     with Image.open(io.BytesIO(saved_image)) as image:
-        image.pending("L", None)
+        image.draft("L", None)
         grey = np.asarray(image.convert("L")).astype(int)
     assert np.abs(Decoder("rgb", backend=backend).decode(saved_image).pixels - rgb).max() <= 1
     assert np.abs(Decoder("luminance", backend=backend).decode(saved_image).pixels - grey).max() <= 1
@@ -250,7 +250,7 @@ def test_many_images_keep_their_order():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about the memory of glibc")
-def test_memory_of_a_image_is_used_for_the_next():
+def test_memory_of_an_image_is_used_for_the_next():
     """The system is not asked for new pages with each image, which takes longer than decoding it."""
     program = """
 import io, resource, sys

@@ -273,7 +273,7 @@ def test_a_row_that_cannot_be_exported_is_left_out_and_counted(tmp_path, changes
     assert written["reasons"] == {reason: REASONS[reason]}
 
 
-def test_a_image_that_qwen_refuses_is_left_out(tmp_path):
+def test_an_image_that_qwen_refuses_is_left_out(tmp_path):
     """An image over 200 times longer than wide has no size after the resize, so its boxes have no numbers."""
     made = row(image={"bytes": png(402, 2), "path": None}, width=402, height=2)
     assert export_rows([made], tmp_path / "out", ExportOptions("qwen2.5-vl")).left_out == {"no-resize": 1}

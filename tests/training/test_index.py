@@ -175,10 +175,10 @@ from irtd_datasets.writing.image_column import ImageColumn
 from irtd_datasets.writing.write import RowGroup, write_shard
 from irtd_datasets.folder.index import index_table
 image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-image = np.random.default_rng(0).bytes(100_000)
+content = np.random.default_rng(0).bytes(100_000)
 def groups():
     for number in range(100):
-        images = ImageColumn.of([image + bytes([row]) for row in range(20)])
+        images = ImageColumn.of([content + bytes([row]) for row in range(20)])
         yield RowGroup([{"id": f"{number}-{row}"} for row in range(20)], {"image": images})
 write_shard(sys.argv[1], pa.schema([("id", pa.string()), ("image", image)]), groups())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -50,7 +50,9 @@ def put(hub, root, name=NAME):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("remote") / "made"
-    return root, make_folder(root, 300, shards=3, group=20, per_image=2, data=partial(image, size=4000))
+    return root, make_folder(
+        root, 300, shards=3, group=20, per_image=2, data=partial(sample_image, size=4000)
+    )
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_killed_ranks_go_on(tmp_path, seed):
     """Two ranks of two workers each are killed ten times, taken up by three and by two again: every row once."""
     rng = random.Random(seed)
     rows = make_folder(
-        tmp_path / "made", ROWS, shards=3, group=20, per_image=2, data=partial(image, size=3000)
+        tmp_path / "made", ROWS, shards=3, group=20, per_image=2, data=partial(sample_image, size=3000)
     )
     folder = tmp_path / "run"
     folder.mkdir()

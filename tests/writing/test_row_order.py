@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irtd_datasets.writing import ordering
+from irtd_datasets.writing import row_order
 from irtd_datasets.writing.row_order import Images, RowOrder
 
 ROWS = st.lists(
@@ -20,9 +20,9 @@ def sizes(request):
     """With chunks of a few rows as well, so that groups go over their ends."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "small":
-            patch.setattr(ordering, "_CHUNK", 3)
-            patch.setattr(ordering, "_SHARE", 4)
-            patch.setattr(ordering, "_IN_MEMORY", 64)
+            patch.setattr(row_order, "_CHUNK", 3)
+            patch.setattr(row_order, "_SHARE", 4)
+            patch.setattr(row_order, "_IN_MEMORY", 64)
         yield
 
 
@@ -40,7 +40,7 @@ def placed(rows):
 
 
 @given(ROWS)
-def test_rows_of_a_image_come_together_in_the_order_of_keys(rows):
+def test_rows_of_an_image_come_together_in_the_order_of_keys(rows):
     """By image: sorted by key, rows of one key as they came, each with the place of its line."""
     expected: dict[int, list[list[int]]] = {}
     for key, offset, length in placed(rows):

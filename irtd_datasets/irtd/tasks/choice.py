@@ -20,7 +20,7 @@ def read(question: str, answer: str) -> TaskReading:
     r"""Read a question with options and its one right option.
 
     Example:
-        >>> reading = read("What is the object in the picture?\n(A) person (B) duck", "(A) person")
+        >>> parsed = read("What is the object in the picture?\n(A) person (B) duck", "(A) person")
         >>> parsed.question, parsed.choices, parsed.answer
         ('What is the object in the picture?', ('person', 'duck'), '(A) person')
     """

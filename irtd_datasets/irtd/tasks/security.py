@@ -77,7 +77,7 @@ def read(question: str, answer: str, *, labelled: Collection[str] = LABELLED) ->
         labelled: Classes that the source labels exhaustively.
 
     Example:
-        >>> reading = read("What object does not appear in the picture?\n(A) car (B) train", "(B) train")
+        >>> parsed = read("What object does not appear in the picture?\n(A) car (B) train", "(B) train")
         >>> parsed.answer, parsed.quirks
         ('(B) train', ('absence-unverified',))
     """
