@@ -262,14 +262,25 @@ class ZipContainer:
         )
 
     def _local(self, name: str, member: _Member, head: bytes) -> int:
-        """Return the length of the local header that ``head`` begins with."""
+        """Return the length of the local header that ``head`` begins with, which must name the same member."""
         if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
             raise self._damaged(name, f"has no header at byte {member.offset:,}")
         fields = _LOCAL.unpack_from(head)
-        return _LOCAL.size + int(fields[9]) + int(fields[10])
+        named, length = _LOCAL.size + int(fields[9]), _LOCAL.size + int(fields[9]) + int(fields[10])
+        if head[_LOCAL.size : named] != name.encode():
+            if len(head) < length:
+                head = self._file.read_at(member.offset, length)
+            try:
+                own = _member_name(head[_LOCAL.size : named], fields[2], head[named:length], self.label)
+            except UnsafePathError as error:
+                own = error.where
+            if own != name:
+                raise self._damaged(name, f"is called {own!r} in its own header")
+        return length
 
     def _data_offset(self, name: str, member: _Member) -> int:
-        return member.offset + self._local(name, member, self._file.read_at(member.offset, _LOCAL.size))
+        head = self._file.read_at(member.offset, _LOCAL.size + len(name.encode()))
+        return member.offset + self._local(name, member, head)
 
     def _packed(self, name: str, member: _Member) -> bytes:
         # One read for header and data, where the header's extra fields are not unusually long.
@@ -458,12 +469,18 @@ def _members(data: bytes, total: int, shift: int, label: str) -> Iterator[tuple[
             size, packed, offset = _zip64(extra, size, packed, offset, label)
         kind = stat.S_IFMT(mode)
         if raw.endswith((b"/", b"\\")) or kind == stat.S_IFDIR:
+            if size or crc:
+                raise _cut(
+                    label, f"its directory calls {decode_name(raw)!r} a folder, which has {size:,} bytes"
+                )
             continue
         special = 0 if kind in (0, stat.S_IFREG) else kind
         yield (
             _member_name(raw, flags, extra, label),
             _Member(offset + shift, packed, size, crc, method, flags, special),
         )
+    if data[at : at + 4] not in (b"", b"PK\x05\x05"):  # 4.3.13: a digital signature may follow
+        raise _cut(label, f"its directory holds more than the {total:,} members that it declares")
 
 
 def _cut(label: str, problem: str) -> ArchiveError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import re
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 REPORT_NAME = "pairs.jsonl"
+_MARKER = ".pairs.json"  # stands in the folder from the first moment: a run that was stopped is known by it
+_MADE_BY = {"made_by": "irtd pairs"}
+_SIDES = ("infrared", "visible", "checkerboards")
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"})
 _MODALITY = re.compile(
     r"(?:^|(?<=[_\-. /]))(?:ir|nir|swir|lwir|tir|infrared|thermal|thermo|vi|vis|visible|rgb|color|colour|"
@@ -306,7 +310,8 @@ def crop_folder(
 
     Written are ``infrared/``, ``visible/`` and ``checkerboards/`` with one file for each pair that is aligned or
     cropped, and ``pairs.jsonl`` with what was found for every pair. Images of aligned pairs are copied byte for byte.
-    One pair is in memory at a time in each process.
+    One pair is in memory at a time in each process. Each file appears by rename when it is whole; after a stop the same
+    call, or one with other rules, starts again in the same folder and removes crops that it did not make itself.
 
     Args:
         folder: Where the pairs are.
@@ -329,7 +334,7 @@ def crop_folder(
     _check_target(target, root)
     unused = _check_used(marks, pairs, root, labels)
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        _replace(target / _MARKER, json.dumps(_MADE_BY).encode())
         (target / REPORT_NAME).unlink(missing_ok=True)
         jobs = [
             _Job(
@@ -343,10 +348,9 @@ def crop_folder(
             for number, pair in enumerate(pairs)
         ]
         records = list(_run_all(jobs, workers))
-        temporary = target / f".{REPORT_NAME}.part"
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        temporary.replace(target / REPORT_NAME)
+        _remove_others(target, records)
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        _replace(target / REPORT_NAME, lines.encode())
     except OSError as error:
         if isinstance(error, IrtdDatasetsError):
             raise
@@ -372,10 +376,42 @@ def _check_target(target: Path, root: Path) -> None:
         raise BuildError(
             "the crops would lie among the images", where=str(target), remedy="Name another folder."
         )
-    if target.is_dir() and not (target / REPORT_NAME).exists() and any(target.iterdir()):
+    if target.is_dir() and not _is_ours(target) and any(target.iterdir()):
         raise BuildError(
             "the folder has files of another origin", where=str(target), remedy="Name a new or empty folder."
         )
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether a folder was begun here: by its marker, whole or half written, or by a whole report."""
+    entries = {path.name for path in target.iterdir()}
+    if entries <= {_MARKER, _part(Path(_MARKER)).name}:
+        return True
+    try:
+        return bool(json.loads((target / _MARKER).read_bytes()) == _MADE_BY)
+    except (OSError, ValueError, RecursionError):
+        return (target / REPORT_NAME).is_file()
+
+
+def _remove_others(target: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Remove crops of an earlier run that this one did not make: of pairs refused now, or half written."""
+    made = {record[key] for record in records for key in _WRITTEN if key in record}
+    for side in _SIDES:
+        for path in sorted((target / side).rglob("*")):
+            if path.is_file() and path.relative_to(target).as_posix() not in made:
+                path.unlink()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name.lstrip('.')}.part")
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file that appears by rename once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _part(path)
+    temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 def _names(path: Path, root: Path) -> str:
@@ -443,17 +479,20 @@ def _run(job: _Job) -> dict[str, Any]:
     return record | result.as_dict() | written
 
 
+_WRITTEN = ("infrared_crop", "visible_crop", "checkerboard")
+
+
 def _write(result: PairCrop, job: _Job) -> dict[str, Any]:
-    written = {}
-    for side, crop in (("infrared", result.infrared), ("visible", result.visible)):
-        data, suffix = crop.encode()
-        path = job.out / side / f"{job.pair.name}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        written[f"{side}_crop"] = path.relative_to(job.out).as_posix()
+    files = [
+        (side, *crop.encode()) for side, crop in zip(_SIDES, (result.infrared, result.visible), strict=False)
+    ]
     if job.board:
-        path = job.out / "checkerboards" / f"{job.pair.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        checkerboard(result).save(path)
-        written["checkerboard"] = path.relative_to(job.out).as_posix()
+        board = io.BytesIO()
+        checkerboard(result).save(board, "PNG")
+        files.append((_SIDES[2], board.getvalue(), ".png"))
+    written = {}
+    for key, (side, data, suffix) in zip(_WRITTEN, files, strict=False):
+        path = job.out / side / f"{job.pair.name}{suffix}"
+        _replace(path, data)
+        written[key] = path.relative_to(job.out).as_posix()
     return written
