@@ -174,7 +174,9 @@ def test_gate_runs_the_commands_of_the_readme():
 def test_tables_are_current(generator):
     """Numbers and names in the documentation are those of the code; `python docs/generate.py` writes them anew."""
     stale = [
-        page_id(page) for page in generator.pages() if generator.filled(page.read_text()) != page.read_text()
+        page_id(page)
+        for page in generator.pages()
+        if generator.filled(page.read_text(), page) != page.read_text()
     ]
     assert not stale, "run `python docs/generate.py` and commit"
 
@@ -184,6 +186,43 @@ def test_generator_notices_a_change(generator):
     page = (DOCS / "datasets" / "irtd.md").read_text(encoding="utf-8")
     assert "14,979" in page
     assert generator.filled(page.replace("14,979", "14,980")) == page
+
+
+def test_contents_refuse_a_page_without_a_place(generator, monkeypatch):
+    """A page that the reading order does not list, or lists twice, is an error."""
+    order = generator.READING_ORDER
+    monkeypatch.setattr(generator, "READING_ORDER", {**order, "Score": ()})
+    with pytest.raises(ValueError, match=r"scoring\.md"):
+        generator.contents()
+    monkeypatch.setattr(generator, "READING_ORDER", {**order, "Score": ("scoring.md", "scoring.md")})
+    with pytest.raises(ValueError, match="twice"):
+        generator.contents()
+
+
+def test_glossary_links_first_uses(generator):
+    """The first use of a term in prose is linked, whatever form it has; code, headings and links stay as they are."""
+    text = "# Ledger\n\nSee `ledger` and [the ledger](x.md). Two ledgers, a ledger.\n\n```text\nledger\n```\n"
+    linked = generator.linked(text, "glossary.md")
+    assert linked == text.replace("Two ledgers", "Two [ledgers](glossary.md#ledger)")
+    assert generator.linked(linked, "glossary.md") == linked
+    assert generator.linked("Here a [ledger](glossary.md#ledger) is new.", "../glossary.md") == (
+        "Here a [ledger](../glossary.md#ledger) is new."
+    )
+
+
+def test_glossary_is_complete(generator):
+    """Every term is linked from some page and names a place in the code that exists."""
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^## (.+)\n\n(.+?)(?=\n\n##|\Z)", text, re.MULTILINE | re.DOTALL)
+    elsewhere = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "glossary.md")
+    assert len(entries) >= 20
+    for term, entry in entries:
+        assert f"glossary.md#{term.lower().replace(' ', '-')})" in elsewhere, term
+        named = re.findall(r"`(irtd_datasets/[\w/.]+)`", entry) + re.findall(r"`(\w+\.csv)`", entry)
+        assert named, term
+        assert all((ROOT / name).exists() or list(ROOT.glob(f"irtd_datasets/*/{name}")) for name in named), term
+        for name, module in re.findall(r"`([A-Z]\w+)(?:\.\w+)?` in\s+`(irtd_datasets/[\w/]+\.py)`", entry):
+            assert f"class {name}" in (ROOT / module).read_text(encoding="utf-8"), name
 
 
 def test_generator_refuses_unknown_parts(generator):
