@@ -145,9 +145,12 @@ def contents() -> str:
     expected = {*DOCS.rglob("*.md")} - {DOCS / "index.md"}
     wrong = sorted(page.name for page in expected ^ {page for page in listed if DOCS in page.parents})
     if wrong or len(listed) != len(set(listed)):
-        raise ValueError(f"READING_ORDER must list each page of docs once: {', '.join(wrong) or 'one is there twice'}")
+        raise ValueError(
+            f"READING_ORDER must list each page of docs once: {', '.join(wrong) or 'one is there twice'}"
+        )
     return "\n\n".join(
-        f"### {group}\n\n" + "\n".join(_entry(name) for name in names) for group, names in READING_ORDER.items()
+        f"### {group}\n\n" + "\n".join(_entry(name) for name in names)
+        for group, names in READING_ORDER.items()
     )
 
 
@@ -239,6 +242,11 @@ def layouts(name: str) -> str:
         for layout in read_layouts(f"irtd_datasets.{name}").values()
     ]
     return table(["folder as released", "project also named", "inner folder also named", "remark"], rows)
+
+
+def citations() -> str:
+    """The papers of all datasets, as BibTeX."""
+    return "```bibtex\n" + "\n".join(spec(name).citation for name in DATASETS) + "\n```"
 
 
 def subsets(name: str) -> str:
@@ -503,6 +511,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     for block in (
         choices,
         checks,
+        citations,
         commands,
         configs,
         construct_targets,
@@ -545,7 +554,11 @@ def filled(text: str, page: Path | None = None) -> str:
         return f"{found[1]}\n\n{made}\n\n{found[4]}" if found[3] else f"{found[1]}{made}{found[4]}"
 
     text = BLOCK.sub(fill, text)
-    return text if page is None or page.name in UNLINKED else linked(text, os.path.relpath(GLOSSARY, page.parent))
+    return (
+        text
+        if page is None or page.name in UNLINKED
+        else linked(text, Path(os.path.relpath(GLOSSARY, page.parent)).as_posix())
+    )
 
 
 # What a glossary link must not be put into: code, generated parts, comments, links, images, headings, first paragraphs.
@@ -557,7 +570,9 @@ NOT_PROSE = re.compile(
 
 def terms_of_glossary() -> list[str]:
     """The headings of the glossary, in lower case."""
-    return [term.lower() for term in re.findall(r"^## (.+)$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)]
+    return [
+        term.lower() for term in re.findall(r"^## (.+)$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
 
 
 def linked(text: str, glossary: str) -> str:
@@ -572,7 +587,9 @@ def linked(text: str, glossary: str) -> str:
         start = 0
         for found in [*NOT_PROSE.finditer(text), None]:
             prose = text[start : found.start() if found else None]
-            word = re.search(rf"(?<![\w/.-]){term.replace(' ', chr(92) + 's+')}s?(?![\w/-])", prose, re.IGNORECASE)
+            word = re.search(
+                rf"(?<![\w/.-]){term.replace(' ', chr(92) + 's+')}s?(?![\w/-])", prose, re.IGNORECASE
+            )
             if word:
                 at = start + word.start()
                 link = f"[{word[0]}]({glossary}#{term.replace(' ', '-')})"

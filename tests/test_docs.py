@@ -157,6 +157,25 @@ def test_readme_has_the_two_commands():
     assert readme.count("pip install") == 2
 
 
+def test_citation_file_agrees_with_the_package():
+    """CITATION.cff has the version of the package and the paper of each dataset."""
+    import yaml
+
+    from irtd_datasets import __version__
+    from irtd_datasets.catalog import DATASETS, spec
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == __version__
+    papers = {paper["url"]: paper for paper in cited["references"]}
+    assert set(papers) == {spec(name).paper for name in DATASETS}
+    for name in DATASETS:
+        paper, bibtex = papers[spec(name).paper], spec(name).citation
+        assert f"title={{{paper['title']}}}" in bibtex
+        authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in paper["authors"])
+        assert f"author={{{authors}}}" in bibtex
+        assert f"year={{{paper['year']}}}" in bibtex
+
+
 def test_gate_runs_the_commands_of_the_readme():
     """The gate installs and tests as the README says, after format, lint and types."""
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -213,14 +232,16 @@ def test_glossary_links_first_uses(generator):
 def test_glossary_is_complete(generator):
     """Every term is linked from some page and names a place in the code that exists."""
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
-    entries = re.findall(r"^## (.+)\n\n(.+?)(?=\n\n##|\Z)", text, re.MULTILINE | re.DOTALL)
+    entries = re.findall(r"^## ([^\n]+)\n\n(.+?)(?=\n\n##|\Z)", text, re.MULTILINE | re.DOTALL)
     elsewhere = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "glossary.md")
     assert len(entries) >= 20
     for term, entry in entries:
         assert f"glossary.md#{term.lower().replace(' ', '-')})" in elsewhere, term
         named = re.findall(r"`(irtd_datasets/[\w/.]+)`", entry) + re.findall(r"`(\w+\.csv)`", entry)
         assert named, term
-        assert all((ROOT / name).exists() or list(ROOT.glob(f"irtd_datasets/*/{name}")) for name in named), term
+        assert all((ROOT / name).exists() or list(ROOT.glob(f"irtd_datasets/*/{name}")) for name in named), (
+            term
+        )
         for name, module in re.findall(r"`([A-Z]\w+)(?:\.\w+)?` in\s+`(irtd_datasets/[\w/]+\.py)`", entry):
             assert f"class {name}" in (ROOT / module).read_text(encoding="utf-8"), name
 
@@ -285,5 +306,5 @@ def test_documentation_names_options_that_exist():
 def test_blocks_are_parsed():
     """The reader of the pages sees the blocks that it is meant to try."""
     found = blocks(ROOT / "README.md")
-    assert [language for language, run, _, _ in found if run] == ["bash", "python", "python"]
+    assert [language for language, run, _, _ in found if run] == ["python", "bash", "python", "python"]
     assert all(ast.parse(code) for language, _, _, code in found if language == "python")
