@@ -1,14 +1,18 @@
-"""Fill the generated parts of the documentation, so that no number or name stands in two places.
+"""Fill the generated parts of the documentation, so that each number and name is written down once.
 
-A page asks for a part between two comments::
+A page asks for a part between two comments, on lines of their own or inside a line::
 
     <!-- generated: issues irtd -->
     ...
     <!-- end -->
 
+    Readers for <!-- generated: number readable_sources -->54<!-- end --> source datasets.
+
+The first use of each glossary term in a page's prose is linked to the glossary.
+
 Usage:
-    python docs/generate.py            write all pages anew
-    python docs/generate.py --check    change nothing; exit with 1 and name the pages that are not current
+    python docs/generate.py            update all pages
+    python docs/generate.py --check    change nothing; exit with 1 and name the pages that are out of date
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import re
 import sys
@@ -43,7 +48,35 @@ from irtd_datasets.schema import BOX_FRAMES, FIELDS, MODALITIES, TASKS  # noqa: 
 from irtd_datasets.sources import CODES, COLUMNS, READER_DOCS, TABLE  # noqa: E402
 from irtd_datasets.spec import read_table  # noqa: E402
 
-BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
+
+READING_ORDER = {
+    "Start": ("../README.md", "glossary.md", "footguns.md"),
+    "Data": (
+        "datasets/irtd.md",
+        "datasets/mmrs_1m.md",
+        "datasets/rs_gpt4v.md",
+        "schema.md",
+        "sources.md",
+        "overlap.md",
+    ),
+    "Build": ("building.md", "scale.md", "preview.md"),
+    "Construct": ("construct.md", "captions.md", "pairs.md"),
+    "Train": ("training.md", "examples.md", "exports.md", "loaders.md"),
+    "Score": ("scoring.md",),
+    "Publish": ("checking.md", "publishing.md"),
+    "Extend": ("../CONTRIBUTING.md",),
+    "Reference": ("reference.md", "benchmarks.md", "../CHANGELOG.md"),
+}
+"""All pages, in the order in which a newcomer reads them. A page that is not listed is an error."""
+
+GLOSSARY = DOCS / "glossary.md"
+
+AMBIGUOUS = {"frame", "index", "part", "record", "region", "release", "row", "spec", "split", "state"}
+"""Glossary terms that are also everyday words: linked by hand, where the term is meant."""
+
+UNLINKED = {"glossary.md", "index.md", "reference.md"}
+"""Pages whose prose gets no glossary links; the index has them by hand."""
 
 MODULES = (
     "captioning.endpoint",
@@ -103,16 +136,47 @@ def vocabularies() -> str:
 
 
 def contents() -> str:
-    """All pages beside the index, each with its title and first sentence."""
-    lines = []
-    for page in pages():
-        if page.parent == ROOT or page == DOCS / "index.md":
-            continue
-        title, prose = re.findall(r"\A# ([^\n]+)\n\n(.+?)\n\n", page.read_text(encoding="utf-8"), re.DOTALL)[
-            0
-        ]
-        lines.append(f"- [{title}]({page.relative_to(DOCS).as_posix()}): {_first_sentence(prose)}")
-    return "\n".join(lines)
+    """All pages in reading order, each with its title and first sentence.
+
+    Raises:
+        ValueError: A page is not in `READING_ORDER`, or is listed there more than once.
+    """
+    listed = [(DOCS / name).resolve() for names in READING_ORDER.values() for name in names]
+    expected = {*DOCS.rglob("*.md")} - {DOCS / "index.md"}
+    wrong = sorted(page.name for page in expected ^ {page for page in listed if DOCS in page.parents})
+    if wrong or len(listed) != len(set(listed)):
+        raise ValueError(
+            f"READING_ORDER must list each page of docs once: {', '.join(wrong) or 'one is there twice'}"
+        )
+    return "\n\n".join(
+        f"### {group}\n\n" + "\n".join(_entry(name) for name in names)
+        for group, names in READING_ORDER.items()
+    )
+
+
+def _entry(name: str) -> str:
+    text = _unlinked((DOCS / name).read_text(encoding="utf-8"))
+    found = re.match(r"# ([^\n]+)\n\n(.+?)\n\n", text, re.DOTALL)
+    if not found:
+        raise ValueError(f"{name} must begin with a title and a sentence that says what it is about")
+    return f"- [{found[1]}]({name}): {_first_sentence(found[2])}"
+
+
+def number(what: str) -> str:
+    """A number for use inside a line."""
+    return f"{NUMBERS[what]():,}"
+
+
+NUMBERS: dict[str, Callable[[], int | None]] = {
+    "captions": lambda: spec("irtd").subset("pretrain").records,
+    "instructions": lambda: spec("irtd").subset("instruct").records,
+    "benchmark": lambda: sum(target.rows for target in targets()),
+    "mmrs_1m": lambda: next(one for one in spec("mmrs_1m").configs if one.name == "default").rounds,
+    "readable_sources": lambda: sum(row.readable for row in TABLE),
+    "readable_irtd_sources": lambda: sum(row.readable and row.index is not None for row in TABLE),
+    "sources": lambda: len(TABLE),
+}
+"""Numbers that a page can ask for inside a line."""
 
 
 def datasets(folder: str = "") -> str:
@@ -178,6 +242,11 @@ def layouts(name: str) -> str:
         for layout in read_layouts(f"irtd_datasets.{name}").values()
     ]
     return table(["folder as released", "project also named", "inner folder also named", "remark"], rows)
+
+
+def citations() -> str:
+    """The papers of all datasets, as BibTeX."""
+    return "```bibtex\n" + "\n".join(spec(name).citation for name in DATASETS) + "\n```"
 
 
 def subsets(name: str) -> str:
@@ -442,6 +511,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     for block in (
         choices,
         checks,
+        citations,
         commands,
         configs,
         construct_targets,
@@ -453,6 +523,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
         layouts,
         made_tasks,
         missing,
+        number,
         obtain,
         pdoc,
         reference,
@@ -470,8 +541,8 @@ BLOCKS: dict[str, Callable[..., str]] = {
 }
 
 
-def filled(page: str) -> str:
-    """The text of a page with its generated parts made anew.
+def filled(text: str, page: Path | None = None) -> str:
+    """The text of a page with its generated parts updated, and its glossary links where ``page`` says which page it is.
 
     Raises:
         KeyError: The page asks for a part that does not exist.
@@ -479,9 +550,63 @@ def filled(page: str) -> str:
 
     def fill(found: re.Match[str]) -> str:
         name, *arguments = found[2].split()
-        return f"{found[1]}\n{BLOCKS[name](*arguments)}\n\n{found[3]}"
+        made = BLOCKS[name](*arguments)
+        return f"{found[1]}\n\n{made}\n\n{found[4]}" if found[3] else f"{found[1]}{made}{found[4]}"
 
-    return BLOCK.sub(fill, page)
+    text = BLOCK.sub(fill, text)
+    return (
+        text
+        if page is None or page.name in UNLINKED
+        else linked(text, Path(os.path.relpath(GLOSSARY, page.parent)).as_posix())
+    )
+
+
+# What a glossary link must not be put into: code, generated parts, comments, links, images, headings, first paragraphs.
+NOT_PROSE = re.compile(
+    r"^```.*?^```$|<!-- generated: .*?<!-- end -->|<!--.*?-->|`[^`\n]*`|!?\[[^\]]*\]\([^)]*\)|^#+ [^\n]*$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def terms_of_glossary() -> list[str]:
+    """The headings of the glossary, in lower case."""
+    return [
+        term.lower() for term in re.findall(r"^## (.+)$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+
+
+def linked(text: str, glossary: str) -> str:
+    """The text of a page with the first use of each glossary term in its prose linked; earlier such links are redone.
+
+    Args:
+        text: The page.
+        glossary: The address of the glossary, as seen from the page.
+    """
+    text = _unlinked(text)
+    for term in sorted({*terms_of_glossary()} - AMBIGUOUS, key=len, reverse=True):
+        start = 0
+        for found in [*NOT_PROSE.finditer(text), None]:
+            prose = text[start : found.start() if found else None]
+            word = re.search(
+                rf"(?<![\w/.-]){term.replace(' ', chr(92) + 's+')}s?(?![\w/-])", prose, re.IGNORECASE
+            )
+            if word:
+                at = start + word.start()
+                link = f"[{word[0]}]({glossary}#{term.replace(' ', '-')})"
+                text = text[:at] + link + text[at + len(word[0]) :]
+                break
+            if found:
+                start = found.end()
+    return text
+
+
+def _unlinked(text: str) -> str:
+    """A text without the glossary links that `linked` makes."""
+
+    def plain(found: re.Match[str]) -> str:
+        return found[0] if found[2].replace("-", " ") in AMBIGUOUS else found[1]
+
+    return re.sub(r"\[([^\]]+)\]\((?:[\w./]*/)?glossary\.md#([\w-]+)\)", plain, text)
 
 
 def llama_factory() -> str:
@@ -516,7 +641,7 @@ def pages() -> list[Path]:
 def main(*, check: bool) -> int:
     """Write or check all pages; the exit code."""
     stale = []
-    made = {page: filled(page.read_text(encoding="utf-8")) for page in pages()}
+    made = {page: filled(page.read_text(encoding="utf-8"), page) for page in pages()}
     made |= {file: render() for file, render in FILES.items()}
     for path, current in made.items():
         if path.read_text(encoding="utf-8") != current:

@@ -157,6 +157,25 @@ def test_readme_has_the_two_commands():
     assert readme.count("pip install") == 2
 
 
+def test_citation_file_agrees_with_the_package():
+    """CITATION.cff has the version of the package and the paper of each dataset."""
+    import yaml
+
+    from irtd_datasets import __version__
+    from irtd_datasets.catalog import DATASETS, spec
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == __version__
+    papers = {paper["url"]: paper for paper in cited["references"]}
+    assert set(papers) == {spec(name).paper for name in DATASETS}
+    for name in DATASETS:
+        paper, bibtex = papers[spec(name).paper], spec(name).citation
+        assert f"title={{{paper['title']}}}" in bibtex
+        authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in paper["authors"])
+        assert f"author={{{authors}}}" in bibtex
+        assert f"year={{{paper['year']}}}" in bibtex
+
+
 def test_gate_runs_the_commands_of_the_readme():
     """The gate installs and tests as the README says, after format, lint and types."""
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -174,7 +193,9 @@ def test_gate_runs_the_commands_of_the_readme():
 def test_tables_are_current(generator):
     """Numbers and names in the documentation are those of the code; `python docs/generate.py` writes them anew."""
     stale = [
-        page_id(page) for page in generator.pages() if generator.filled(page.read_text()) != page.read_text()
+        page_id(page)
+        for page in generator.pages()
+        if generator.filled(page.read_text(), page) != page.read_text()
     ]
     assert not stale, "run `python docs/generate.py` and commit"
 
@@ -184,6 +205,45 @@ def test_generator_notices_a_change(generator):
     page = (DOCS / "datasets" / "irtd.md").read_text(encoding="utf-8")
     assert "14,979" in page
     assert generator.filled(page.replace("14,979", "14,980")) == page
+
+
+def test_contents_refuse_a_page_without_a_place(generator, monkeypatch):
+    """A page that the reading order does not list, or lists twice, is an error."""
+    order = generator.READING_ORDER
+    monkeypatch.setattr(generator, "READING_ORDER", {**order, "Score": ()})
+    with pytest.raises(ValueError, match=r"scoring\.md"):
+        generator.contents()
+    monkeypatch.setattr(generator, "READING_ORDER", {**order, "Score": ("scoring.md", "scoring.md")})
+    with pytest.raises(ValueError, match="twice"):
+        generator.contents()
+
+
+def test_glossary_links_first_uses(generator):
+    """The first use of a term in prose is linked, whatever form it has; code, headings and links stay as they are."""
+    text = "# Ledger\n\nSee `ledger` and [the ledger](x.md). Two ledgers, a ledger.\n\n```text\nledger\n```\n"
+    linked = generator.linked(text, "glossary.md")
+    assert linked == text.replace("Two ledgers", "Two [ledgers](glossary.md#ledger)")
+    assert generator.linked(linked, "glossary.md") == linked
+    assert generator.linked("Here a [ledger](glossary.md#ledger) is new.", "../glossary.md") == (
+        "Here a [ledger](../glossary.md#ledger) is new."
+    )
+
+
+def test_glossary_is_complete(generator):
+    """Every term is linked from some page and names a place in the code that exists."""
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^## ([^\n]+)\n\n(.+?)(?=\n\n##|\Z)", text, re.MULTILINE | re.DOTALL)
+    elsewhere = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "glossary.md")
+    assert len(entries) >= 20
+    for term, entry in entries:
+        assert f"glossary.md#{term.lower().replace(' ', '-')})" in elsewhere, term
+        named = re.findall(r"`(irtd_datasets/[\w/.]+)`", entry) + re.findall(r"`(\w+\.csv)`", entry)
+        assert named, term
+        assert all((ROOT / name).exists() or list(ROOT.glob(f"irtd_datasets/*/{name}")) for name in named), (
+            term
+        )
+        for name, module in re.findall(r"`([A-Z]\w+)(?:\.\w+)?` in\s+`(irtd_datasets/[\w/]+\.py)`", entry):
+            assert f"class {name}" in (ROOT / module).read_text(encoding="utf-8"), name
 
 
 def test_generator_refuses_unknown_parts(generator):
@@ -246,5 +306,5 @@ def test_documentation_names_options_that_exist():
 def test_blocks_are_parsed():
     """The reader of the pages sees the blocks that it is meant to try."""
     found = blocks(ROOT / "README.md")
-    assert [language for language, run, _, _ in found if run] == ["bash", "python", "python"]
+    assert [language for language, run, _, _ in found if run] == ["python", "bash", "python", "python"]
     assert all(ast.parse(code) for language, _, _, code in found if language == "python")
