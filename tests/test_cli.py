@@ -227,3 +227,36 @@ main()
     assert done.returncode == code, done.stderr
     assert done.stdout.endswith("at the end\n")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        ("MemoryError()", ["the memory does not suffice", "fewer workers"]),
+        (
+            "OSError(errno.EMFILE, 'Too many open files', 'a.parquet')",
+            ["a.parquet: Too many open files", "ulimit -n"],
+        ),
+        (
+            "PermissionError(errno.EACCES, 'Permission denied', 'a.json')",
+            ["a.json: Permission denied", "permissions"],
+        ),
+    ],
+)
+def test_what_the_machine_refuses_is_a_message(raised, words):
+    """Out of memory, out of open files, no permission: words and exit code 1, never a traceback."""
+    code = f"""
+import errno
+from irtd_datasets import catalog
+from irtd_datasets.cli import app, releases
+def refused(*_, **__):
+    raise {raised}
+releases.spec = catalog.spec = refused
+import sys
+sys.argv = ["irtd", "list", "irtd"]
+app.main()
+"""
+    done = python(code)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert all(word in done.stderr for word in words), done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -14,6 +15,10 @@ from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError
 from irtd_datasets.version import __version__
 
 __all__ = ["app", "main", "run"]
+
+_LESS_MEMORY = "Close other programs, or use fewer workers (`--workers 1`); what is finished is kept."
+_MORE_FILES = "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers."
+_CHECK_SYSTEM = "The operating system refused this; check the path, its permissions and the free space."
 
 app = typer.Typer(
     name="irtd",
@@ -46,6 +51,14 @@ def run() -> None:
     except BrokenPipeError:
         # The reader of our output has gone, as in `irtd list | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError:
+        typer.echo(f"irtd: the memory does not suffice\n{_LESS_MEMORY}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = _MORE_FILES if error.errno in {errno.EMFILE, errno.ENFILE} else _CHECK_SYSTEM
+        typer.echo(f"irtd: {where}{error.strerror or error}\n{remedy}", err=True)
         sys.exit(1)
 
 
