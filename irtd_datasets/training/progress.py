@@ -11,6 +11,7 @@ go through the same stage at about the same time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -19,8 +20,17 @@ from itertools import product
 from typing import Any
 
 from irtd_datasets.errors import StateError
+from irtd_datasets.training.launchers import (
+    Divider,
+    called_by_loader,
+    divider_here,
+    loader_starts_again,
+    ranks_here,
+    worker_here,
+)
+from irtd_datasets.version import __version__
 
-__all__ = ["Resumable", "Spans", "Stages", "count", "cut", "lane_here", "merge_states", "share"]
+__all__ = ["Resumable", "Spans", "Stages", "count", "cut", "merge_states", "share"]
 
 Spans = list[tuple[int, int]]
 """Positions from the first to before the second number of each pair, in order."""
@@ -29,8 +39,9 @@ Stages = int | Sequence[int]
 """Where the stages of an epoch end: the position behind the last of each, or the length of all."""
 
 _MARK = "irtd_position"
-_VERSION = 1
-_SAME = ("data", "seed", "epoch", "total", "todo", "lanes", "even", "stages")
+_VERSION = 2
+_SAME = ("content", "data", "seed", "epoch", "total", "todo", "lanes", "even", "stages")
+_EPOCH, _LOADED, _PASS, _READ = range(4)  # what the workers of a loader and their training process share
 
 
 def count(spans: Spans) -> int:
@@ -63,14 +74,14 @@ def cut(spans: Spans, first: int, last: int) -> Spans:
     return found
 
 
-def share(spans: Spans, lane: int, lanes: int, *, even: bool = False, stages: Stages | None = None) -> Spans:
+def share(spans: Spans, lane: int, lanes: int, *, even: int = 0, stages: Stages | None = None) -> Spans:
     """The share of one lane: as many positions as each other's, up to one.
 
     Args:
         spans: What is to be divided, in order.
         lane: Which lane, from 0.
         lanes: How many there are.
-        even: Give each the same number, and leave fewer than ``lanes`` positions out.
+        even: Give each the same number, a multiple of this one, and leave the few positions out that cannot be divided.
         stages: Divide each stage by itself; None takes the epoch as one.
 
     Example:
@@ -82,6 +93,7 @@ def share(spans: Spans, lane: int, lanes: int, *, even: bool = False, stages: St
     if stages is None:
         each, more = divmod(count(spans), lanes)
         if even:
+            each -= each % even
             return cut(spans, lane * each, (lane + 1) * each)
         start = lane * each + min(lane, more)
         return cut(spans, start, start + each + (lane < more))
@@ -95,7 +107,8 @@ def share(spans: Spans, lane: int, lanes: int, *, even: bool = False, stages: St
         start = lane * each + min(lane, ahead) + min(max(lane - turn, 0), more - ahead)
         found.extend(cut(stage, start, start + each + ((lane - turn) % lanes < more)))
         turn = (turn + more) % lanes
-    return cut(found, 0, count(spans) // lanes if even else count(found))
+    each = count(spans) // lanes
+    return cut(found, 0, each - each % even if even else count(found))
 
 
 def _by_stage(spans: Spans, stages: Stages) -> Iterator[Spans]:
@@ -134,8 +147,8 @@ def merge_states(states: object) -> dict[str, Any]:
             different epochs, seeds, data, or starts of a run.
 
     Example:
-        >>> left = {"irtd_position": 1, "data": "x", "seed": 0, "epoch": 0, "total": 10, "todo": [[0, 10]],
-        ...         "lanes": 2, "even": False, "skipped": 0}
+        >>> left = {"irtd_position": 2, "data": "x", "seed": 0, "epoch": 0, "total": 10, "todo": [[0, 10]],
+        ...         "lanes": 2, "even": 0, "skipped": 0}
         >>> merge_states([{**left, "lane": 0, "done": 4}, {**left, "lane": 1, "done": 0}])["todo"]
         [[4, 10]]
     """
@@ -146,6 +159,8 @@ def merge_states(states: object) -> dict[str, Any]:
             remedy="Pass the list of what `state_dict()` of the stream or the StatefulDataLoader gave in each rank.",
         )
     first = found[0]
+    for state in found:
+        _check_format(state)
     for state, key in product(found, _SAME):
         if state.get(key) != first.get(key):
             raise StateError(
@@ -157,14 +172,14 @@ def merge_states(states: object) -> dict[str, Any]:
     lanes = _by_lane(found, first["lanes"])
     todo = [(start, stop) for start, stop in first["todo"]]
     stages = first.get("stages")
-    shared_evenly = first["even"] and stages is None  # with stages the odd position is the last of a lane
+    even = int(first["even"]) if stages is None else 0  # with stages the odd positions are the last of a lane
     left: Spans = []
     for lane, state in lanes.items():
-        mine = share(todo, lane, first["lanes"], even=shared_evenly, stages=stages)
+        mine = share(todo, lane, first["lanes"], even=even, stages=stages)
         left.extend(cut(mine, int(state["done"]), count(mine)))
-    if shared_evenly:
+    if even:
         each = count(todo) // first["lanes"]
-        left.extend(cut(todo, each * first["lanes"], count(todo)))
+        left.extend(cut(todo, (each - each % even) * first["lanes"], count(todo)))
     left.sort()
     return {
         **first,
@@ -196,10 +211,18 @@ def _by_lane(found: Iterable[dict[str, Any]], count_of_lanes: int) -> dict[int, 
 
 
 def _find(states: object) -> Iterator[dict[str, Any]]:
+    """The states of this library anywhere inside."""
     if isinstance(states, Mapping):
         if _MARK in states:
             yield dict(states)
             return
+        behind = states.get("_steps_since_snapshot")
+        if isinstance(behind, int) and behind > 0:
+            raise StateError(
+                f"the states in it are those of {behind} batches before the StatefulDataLoader was asked for its own",
+                remedy="Make the loader with snapshot_every_n_steps=1, its default, or save after a multiple of it. "
+                "The loader itself, with as many ranks and workers as before, can still load this state.",
+            )
         states = states.values()
     if isinstance(states, Iterable) and not isinstance(states, (str, bytes)):
         for state in states:
@@ -207,67 +230,94 @@ def _find(states: object) -> Iterator[dict[str, Any]]:
                 yield from _find(state)
 
 
-def lane_here(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """The lane of this process, and how many there are: ranks times the workers of each.
+def _check_format(state: Mapping[str, Any]) -> None:
+    """Refuse a state that another version wrote, or of rows that a launcher divided.
 
-    Ranks are those given, else those of ``torch.distributed`` where it is initialised, else of the variables RANK and
-    WORLD_SIZE that torchrun and most launchers set.
+    Raises:
+        StateError: It is one of them.
     """
-    if (rank is None) != (world_size is None):
-        raise StateError("only one of rank and world_size is given", remedy="Give both, or neither.")
-    if rank is None or world_size is None:
-        rank, world_size = _distributed()
-    if not 0 <= rank < world_size:
-        raise StateError(f"rank {rank} of {world_size} does not exist")
-    worker, workers = 0, 1
-    data = sys.modules.get("torch.utils.data")
-    info = data.get_worker_info() if data is not None else None
-    if info is not None:
-        worker, workers = int(info.id), int(info.num_workers)
-    # A rank's lanes stand world_size apart, so that the rows that cannot be divided go to different ranks.
-    return worker * world_size + rank, workers * world_size
+    if state.get(_MARK) != _VERSION:
+        raise StateError(
+            f"the state has format {state.get(_MARK)!r} of irtd_datasets {state.get('library', '0.1.0 or older')}, "
+            f"this is irtd_datasets {__version__} with format {_VERSION}",
+            remedy="Finish the epoch with the version that saved it, or start the next epoch without a state.",
+        )
+    if state.get("divided") and 0 < int(state["done"]) < count(share_of(state)):
+        raise StateError(
+            f"the state was saved while {state['divided']} divided the rows, which reads ahead of what it gives",
+            remedy="Go on by the number of batches (`accelerator.skip_first_batches`), or do not prepare the loader: "
+            "a loader that is not prepared divides itself, and its state is exact.",
+        )
 
 
-def _distributed() -> tuple[int, int]:
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return int(distributed.get_rank()), int(distributed.get_world_size())
-    try:
-        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    except ValueError as error:
-        raise StateError("RANK or WORLD_SIZE is no number") from error
+def share_of(state: Mapping[str, Any]) -> Spans:
+    """The positions that the lane of a state goes through."""
+    todo = [(int(start), int(stop)) for start, stop in state["todo"]]
+    if state["lane"] is None:
+        return todo
+    return share(todo, state["lane"], state["lanes"], even=int(state["even"]), stages=state.get("stages"))
 
 
 class Resumable(ABC):
     """Base of what goes through an epoch and can be stopped at any row.
 
-    Subclasses give `data`, `total` and `walk`.
+    Subclasses give `content`, `data`, `total` and `walk`.
     """
 
     def __init__(
         self, *, seed: int, epoch: int, rank: int | None, world_size: int | None, even: bool
     ) -> None:
+        if (rank is None) != (world_size is None):
+            raise StateError("only one of rank and world_size is given", remedy="Give both, or neither.")
         self.seed = seed
         self.even = even
-        self._rank, self._world_size = rank, world_size
-        self._epoch: Any = _shared(epoch)
+        self._told = None if rank is None or world_size is None else (rank, world_size)
+        self._cells: Any = _shared([epoch, 0, 0, 0])
+        self._chosen = False  # whether `set_epoch` was called since the last state was loaded
         self._start: dict[str, Any] | None = None
+        self._load = self._loads = 0  # number of the state in `_start`; 0 where a worker loaded it for itself
         self._now: dict[str, Any] | None = None
+        self._first = 0  # positions that were done when the iteration of `_now` began
         self._skipped = 0
+        self._found: tuple[int, int] | None = None
+        self._divider: Divider | None = None
+        self._copied = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        _count_copies()
+        found = None
+        with contextlib.suppress(StateError):
+            found = ranks_here()
+        # For a worker that is spawned, in which torch.distributed is not initialised.
+        return {**self.__dict__, "_found": found, "_divider": divider_here(), "_copied": _copies}
 
     @property
     def epoch(self) -> int:
         """The epoch that the next iteration goes through."""
-        return int(self._epoch)
+        return int(self._cells[_EPOCH])
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration goes through; reaches workers that are running, too."""
+        """Choose the epoch that the next iteration goes through; reaches workers that are running, too.
+
+        Raises:
+            StateError: A state of a later epoch was loaded, which no row has been read of since.
+        """
+        start = self._pending()
+        if start is not None and epoch < int(start["epoch"]):
+            raise StateError(
+                f"a state of epoch {start['epoch']} was loaded, and set_epoch({epoch}) asks for an earlier one",
+                remedy=f"Begin the loop with epoch {start['epoch']} (a loader that accelerate prepared counts by "
+                f"itself: call its set_epoch({start['epoch']})); or leave the state out.",
+            )
         if epoch != self.epoch:
-            self._start = None
-        if isinstance(self._epoch, int):
-            self._epoch = epoch
-        else:
-            self._epoch.fill_(epoch)
+            self._start = self._now = None
+            self._cells[_READ] = 0
+        self._cells[_EPOCH] = epoch
+        self._chosen = True
+
+    @abstractmethod
+    def content(self) -> str:
+        """Identity of the bytes that the rows are read from."""
 
     @abstractmethod
     def data(self) -> str:
@@ -295,7 +345,15 @@ class Resumable(ABC):
         """The place reached, as plain values that JSON can hold.
 
         In a worker it is that of the worker alone; `merge_states` puts those of all together.
+
+        Raises:
+            StateError: The rows are read by workers of a loader, of whose places this process does not know.
         """
+        if worker_here() is None and int(self._cells[_READ]):
+            raise StateError(
+                "the rows are read by the workers of a DataLoader, and this process does not know their places",
+                remedy="Use torchdata's StatefulDataLoader and save what its state_dict() gives.",
+            )
         if self._now is None:
             self._now = self._begin()
         return {**self._now, "skipped": self._skipped}
@@ -307,18 +365,28 @@ class Resumable(ABC):
             state: What `state_dict` gave for the same lane, or `merge_states`.
 
         Raises:
-            StateError: It is of other rows, another order, or no such state.
+            StateError: It is of other rows, another order, or no such state; or it comes through a loader for which
+                `set_epoch` chose another epoch.
         """
         found = list(_find(dict(state)))
         if len(found) > 1:
             raise StateError(
                 f"there are {len(found)} states in it", remedy="Put them together with `merge_states` first."
             )
-        if not found or found[0][_MARK] != _VERSION:
-            raise StateError("this is no state of a stream or sampler of this version")
+        if not found:
+            raise StateError(
+                "this is no state of a stream or sampler",
+                remedy="Pass what `state_dict` or `merge_states` gave.",
+            )
         given = found[0]
+        _check_format(given)
         for key, mine, what in (
-            ("data", self.data(), "of other data, or of other columns, filters or weights"),
+            ("content", self.content(), "of other data: the files were built or changed since"),
+            (
+                "data",
+                self.data(),
+                "of other data: of other filters, weights or tiers, or another order of the same files",
+            ),
             ("seed", self.seed, f"of seed {given.get('seed')}, here it is {self.seed}"),
         ):
             if given.get(key) != mine:
@@ -326,64 +394,154 @@ class Resumable(ABC):
                     f"the state is {what}",
                     remedy="Make the stream as it was when the state was saved, or start a new epoch.",
                 )
-        if given["total"] != self.total(int(given["epoch"])):
+        epoch, total = int(given["epoch"]), self.total(int(given["epoch"]))
+        if given["total"] != total:
+            raise StateError(f"the state counts {given['total']} rows, here are {total}")
+        worker = worker_here()
+        through_loader = worker is not None or called_by_loader()
+        if through_loader and self._chosen and epoch != self.epoch:
+            # A loader hands a state on when it begins to iterate: which of the two was said last is not known here.
+            if epoch < self.epoch and int(given["done"]) == count(share_of(given)):
+                self._start = self._now = None  # that epoch is over, and the next was chosen
+                return
             raise StateError(
-                f"the state counts {given['total']} rows, here are {self.total(int(given['epoch']))}"
+                f"the loader's state is from the middle of epoch {epoch}, and set_epoch chose epoch {self.epoch}",
+                remedy=f"Call set_epoch({epoch}) to go on with it; leave the state out to begin another epoch.",
             )
-        self.set_epoch(int(given["epoch"]))
-        self._start = given
-        self._now = None
+        self._cells[_EPOCH] = epoch
+        self._start, self._now = given, None
         self._skipped = int(given.get("skipped", 0)) if given["lane"] is not None else 0
+        if worker is None:
+            self._loads = self._load = self._loads + 1
+            self._cells[_READ] = 0
+        else:
+            self._load = 0
+        self._chosen = self._chosen and through_loader
+
+    def _pending(self) -> dict[str, Any] | None:
+        """The state that was loaded, as long as no row was read with it.
+
+        What a worker reads, its training process and the workers of the next pass do not know: the first worker of a
+        pass writes down which pass has taken the state.
+        """
+        if self._start is not None and self._load and int(self._cells[_LOADED]) == self._load:
+            worker = worker_here()
+            if worker is None or int(self._cells[_PASS]) != self._pass(worker.number):
+                self._start = None
+        return self._start
+
+    def _pass(self, worker: int) -> int:
+        """A number that all workers of one pass of a loader have, and those of no other: they are made one by one."""
+        return self._copied + _copies - worker
+
+    def _lane(self) -> tuple[int, int, Divider | None]:
+        """The lane of this process, how many there are (ranks times workers), and what divides the rows besides.
+
+        Ranks are those given, else those of ``torch.distributed`` where it is initialised, else of the variables RANK
+        and WORLD_SIZE that torchrun and most launchers set; one where the launcher divides what it is given.
+        """
+        worker = worker_here()
+        divider = divider_here() or (self._divider if worker is not None else None)
+        if divider is not None and self._told is not None and self._told[1] > 1:
+            raise StateError(
+                f"rank and world_size are given, and {divider.name} divides the rows among the ranks once more",
+                remedy="Leave rank and world_size out: the rows are then divided once.",
+            )
+        rank, world_size = 0, 1
+        if divider is None:
+            given = self._told or (self._found if worker is not None else None)
+            rank, world_size = given or ranks_here() or (0, 1)
+        if not 0 <= rank < world_size:
+            raise StateError(f"rank {rank} of {world_size} does not exist")
+        if worker is None:
+            return rank, world_size, divider
+        # A rank's lanes stand world_size apart, so that the rows that cannot be divided go to different ranks.
+        return worker.number * world_size + rank, worker.workers * world_size, divider
 
     def _begin(self) -> dict[str, Any]:
         """The state from which an iteration of this lane starts."""
-        lane, lanes = lane_here(self._rank, self._world_size)
-        epoch, given = self.epoch, self._start
+        lane, lanes, divider = self._lane()
+        epoch, given = self.epoch, self._pending()
+        even = (divider.multiple if divider is not None else 1) if self.even else 0
         if given is not None and given["epoch"] == epoch:
             if given["lane"] is not None and (given["lane"], given["lanes"]) != (lane, lanes):
                 raise StateError(
                     f"the state is that of lane {given['lane']} of {given['lanes']}, this is lane {lane} of {lanes}",
                     remedy="The number of ranks or workers changed: pass `merge_states([...])` of all ranks' states.",
                 )
-            if given["lane"] is not None:
-                return {**given}
-            return {**given, "lane": lane, "lanes": lanes, "done": 0, "even": self.even}
-        total, stages = self.total(epoch), self.stages(epoch)
-        return {
-            _MARK: _VERSION,
-            "data": self.data(),
-            "seed": self.seed,
-            "epoch": epoch,
-            "total": total,
-            "todo": [[0, total]] if total else [],
-            "lane": lane,
-            "lanes": lanes,
-            "even": self.even,
-            "stages": stages if stages is None or isinstance(stages, int) else list(stages),
-            "done": 0,
-            "skipped": 0,
-        }
+            now = {**given, "lane": lane, "lanes": lanes}
+            if given["lane"] is None:
+                now |= {"done": 0, "even": even}
+        else:
+            total, stages = self.total(epoch), self.stages(epoch)
+            now = {
+                _MARK: _VERSION,
+                "library": __version__,
+                "content": self.content(),
+                "data": self.data(),
+                "seed": self.seed,
+                "epoch": epoch,
+                "total": total,
+                "todo": [[0, total]] if total else [],
+                "lane": lane,
+                "lanes": lanes,
+                "even": even,
+                "stages": stages if stages is None or isinstance(stages, int) else list(stages),
+                "done": 0,
+                "skipped": 0,
+            }
+            if even and total and not share_of(now):
+                raise StateError(
+                    f"even=True leaves nothing: {total} rows cannot be divided evenly among {lanes} ranks and workers"
+                    + (f" in multiples of {even}" if even > 1 else ""),
+                    remedy="Use fewer ranks or workers, or even=False.",
+                )
+        if divider is not None:
+            now["divided"] = divider.name
+            left = count(share_of(now)) - int(now["done"])
+            if not self.even and left % divider.multiple:
+                raise StateError(
+                    f"{divider.name} would give some of the {left} rows twice or not at all: it takes multiples of "
+                    f"{divider.multiple}",
+                    remedy="Pass even=True, which leaves the few rows out that cannot be divided"
+                    + (f"; or {divider.remedy}." if divider.remedy else "."),
+                )
+        return now
 
     def left(self) -> int:
         """Positions that this lane still has to go through."""
         now = self._now or self._begin()
-        return count(self._share(now)) - int(now["done"])
+        return count(share_of(now)) - int(now["done"])
 
-    @staticmethod
-    def _share(now: Mapping[str, Any]) -> Spans:
-        todo = [(int(start), int(stop)) for start, stop in now["todo"]]
-        return share(todo, now["lane"], now["lanes"], even=now["even"], stages=now.get("stages"))
+    def _length(self) -> int:
+        """Positions of the iteration that is under way in this process, or of the next where none is."""
+        now, first = self._now, self._first
+        if now is None or int(now["done"]) == count(share_of(now)):
+            now = self._begin()
+            first = int(now["done"])
+        return count(share_of(now)) - first
 
     def __iter__(self) -> Iterator[Any]:
         """Go through this lane's share of the epoch, or of what a loaded state left of it."""
-        start, now = self._start, self._begin()
-        self._now = now
-        mine = self._share(now)
+        worker = worker_here()
+        if self._start is not None and loader_starts_again():
+            self._start = None
+        now = self._begin()
+        start = self._start
+        self._now, self._first = now, int(now["done"])
+        if worker is not None:
+            self._cells[_READ] = 1
+            if start is not None and self._load:
+                self._cells[_PASS] = self._pass(worker.number)
+                self._cells[_LOADED] = self._load
+        mine = share_of(now)
         return self._iterate(start, now, cut(mine, now["done"], count(mine)))
 
     def _iterate(self, start: dict[str, Any] | None, now: dict[str, Any], spans: Spans) -> Iterator[Any]:
         # A loaded state is spent when its first row is asked for, not before: torch's loaders make an iterator of a
         # sampler, drop it and make another.
+        if worker_here() is None:
+            self._cells[_READ] = 0
         if start is None:
             self._skipped = 0
         elif self._start is start:
@@ -398,9 +556,21 @@ _NOTHING = object()
 NOTHING = _NOTHING
 """What `Resumable.walk` gives for a position that was skipped."""
 
+_copies = 0
 
-def _shared(epoch: int) -> Any:  # noqa: ANN401 - an int, or a tensor that workers see change
+
+def _count_copies() -> None:
+    """Count how often this process was forked, or gave one of its streams to another."""
+    global _copies  # noqa: PLW0603 - of the process
+    _copies += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_count_copies)
+
+
+def _shared(values: list[int]) -> Any:  # noqa: ANN401 - a list, or a tensor that workers share
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "tensor"):
-        return epoch
-    return torch.tensor(epoch).share_memory_()
+        return values
+    return torch.tensor(values).share_memory_()

@@ -163,6 +163,7 @@ class Source:
         self.first_rows = np.concatenate([[0], np.cumsum(_shard_rows(self.shards, self.chosen))])
         self.limit = limit
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self.content = _fingerprint(self.shards, [None] * len(self.shards))
         self.fingerprint = _fingerprint(self.shards, self.chosen)
 
     def __getstate__(self) -> dict[str, Any]:

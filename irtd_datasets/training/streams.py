@@ -251,15 +251,17 @@ class Stream(Resumable):
             self._draws = [drawn(tier, stage=stage) for stage, tier in enumerate(tiers)]
             identity = tuple(draws.identity() for draws in self._draws)
         self._data = f"{key_of(*identity):016x}"
+        self._content = f"{key_of([source.content for source in self.sources]):016x}"
         self.total(epoch)  # finds wrong weights now, not in a worker
         _register()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         _register()
+
+    def content(self) -> str:
+        """Identity of the shards."""
+        return self._content
 
     def data(self) -> str:
         """Identity of shards, filters, weights and order."""

@@ -158,6 +158,7 @@ class Table:
             ShardCache(cache / "shards", cache_bytes) if cache is not None and cache_bytes else None
         )
         self._open: dict[int, _Shard] = {}
+        self._content = f"{key_of([source.content for source in self.sources]):016x}"
         self._data = f"{key_of('table', [s.fingerprint for s in self.sources], weights, stop, seed):016x}"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,6 +166,10 @@ class Table:
 
     def __len__(self) -> int:
         return self._length
+
+    def content(self) -> str:
+        """Identity of the shards."""
+        return self._content
 
     def data(self) -> str:
         """Identity of shards, filters and weights."""
@@ -242,6 +247,7 @@ class Table:
         return ShuffledSampler(
             len(self),
             self._data,
+            self._content,
             order=order,
             shuffle=shuffle,
             seed=seed,
@@ -356,6 +362,7 @@ class ShuffledSampler(Resumable):
         self,
         rows: int,
         data: str,
+        content: str,
         *,
         shuffle: bool = True,
         seed: int = 0,
@@ -374,11 +381,16 @@ class ShuffledSampler(Resumable):
         ):
             raise UnknownNameError(f"the order names rows outside of 0 to {rows - 1}")
         self._rows = rows if self._order is None else len(self._order)
+        self._content = content
         self._shuffle = shuffle
         listed = (
             None if self._order is None else hashlib.sha256(self._order.astype("<i8").tobytes()).hexdigest()
         )
         self._data = f"{key_of('sampler', data, shuffle, listed):016x}"
+
+    def content(self) -> str:
+        """Identity of the shards."""
+        return self._content
 
     def data(self) -> str:
         """Identity of rows and order."""
@@ -395,7 +407,7 @@ class ShuffledSampler(Resumable):
         return None if self._order is None else max(_WINDOW, -(-self._rows // _MOST_WINDOWS))
 
     def __len__(self) -> int:
-        return self.left()
+        return self._length()
 
     def walk(self, spans: Spans, epoch: int) -> Iterator[tuple[int, Any]]:
         """Row numbers at some positions."""
