@@ -17,6 +17,7 @@ that it refines, so that code that knows nothing of this library still catches i
     ├── EndpointError (ConnectionError)         a model's endpoint that refuses or does not answer
     ├── ArrayError (ValueError)                 numbers given by the caller that do not fit
     ├── StateError (ValueError)                 a saved state of other data, another order, or an incomplete one
+    ├── TransformError (RuntimeError)           a function of the caller's that failed on a row
     ├── DefectError (ValueError)                a defect that the caller asked to stop at, or a wrong defect count
     ├── BuildError (OSError)                    the output cannot be written
     └── PublishError (ValueError)               a folder or a repository that is not fit for publishing
@@ -47,6 +48,7 @@ __all__ = [
     "ReleaseNotFoundError",
     "ShardChangedError",
     "StateError",
+    "TransformError",
     "UnknownNameError",
     "UnsafePathError",
     "summarize",
@@ -150,6 +152,10 @@ class ArrayError(IrtdDatasetsError, ValueError):
 
 class StateError(IrtdDatasetsError, ValueError):
     """A saved state that does not belong to these rows in this order, or of which a part is missing."""
+
+
+class TransformError(IrtdDatasetsError, RuntimeError):
+    """A function of the caller's that raised an error on a row, or gave no row; the error is its ``__cause__``."""
 
 
 class DefectError(IrtdDatasetsError, ValueError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.boxes import Frame, parse_boxes
 from irtd_datasets.boxes.text import ParsedText
-from irtd_datasets.errors import BoxError
+from irtd_datasets.errors import BoxError, IrtdDatasetsError
 from irtd_datasets.schema import BOX_FRAMES
 from irtd_datasets.training.targets import Style, restyle
 
@@ -63,7 +63,7 @@ _MAY_HAVE_PLACES = re.compile(r"[\[<]")
 _SWIFT_GROUNDING = frozenset({"qwen2-vl", "qwen2.5-vl", "qwen3-vl", "internvl"})
 
 
-class LeftOut(Exception):  # noqa: N818 - it ends a row, not a program
+class LeftOut(IrtdDatasetsError):  # noqa: N818 - it ends a row, not a program
     """A row that is not exported; the argument is one of `REASONS`."""
 
 

@@ -280,25 +280,25 @@ class Stream(Resumable):
     def walk(self, spans: Spans, epoch: int) -> Iterator[tuple[int, Any]]:
         """Rows at some positions of an epoch."""
         last = None
-        for draws, start, stop in self._drawn(spans, epoch):
+        for draws, first, start, stop in self._drawn(spans, epoch):
             if last not in (None, draws):
                 last.forget()
             last = draws
             with contextlib.closing(draws.rows(start, stop, epoch)) as rows:
-                for read in rows:
-                    row = guarded(self.transform, self._on_error, read)
+                for place, read in enumerate(rows, first + start):
+                    row = guarded(self.transform, self._on_error, read, place)
                     if row is None:
                         self._skipped += 1
                     yield 1, NOTHING if row is None else row
 
-    def _drawn(self, spans: Spans, epoch: int) -> Iterator[tuple[Draws, int, int]]:
-        """Spans of positions as draws of the tiers."""
+    def _drawn(self, spans: Spans, epoch: int) -> Iterator[tuple[Draws, int, int, int]]:
+        """Spans of positions as draws of the tiers, behind the position at which each tier begins."""
         for start, stop in spans:
             first = 0
             for draws in self._draws:
                 behind = first + draws.mixture(epoch).total
                 if start < behind and first < stop:
-                    yield draws, max(start, first) - first, min(stop, behind) - first
+                    yield draws, first, max(start, first) - first, min(stop, behind) - first
                 first = behind
 
 

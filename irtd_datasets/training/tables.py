@@ -10,7 +10,7 @@ import bisect
 import hashlib
 from operator import index as whole_number
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from irtd_datasets.training.transforms import check_on_error, guarded, row_trans
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from irtd_datasets.boxes import Frame
     from irtd_datasets.training.decode import Decoder, Mode
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ShuffledSampler", "Table", "table"]
 
+_FETCHED = 32  # rows from afar that are fetched together by a plain iteration
 _WINDOW = 16
 _MOST_WINDOWS = 16_384
 
@@ -175,14 +176,27 @@ class Table:
         """Identity of shards, filters and weights."""
         return self._data
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        """A row by its number; negative numbers count from the end.
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """All rows in their order; rows that are skipped are left out."""
+        step = _FETCHED if any(source.storage.remote for source in self.sources) else 1
+        for first in range(0, self._length, step):
+            yield from self.__getitems__(range(first, min(first + step, self._length)))
+
+    @overload
+    def __getitem__(self, row: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, row: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """A row by its number, negative ones counted from the end; or the rows of a slice, as a list.
 
         Raises:
             IndexError: There is no such row.
         """
+        if isinstance(row, slice):
+            return self.__getitems__(range(*row.indices(self._length)))
         shard, place = self._place(whole_number(row))
-        found = guarded(self.transform, self._on_error, shard.row(place))
+        self._check([shard])
+        found = guarded(self.transform, self._on_error, shard.row(place), row)
         if found is None:
             raise UnknownNameError(
                 f"row {row} cannot be decoded and is to be skipped, which a single row cannot be",
@@ -198,6 +212,7 @@ class Table:
             IndexError: There is no such row.
         """
         places = [self._place(whole_number(row)) for row in rows]
+        self._check({id(shard): shard for shard, _ in places}.values())
         remote: dict[int, list[int]] = {}
         for number, (shard, _) in enumerate(places):
             if shard.remote:
@@ -213,7 +228,10 @@ class Table:
             read = [shard.row(place) for shard, place in places]
         if self.transform is None:
             return read
-        treated = [guarded(self.transform, self._on_error, row) for row in read]
+        treated = [
+            guarded(self.transform, self._on_error, row, int(number))
+            for row, number in zip(read, rows, strict=True)
+        ]
         kept = [row for row in treated if row is not None]
         self.skipped += len(treated) - len(kept)
         return kept
@@ -256,6 +274,13 @@ class Table:
             world_size=world_size,
             even=even,
         )
+
+    @staticmethod
+    def _check(shards: Iterable[_Shard]) -> None:
+        """Refuse files of a disk that were replaced since they were opened; from afar each answer is compared."""
+        for shard in shards:
+            if not shard.remote:
+                shard.open.check()
 
     def _place(self, row: int) -> tuple[_Shard, int]:
         if not -self._length <= row < self._length:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.errors import IrtdDatasetsError, TransformError, UnknownNameError
 
 if TYPE_CHECKING:
     from irtd_datasets.boxes import Frame
@@ -88,18 +88,62 @@ def row_transform(
     return first if then is None else _Then(first, then)
 
 
-def guarded(transform: Transform | None, on_error: OnError, row: dict[str, Any]) -> dict[str, Any] | None:
-    """Apply a transform as ``on_error`` says; None where the row is to be left out."""
+def guarded(
+    transform: Transform | None, on_error: OnError, row: dict[str, Any], place: int | None = None
+) -> dict[str, Any] | None:
+    """Apply a transform as ``on_error`` says; None where the row is to be left out.
+
+    Args:
+        transform: What to apply; None leaves the row as it is.
+        on_error: What to do where it fails.
+        row: The row as it was read.
+        place: Its number in the table or the epoch.
+
+    Raises:
+        TransformError: The transform, or the function ``on_error``, raised an error that is not of this library, or
+            the transform gave no row. ``StopIteration`` and ``IndexError`` would pass for the end of the data.
+        IrtdDatasetsError: An error of this library, with the row in its ``where``.
+    """
     if transform is None:
         return row
+    name = row.get("id")
     try:
-        return transform(row if isinstance(on_error, str) else dict(row))
-    except Exception as error:
-        if on_error == "raise":
-            raise
+        return _applied(transform, row if isinstance(on_error, str) else dict(row))
+    except Exception as error:  # noqa: BLE001 - the caller's function may raise anything
         if on_error == "skip":
             return None
-        return on_error(error, row)
+        if on_error != "raise":
+            try:
+                return on_error(error, row)
+            except Exception as again:  # noqa: BLE001 - the caller's function may raise anything
+                error = again
+        named = _named(error, place, name)
+        raise named from (error.__cause__ if named is error else error)
+
+
+def _applied(transform: Transform, row: dict[str, Any]) -> dict[str, Any]:
+    treated = transform(row)
+    if treated is None:
+        raise TransformError(
+            "the transform gave None instead of a row",
+            remedy="End it with `return row`; a row that raises an error is left out with on_error='skip'.",
+        )
+    return treated
+
+
+def _named(error: Exception, place: int | None, name: object) -> IrtdDatasetsError:
+    """An error that names its row."""
+    known = [f"row {place}" if place is not None else "", f"id {name!r}" if name is not None else ""]
+    row = ", ".join(part for part in known if part)
+    if not isinstance(error, IrtdDatasetsError):
+        return TransformError(
+            f"the transform raised {type(error).__name__}: {error}",
+            where=row,
+            remedy="The traceback above shows where; on_error='skip' leaves such rows out and counts them.",
+        )
+    if row not in error.where:
+        error.where = ", ".join(part for part in (error.where, row) if part)
+    return error
 
 
 def check_on_error(on_error: OnError) -> OnError:
