@@ -102,9 +102,7 @@ class Draws:
         """Draws ``first`` to ``last`` of a source, block by block; from afar the next block is fetched meanwhile."""
         blocks = self._blocks(number, first, last, epoch)
         if not self.sources[number].storage.remote:
-            for block, start, stop in blocks:
-                for reader, row in self._load(number, block, start, stop, None):
-                    yield reader.row(row)
+            yield from self._local_rows(number, blocks)
             return
         with (
             ThreadPoolExecutor(_THREADS, "irtd-group") as readers,
@@ -123,6 +121,17 @@ class Draws:
             finally:
                 if coming is not None:
                     coming.cancel()
+
+    def _local_rows(
+        self, number: int, blocks: Iterator[tuple[Block, int, int]]
+    ) -> Generator[dict[str, Any], None, None]:
+        source = self.sources[number]
+        for block, start, stop in blocks:
+            for reader, row in self._load(number, block, start, stop, None):
+                yield reader.row(row)
+            # A file that was replaced meanwhile is told now, not when the next block or epoch is read.
+            for shard in {int(source.units.shard[unit]) for unit in block.units}:
+                source.open(shard).check()
 
     def _blocks(self, number: int, first: int, last: int, epoch: int) -> Iterator[tuple[Block, int, int]]:
         """The blocks that hold some draws of a source, and which of their rows."""

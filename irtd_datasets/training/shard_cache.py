@@ -42,8 +42,7 @@ class ShardCache:
             ShardChangedError: What came is another file.
         """
         # Without a SHA-256 the footer, and what its server says of it, stand for the file.
-        known = ref.sha256 or f"{ref.footer} {ref.token} {storage.where(ref.name)}"
-        known = f"{known} {ref.size}"
+        known = ref.identity if ref.sha256 else f"{ref.identity} {ref.token} {storage.where(ref.name)}"
         name = f"{hashlib.sha256(known.encode()).hexdigest()[:40]}.parquet"
         path = self.folder / name
         self.folder.mkdir(parents=True, exist_ok=True)

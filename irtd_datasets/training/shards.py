@@ -45,6 +45,7 @@ __all__ = ["GroupReader", "OpenShard", "RangeFile", "ShardRef", "read_footer"]
 _TAIL = 64 << 10
 _END = 8  # four bytes of the footer's length, and the magic number
 _MAGIC = b"PAR1"
+_INODE = " inode "  # behind it, in the token of a file on a disk: a copy has another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,15 @@ class ShardRef:
     def rows(self) -> int:
         """Its rows."""
         return sum(self.groups)
+
+    @property
+    def identity(self) -> str:
+        """What tells its bytes from any others': size and SHA-256.
+
+        Where nobody wrote the SHA-256 down, footer and time stand for it: a footer holds no value of most columns, so
+        that a corrected label can leave it as it was.
+        """
+        return f"{self.size} {self.sha256 or f'{self.footer} {self.token.partition(_INODE)[0]}'}"
 
     @classmethod
     def of_entry(cls, entry: ShardEntry, token: str, index: str, index_group: int) -> ShardRef:

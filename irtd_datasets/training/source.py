@@ -8,7 +8,7 @@ import json
 import re
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -291,8 +291,7 @@ def open_source(
     entry = choose_config(
         card_configs(card.decode("utf-8", "replace"), f"{place}/{_CARD}"), inner or config, place
     )
-    if not files:
-        files = _from_manifest(storage)
+    files = _listed(storage, files)
     names = _files_of(entry, files, place, split)
     shards = _shards(storage, [files[found] for found in names])
     metadata, _ = read_footer(storage, shards[0].name, shards[0].size) if shards else (None, "")
@@ -303,25 +302,44 @@ def open_source(
     return Source(text, storage, shards, schema.names, chosen)
 
 
-def _from_manifest(storage: Storage) -> dict[str, FileFacts]:
-    """Files of a folder on a server that cannot list them: those that its build wrote down."""
+def _listed(storage: Storage, files: dict[str, FileFacts]) -> dict[str, FileFacts]:
+    """Files of a folder with the SHA-256 that its build wrote down; all of them where its server cannot list them.
+
+    Raises:
+        ReleaseNotFoundError: The server lists no files, and no manifest names them.
+        AnnotationError: There is a manifest that cannot be read.
+    """
+    unknown = [name for name, file in files.items() if name.endswith(".parquet") and not file.sha256]
+    if files and not (unknown and _MANIFEST in files):
+        return files
     try:
-        manifest = json.loads(storage.read(_MANIFEST))
-        shards = [shard for part in manifest["parts"] for shard in part["shards"]]
-        found = {
+        parts = json.loads(storage.read(_MANIFEST))["parts"]
+        shards = [shard for part in parts for shard in part["shards"]]
+        written = {
             shard["file"]: FileFacts(shard["file"], shard["summary"]["size"], shard["summary"]["sha256"])
             for shard in shards
         }
     except (ReleaseNotFoundError, ValueError, KeyError, TypeError) as error:
+        if files:
+            raise AnnotationError(
+                f"the manifest cannot be read: {type(error).__name__}: {error}",
+                where=storage.where(_MANIFEST),
+                remedy="Build or download it again; `irtd check` says what is wrong with the folder.",
+            ) from error
         raise ReleaseNotFoundError(
             "the server lists no files, and there is no manifest.json that names them",
             where=storage.place,
             remedy="Serve a folder that `irtd build` made, or use a bucket or the Hub.",
         ) from error
-    for index in {index_name(file) for file in found}:
-        with contextlib.suppress(ReleaseNotFoundError):
-            found[index] = storage.facts(index)
-    return found
+    if not files:
+        for index in {index_name(file) for file in written}:
+            with contextlib.suppress(ReleaseNotFoundError):
+                written[index] = storage.facts(index)
+        return written
+    for name in unknown:  # a file of another size is not the one that was written down
+        if name in written and written[name].size == files[name].size:
+            files[name] = replace(files[name], sha256=written[name].sha256)
+    return files
 
 
 def _files_of(
@@ -394,8 +412,6 @@ def _shards(storage: Storage, files: Sequence[FileFacts]) -> list[ShardRef]:
 
 
 def _with(ref: ShardRef, file: FileFacts) -> ShardRef:
-    from dataclasses import replace
-
     return replace(ref, token=file.token, sha256=ref.sha256 or file.sha256)
 
 
@@ -515,7 +531,7 @@ def _units(shards: Sequence[ShardRef], chosen: Sequence[NDArray[np.int32] | None
 def _fingerprint(shards: Sequence[ShardRef], chosen: Sequence[NDArray[np.int32] | None]) -> str:
     digest = hashlib.sha256()
     for ref, rows in zip(shards, chosen, strict=True):
-        digest.update(f"{ref.name} {ref.size} {ref.footer or ref.sha256}\n".encode())
+        digest.update(f"{ref.name} {ref.identity}\n".encode())
         if rows is not None:
             digest.update(rows.astype("<i4").tobytes())
     return digest.hexdigest()

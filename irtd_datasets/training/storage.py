@@ -208,7 +208,7 @@ class LocalStorage(Storage):
             found = os.stat(self.path(name))  # noqa: PTH116 - called for each block of a stream
         except OSError as error:
             raise _gone(self.where(name)) from error
-        return FileFacts(name, found.st_size, "", f"{found.st_mtime_ns}-{found.st_ino}")
+        return FileFacts(name, found.st_size, "", f"{found.st_mtime_ns} inode {found.st_ino}")
 
     def read(self, name: str, start: int = 0, stop: int | None = None, *, size: int | None = None) -> bytes:
         """Bytes of a file."""

@@ -279,7 +279,7 @@ class Table:
     def _check(shards: Iterable[_Shard]) -> None:
         """Refuse files of a disk that were replaced since they were opened; from afar each answer is compared."""
         for shard in shards:
-            if not shard.remote:
+            if not shard.remote and shard.open.ref.token:  # without one: a copy of ours in the cache
                 shard.open.check()
 
     def _place(self, row: int) -> tuple[_Shard, int]:

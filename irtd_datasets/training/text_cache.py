@@ -1,7 +1,7 @@
 """The text of a shard for random access: its columns as an Arrow file, mapped into memory, made when first asked for.
 
 Parquet has to decode a row group to give one row. So each shard's columns without its images are written once to an
-Arrow file in a cache folder, which all processes map. The name of the file holds the SHA-256 of the shard's footer.
+Arrow file in a cache folder, which all processes map. The name of the file holds the identity of the shard's bytes.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def open_text(shard: OpenShard, columns: Sequence[str], folder: Path | None) -> 
     """
     every = shard.schema.names
     if folder is not None:
-        key = hashlib.sha256(f"{_VERSION} {shard.footer} {shard.ref.size}".encode()).hexdigest()[:40]
+        key = hashlib.sha256(f"{_VERSION} {shard.footer} {shard.ref.identity}".encode()).hexdigest()[:40]
         path = folder / "text" / f"{key}.arrow"
         with contextlib.suppress(OSError, pa.ArrowException):
             if not path.is_file():
