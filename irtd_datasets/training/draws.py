@@ -92,6 +92,8 @@ class Draws:
             for pattern in mixture.sources(start, stop):
                 for number in pattern.tolist():
                     yield next(cursors[number])
+            for cursor in cursors:
+                next(cursor, None)  # what comes behind the last row
 
     def forget(self) -> None:
         """Let go of the shards that are open."""
