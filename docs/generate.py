@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
     from types import ModuleType
 
 DOCS = Path(__file__).resolve().parent
@@ -155,7 +156,7 @@ def contents() -> str:
 
 
 def _entry(name: str) -> str:
-    text = _unlinked((DOCS / name).read_text(encoding="utf-8"))
+    text = _unlinked((DOCS / name).read_text(encoding="utf-8"), keep=frozenset())
     found = re.match(r"# ([^\n]+)\n\n(.+?)\n\n", text, re.DOTALL)
     if not found:
         raise ValueError(f"{name} must begin with a title and a sentence that says what it is about")
@@ -600,11 +601,11 @@ def linked(text: str, glossary: str) -> str:
     return text
 
 
-def _unlinked(text: str) -> str:
-    """A text without the glossary links that `linked` makes."""
+def _unlinked(text: str, keep: AbstractSet[str] = AMBIGUOUS) -> str:
+    """A text without glossary links, except for those to the terms ``keep``."""
 
     def plain(found: re.Match[str]) -> str:
-        return found[0] if found[2].replace("-", " ") in AMBIGUOUS else found[1]
+        return found[0] if found[2].replace("-", " ") in keep else found[1]
 
     return re.sub(r"\[([^\]]+)\]\((?:[\w./]*/)?glossary\.md#([\w-]+)\)", plain, text)
 
