@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
     from types import ModuleType
 
 DOCS = Path(__file__).resolve().parent
@@ -72,7 +73,19 @@ READING_ORDER = {
 
 GLOSSARY = DOCS / "glossary.md"
 
-AMBIGUOUS = {"frame", "index", "part", "record", "region", "release", "row", "spec", "split", "state"}
+AMBIGUOUS = {
+    "frame",
+    "index",
+    "part",
+    "record",
+    "region",
+    "release",
+    "round",
+    "row",
+    "spec",
+    "split",
+    "state",
+}
 """Glossary terms that are also everyday words: linked by hand, where the term is meant."""
 
 UNLINKED = {"glossary.md", "index.md", "reference.md"}
@@ -155,7 +168,7 @@ def contents() -> str:
 
 
 def _entry(name: str) -> str:
-    text = _unlinked((DOCS / name).read_text(encoding="utf-8"))
+    text = _unlinked((DOCS / name).read_text(encoding="utf-8"), keep=frozenset())
     found = re.match(r"# ([^\n]+)\n\n(.+?)\n\n", text, re.DOTALL)
     if not found:
         raise ValueError(f"{name} must begin with a title and a sentence that says what it is about")
@@ -207,10 +220,10 @@ def files(name: str) -> str:
     for subset in spec(name).subsets:
         for part in subset.parts:
             if part.records is not None or part.rounds is not None:
-                folders = ", ".join(f"`{folder}`" for folder in part.image_dirs) or "named in the file"
+                folders = ", ".join(f"`{folder}`" for folder in part.image_dirs) or "given in the file"
                 known = count(part.records) if part.rounds is None else f"{part.rounds:,} rounds"
                 rows.append([f"`{part.file}`", f"{subset.name}/{part.name}", known, folders])
-    return table(["file", "becomes", "records", "images, as the records name their folder"], rows)
+    return table(["file", "subset/part", "records", "image folders, as named in the records"], rows)
 
 
 def issues(name: str) -> str:
@@ -227,11 +240,11 @@ def issues(name: str) -> str:
         ]
         for issue in spec(name).issues
     ]
-    return table(["code", "file", "stands in", "kind", "records", "meaning", "how it is known"], rows)
+    return table(["code", "file", "reported in", "kind", "records", "meaning", "evidence"], rows)
 
 
 def layouts(name: str) -> str:
-    """Where else the images of a dataset are known to lie."""
+    """Other known layouts of the images of a dataset."""
     rows = [
         [
             f"`{layout.released_dir}`",
@@ -241,7 +254,7 @@ def layouts(name: str) -> str:
         ]
         for layout in read_layouts(f"irtd_datasets.{name}").values()
     ]
-    return table(["folder as released", "project also named", "inner folder also named", "remark"], rows)
+    return table(["folder as released", "other project names", "other inner folder names", "remark"], rows)
 
 
 def citations() -> str:
@@ -270,23 +283,23 @@ def obtain(name: str) -> str:
 def checks() -> str:
     """The rules of `irtd check`."""
     rows = [[f"`{code}`", rule.severity, rule.breaks, rule.remedy] for code, rule in findings.RULES.items()]
-    return table(["rule", "is", "what breaks", "what to do"], rows)
+    return table(["rule", "severity", "what breaks", "what to do"], rows)
 
 
 def source_terms(name: str) -> str:
     """Terms of the component datasets."""
     rows = [[one.source, one.redistribution, one.licence, one.evidence] for one in spec(name).source_terms]
-    return table(["source", "passing on", "licence or terms", "how it is known"], rows)
+    return table(["source set", "redistribution", "licence or terms", "evidence"], rows)
 
 
 def terms(name: str) -> str:
-    """Under which terms a dataset stands."""
+    """The terms of a dataset."""
     declared = spec(name)
     return f"{declared.licence}\n\n{declared.terms}"
 
 
 def rules(name: str, csv: str) -> str:
-    """A table that lies beside the code of a dataset, column by column."""
+    """A table from the folder of a dataset's code, column by column."""
     rows = read_table(f"irtd_datasets.{name}", f"{csv}.csv")
     code = {"pattern"}
     return table(
@@ -295,7 +308,7 @@ def rules(name: str, csv: str) -> str:
 
 
 def settings(name: str) -> str:
-    """The options that a dataset alone has."""
+    """The options that only this dataset has."""
     return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).settings.items())
 
 
@@ -316,7 +329,7 @@ def sources(which: str) -> str:
             row.note,
         ]
         rows.append(cells if row.index is None else [str(row.index), *cells])
-    head = ["source", "what it is", "band", "reader", "tasks", "sure", "remark"]
+    head = ["source set", "what it is", "band", "reader", "tasks", "certainty", "remark"]
     return table(head if which != "irtd" else ["number", *head], rows)
 
 
@@ -334,9 +347,7 @@ def source_readers() -> str:
 
 def source_problems() -> str:
     """What is reported of a source."""
-    return table(
-        ["code", "what it is, and what is done"], [[f"`{code}`", text] for code, text in CODES.items()]
-    )
+    return table(["code", "meaning, and what is done"], [[f"`{code}`", text] for code, text in CODES.items()])
 
 
 def choices() -> str:
@@ -353,7 +364,7 @@ def choices() -> str:
         for choice in CHOICES
     ]
     return table(
-        ["choice", "task", "values, default first", "nearest to the release", "meaning", "known from"], rows
+        ["choice", "task", "values, default first", "closest to the release", "meaning", "evidence"], rows
     )
 
 
@@ -374,7 +385,7 @@ def made_tasks() -> str:
                 getattr(module, "METRIC", "none"),
             ]
         )
-    return table(["task", "asks", "rule", "chosen here", "metric"], rows)
+    return table(["task", "question", "rule", "our choice", "metric"], rows)
 
 
 def construct_targets() -> str:
@@ -392,7 +403,7 @@ def construct_targets() -> str:
         for task, given in per_task.items()
     ]
     rows.append(["**sum**", f"{sum(target.rows for target in targets()):,}", "", ""])
-    return table(["task", "rows", "from", "why"], rows)
+    return table(["task", "rows", "source sets", "reason"], rows)
 
 
 def public_modules() -> list[ModuleType]:
@@ -600,11 +611,11 @@ def linked(text: str, glossary: str) -> str:
     return text
 
 
-def _unlinked(text: str) -> str:
-    """A text without the glossary links that `linked` makes."""
+def _unlinked(text: str, keep: AbstractSet[str] = AMBIGUOUS) -> str:
+    """A text without glossary links, except for those to the terms ``keep``."""
 
     def plain(found: re.Match[str]) -> str:
-        return found[0] if found[2].replace("-", " ") in AMBIGUOUS else found[1]
+        return found[0] if found[2].replace("-", " ") in keep else found[1]
 
     return re.sub(r"\[([^\]]+)\]\((?:[\w./]*/)?glossary\.md#([\w-]+)\)", plain, text)
 
