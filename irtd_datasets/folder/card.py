@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from irtd_datasets.spec import DatasetSpec, PartSpec
 
 __all__ = [
+    "SEAL",
     "SIZE_CATEGORIES",
     "Part",
     "configs_of",
@@ -45,6 +46,9 @@ SIZE_CATEGORIES = {
     "100M<n<1B": 1_000_000_000,
 }
 """The Hub's size categories, as far as datasets of images go, with the number of rows that each ends below."""
+
+SEAL = "manifest_sha256"
+"""Key of the front matter that seals the manifest."""
 
 _TASK_CATEGORIES = {
     "image-text-to-text": (
@@ -193,6 +197,8 @@ def render_card(
     ledger: _Ledger,
     folder: Path | None,
     count: Callable[[Part, str], Counter[Any]] | None = None,
+    *,
+    seal: str = "",
 ) -> str:
     """The whole README.md.
 
@@ -202,6 +208,7 @@ def render_card(
         ledger: What became of every record.
         folder: The dataset folder with the Parquet files of the parts in place; sources and frames are counted there.
         count: Counts the values of a column in a part instead; the folder is not looked at then.
+        seal: SHA-256 of the manifest, see `Manifest.seal`, so that a changed manifest is noticed.
 
     Raises:
         AnnotationError: A Parquet file cannot be read.
@@ -213,7 +220,11 @@ def render_card(
         assert folder is not None
         count = partial(_count_in, folder)
     header = yaml.dump(
-        _metadata(spec, present, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
+        _metadata(spec, present, configs, seal),
+        Dumper=_Plain,
+        sort_keys=False,
+        allow_unicode=True,
+        width=10_000,
     )
     sections = [
         f"---\n{header}---",
@@ -239,7 +250,7 @@ def render_card(
 
 
 def _metadata(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]]
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]], seal: str
 ) -> dict[str, Any]:
     default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
     features = yaml_features()
@@ -281,6 +292,7 @@ def _metadata(
         "task_categories": task_categories(part.task for part, _ in present),
         "size_categories": [size_category(sum(built.rows for _, built in present))],
         "tags": [*dict.fromkeys(part.modality for part, _ in present), "remote-sensing", "vision-language"],
+        **({SEAL: seal} if seal else {}),
         "configs": entries,
         "dataset_info": infos,
     }

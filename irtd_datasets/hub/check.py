@@ -10,7 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from irtd_datasets.catalog import spec
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.folder.names import part_of
 from irtd_datasets.hub.check_card import check_card, check_text
 from irtd_datasets.hub.check_files import (
     check_files,
@@ -18,7 +20,6 @@ from irtd_datasets.hub.check_files import (
     check_ledger,
     list_files,
     open_shards,
-    part_of,
     read_manifest,
 )
 from irtd_datasets.hub.check_images import check_images
@@ -94,7 +95,7 @@ def check_folder(
     per_part: Counter[tuple[str, str]] = Counter()
     for shard in shards:
         per_part[part_of(shard.name)] += shard.rows
-    dataset = manifest.spec if manifest is not None else None
+    dataset = spec(manifest.dataset) if manifest is not None else None
     check_ledger(root, per_part, dataset, findings)
     configs, described = check_card(root, shards, list(found), manifest, findings)
     check_text(root, findings)

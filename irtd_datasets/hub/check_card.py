@@ -10,8 +10,8 @@ import yaml
 
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.folder.card import size_category
-from irtd_datasets.folder.names import CARD
-from irtd_datasets.hub.check_files import Shard, is_safe, part_of
+from irtd_datasets.folder.names import CARD, part_of
+from irtd_datasets.hub.check_files import Shard, is_safe
 from irtd_datasets.hub.folder_card import card_of
 from irtd_datasets.schema import arrow_schema, yaml_features
 from irtd_datasets.spec import read_table
@@ -234,9 +234,9 @@ def _check_splits(
             findings.add("split-empty", f"{where} has no rows", CARD)
         elif rows == 1:
             findings.add("config-one-row", f"{where} has one row", CARD)
-        if manifest is not None and manifest.num_bytes:
+        if manifest is not None and manifest.parts:
             parts = {part_of(shard.name) for shard in files}
-            size = sum(manifest.num_bytes.get(part, 0) for part in parts)
+            size = sum(part.num_bytes for part in manifest.parts if part.key in parts)
             if given.get(split, {}).get("num_bytes") != size:
                 stated = given.get(split, {}).get("num_bytes")
                 findings.add(

@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.catalog import BUILT_MARKER, DATASETS
-from irtd_datasets.errors import IrtdDatasetsError, UnsafePathError
-from irtd_datasets.folder.croissant import CROISSANT
-from irtd_datasets.folder.index import INDEX_FOLDER
-from irtd_datasets.folder.ledger import Ledger, LedgerLine
-from irtd_datasets.folder.manifest import DOCUMENTS, Manifest, parse_manifest
-from irtd_datasets.folder.names import CARD, LEDGER, STATE
+from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.documents import read_json
+from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, UnsafePathError
+from irtd_datasets.folder.ledger import LEDGER_REMEDY, Ledger, LedgerLine
+from irtd_datasets.folder.manifest import Manifest
+from irtd_datasets.folder.names import (
+    CARD,
+    CROISSANT,
+    DOCUMENTS,
+    INDEX_FOLDER,
+    LEDGER,
+    MANIFEST,
+    STAGING,
+    STATE,
+)
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.writing.folder import STAGING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +47,7 @@ __all__ = [
     "read_manifest",
 ]
 
-_KNOWN = {*DOCUMENTS, BUILT_MARKER, ".gitattributes", "LICENSE", "LICENSE.md"}
+_KNOWN = {*DOCUMENTS, MANIFEST, ".gitattributes", "LICENSE", "LICENSE.md"}
 _REMEDIES = {
     CARD: "Run `irtd card FOLDER`: it writes the card anew, without what was added by hand.",
     CROISSANT: "Run `irtd card FOLDER`: it writes this file anew, too.",
@@ -145,16 +152,15 @@ def _in_index(name: str) -> bool:
 
 def read_manifest(root: Path, findings: Findings) -> Manifest | None:
     """The manifest; None when there is none that can be used, which is told."""
-    path = root / BUILT_MARKER
+    path = root / MANIFEST
     if not path.is_file():
-        findings.add("manifest-missing", "there is no manifest", BUILT_MARKER)
+        findings.add("manifest-missing", "there is no manifest", MANIFEST)
         return None
     try:
-        manifest = parse_manifest(path.read_text(encoding="utf-8"))
-        _ = manifest.spec
-    except (OSError, ValueError, LookupError) as error:
-        problem = error.problem if isinstance(error, IrtdDatasetsError) else str(error)
-        findings.add("manifest-unreadable", problem, BUILT_MARKER)
+        manifest = Manifest.read(root)
+        spec(manifest.dataset)
+    except IrtdDatasetsError as error:
+        findings.add("manifest-unreadable", error.problem, MANIFEST)
         return None
     return manifest
 
@@ -179,7 +185,7 @@ def check_files(
         progress: Told the name of each file whose bytes are read.
     """
     for name, listed in manifest.files.items():
-        shard = listed.rows is not None
+        shard = name in manifest.shards
         remedy = "" if shard else _REMEDIES.get(name, _INDEX_REMEDY)
         if name not in found:
             if shard:
@@ -224,8 +230,8 @@ def open_shards(
             findings.add("shard-unreadable", str(error).partition("\n")[0], name)
             continue
         shards.append(shard)
-        listed = manifest.files.get(name) if manifest else None
-        if listed is not None and listed.rows is not None:
+        listed = manifest.shards.get(name) if manifest else None
+        if listed is not None:
             here = (shard.rows, shard.metadata.num_row_groups)
             if here != (listed.rows, listed.row_groups):
                 findings.add(
@@ -271,11 +277,10 @@ def check_ledger(
         findings.add("ledger-missing", "there is no ledger", LEDGER)
         return
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        ledger = Ledger.from_dict(values)
-        totals = {str(key): value for key, value in values["totals"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        findings.add("ledger-unreadable", f"{type(error).__name__}: {error}", LEDGER)
+        values = read_json(path, LEDGER_REMEDY)
+        ledger, totals = Ledger.from_json(values), values["totals"].counts()
+    except AnnotationError as error:
+        findings.add("ledger-unreadable", error.problem, LEDGER)
         return
     for line in ledger.lines:
         _check_line(line, rows.get((line.subset, line.part), 0), findings)
@@ -306,17 +311,6 @@ def _check_line(line: LedgerLine, rows: int, findings: Findings) -> None:
         findings.add(
             "ledger-rows", f"{line.subset}/{line.part}: {kept:,} kept, the folder has {rows:,} rows", LEDGER
         )
-
-
-def part_of(name: str) -> tuple[str, str]:
-    """Subset and part that a shard's folder names.
-
-    Example:
-        >>> part_of("instruct/reid/train-00000-of-00001.parquet")
-        ('instruct', 'reid')
-    """
-    folders = name.split("/")[:-1]
-    return (folders[0], folders[1]) if len(folders) == 2 else ("", "/".join(folders))
 
 
 def is_safe(pattern: str) -> bool:

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
-from irtd_datasets.folder.index import FILTER_COLUMNS, index_name, read_entries
+from irtd_datasets.folder.index import FILTER_COLUMNS, read_entries
+from irtd_datasets.folder.manifest import Manifest
+from irtd_datasets.folder.names import CARD, MANIFEST, index_name
 from irtd_datasets.folder.row_groups import CARD_LIMIT, card_configs, choose_config, config_patterns
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.schema import MODALITIES, TASKS
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Filters", "Source", "Units", "open_source"]
 
 _THREADS = 16
-_CARD = "README.md"
-_MANIFEST = "manifest.json"
 
 UNIT_BYTES = 32 << 20
 """Larger row groups, from other writers, are drawn in pieces of about so many bytes."""
@@ -280,7 +280,7 @@ def open_source(
     storage = open_storage(place, options)
     files = storage.files()
     try:
-        card = storage.read(_CARD, 0, min(files[_CARD].size, CARD_LIMIT) if _CARD in files else None)
+        card = storage.read(CARD, 0, min(files[CARD].size, CARD_LIMIT) if CARD in files else None)
     except ReleaseNotFoundError as error:
         raise ReleaseNotFoundError(
             "this is no dataset folder: it has no README.md",
@@ -288,7 +288,7 @@ def open_source(
             remedy="Name a folder that `irtd build` made, or a dataset repository.",
         ) from error
     entry = choose_config(
-        card_configs(card.decode("utf-8", "replace"), f"{place}/{_CARD}"), inner or config, place
+        card_configs(card.decode("utf-8", "replace"), f"{place}/{CARD}"), inner or config, place
     )
     if not files:
         files = _from_manifest(storage)
@@ -305,13 +305,9 @@ def open_source(
 def _from_manifest(storage: Storage) -> dict[str, FileFacts]:
     """Files of a folder on a server that cannot list them: those that its build wrote down."""
     try:
-        manifest = json.loads(storage.read(_MANIFEST))
-        shards = [shard for part in manifest["parts"] for shard in part["shards"]]
-        found = {
-            shard["file"]: FileFacts(shard["file"], shard["summary"]["size"], shard["summary"]["sha256"])
-            for shard in shards
-        }
-    except (ReleaseNotFoundError, ValueError, KeyError, TypeError) as error:
+        manifest = Manifest.parse(storage.read(MANIFEST), storage.where(MANIFEST))
+        found = {name: FileFacts(name, shard.size, shard.sha256) for name, shard in manifest.shards.items()}
+    except ReleaseNotFoundError as error:
         raise ReleaseNotFoundError(
             "the server lists no files, and there is no manifest.json that names them",
             where=storage.place,

@@ -2,11 +2,9 @@
 
 from irtd_datasets.folder.index.file import (
     FILTER_COLUMNS,
-    INDEX_FOLDER,
     ShardEntry,
     footer_digest,
     image_columns,
-    index_name,
     index_table,
     leaf_columns,
     read_entries,
@@ -20,14 +18,12 @@ from irtd_datasets.folder.index.pages import ColumnChunk, PageError, chunk_of, l
 
 __all__ = [
     "FILTER_COLUMNS",
-    "INDEX_FOLDER",
     "ColumnChunk",
     "PageError",
     "ShardEntry",
     "chunk_of",
     "footer_digest",
     "image_columns",
-    "index_name",
     "index_table",
     "leaf_columns",
     "locate_in_file",

@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 from irtd_datasets.arrow import from_numpy, to_array
 from irtd_datasets.errors import AnnotationError
 from irtd_datasets.folder.index.pages import chunk_of, locate_in_file
+from irtd_datasets.folder.names import INDEX_FOLDER, index_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,11 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILTER_COLUMNS",
-    "INDEX_FOLDER",
     "ShardEntry",
     "footer_digest",
     "image_columns",
-    "index_name",
     "index_table",
     "leaf_columns",
     "read_entries",
@@ -57,9 +56,6 @@ __all__ = [
     "write_index",
     "write_tables",
 ]
-
-INDEX_FOLDER = "index"
-"""Folder of the index files in a dataset folder; no config of a card names it."""
 
 FILTER_COLUMNS = ("task", "modality", "source", "issues")
 """Columns that the index repeats, so that rows are chosen without reading a shard."""
@@ -119,20 +115,6 @@ class ShardEntry:
             groups,
             tuple(values["images"]),
         )
-
-
-def index_name(shard: str) -> str:
-    """Name of the index of the part that a shard belongs to.
-
-    Args:
-        shard: The shard's name relative to the dataset folder, with slashes.
-
-    Example:
-        >>> index_name("instruct/grounding/train-00000-of-00002.parquet")
-        'index/instruct.grounding.parquet'
-    """
-    part = shard.rpartition("/")[0].replace("/", ".") or "data"
-    return f"{INDEX_FOLDER}/{part}.parquet"
 
 
 def image_columns(schema: pa.Schema) -> tuple[str, ...]:
