@@ -14,7 +14,7 @@ PACKAGE = ROOT / "irtd_datasets"
 # Lowest first: packages, and modules that stand alone at the top. What stands in one line is independent of each other.
 LAYERS = (
     ("errors", "lazy", "version"),
-    ("arrow", "documents", "spec"),
+    ("arrow", "display", "documents", "spec"),
     ("annotations", "boxes", "releases"),
     ("images", "schema"),
     ("captioning", "rows", "sources"),

@@ -10,10 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from irtd_datasets.display import one_line, terminal
 from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError
 from irtd_datasets.version import __version__
 
-__all__ = ["app", "main", "run"]
+__all__ = ["app", "main", "run", "say"]
 
 app = typer.Typer(
     name="irtd",
@@ -33,6 +34,11 @@ def _root(
         raise typer.Exit
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text on standard output or standard error, with nothing in it that a terminal obeys."""
+    typer.echo(terminal(text), err=err)
+
+
 def run() -> None:
     """Entry point: a user's mistake is a message, not a traceback.
 
@@ -41,7 +47,8 @@ def run() -> None:
     try:
         app(standalone_mode=True)
     except IrtdDatasetsError as error:
-        typer.echo(f"irtd: {error}", err=True)
+        error.where = one_line(error.where)
+        say(f"irtd: {error}", err=True)
         sys.exit(2 if isinstance(error, UnknownNameError) else 1)
     except BrokenPipeError:
         # The reader of our output has gone, as in `irtd list | head`.

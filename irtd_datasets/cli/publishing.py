@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from irtd_datasets.cli.app import app
+from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import Json, Quiet, local_folder, print_json
+from irtd_datasets.display import terminal
 from irtd_datasets.report import publishing as report
 from irtd_datasets.report.console import progress, status
 
@@ -59,10 +60,10 @@ def card(
     from irtd_datasets.hub.folder_card import card_of, write_card
 
     if show:
-        typer.echo(card_of(folder), nl=False)
+        typer.echo(terminal(card_of(folder)), nl=False)
         return
     changed = write_card(folder)
-    typer.echo(f"{folder}: {', '.join(changed)} written" if changed else f"{folder}: was as it should be")
+    say(f"{folder}: {', '.join(changed)} written" if changed else f"{folder}: was as it should be")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from irtd_datasets.boxes import Frame
+from irtd_datasets.display import markdown
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
@@ -340,7 +341,7 @@ def _source_table(
     for source in sorted(counts, key=lambda name: (name is None, name)):
         terms = spec.terms_of(source)
         licence = terms.licence + (f" ({terms.evidence})" if terms.evidence else "")
-        shown = "not named by the release" if source is None else source
+        shown = "not named by the release" if source is None else markdown(str(source))
         redistribution = _REDISTRIBUTION[terms.redistribution]
         rows.append([shown, ", ".join(tasks[source]), f"{counts[source]:,}", licence, redistribution])
     return (
@@ -390,15 +391,19 @@ def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.record_counts is None:
-            rows.append([line.subset, line.file, _released(spec, line), "file not there", "", "", "", ""])
+            rows.append(
+                [line.subset, markdown(line.file), _released(spec, line), "file not there", "", "", "", ""]
+            )
             continue
         record_counts = line.record_counts
-        dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(record_counts.dropped.items()))
-        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(record_counts.flagged.items()))
+        dropped, flagged = (
+            ", ".join(f"{markdown(code)} {count:,}" for code, count in sorted(counts.items()))
+            for counts in (record_counts.dropped, record_counts.flagged)
+        )
         rows.append(
             [
                 line.subset,
-                line.file,
+                markdown(line.file),
                 _released(spec, line),
                 f"{record_counts.found:,}",
                 f"{record_counts.kept:,}",
@@ -422,18 +427,18 @@ def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     )
     head = ["subset", "file", "released", "found", "kept", "image missing", "dropped", "rows with an issue"]
     notes = dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note)
-    return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
+    return _table(head, rows) + "".join(f"\n\n{markdown(note)}" for note in notes)
 
 
 def _rounds_table(ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.record_counts is None:
-            rows.append([line.file, _number(line.rounds), "file not there", "", ""])
+            rows.append([markdown(line.file), _number(line.rounds), "file not there", "", ""])
             continue
         found, kept = line.record_counts.rounds_found, line.record_counts.rounds_kept
         difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
-        rows.append([line.file, _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
+        rows.append([markdown(line.file), _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
     totals = ledger.totals()
     here = totals["rounds_released"] - totals["rounds_absent"]
     rows.append(
@@ -481,8 +486,12 @@ def _number(value: int | None) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     marks = ["---:" if _is_numeric([row[index] for row in rows]) else "---" for index in range(len(head))]
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join(marks)}|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    lines += [f"| {' | '.join(_escape_bars(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _escape_bars(cell: str) -> str:
+    return re.sub(r"(?<!\\)\|", r"\|", cell)
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
+from irtd_datasets.folder.front_matter import CARD_LIMIT
 from irtd_datasets.folder.index import FILTER_COLUMNS, read_entries
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import CARD, MANIFEST, index_name
-from irtd_datasets.folder.row_groups import CARD_LIMIT, card_configs, choose_config, config_patterns
+from irtd_datasets.folder.row_groups import card_configs, choose_config, config_patterns
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.schema import MODALITIES, TASKS
 from irtd_datasets.training.shards import OpenShard, ShardRef, open_index, read_footer, read_index_group
