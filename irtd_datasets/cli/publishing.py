@@ -79,9 +79,7 @@ def check(
     ] = "sample",
     hashes: Annotated[
         bool,
-        typer.Option(
-            "--hashes", help="Compare the SHA-256 of every shard with the manifest; reads every byte."
-        ),
+        typer.Option("--hashes", help="Compare the SHA-256 of every shard, however large; reads every byte."),
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
     as_json: Json = False,

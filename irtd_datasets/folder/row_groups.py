@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from irtd_datasets.documents import parse_json
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.front_matter import parse_front_matter, read_card
 from irtd_datasets.folder.names import CARD, FINISHED
@@ -32,6 +33,7 @@ __all__ = [
     "config_patterns",
     "folder_files",
     "read_groups",
+    "stored_features",
 ]
 
 
@@ -237,6 +239,15 @@ def config_patterns(config: dict[str, Any], where: str) -> Iterator[tuple[str, s
                     where=f"{where}/{CARD}",
                 )
             yield split, path
+
+
+def stored_features(schema: pa.Schema) -> dict[str, Any] | None:
+    """The feature metadata that a Parquet file carries; None when it has none, or they cannot be understood."""
+    try:
+        stored = parse_json((schema.metadata or {}).get(b"huggingface", b""), "", "")["info"]["features"]
+    except AnnotationError:
+        return None
+    return stored.value if isinstance(stored.value, dict) else None
 
 
 def _check_columns(parquet: pq.ParquetFile, columns: Sequence[str], file: Path) -> None:

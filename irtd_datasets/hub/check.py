@@ -17,7 +17,9 @@ from irtd_datasets.hub.check_card import check_card, check_text
 from irtd_datasets.hub.check_files import (
     check_files,
     check_foreign,
+    check_index,
     check_ledger,
+    check_seal,
     list_files,
     open_shards,
     read_manifest,
@@ -58,8 +60,8 @@ def check_folder(
         folder: The dataset folder.
         images: ``sample`` decodes the images that the viewer previews and some more, ``all`` every image, ``none``
             no image.
-        hashes: Compare the SHA-256 of every shard with the manifest, which reads every byte; otherwise sizes, row
-            counts and the hashes of the small files.
+        hashes: Compare the SHA-256 of every shard with the manifest, which reads every byte; otherwise of the smallest
+            ones, up to 2 GiB in all, and of the others size, rows and footer.
         workers: Threads that decode images.
         progress: Told the name of each file that is read through.
 
@@ -86,9 +88,12 @@ def check_folder(
         raise ReleaseNotFoundError("the folder is empty", where=str(root), remedy="Build the dataset first.")
     manifest = read_manifest(root, findings)
     check_foreign(root, found, manifest, findings)
+    hashed = 0
     if manifest is not None:
-        check_files(root, found, manifest, findings, hashes=hashes, progress=progress)
+        hashed = check_files(root, found, manifest, findings, hashes=hashes, progress=progress)
+        check_seal(root, manifest, findings)
     shards = open_shards(root, found, manifest, findings)
+    check_index(root, shards, found, findings)
     rows = sum(shard.rows for shard in shards)
     if not rows:
         findings.add("no-rows", f"{len(shards)} Parquet files, no rows")
@@ -112,6 +117,7 @@ def check_folder(
         "files": len(found),
         "bytes": sum(found.values()),
         "shards": len(shards),
+        "shards_hashed": hashed,
         "row_groups": sum(shard.metadata.num_row_groups for shard in shards),
         "rows": rows,
         "images_decoded": decoded,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from irtd_datasets.folder.front_matter import CARD_LIMIT
 from irtd_datasets.folder.index import FILTER_COLUMNS, read_entries
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import CARD, MANIFEST, index_name
-from irtd_datasets.folder.row_groups import card_configs, choose_config, config_patterns
+from irtd_datasets.folder.row_groups import card_configs, choose_config, config_patterns, stored_features
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.schema import MODALITIES, TASKS
 from irtd_datasets.training.shards import OpenShard, ShardRef, open_index, read_footer, read_index_group
@@ -464,13 +463,11 @@ def _choose(
 def _labels(schema: pa.Schema) -> dict[str, Sequence[str]]:
     """Names behind integers: as the shard's own metadata says, else those of this library."""
     labels: dict[str, Sequence[str]] = {"task": TASKS, "modality": MODALITIES}
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        for column in labels:
-            if features[column]["_type"] == "ClassLabel":
-                labels[column] = list(features[column]["names"])
-    except (KeyError, TypeError, ValueError):
-        pass
+    features = stored_features(schema) or {}
+    for column in labels:
+        feature = features.get(column)
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list):
+            labels[column] = feature["names"]
     return labels
 
 
