@@ -26,11 +26,11 @@ def make(folder, groups, image_bytes):
     """A dataset folder of IR-TD whose rows look like those of its Location task."""
     from irtd_datasets.catalog import spec
     from irtd_datasets.folder.ledger import Ledger, LedgerLine
+    from irtd_datasets.folder.parts import BuiltPart, ShardResult
     from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.schema import TASKS, arrow_schema, hub_metadata
-    from irtd_datasets.writing.folder import BuiltPart, DatasetFolder
+    from irtd_datasets.writing.folder import DatasetFolder
     from irtd_datasets.writing.image_column import ImageColumn
-    from irtd_datasets.writing.shards import ShardResult
     from irtd_datasets.writing.write import RowGroup, ShardWriter
 
     place = DatasetFolder(folder, spec("irtd"))
@@ -38,7 +38,7 @@ def make(folder, groups, image_bytes):
     member = next(member for member in place.spec.members if member.key == ("instruct", "location"))
     draw, number, shards = random.Random(0), 0, []
     for shard in range(SHARDS):
-        path = place.staged(member, shard)
+        path = place.staged(member, shard, "")
         with ShardWriter(path, arrow_schema(metadata=False), features=hub_metadata()) as writer:
             for _ in range(groups // SHARDS):
                 rows = [row(number + index, draw, TASKS.index("location")) for index in range(ROWS)]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.folder.names import CARD, MANIFEST, STAGING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,12 +35,6 @@ __all__ = ["DATASETS", "load_dataset", "open_release", "register", "spec"]
 
 DATASETS = ("irtd", "mmrs_1m", "rs_gpt4v")
 """Names of the datasets, in the order in which they are shown."""
-
-BUILT_MARKER = "manifest.json"
-"""A folder with this file and a README.md is a dataset folder made by a build."""
-
-STAGING = ".build"
-"""Folder in a dataset folder where unfinished work waits."""
 
 _HASH = "irtd_datasets"
 
@@ -211,13 +206,13 @@ def _built_folder(name: str, data_dir: str | None) -> Path | None:
     if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
         return None
     folder = Path(data_dir or name)
-    if (folder / STAGING / BUILT_MARKER).is_file() and not (folder / BUILT_MARKER).is_file():
+    if (folder / STAGING / MANIFEST).is_file() and not (folder / MANIFEST).is_file():
         raise ReleaseNotFoundError(
             "a build was killed while it replaced an older one, so the folder has shards of both",
             where=str(folder),
             remedy="Start the same `irtd build` again; it goes on where it was.",
         )
-    return folder if (folder / BUILT_MARKER).is_file() and (folder / "README.md").is_file() else None
+    return folder if (folder / MANIFEST).is_file() and (folder / CARD).is_file() else None
 
 
 class _AfterDatasets(importlib.abc.MetaPathFinder):

@@ -11,10 +11,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from irtd_datasets.display import one_line, terminal
 from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError
 from irtd_datasets.version import __version__
 
-__all__ = ["app", "main", "run"]
+__all__ = ["app", "main", "run", "say"]
 
 _LESS_MEMORY = "Close other programs, or use fewer workers (`--workers 1`); what is finished is kept."
 _MORE_FILES = "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers."
@@ -38,6 +39,11 @@ def _root(
         raise typer.Exit
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text on standard output or standard error, with nothing in it that a terminal obeys."""
+    typer.echo(terminal(text), err=err)
+
+
 def run() -> None:
     """Entry point: a user's mistake is a message, not a traceback.
 
@@ -46,7 +52,8 @@ def run() -> None:
     try:
         app(standalone_mode=True)
     except IrtdDatasetsError as error:
-        typer.echo(f"irtd: {error}", err=True)
+        error.where = one_line(error.where)
+        say(f"irtd: {error}", err=True)
         sys.exit(2 if isinstance(error, UnknownNameError) else 1)
     except BrokenPipeError:
         # The reader of our output has gone, as in `irtd list | head`.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irtd_datasets.cli.app import app
+from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import Json, Quiet, SourceTable, named_pairs, print_json
+from irtd_datasets.display import terminal
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import construction as report
 from irtd_datasets.report.console import progress as show_progress
@@ -231,7 +232,7 @@ def construct(
         with show_progress(silent=quiet or as_json) as progress:
             result = run(request, progress)
     except KeyboardInterrupt:
-        typer.echo("irtd: interrupted; the same command goes on from here", err=True)
+        say("irtd: interrupted; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     if as_json:
         print_json(result.as_dict())
@@ -239,7 +240,7 @@ def construct(
         report.show_construction(result)
     captioned = getattr(result, "captions", None)
     if captioned and captioned.report and captioned.report.failed:
-        typer.echo("irtd: the endpoint left questions unanswered; run the same command again", err=True)
+        say("irtd: the endpoint left questions unanswered; run the same command again", err=True)
         raise typer.Exit(1)
 
 
@@ -304,13 +305,13 @@ def _confirm(expected: Estimate, *, priced: bool, yes: bool) -> None:
     """Show what asking will cost, and go on only when that is wanted."""
     told = report.describe_estimate(expected, priced=priced)
     if yes:
-        typer.echo(f"irtd: {told}", err=True)
+        say(f"irtd: {told}", err=True)
         return
     if not sys.stdin.isatty():
         raise UnknownNameError(
             f"{told}; nothing was asked", remedy="Add --yes to go on, or --dry-run to see the rest."
         )
-    typer.confirm(f"{told}. Ask?", abort=True, err=True)
+    typer.confirm(terminal(f"{told}. Ask?"), abort=True, err=True)
 
 
 def _refuse_unused(given: dict[str, object]) -> None:

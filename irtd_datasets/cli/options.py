@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.cli.app import say
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.rows.release import ReleaseOptions, absolute_options
 
@@ -178,4 +179,4 @@ def local_folder(path: Path) -> Path:
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
     """Print a value as JSON on standard output."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    say(json.dumps(value, indent=1, ensure_ascii=False))

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from irtd_datasets.cli.app import app
+from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import Json, Quiet, local_folder, print_json
+from irtd_datasets.display import terminal
 from irtd_datasets.report import publishing as report
 from irtd_datasets.report.console import progress, status
 
@@ -59,10 +60,10 @@ def card(
     from irtd_datasets.hub.folder_card import card_of, write_card
 
     if show:
-        typer.echo(card_of(folder), nl=False)
+        typer.echo(terminal(card_of(folder)), nl=False)
         return
     changed = write_card(folder)
-    typer.echo(f"{folder}: {', '.join(changed)} written" if changed else f"{folder}: was as it should be")
+    say(f"{folder}: {', '.join(changed)} written" if changed else f"{folder}: was as it should be")
 
 
 @app.command()
@@ -78,9 +79,7 @@ def check(
     ] = "sample",
     hashes: Annotated[
         bool,
-        typer.Option(
-            "--hashes", help="Compare the SHA-256 of every shard with the manifest; reads every byte."
-        ),
+        typer.Option("--hashes", help="Compare the SHA-256 of every shard, however large; reads every byte."),
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
     as_json: Json = False,

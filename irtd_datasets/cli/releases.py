@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.catalog import DATASETS, open_release, spec
-from irtd_datasets.cli.app import app
+from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import (
     BoxFrame,
     Dataset,
@@ -140,7 +140,7 @@ def build(
                 scratch=scratch,
             )
     except KeyboardInterrupt:
-        typer.echo("irtd: interrupted; the same command goes on from here", err=True)
+        say("irtd: interrupted; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     if as_json:
         print_json(building.build_as_dict(result))

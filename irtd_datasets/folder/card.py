@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from irtd_datasets.boxes import Frame
+from irtd_datasets.display import markdown
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from irtd_datasets.spec import DatasetSpec, PartSpec
 
 __all__ = [
+    "SEAL",
     "SIZE_CATEGORIES",
     "Part",
     "configs_of",
@@ -46,6 +48,9 @@ SIZE_CATEGORIES = {
     "100M<n<1B": 1_000_000_000,
 }
 """The Hub's size categories, as far as datasets of images go, with the number of rows that each ends below."""
+
+SEAL = "manifest_sha256"
+"""Key of the front matter that seals the manifest."""
 
 _TASK_CATEGORIES = {
     "image-text-to-text": (
@@ -197,6 +202,8 @@ def render_card(
     ledger: _Ledger,
     folder: Path | None,
     count: Callable[[Part, str], Counter[Any]] | None = None,
+    *,
+    seal: str = "",
 ) -> str:
     """The whole README.md.
 
@@ -206,6 +213,7 @@ def render_card(
         ledger: What became of every record.
         folder: The dataset folder with the Parquet files of the parts in place; sources and frames are counted there.
         count: Counts the values of a column in a part instead; the folder is not looked at then.
+        seal: SHA-256 of the manifest, see `Manifest.seal`, so that a changed manifest is noticed.
 
     Raises:
         AnnotationError: A Parquet file cannot be read.
@@ -217,7 +225,11 @@ def render_card(
         assert folder is not None
         count = partial(_count_in, folder)
     header = yaml.dump(
-        _metadata(spec, present, configs), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=10_000
+        _metadata(spec, present, configs, seal),
+        Dumper=_Plain,
+        sort_keys=False,
+        allow_unicode=True,
+        width=10_000,
     )
     sections = [
         f"---\n{header}---",
@@ -243,7 +255,7 @@ def render_card(
 
 
 def _metadata(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]]
+    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]], seal: str
 ) -> dict[str, Any]:
     default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
     features = yaml_features()
@@ -289,6 +301,7 @@ def _metadata(
         "task_categories": task_categories(part.task for part, _ in present),
         "size_categories": [size_category(sum(built.rows for _, built in present))],
         "tags": [*dict.fromkeys(part.modality for part, _ in present), "remote-sensing", "vision-language"],
+        **({SEAL: seal} if seal else {}),
         "configs": entries,
         "dataset_info": infos,
     }
@@ -336,7 +349,7 @@ def _source_table(
     for source in sorted(counts, key=lambda name: (name is None, name)):
         terms = spec.terms_of(source)
         licence = terms.licence + (f" ({terms.evidence})" if terms.evidence else "")
-        shown = "not named by the release" if source is None else source
+        shown = "not named by the release" if source is None else markdown(str(source))
         redistribution = _REDISTRIBUTION[terms.redistribution]
         rows.append([shown, ", ".join(tasks[source]), f"{counts[source]:,}", licence, redistribution])
     return (
@@ -386,15 +399,19 @@ def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.record_counts is None:
-            rows.append([line.subset, line.file, _released(spec, line), "file not there", "", "", "", ""])
+            rows.append(
+                [line.subset, markdown(line.file), _released(spec, line), "file not there", "", "", "", ""]
+            )
             continue
         record_counts = line.record_counts
-        dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(record_counts.dropped.items()))
-        flagged = ", ".join(f"{code} {count:,}" for code, count in sorted(record_counts.flagged.items()))
+        dropped, flagged = (
+            ", ".join(f"{markdown(code)} {count:,}" for code, count in sorted(counts.items()))
+            for counts in (record_counts.dropped, record_counts.flagged)
+        )
         rows.append(
             [
                 line.subset,
-                line.file,
+                markdown(line.file),
                 _released(spec, line),
                 f"{record_counts.found:,}",
                 f"{record_counts.kept:,}",
@@ -418,18 +435,18 @@ def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     )
     head = ["subset", "file", "released", "found", "kept", "image missing", "dropped", "rows with an issue"]
     notes = dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note)
-    return _table(head, rows) + "".join(f"\n\n{note}" for note in notes)
+    return _table(head, rows) + "".join(f"\n\n{markdown(note)}" for note in notes)
 
 
 def _rounds_table(ledger: _Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.record_counts is None:
-            rows.append([line.file, _number(line.rounds), "file not there", "", ""])
+            rows.append([markdown(line.file), _number(line.rounds), "file not there", "", ""])
             continue
         found, kept = line.record_counts.rounds_found, line.record_counts.rounds_kept
         difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
-        rows.append([line.file, _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
+        rows.append([markdown(line.file), _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
     totals = ledger.totals()
     here = totals["rounds_released"] - totals["rounds_absent"]
     rows.append(
@@ -477,8 +494,12 @@ def _number(value: int | None) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     marks = ["---:" if _is_numeric([row[index] for row in rows]) else "---" for index in range(len(head))]
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join(marks)}|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    lines += [f"| {' | '.join(_escape_bars(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _escape_bars(cell: str) -> str:
+    return re.sub(r"(?<!\\)\|", r"\|", cell)
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:

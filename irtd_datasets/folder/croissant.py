@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from irtd_datasets.folder.card import Part
     from irtd_datasets.spec import DatasetSpec
 
-__all__ = ["CROISSANT", "render_croissant"]
-
-CROISSANT = "croissant.json"
-"""Name of the file, beside the card."""
+__all__ = ["LEFT_OUT", "render_croissant"]
 
 _CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 _TYPES = {"string": "sc:Text", "float32": "cr:Float32", "int32": "cr:Int32"}
@@ -78,8 +75,8 @@ def render_croissant(spec: DatasetSpec, parts: Sequence[Part]) -> str:
         parts: The parts in the folder.
 
     Example:
-        >>> from irtd_datasets.catalog import spec
-        >>> json.loads(render_croissant(spec("irtd"), []))["name"]
+        >>> from irtd_datasets.irtd.spec import SPEC
+        >>> json.loads(render_croissant(SPEC, []))["name"]
         'irtd'
     """
     configs = configs_of(spec, parts)

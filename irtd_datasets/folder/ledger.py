@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.documents import parse_json, read_json
+from irtd_datasets.folder.names import FINISHED, LEDGER
 from irtd_datasets.rows.record_counts import RecordCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
+    from irtd_datasets.documents import JsonValue
     from irtd_datasets.spec import DatasetSpec
 
-__all__ = ["Ledger", "LedgerLine"]
+__all__ = ["LEDGER_REMEDY", "Ledger", "LedgerLine", "unbalanced"]
+
+LEDGER_REMEDY = "Remove ledger.json, and start `irtd build` again with every config of the folder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +63,21 @@ class LedgerLine:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LedgerLine:
-        """The inverse of `as_dict`."""
+    def from_json(cls, values: JsonValue) -> LedgerLine:
+        """The inverse of `as_dict`.
+
+        Raises:
+            AnnotationError: A value is missing or of another type.
+        """
+        subset, part, file = (values[name].text() for name in ("subset", "part", "file"))
         return cls(
-            subset=values["subset"],
-            part=values["part"],
-            file=values["file"],
-            released=values["released"],
-            record_counts=RecordCounts.from_dict(dict(values)) if values["present"] else None,
-            note=values["note"],
-            rounds=values["rounds"],
+            subset,
+            part,
+            file,
+            values["released"].optional_count(),
+            RecordCounts.from_json(values) if values["present"].flag() else None,
+            values["note"].text(),
+            values["rounds"].optional_count(),
         )
 
 
@@ -114,11 +126,38 @@ class Ledger:
             "unknown_files": list(self.unknown_files),
         }
 
+    def render(self) -> str:
+        """The text of ``ledger.json``."""
+        return json.dumps(self.as_dict(), indent=1) + "\n"
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Ledger:
-        """The inverse of `as_dict`."""
-        lines = tuple(LedgerLine.from_dict(line) for line in values["files"])
-        return cls(values["dataset"], lines, tuple(values["unknown_files"]))
+    def parse(cls, data: bytes, where: str = LEDGER) -> Ledger:
+        """Understand the bytes of a ledger.
+
+        Args:
+            data: JSON as `render` writes it.
+            where: The file, for messages.
+
+        Raises:
+            AnnotationError: It is damaged.
+        """
+        return cls.from_json(parse_json(data, where, LEDGER_REMEDY))
+
+    @classmethod
+    def read(cls, folder: Path) -> Ledger:
+        """Read the ledger of a folder; see `parse`.
+
+        Raises:
+            ReleaseNotFoundError: There is none.
+            AnnotationError: It cannot be read, or is damaged.
+        """
+        return cls.from_json(read_json(folder / LEDGER, LEDGER_REMEDY, FINISHED))
+
+    @classmethod
+    def from_json(cls, values: JsonValue) -> Ledger:
+        """The inverse of `as_dict`; the totals, which follow from the lines, are not looked at."""
+        lines = tuple(LedgerLine.from_json(line) for line in values["files"])
+        return cls(values["dataset"].text(), lines, tuple(values["unknown_files"].texts()))
 
     def merged(self, other: Ledger, spec: DatasetSpec) -> Ledger:
         """This ledger with the other's lines in place of its own for the same files, in the order of the spec."""

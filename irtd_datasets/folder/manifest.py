@@ -1,28 +1,29 @@
-"""The manifest of a dataset folder: every published file with size and SHA-256, and the rows of its shards."""
+"""The manifest of a dataset folder: every published file with size and SHA-256, the shards, and how they were made."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from irtd_datasets.catalog import BUILT_MARKER, spec
-from irtd_datasets.errors import AnnotationError, IrtdDatasetsError
-from irtd_datasets.folder.croissant import CROISSANT
-from irtd_datasets.folder.index import index_name
-from irtd_datasets.folder.names import CARD, LEDGER
+from irtd_datasets.documents import parse_json, read_json
+from irtd_datasets.errors import UnsafePathError
+from irtd_datasets.folder.names import CARD, DOCUMENTS, FINISHED, MANIFEST, index_name
+from irtd_datasets.folder.parts import BuiltPart
 from irtd_datasets.releases.paths import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from irtd_datasets.spec import DatasetSpec
+    from irtd_datasets.documents import JsonValue
+    from irtd_datasets.folder.parts import ShardSummary
 
-__all__ = ["DOCUMENTS", "Listed", "Manifest", "parse_manifest"]
+__all__ = ["MANIFEST_REMEDY", "Listed", "Manifest"]
 
-DOCUMENTS = (CARD, CROISSANT, LEDGER)
-"""Files at the top of a dataset folder that the manifest lists."""
+MANIFEST_REMEDY = "Remove manifest.json, and start `irtd build` again with every config of the folder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,88 +33,117 @@ class Listed:
     Attributes:
         size: Its bytes.
         sha256: Of all of them, in hexadecimal.
-        rows: Rows of a shard; None for other files.
-        row_groups: Row groups of a shard; None for other files.
     """
 
     size: int
     sha256: str
-    rows: int | None = None
-    row_groups: int | None = None
+
+    @classmethod
+    def of(cls, content: bytes | str) -> Listed:
+        """What it says of a small file or a text."""
+        data = content.encode() if isinstance(content, str) else content
+        return cls(len(data), hashlib.sha256(data).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
     """What a manifest says.
 
     Attributes:
         dataset: Name of the dataset.
         version: Its version.
-        files: Every file that is published but the manifest itself, by name.
-        rows: Rows of each part, as (subset, part).
-        num_bytes: Bytes in memory of each part.
+        order_seed: Seed of the order of its rows.
+        made_with: Versions that can change the bytes of a shard.
+        parts: Its parts with their shards.
+        others: Files that are no shards, by name.
     """
 
     dataset: str
     version: str
-    files: Mapping[str, Listed]
-    rows: Mapping[tuple[str, str], int]
-    num_bytes: Mapping[tuple[str, str], int]
+    order_seed: int
+    made_with: tuple[str, ...]
+    parts: tuple[BuiltPart, ...]
+    others: Mapping[str, Listed]
+
+    @cached_property
+    def shards(self) -> dict[str, ShardSummary]:
+        """The Parquet files that hold rows, by name."""
+        return {name: shard.summary for part in self.parts for name, shard in part.named_shards()}
+
+    @cached_property
+    def files(self) -> dict[str, Listed]:
+        """Every file that is published but the manifest itself, by name."""
+        shards = {name: Listed(shard.size, shard.sha256) for name, shard in self.shards.items()}
+        return dict(sorted({**self.others, **shards}.items()))
 
     @property
-    def spec(self) -> DatasetSpec:
-        """The dataset.
+    def seal(self) -> str:
+        """SHA-256 of the manifest without its entry of the card: it stands on the card."""
+        others = {name: listed for name, listed in self.others.items() if name != CARD}
+        return hashlib.sha256(replace(self, others=others).render().encode()).hexdigest()
+
+    def render(self) -> str:
+        """The text of ``manifest.json``."""
+        values = {
+            "dataset": self.dataset,
+            "version": self.version,
+            "order_seed": self.order_seed,
+            "made_with": self.made_with,
+            "files": {
+                name: {"sha256": listed.sha256, "bytes": listed.size} for name, listed in self.files.items()
+            },
+            "parts": [part.as_dict() for part in self.parts],
+        }
+        return json.dumps(values, indent=1) + "\n"
+
+    @classmethod
+    def parse(cls, data: bytes, where: str = MANIFEST) -> Manifest:
+        """Understand the bytes of a manifest.
+
+        Args:
+            data: JSON as `render` writes it.
+            where: The file, for messages.
 
         Raises:
-            UnknownNameError: This version does not know it.
+            AnnotationError: It is no manifest of a build, or contradicts itself.
         """
-        return spec(self.dataset)
+        return cls._of(parse_json(data, where, MANIFEST_REMEDY))
 
-    @property
-    def shards(self) -> list[str]:
-        """Names of the Parquet files that hold rows, in order."""
-        return [name for name, listed in self.files.items() if listed.rows is not None]
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest of a folder; see `parse`.
 
+        Raises:
+            ReleaseNotFoundError: There is none.
+            AnnotationError: It cannot be read, or is damaged.
+        """
+        return cls._of(read_json(folder / MANIFEST, MANIFEST_REMEDY, FINISHED))
 
-def parse_manifest(text: str) -> Manifest:
-    """Understand the text of a manifest.
-
-    Args:
-        text: JSON as a build writes it.
-
-    Raises:
-        AnnotationError: It is no manifest of a build, or contradicts itself.
-    """
-    remedy = "Build it again: `irtd build` takes over what is whole."
-    try:
-        return _parse(json.loads(text))
-    except IrtdDatasetsError as error:
-        problem = str(error)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-    raise AnnotationError(f"it is no manifest of a build ({problem})", where=BUILT_MARKER, remedy=remedy)
-
-
-def _parse(values: Any) -> Manifest:  # noqa: ANN401 - a value of JSON
-    listed = {
-        safe_name(name): Listed(int(entry["bytes"]), str(entry["sha256"]))
-        for name, entry in values["files"].items()
-    }
-    files: dict[str, Listed] = {}
-    rows: Counter[tuple[str, str]] = Counter()
-    num_bytes: Counter[tuple[str, str]] = Counter()
-    for part in values["parts"]:
-        for shard in part["shards"]:
-            name, summary = str(shard["file"]), shard["summary"]
-            plain = Listed(int(summary["size"]), str(summary["sha256"]))
-            if listed.get(name) != plain:
-                raise ValueError(f"`files` and `parts` differ in {name}")
-            files[name] = Listed(plain.size, plain.sha256, int(summary["rows"]), int(summary["row_groups"]))
-            rows[part["subset"], part["part"]] += int(summary["rows"])
-            num_bytes[part["subset"], part["part"]] += int(summary["num_bytes"])
-    others = {*DOCUMENTS, *map(index_name, files)}
-    unknown = sorted(listed.keys() - files.keys() - others)
-    if unknown:
-        raise ValueError(f"`files` lists {unknown[0]}, which no build writes")
-    ordered = {name: files.get(name, entry) for name, entry in listed.items()}
-    return Manifest(str(values["dataset"]), str(values["version"]), ordered, rows, num_bytes)
+    @classmethod
+    def _of(cls, values: JsonValue) -> Manifest:
+        files = values["files"]
+        listed = {
+            name: Listed(entry["bytes"].count(), entry["sha256"].text()) for name, entry in files.items()
+        }
+        manifest = cls(
+            values["dataset"].text(),
+            values["version"].text(),
+            values["order_seed"].count(),
+            tuple(values["made_with"].texts()),
+            tuple(BuiltPart.from_json(part) for part in values["parts"]),
+            {},
+        )
+        if len({part.key for part in manifest.parts}) != len(manifest.parts):
+            files.refuse("`parts` names a part twice")
+        for name, shard in manifest.files.items():
+            if listed.pop(name, None) != shard:
+                files.refuse(f"`files` and `parts` differ in {name!r:.200}")
+        known = {*DOCUMENTS, *map(index_name, manifest.shards)}
+        try:
+            for name in (*manifest.files, *listed):
+                safe_name(name)
+        except UnsafePathError as error:
+            files.refuse(f"`files` lists a {error.where}: {error.problem}")
+        if not listed.keys() <= known:
+            files.refuse(f"`files` lists {min(listed.keys() - known)!r:.200}, which no build writes")
+        return replace(manifest, others=listed)

@@ -1,11 +1,75 @@
-"""Names of the files at the top of a dataset folder; each stands here alone."""
+"""Names of the files and folders of a dataset folder; each stands here alone."""
 
 from __future__ import annotations
 
-__all__ = ["CARD", "LEDGER", "STATE"]
+__all__ = [
+    "CARD",
+    "CROISSANT",
+    "DOCUMENTS",
+    "FINISHED",
+    "INDEX_FOLDER",
+    "LEDGER",
+    "MANIFEST",
+    "STAGING",
+    "STATE",
+    "index_name",
+    "part_of",
+    "shard_name",
+]
 
-LEDGER = "ledger.json"
 CARD = "README.md"
+CROISSANT = "croissant.json"
+LEDGER = "ledger.json"
+MANIFEST = "manifest.json"
+"""A folder with this file and a card is a dataset folder made by a build."""
+
+DOCUMENTS = (CARD, CROISSANT, LEDGER)
+"""Files at the top that the manifest lists."""
+
+INDEX_FOLDER = "index"
+"""Folder of the index files; no config of a card names it."""
+
+STAGING = ".build"
+"""Folder where unfinished work waits."""
+
 STATE = ".built.json"
 """Identities of the inputs of each shard. They hold times of the release's files, so that two builds of copies of one
 release would differ in them: they are kept out of the manifest, and this file is not published."""
+
+FINISHED = "Name a folder that `irtd build` has finished."
+"""What to do where a folder lacks what a build writes last."""
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """File name of a shard.
+
+    Example:
+        >>> shard_name("train", 0, 2)
+        'train-00000-of-00002.parquet'
+    """
+    return f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+def index_name(shard: str) -> str:
+    """Name of the index of the part that a shard belongs to.
+
+    Args:
+        shard: The shard's name relative to the dataset folder, with slashes.
+
+    Example:
+        >>> index_name("instruct/grounding/train-00000-of-00002.parquet")
+        'index/instruct.grounding.parquet'
+    """
+    part = shard.rpartition("/")[0].replace("/", ".") or "data"
+    return f"{INDEX_FOLDER}/{part}.parquet"
+
+
+def part_of(name: str) -> tuple[str, str]:
+    """Subset and part that a shard's folder names.
+
+    Example:
+        >>> part_of("instruct/reid/train-00000-of-00001.parquet")
+        ('instruct', 'reid')
+    """
+    folders = name.split("/")[:-1]
+    return (folders[0], folders[1]) if len(folders) == 2 else ("", "/".join(folders))

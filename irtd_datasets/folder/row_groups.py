@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
+from irtd_datasets.documents import parse_json
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.folder.front_matter import parse_front_matter, read_card
+from irtd_datasets.folder.names import CARD, FINISHED
 from irtd_datasets.releases.paths import inside, safe_name
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
-    "CARD_LIMIT",
     "RowGroupRef",
     "card_configs",
     "choose_config",
@@ -32,13 +33,8 @@ __all__ = [
     "config_patterns",
     "folder_files",
     "read_groups",
+    "stored_features",
 ]
-
-# The safe loader of libyaml where PyYAML has it: ten times as fast on a card with the features of twenty configs.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-CARD_LIMIT = 16 << 20
-"""Bytes of a card that are read; one with all features of fifty configs has under one MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,22 +186,18 @@ def choose_config(configs: Sequence[dict[str, Any]], name: str | None, where: st
 
 
 def _configs(root: Path) -> list[dict[str, Any]]:
-    card = root / "README.md"
-    remedy = "Name a folder that `irtd build` made, or a downloaded dataset repository."
-    if not card.is_file():
-        raise ReleaseNotFoundError(
-            "this is no dataset folder: it has no README.md", where=str(root), remedy=remedy
-        )
-    status = card.stat()
-    return _parsed(card, status.st_mtime_ns, status.st_size)
+    card = root / CARD
+    try:
+        status = card.stat()
+    except OSError:
+        return card_configs(read_card(root), str(card))  # says so
+    return _parsed(root, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)
-def _parsed(card: Path, changed: int, size: int) -> list[dict[str, Any]]:  # noqa: ARG001 - key of the cache
+def _parsed(root: Path, changed: int, size: int) -> list[dict[str, Any]]:  # noqa: ARG001 - key of the cache
     """Configs of a card, parsed once as long as the file stays the same: one may have 100,000 lines."""
-    with card.open(encoding="utf-8") as file:
-        text = file.read(CARD_LIMIT)
-    return card_configs(text, str(card))
+    return card_configs(read_card(root), str(root / CARD))
 
 
 def card_configs(text: str, where: str) -> list[dict[str, Any]]:
@@ -218,16 +210,9 @@ def card_configs(text: str, where: str) -> list[dict[str, Any]]:
     Raises:
         AnnotationError: It declares none, or cannot be understood.
     """
-    remedy = "Name a folder that `irtd build` made, or a downloaded dataset repository."
-    head, _, rest = text.partition("---\n")
-    front, separator, _ = rest.partition("\n---")
-    try:
-        values = yaml.load(front, _Loader) if not head.strip() and separator else None  # noqa: S506 - a safe one
-    except yaml.YAMLError as error:
-        raise AnnotationError(f"its front matter is no YAML: {error}", where=where, remedy=remedy) from error
-    configs = values.get("configs") if isinstance(values, dict) else None
+    configs = parse_front_matter(text, where).get("configs")
     if not isinstance(configs, list) or not configs or not all(map(_is_config, configs)):
-        raise AnnotationError("the card declares no configs with data files", where=where, remedy=remedy)
+        raise AnnotationError("the card declares no configs with data files", where=where, remedy=FINISHED)
     return configs
 
 
@@ -245,14 +230,24 @@ def config_patterns(config: dict[str, Any], where: str) -> Iterator[tuple[str, s
     data_files = config["data_files"]
     entries = data_files if isinstance(data_files, list) else [data_files]
     for entry in entries:
-        split, paths = ("train", entry) if isinstance(entry, str) else (entry.get("split"), entry.get("path"))
+        named = {"split": "train", "path": entry} if isinstance(entry, str) else entry
+        split, paths = (named.get("split"), named.get("path")) if isinstance(named, dict) else (None, None)
         for path in paths if isinstance(paths, list) else [paths]:
             if not isinstance(split, str) or not isinstance(path, str):
                 raise AnnotationError(
                     f"data files of config {config['config_name']!r} are {entry!r:.200}, expected a split and a path",
-                    where=f"{where}/README.md",
+                    where=f"{where}/{CARD}",
                 )
             yield split, path
+
+
+def stored_features(schema: pa.Schema) -> dict[str, Any] | None:
+    """The feature metadata that a Parquet file carries; None when it has none, or they cannot be understood."""
+    try:
+        stored = parse_json((schema.metadata or {}).get(b"huggingface", b""), "", "")["info"]["features"]
+    except AnnotationError:
+        return None
+    return stored.value if isinstance(stored.value, dict) else None
 
 
 def _check_columns(parquet: pq.ParquetFile, columns: Sequence[str], file: Path) -> None:

@@ -10,15 +10,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from irtd_datasets.catalog import spec
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.folder.names import part_of
 from irtd_datasets.hub.check_card import check_card, check_text
 from irtd_datasets.hub.check_files import (
     check_files,
     check_foreign,
+    check_index,
     check_ledger,
+    check_seal,
     list_files,
     open_shards,
-    part_of,
     read_manifest,
 )
 from irtd_datasets.hub.check_images import check_images
@@ -57,8 +60,8 @@ def check_folder(
         folder: The dataset folder.
         images: ``sample`` decodes the images that the viewer previews and some more, ``all`` every image, ``none``
             no image.
-        hashes: Compare the SHA-256 of every shard with the manifest, which reads every byte; otherwise sizes, row
-            counts and the hashes of the small files.
+        hashes: Compare the SHA-256 of every shard with the manifest, which reads every byte; otherwise of the smallest
+            ones, up to 2 GiB in all, and of the others size, rows and footer.
         workers: Threads that decode images.
         progress: Told the name of each file that is read through.
 
@@ -85,16 +88,19 @@ def check_folder(
         raise ReleaseNotFoundError("the folder is empty", where=str(root), remedy="Build the dataset first.")
     manifest = read_manifest(root, findings)
     check_foreign(root, found, manifest, findings)
+    hashed = 0
     if manifest is not None:
-        check_files(root, found, manifest, findings, hashes=hashes, progress=progress)
+        hashed = check_files(root, found, manifest, findings, hashes=hashes, progress=progress)
+        check_seal(root, manifest, findings)
     shards = open_shards(root, found, manifest, findings)
+    check_index(root, shards, found, findings)
     rows = sum(shard.rows for shard in shards)
     if not rows:
         findings.add("no-rows", f"{len(shards)} Parquet files, no rows")
     per_part: Counter[tuple[str, str]] = Counter()
     for shard in shards:
         per_part[part_of(shard.name)] += shard.rows
-    dataset = manifest.spec if manifest is not None else None
+    dataset = spec(manifest.dataset) if manifest is not None else None
     check_ledger(root, per_part, dataset, findings)
     configs, described = check_card(root, shards, list(found), manifest, findings)
     check_text(root, findings)
@@ -111,6 +117,7 @@ def check_folder(
         "files": len(found),
         "bytes": sum(found.values()),
         "shards": len(shards),
+        "shards_hashed": hashed,
         "row_groups": sum(shard.metadata.num_row_groups for shard in shards),
         "rows": rows,
         "images_decoded": decoded,

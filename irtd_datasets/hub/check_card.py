@@ -6,12 +6,11 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from irtd_datasets.errors import IrtdDatasetsError
+from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError
 from irtd_datasets.folder.card import size_category
-from irtd_datasets.folder.names import CARD
-from irtd_datasets.hub.check_files import Shard, is_safe, part_of
+from irtd_datasets.folder.front_matter import parse_front_matter, read_card, split_card
+from irtd_datasets.folder.names import CARD, part_of
+from irtd_datasets.hub.check_files import Shard, is_safe
 from irtd_datasets.hub.folder_card import card_of
 from irtd_datasets.schema import arrow_schema, yaml_features
 from irtd_datasets.spec import read_table
@@ -28,10 +27,7 @@ __all__ = ["ConfigFiles", "check_card", "check_text"]
 ConfigFiles = dict[str, dict[str, list[str]]]
 """Names of Parquet files by config and split, as `datasets` would read them."""
 
-_CARD_LIMIT = 16 << 20
 _CONFIGS, _CONFIGS_SHOWN, _SPLITS = 4_000, 100, 30
-# What `huggingface_hub` takes for the front matter.
-_FRONT_MATTER = re.compile(r"\A\s*---[\r\n]+(?P<yaml>.*?)[\r\n]+---(?:\r\n|\r|\n|\Z)", re.DOTALL)
 _SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 _CONFIG_NAME = re.compile(r'[^<>:/\\|?*"\x00-\x1f]+')
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
@@ -68,28 +64,24 @@ def check_card(
 
 
 def _front_matter(root: Path, findings: Findings) -> dict[str, Any] | None:
-    path = root / CARD
-    if not path.is_file():
-        findings.add("card-missing", "there is no card", CARD)
-        return None
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            text = file.read(_CARD_LIMIT)
-        match = _FRONT_MATTER.search(text)
-        values = yaml.safe_load(match["yaml"]) if match else None
-    except (yaml.YAMLError, ValueError) as error:
-        findings.add("card-yaml", " ".join(str(error).split()), CARD)
-        return None
-    if not isinstance(values, dict):
-        findings.add("card-yaml", "it has no front matter between two lines of ---", CARD)
-        return None
-    return values
+        return parse_front_matter(read_card(root), CARD)
+    except ReleaseNotFoundError:
+        findings.add("card-missing", "there is no card", CARD)
+    except AnnotationError as error:
+        findings.add("card-yaml", error.problem, CARD)
+    return None
 
 
 def _strings(value: Any) -> list[str]:  # noqa: ANN401 - a value of YAML
     """A string or a list as a list of strings."""
     entries = value if isinstance(value, list) else [] if value is None else [value]
     return [str(entry) for entry in entries]
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a value of YAML
+    """A mapping, or the mappings of a list."""
+    return [entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, dict)]
 
 
 def _check_metadata(values: Mapping[str, Any], rows: int, findings: Findings) -> None:
@@ -193,10 +185,7 @@ def _check_infos(
     manifest: Manifest | None,
     findings: Findings,
 ) -> set[str]:
-    entries = infos if isinstance(infos, list) else [infos] if isinstance(infos, dict) else []
-    by_config = {
-        str(entry.get("config_name", "default")): entry for entry in entries if isinstance(entry, dict)
-    }
+    by_config = {str(entry.get("config_name", "default")): entry for entry in _mappings(infos)}
     for name in by_config:
         if name not in configs:
             findings.add("info-unknown", f"dataset_info of {name!r}", CARD)
@@ -220,7 +209,7 @@ def _check_splits(
     manifest: Manifest | None,
     findings: Findings,
 ) -> None:
-    given = {str(entry.get("name")): entry for entry in info.get("splits") or () if isinstance(entry, dict)}
+    given = {str(entry.get("name")): entry for entry in _mappings(info.get("splits"))}
     for split in sorted({*splits, *given}):
         files = [shards[name] for name in splits.get(split, ()) if name in shards]
         rows = sum(shard.rows for shard in files)
@@ -234,9 +223,9 @@ def _check_splits(
             findings.add("split-empty", f"{where} has no rows", CARD)
         elif rows == 1:
             findings.add("config-one-row", f"{where} has one row", CARD)
-        if manifest is not None and manifest.num_bytes:
+        if manifest is not None and manifest.parts:
             parts = {part_of(shard.name) for shard in files}
-            size = sum(manifest.num_bytes.get(part, 0) for part in parts)
+            size = sum(part.num_bytes for part in manifest.parts if part.key in parts)
             if given.get(split, {}).get("num_bytes") != size:
                 stated = given.get(split, {}).get("num_bytes")
                 findings.add(
@@ -299,14 +288,11 @@ def _difference(given: Any, shard: Shard) -> str:  # noqa: ANN401 - a value of Y
 
 def check_text(root: Path, findings: Findings) -> None:
     """The text of the card and its front matter against those that the folder's files give."""
-    path = root / CARD
-    if not path.is_file():
-        return
     try:
+        text = read_card(root)
         expected = card_of(root)
     except IrtdDatasetsError:
         return  # whatever it is, the files have been told of
-    text = path.read_text(encoding="utf-8", errors="replace")
     if text == expected:
         return
     _compare(_sections(expected), _sections(text), findings)
@@ -332,12 +318,12 @@ def _compare(ours: Mapping[str, str], theirs: Mapping[str, str], findings: Findi
 
 def _sections(text: str) -> dict[str, str]:
     """Front matter, what stands before the first heading of the second level (named ""), and each such section."""
-    match = _FRONT_MATTER.search(text)
-    sections = {"front matter": match["yaml"] if match else ""}
+    front, rest = split_card(text)
+    sections = {"front matter": front}
     title = ""
     body: list[str] = []
     repeated: Counter[str] = Counter()
-    for line in (text[match.end() :] if match else text).splitlines():
+    for line in rest.splitlines():
         if line.startswith("## "):
             sections[title] = "\n".join(body).strip()
             title, body = line[3:].strip(), []
@@ -361,12 +347,11 @@ def _first_change(expected: str, found: str) -> str:
 
 
 def _keys(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    a = yaml.safe_load(ours["front matter"])
     try:
-        b = yaml.safe_load(theirs["front matter"])
-    except yaml.YAMLError:
-        return "it is no YAML"
-    if not isinstance(b, dict):
-        return "it is no mapping"
+        a, b = (
+            parse_front_matter(f"---\n{sections['front matter']}\n---", CARD) for sections in (ours, theirs)
+        )
+    except AnnotationError as error:
+        return error.problem
     changed = sorted(str(key) for key in {*a, *b} if a.get(key) != b.get(key))
     return ", ".join(changed) or "in its form only"

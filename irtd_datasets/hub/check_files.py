@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import re
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.catalog import BUILT_MARKER, DATASETS
-from irtd_datasets.errors import IrtdDatasetsError, UnsafePathError
-from irtd_datasets.folder.croissant import CROISSANT
-from irtd_datasets.folder.index import INDEX_FOLDER
-from irtd_datasets.folder.ledger import Ledger, LedgerLine
-from irtd_datasets.folder.manifest import DOCUMENTS, Manifest, parse_manifest
-from irtd_datasets.folder.names import CARD, LEDGER, STATE
+from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.documents import read_json
+from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, UnsafePathError
+from irtd_datasets.folder.card import SEAL
+from irtd_datasets.folder.front_matter import parse_front_matter, read_card
+from irtd_datasets.folder.index import footer_digest, read_entries, read_footer_bytes
+from irtd_datasets.folder.ledger import LEDGER_REMEDY, Ledger, LedgerLine
+from irtd_datasets.folder.manifest import Listed, Manifest
+from irtd_datasets.folder.names import (
+    CARD,
+    CROISSANT,
+    DOCUMENTS,
+    INDEX_FOLDER,
+    LEDGER,
+    MANIFEST,
+    STAGING,
+    STATE,
+)
+from irtd_datasets.folder.row_groups import stored_features
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.writing.folder import STAGING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,13 +46,15 @@ __all__ = [
     "Shard",
     "check_files",
     "check_foreign",
+    "check_index",
     "check_ledger",
+    "check_seal",
     "list_files",
     "open_shards",
     "read_manifest",
 ]
 
-_KNOWN = {*DOCUMENTS, BUILT_MARKER, ".gitattributes", "LICENSE", "LICENSE.md"}
+_KNOWN = {*DOCUMENTS, MANIFEST, ".gitattributes", "LICENSE", "LICENSE.md"}
 _REMEDIES = {
     CARD: "Run `irtd card FOLDER`: it writes the card anew, without what was added by hand.",
     CROISSANT: "Run `irtd card FOLDER`: it writes this file anew, too.",
@@ -48,6 +62,8 @@ _REMEDIES = {
 }
 """What to do about files that are no shards and not those of the build."""
 _INDEX_REMEDY = "Start the same `irtd build` again: finished shards are taken over, the index is made anew."
+HASHED_BYTES = 2 << 30
+"""Bytes of shards of which a check computes the SHA-256 when it is not told to read all: some seconds."""
 _SHARD_NAME = re.compile(r"(?P<split>\w+(?:\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet")
 _FILES_PER_FOLDER, _FILES = 10_000, 100_000
 _FILE_ADVISED, _FILE_LIMIT = 50 * 10**9, 200 * 10**9
@@ -80,12 +96,7 @@ class Shard:
     @property
     def features(self) -> dict[str, Any] | None:
         """The feature metadata that it carries; None when it has none, or they are no JSON."""
-        stored = (self.schema.metadata or {}).get(b"huggingface")
-        try:
-            values = json.loads(stored)["info"]["features"] if stored else None
-        except (ValueError, KeyError, TypeError):
-            return None
-        return values if isinstance(values, dict) else None
+        return stored_features(self.schema)
 
 
 def list_files(root: Path, findings: Findings) -> dict[str, int]:
@@ -145,16 +156,15 @@ def _in_index(name: str) -> bool:
 
 def read_manifest(root: Path, findings: Findings) -> Manifest | None:
     """The manifest; None when there is none that can be used, which is told."""
-    path = root / BUILT_MARKER
+    path = root / MANIFEST
     if not path.is_file():
-        findings.add("manifest-missing", "there is no manifest", BUILT_MARKER)
+        findings.add("manifest-missing", "there is no manifest", MANIFEST)
         return None
     try:
-        manifest = parse_manifest(path.read_text(encoding="utf-8"))
-        _ = manifest.spec
-    except (OSError, ValueError, LookupError) as error:
-        problem = error.problem if isinstance(error, IrtdDatasetsError) else str(error)
-        findings.add("manifest-unreadable", problem, BUILT_MARKER)
+        manifest = Manifest.read(root)
+        spec(manifest.dataset)
+    except IrtdDatasetsError as error:
+        findings.add("manifest-unreadable", error.problem, MANIFEST)
         return None
     return manifest
 
@@ -167,7 +177,7 @@ def check_files(
     *,
     hashes: bool,
     progress: Callable[[str], None],
-) -> None:
+) -> int:
     """Files of the folder against those that the manifest lists.
 
     Args:
@@ -175,31 +185,81 @@ def check_files(
         found: Its files with their sizes.
         manifest: Its manifest.
         findings: Takes what is found.
-        hashes: Read every byte. Otherwise the sizes of shards are compared, and of small files the hashes.
+        hashes: Read every byte of every shard; otherwise of the smallest ones, up to `HASHED_BYTES` in all. Of the
+            others size, rows and footer are compared.
         progress: Told the name of each file whose bytes are read.
+
+    Returns:
+        How many shards were read through.
     """
+    room = sys.maxsize if hashes else HASHED_BYTES
+    read = set()
+    for name in sorted(manifest.shards, key=lambda name: manifest.shards[name].size):
+        room -= manifest.shards[name].size
+        if room >= 0 and name in found:
+            read.add(name)
     for name, listed in manifest.files.items():
-        shard = listed.rows is not None
+        shard = name in manifest.shards
         remedy = "" if shard else _REMEDIES.get(name, _INDEX_REMEDY)
-        if name not in found:
-            if shard:
-                findings.add("shard-missing", "the manifest lists it", name)
-            elif name not in {CARD, LEDGER}:  # which have rules of their own
-                findings.add("file-missing", "the manifest lists it", name, remedy=remedy)
-        elif listed.size != found[name]:
-            rule = "shard-size" if shard else "file-changed"
-            message = f"{found[name]:,} bytes, the manifest says {listed.size:,}"
-            findings.add(rule, message, name, remedy=remedy)
-        elif hashes or not shard:
-            progress(name)
-            digest = _sha256(root / name)
-            if digest != listed.sha256:
-                rule = "shard-hash" if shard else "file-changed"
-                message = f"SHA-256 {digest[:16]}..., the manifest says {listed.sha256[:16]}..."
-                findings.add(rule, message, name, remedy=remedy)
+        if name in found:
+            whole = not shard or name in read
+            _check_listed(root / name, name, listed, findings, remedy, progress if whole else None)
+        elif shard:
+            findings.add("shard-missing", "the manifest lists it", name)
+        elif name not in {CARD, LEDGER}:  # which have rules of their own
+            findings.add("file-missing", "the manifest lists it", name, remedy=remedy)
     for name in found:
         if name.endswith(".parquet") and not _in_index(name) and name not in manifest.files:
             findings.add("shard-unlisted", "the manifest does not list it", name)
+    return len(read)
+
+
+def _check_listed(
+    path: Path,
+    name: str,
+    listed: Listed,
+    findings: Findings,
+    shard: bool,
+    remedy: str,
+    progress: Callable[[str], None] | None,
+) -> None:
+    """A file against the manifest: its size, and its SHA-256 where it is read through; shards need no remedy."""
+    shard = not remedy
+    size = path.stat().st_size
+    if listed.size != size:
+        message = f"{size:,} bytes, the manifest says {listed.size:,}"
+        findings.add("shard-size" if shard else "file-changed", message, name, remedy=remedy)
+    elif progress is not None:
+        progress(name)
+        digest = _sha256(path)
+        if digest != listed.sha256:
+            message = f"SHA-256 {digest[:16]}..., the manifest says {listed.sha256[:16]}..."
+            findings.add("shard-hash" if shard else "file-changed", message, name, remedy=remedy)
+
+
+def check_seal(root: Path, manifest: Manifest, findings: Findings) -> None:
+    """The manifest against the seal on the card."""
+    try:
+        seal = parse_front_matter(read_card(root), CARD).get(SEAL)
+    except IrtdDatasetsError:
+        return  # the card has rules of its own
+    if seal != manifest.seal:
+        told = f"the card says {seal!s:.16}..." if seal else "the card says nothing"
+        message = f"{told}, the manifest has {manifest.seal[:16]}..."
+        findings.add("manifest-changed", message, MANIFEST)
+
+
+def check_index(root: Path, shards: Iterable[Shard], found: Mapping[str, int], findings: Findings) -> None:
+    """The footers of the shards against those that the index was made of: a shard that was exchanged has another."""
+    known: dict[str, str] = {}
+    for name in filter(_in_index, found):
+        with contextlib.suppress(pa.ArrowException, OSError):
+            known |= {entry.file: entry.footer for entry in read_entries(pq.read_metadata(root / name)) or ()}
+    for shard in shards:
+        with shard.path.open("rb") as file:
+            digest = footer_digest(read_footer_bytes(file, shard.size))
+        if known.get(shard.name, digest) != digest:
+            findings.add("shard-hash", "its footer is not the one that the index was made of", shard.name)
 
 
 def _sha256(path: Path) -> str:
@@ -224,8 +284,8 @@ def open_shards(
             findings.add("shard-unreadable", str(error).partition("\n")[0], name)
             continue
         shards.append(shard)
-        listed = manifest.files.get(name) if manifest else None
-        if listed is not None and listed.rows is not None:
+        listed = manifest.shards.get(name) if manifest else None
+        if listed is not None:
             here = (shard.rows, shard.metadata.num_row_groups)
             if here != (listed.rows, listed.row_groups):
                 findings.add(
@@ -271,11 +331,10 @@ def check_ledger(
         findings.add("ledger-missing", "there is no ledger", LEDGER)
         return
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        ledger = Ledger.from_dict(values)
-        totals = {str(key): value for key, value in values["totals"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        findings.add("ledger-unreadable", f"{type(error).__name__}: {error}", LEDGER)
+        values = read_json(path, LEDGER_REMEDY)
+        ledger, totals = Ledger.from_json(values), values["totals"].counts()
+    except AnnotationError as error:
+        findings.add("ledger-unreadable", error.problem, LEDGER)
         return
     for line in ledger.lines:
         _check_line(line, rows.get((line.subset, line.part), 0), findings)
@@ -306,17 +365,6 @@ def _check_line(line: LedgerLine, rows: int, findings: Findings) -> None:
         findings.add(
             "ledger-rows", f"{line.subset}/{line.part}: {kept:,} kept, the folder has {rows:,} rows", LEDGER
         )
-
-
-def part_of(name: str) -> tuple[str, str]:
-    """Subset and part that a shard's folder names.
-
-    Example:
-        >>> part_of("instruct/reid/train-00000-of-00001.parquet")
-        ('instruct', 'reid')
-    """
-    folders = name.split("/")[:-1]
-    return (folders[0], folders[1]) if len(folders) == 2 else ("", "/".join(folders))
 
 
 def is_safe(pattern: str) -> bool:

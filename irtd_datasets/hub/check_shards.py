@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from irtd_datasets.hub.check_files import part_of
+from irtd_datasets.folder.names import part_of
 from irtd_datasets.schema import FIELDS, arrow_schema, hub_metadata
 
 if TYPE_CHECKING:

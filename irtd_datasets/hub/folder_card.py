@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.catalog import BUILT_MARKER, spec
-from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
+from irtd_datasets.catalog import spec
+from irtd_datasets.documents import write_text
+from irtd_datasets.errors import AnnotationError, BuildError
 from irtd_datasets.folder.card import render_card
-from irtd_datasets.folder.croissant import CROISSANT, render_croissant
+from irtd_datasets.folder.croissant import render_croissant
 from irtd_datasets.folder.ledger import Ledger
-from irtd_datasets.folder.names import CARD, LEDGER
-from irtd_datasets.writing.folder import BuiltPart, described, write_text
+from irtd_datasets.folder.manifest import Listed, Manifest
+from irtd_datasets.folder.names import CARD, CROISSANT, MANIFEST
 
 if TYPE_CHECKING:
     import os
 
-    from irtd_datasets.spec import DatasetSpec
-
 __all__ = ["card_of", "write_card"]
-
-_REMEDY = "Name a folder that `irtd build` made; build it again if files of it are lost."
 
 
 def card_of(folder: str | os.PathLike[str]) -> str:
@@ -42,9 +39,7 @@ def card_of(folder: str | os.PathLike[str]) -> str:
         BuildError: A Parquet file is not the one that the manifest tells of.
         UnknownNameError: The folder is of a dataset that this version does not know.
     """
-    root = Path(folder)
-    declared, parts, ledger = _contents(root, _read(root / BUILT_MARKER))
-    return render_card(declared, parts, ledger, root)
+    return _documents(Path(folder))[CARD]
 
 
 def write_card(folder: str | os.PathLike[str]) -> list[str]:
@@ -61,16 +56,10 @@ def write_card(folder: str | os.PathLike[str]) -> list[str]:
         BuildError: See `card_of`; or a file cannot be written.
     """
     root = Path(folder)
-    manifest = _read(root / BUILT_MARKER)
-    declared, parts, ledger = _contents(root, manifest)
-    texts = {
-        CARD: render_card(declared, parts, ledger, root),
-        CROISSANT: render_croissant(declared, parts),
-    }
-    manifest["files"] = dict(sorted({**manifest["files"], **described(texts)}.items()))
-    texts[BUILT_MARKER] = json.dumps(manifest, indent=1) + "\n"
     changed = []
-    for name, text in texts.items():  # the manifest last: until then a check says what to run again
+    for name, text in _documents(
+        root
+    ).items():  # the manifest last: until then a check says what to run again
         path = root / name
         try:
             if not path.is_file() or path.read_bytes() != text.encode():
@@ -85,22 +74,17 @@ def write_card(folder: str | os.PathLike[str]) -> list[str]:
     return changed
 
 
-def _contents(root: Path, manifest: dict[str, Any]) -> tuple[DatasetSpec, list[BuiltPart], Ledger]:
-    """What a folder holds, its shards compared with the manifest in rows and size."""
-    ledger = _read(root / LEDGER)
-    try:
-        declared = spec(manifest["dataset"])
-        parts = [BuiltPart.from_dict(values) for values in manifest["parts"]]
-        lines = Ledger.from_dict(ledger)
-        _ = manifest["files"].items()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise AnnotationError(
-            f"{BUILT_MARKER} or {LEDGER} lacks {error}", where=str(root), remedy=_REMEDY
-        ) from error
-    for part in parts:
-        for name, shard in zip(part.shard_names(), part.shards, strict=True):
-            _check(root.joinpath(*part.key, name), shard.summary.rows, shard.summary.size)
-    return declared, parts, lines
+def _documents(root: Path) -> dict[str, str]:
+    """Card, Croissant file and manifest that fit the shards of a folder, which are compared with the manifest."""
+    manifest, ledger = Manifest.read(root), Ledger.read(root)
+    declared = spec(manifest.dataset)
+    for name, shard in manifest.shards.items():
+        _check(root / name, shard.rows, shard.size)
+    croissant = render_croissant(declared, manifest.parts)
+    manifest = replace(manifest, others={**manifest.others, CROISSANT: Listed.of(croissant)})
+    card = render_card(declared, manifest.parts, ledger, root, seal=manifest.seal)
+    manifest = replace(manifest, others={**manifest.others, CARD: Listed.of(card)})
+    return {CARD: card, CROISSANT: croissant, MANIFEST: manifest.render()}
 
 
 def _check(file: Path, rows: int, size: int) -> None:
@@ -120,19 +104,3 @@ def _check(file: Path, rows: int, size: int) -> None:
         where=str(file),
         remedy=remedy,
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ReleaseNotFoundError(
-            f"this is no dataset folder: it has no {path.name}", where=str(path.parent), remedy=_REMEDY
-        ) from error
-    except (OSError, ValueError) as error:
-        raise AnnotationError(
-            f"it cannot be read as JSON: {error}", where=str(path), remedy=_REMEDY
-        ) from error
-    if not isinstance(values, dict):
-        raise AnnotationError("it holds no object", where=str(path), remedy=_REMEDY)
-    return values

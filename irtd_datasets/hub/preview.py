@@ -7,14 +7,14 @@ images, and counts of all rows. Only the row groups of chosen rows are read with
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
-from irtd_datasets.errors import BuildError, ImageError, ReleaseNotFoundError
+from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.errors import AnnotationError, BuildError, ImageError, ReleaseNotFoundError
 from irtd_datasets.folder.contact_sheet import contact_sheet
+from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.row_groups import config_names
 from irtd_datasets.hub.preview_page import PageFacts, ShownImage, page, render_card
 from irtd_datasets.hub.sampling import choose, read_chosen, survey
@@ -219,9 +219,8 @@ def _image(row: dict[str, Any], name: str, room: int) -> ShownImage:
 
 def _facts(folder: Path, found: Survey, configs: Sequence[str], seed: int) -> PageFacts:
     manifest = _manifest(folder)
-    name = manifest.get("dataset")
-    declared = spec(name) if name in DATASETS else None
-    details = [f"version {manifest['version']}"] if "version" in manifest else []
+    declared = spec(manifest.dataset) if manifest is not None and manifest.dataset in DATASETS else None
+    details = [f"version {manifest.version}"] if manifest is not None else []
     names = list(configs) or config_names(folder)
     details.append(
         names[0] if len(names) == 1 else f"{len(names)} configs" if not configs else ", ".join(names)
@@ -247,13 +246,12 @@ def _facts(folder: Path, found: Survey, configs: Sequence[str], seed: int) -> Pa
     )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    """What the folder says about its making; nothing where it was not made by a build."""
+def _manifest(folder: Path) -> Manifest | None:
+    """What the folder says about its making; None where it was not made by a build, or says nothing that is whole."""
     try:
-        found = json.loads((folder / BUILT_MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return Manifest.read(folder)
+    except (ReleaseNotFoundError, AnnotationError):
+        return None
 
 
 def _write(file: Path, pieces: Iterator[str]) -> int:

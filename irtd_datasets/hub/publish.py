@@ -18,12 +18,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.catalog import BUILT_MARKER, DATASETS, spec
+from irtd_datasets.catalog import DATASETS, spec
 from irtd_datasets.errors import AnnotationError, HubError, PublishError, UnknownNameError, summarize
-from irtd_datasets.folder.manifest import parse_manifest
-from irtd_datasets.folder.published_files import FolderFiles, LocalFile, read_folder
+from irtd_datasets.folder.manifest import Manifest
+from irtd_datasets.folder.names import MANIFEST
 from irtd_datasets.folder.row_groups import read_groups
 from irtd_datasets.hub.check import check_folder
+from irtd_datasets.hub.published_files import FolderFiles, LocalFile, read_folder
 from irtd_datasets.hub.remote import (
     LOST_ANSWER,
     Account,
@@ -298,7 +299,7 @@ class _Publication:
             "Publish to another name. Or use --replace: everything in the repository is replaced, and stays in its "
             "history."
         )
-        if BUILT_MARKER not in state.files:
+        if MANIFEST not in state.files:
             others = [
                 path
                 for path in state.files
@@ -312,10 +313,10 @@ class _Publication:
                 )
             return set()
         try:
-            earlier = parse_manifest(self._remote.text(BUILT_MARKER, state.head))
+            earlier = Manifest.parse(self._remote.text(MANIFEST, state.head).encode())
         except AnnotationError as error:
             raise PublishError(
-                f"the repository's {BUILT_MARKER} cannot be understood: {error.problem}",
+                f"the repository's {MANIFEST} cannot be understood: {error.problem}",
                 where=self._remote.repo_id,
                 remedy=remedy,
             ) from error

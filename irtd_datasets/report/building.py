@@ -37,7 +37,6 @@ def show_build(report: BuildReport) -> None:
     reused = f", {report.reused} taken over from an earlier run" if report.reused else ""
     make_console().print(
         f"{sum(report.rows.values()):,} rows in {report.written + report.reused} shards{reused}: {report.folder}",
-        markup=False,
     )
 
 
@@ -73,7 +72,7 @@ def show_ledger(ledger: Ledger) -> None:
     console.print(table)
     # One file can feed several parts.
     for note in dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note):
-        console.print(note, markup=False)
+        console.print(note)
     if ledger.counts_rounds:
         console.print(_rounds_table(ledger))
     for line in ledger.lines:
@@ -81,11 +80,11 @@ def show_ledger(ledger: Ledger) -> None:
             lost = sum(line.record_counts.dropped.values())
             console.print(f"Left out of {line.file}:")
             for message in line.record_counts.messages:
-                console.print(f"  {message}", markup=False)
+                console.print(f"  {message}")
             if lost > len(line.record_counts.messages):
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
-        console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}", markup=False)
+        console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}")
 
 
 def _rounds_table(ledger: Ledger) -> Table:

@@ -10,22 +10,38 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
+from irtd_datasets.display import one_line, terminal
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from typing import Any
 
-__all__ = ["make_console", "make_table", "progress", "show_count", "status"]
+__all__ = ["make_console", "make_table", "progress", "show_count", "status", "styled"]
 
 
-def make_console() -> Console:
+class _Console(Console):
+    """A console that shows every text as it is: no markup, and no control character reaches the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - the base class's options
+        return super().render_str(terminal(text), **options)
+
+
+def make_console(*, stderr: bool = False) -> Console:
     """A console on standard output; without a terminal nothing is cut to 80 columns.
 
-    Made at each use, since tests and notebooks swap standard output.
+    Texts from outside can be given to it as they are. Made at each use, since tests and notebooks swap standard output.
     """
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    console = _Console(highlight=False, markup=False, stderr=stderr)
+    wide = stderr or console.is_terminal
+    return console if wide else _Console(highlight=False, markup=False, width=160)
+
+
+def styled(head: str, rest: str = "", style: str = "bold") -> Text:
+    """A text of which the head is set off."""
+    return Text.assemble((terminal(head), style), terminal(rest))
 
 
 def make_table(*head: str, title: str = "", numbers: Collection[str] = ()) -> Table:
@@ -70,7 +86,7 @@ class _BarProgress(Progress):
 
     def stage(self, text: str) -> None:
         self._bars.start()  # and with them a thread, before which a build makes its workers
-        self._bars.update(self._task, description=text)
+        self._bars.update(self._task, description=one_line(text))
 
     def total(self, bytes_: int) -> None:
         self._bars.update(self._task, total=bytes_ or None)
@@ -82,12 +98,12 @@ class _BarProgress(Progress):
 @contextlib.contextmanager
 def progress(*, silent: bool) -> Iterator[Progress]:
     """Progress on standard error, or none; quiet by itself where standard error is no terminal."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if silent or not console.is_terminal:
         yield Progress()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -103,9 +119,9 @@ def progress(*, silent: bool) -> Iterator[Progress]:
 @contextlib.contextmanager
 def status(what: str, *, silent: bool) -> Iterator[Callable[[str], None]]:
     """A line on standard error that says what is being worked on; none where standard error is no terminal."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if silent or not console.is_terminal:
         yield lambda _: None
         return
     with console.status(what) as line:
-        yield lambda name: line.update(f"{what} {name}")
+        yield lambda name: line.update(Text(one_line(f"{what} {name}")))

@@ -46,7 +46,7 @@ def _show_subset(result: Construction) -> None:
             table.add_row(task, "absent", "0", f"{result.target(task):,}", "", "", "", "", "")
     console.print(table)
     for line in _remarks(result):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _remarks(result: Construction) -> Iterator[str]:
@@ -106,5 +106,5 @@ def _show_extension(result: Extension) -> None:
         table.add_row(part.source, part.task, f"{part.records:,}", f"{part.rounds:,}", part.file)
     console.print(table)
     for name, why in result.problems.items():
-        console.print(f"{name}: {why}", markup=False)
-    console.print(f"{result.records:,} records: {result.folder}", markup=False)
+        console.print(f"{name}: {why}")
+    console.print(f"{result.records:,} records: {result.folder}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from irtd_datasets.report.console import make_console, make_table
+from irtd_datasets.report.console import make_console, make_table, styled
 
 if TYPE_CHECKING:
     from irtd_datasets.evaluate.scoring import Scores
@@ -48,7 +46,7 @@ def show_scores(scores: Scores, name: str) -> None:
     table.add_section()
     values = {task: one.value for task, one in scores.tasks.items()}
     values |= {"psum": scores.psum[0], "nsum": scores.nsum[0]}
-    table.add_row(f"[bold]{escape(name)}[/bold]", "", *(_number(values.get(column)) for column in _TITLES))
+    table.add_row(styled(name), "", *(_number(values.get(column)) for column in _TITLES))
     console.print(table)
     numbers = ("score", f"{scores.options.level:.0%} interval", "unreadable", "missing")
     table = make_table(
@@ -78,7 +76,7 @@ def show_scores(scores: Scores, name: str) -> None:
             f"{scores.skipped:,} rows without a prediction were left out: this is no score of the whole config"
         )
     for sentence in scores.suspicions:
-        console.print(f"[yellow]Look again:[/yellow] {escape(sentence)}")
+        console.print(styled("Look again:", f" {sentence}", "yellow"))
 
 
 def _number(value: float | None, digits: int = 2) -> str:

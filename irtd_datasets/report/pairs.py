@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
@@ -34,13 +32,12 @@ def show_pairs(report: PairsReport) -> None:
         table = make_table("pairs", "left out because", "such as", numbers={"pairs"})
         for reason, count in report.reasons.most_common():
             meaning = f"{reason}: {REASONS[reason]}" if reason in REASONS else reason
-            table.add_row(f"{count:,}", meaning, escape(", ".join(report.examples[reason])))
+            table.add_row(f"{count:,}", meaning, ", ".join(report.examples[reason]))
         console.print(table)
     if report.lone:
         shown = ", ".join(report.lone[:3])
-        console.print(f"{len(report.lone):,} without a partner, such as {escape(shown)}", soft_wrap=True)
+        console.print(f"{len(report.lone):,} without a partner, such as {shown}", soft_wrap=True)
     console.print(
         f"Written: {report.out} (look at checkerboards; pairs.jsonl has every pair)",
-        markup=False,
         soft_wrap=True,
     )

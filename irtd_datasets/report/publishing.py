@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from irtd_datasets.report.console import make_console, make_table
+from irtd_datasets.display import one_line
+from irtd_datasets.report.console import make_console, make_table, styled
 
 if TYPE_CHECKING:
     from irtd_datasets.hub.findings import CheckReport
@@ -32,9 +31,7 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
             )
             if count
         )
-        console.print(
-            f"{letter}: {side.name}: {side.rows:,} rows, {side.images:,} images{notes}", markup=False
-        )
+        console.print(f"{letter}: {side.name}: {side.rows:,} rows, {side.images:,} images{notes}")
     table = make_table("images of A in B", "images", "rows", title="Found")
     for kind, meaning in KINDS.items():
         table.add_row(f"{kind}: {meaning}", f"{overlap.images[kind]:,}", f"{overlap.rows[kind]:,}")
@@ -53,9 +50,7 @@ def show_overlap(overlap: Overlap, limit: int = 20) -> None:
     if overlap.table.num_rows:
         table = make_table("row of A", "kind", "bits", "row of B")
         for match in overlap.table.slice(0, limit).to_pylist():
-            table.add_row(
-                escape(match["id"]), match["kind"], str(match["distance"]), escape(match["other_id"])
-            )
+            table.add_row(match["id"], match["kind"], str(match["distance"]), match["other_id"])
         console.print(table)
         if overlap.table.num_rows > limit:
             console.print(f"and {overlap.table.num_rows - limit:,} more; --out FILE writes all of them")
@@ -66,7 +61,7 @@ def show_published(report: PublishReport, limit: int = 10) -> None:
     console = make_console()
 
     def say(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     would = "would be " if report.dry_run else ""
     if report.created:
@@ -79,7 +74,8 @@ def show_published(report: PublishReport, limit: int = 10) -> None:
         ("left out, since no build writes it", report.left_out),
     ):
         if paths:
-            say(f"{title}: {len(paths):,} files: {', '.join(paths[:limit])}{' ...' if paths[limit:] else ''}")
+            names = ", ".join(map(one_line, paths[:limit])) + (" ..." if paths[limit:] else "")
+            say(f"{title}: {len(paths):,} files: {names}")
     if report.unchanged:
         say(f"there already: {len(report.unchanged):,} files")
     for warning in report.warnings:
@@ -100,18 +96,18 @@ def show_check(found: CheckReport) -> None:
         shown = [finding for finding in found.findings if finding.rule == rule]
         severity, breaks, _ = RULES[rule]
         style = "bold red" if severity == "error" else "yellow"
-        console.print(f"[{style}]{severity} {rule}[/{style}]: {escape(breaks)}")
+        console.print(styled(f"{severity} {rule}", f": {breaks}", style))
         for finding in shown:
             row = "" if finding.row is None else f" row {finding.row}"
-            where = f"{finding.file}{row}: " if finding.file else ""
-            console.print(f"  {where}{finding.message}", markup=False, soft_wrap=True)
+            where = f"{one_line(finding.file)}{row}: " if finding.file else ""
+            console.print(f"  {where}{one_line(finding.message)}", soft_wrap=True)
         if found.counts[rule] > len(shown):
             console.print(f"  and {found.counts[rule] - len(shown):,} more")
         for remedy in dict.fromkeys(finding.remedy for finding in shown):
-            console.print(f"  -> {remedy}", markup=False, soft_wrap=True)
+            console.print(f"  -> {remedy}", soft_wrap=True)
     counts = found.as_dict()
     facts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in found.facts.items())
-    console.print(f"{counts['errors']:,} errors, {counts['warnings']:,} warnings ({facts})", markup=False)
+    console.print(f"{counts['errors']:,} errors, {counts['warnings']:,} warnings ({facts})")
 
 
 def show_preview(made: PreviewReport) -> None:
@@ -121,10 +117,7 @@ def show_preview(made: PreviewReport) -> None:
     console.print(
         f"{made.out}: {made.shown:,} of {made.rows:,} rows, {made.bytes / 1e6:,.1f} MB, images read from "
         f"{made.row_groups_read:,} of {made.row_groups:,} row groups",
-        markup=False,
     )
-    console.print(tasks, markup=False)
+    console.print(tasks)
     if made.not_shown:
-        console.print(
-            f"{made.not_shown:,} images cannot be decoded; the page says which and why", markup=False
-        )
+        console.print(f"{made.not_shown:,} images cannot be decoded; the page says which and why")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.report.console import make_console, make_table, show_count
+from irtd_datasets.report.console import make_console, make_table, show_count, styled
 from irtd_datasets.schema import FIELDS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def fields_as_list() -> list[dict[str, str]]:
 def show_spec(spec: DatasetSpec) -> None:
     """Print one dataset: configs, tasks, counts, what is missing, terms, how to get it."""
     console = make_console()
-    console.print(f"[bold]{spec.name}[/bold]  {spec.title} {spec.version}: {spec.summary}")
+    console.print(styled(spec.name, f"  {spec.title} {spec.version}: {spec.summary}"))
     console.print(f"{spec.paper}  {spec.homepage}")
     table = make_table("config", "split", "task", "annotation file", "released")
     for config in spec.configs:
@@ -62,10 +62,10 @@ def show_spec(spec: DatasetSpec) -> None:
         )
     console.print(table)
     for subset in spec.subsets:
-        console.print(f"[bold]{subset.name}[/bold]: {subset.available}")
-    console.print("[bold]Not released[/bold]: " + "; ".join(spec.not_released) + ".")
-    console.print(f"[bold]Terms[/bold]: {spec.licence} {spec.terms}")
-    console.print("[bold]How to get it[/bold]")
+        console.print(styled(subset.name, f": {subset.available}"))
+    console.print(styled("Not released", f": {'; '.join(spec.not_released)}."))
+    console.print(styled("Terms", f": {spec.licence} {spec.terms}"))
+    console.print(styled("How to get it"))
     for step in spec.obtain:
         console.print(f"  - {step}")
 
@@ -73,14 +73,12 @@ def show_spec(spec: DatasetSpec) -> None:
 def show_frames(found: FrameFile) -> None:
     """Print which frames are possible for the numbers in a file, and why."""
     console, result = make_console(), found.report
-    console.print(f"[bold]verdict[/bold]: {found.verdict}", highlight=False)
+    console.print(styled("verdict", f": {found.verdict}"))
     for reason in result.evidence:
-        console.print(f"  {reason}", markup=False)
+        console.print(f"  {reason}")
     places = ", ".join(f"{count:,} of kind {kind}" for kind, count in found.places.items()) or "none"
-    console.print(f"{found.file}: {found.form or 'no known form'}, {found.records:,} records", markup=False)
-    console.print(
-        f"places: {places}; {found.unreadable:,} unreadable; {found.sampled:,} looked at", markup=False
-    )
+    console.print(f"{found.file}: {found.form or 'no known form'}, {found.records:,} records")
+    console.print(f"places: {places}; {found.unreadable:,} unreadable; {found.sampled:,} looked at")
     console.print(f"images of those: {found.images:,}, found {found.found:,}, square {found.square:,}")
     if not found.found:
         return
@@ -111,17 +109,17 @@ def show_fields() -> None:
 def show_diagnosis(diagnosis: Diagnosis) -> None:
     """Print what a release has and lacks."""
     console = make_console()
-    console.print(f"{diagnosis.dataset} release at {diagnosis.root}", markup=False)
+    console.print(f"{diagnosis.dataset} release at {diagnosis.root}")
     console.print(_files_table(diagnosis))
     for note in dict.fromkeys(note for file in diagnosis.files for note in file.notes):
-        console.print(note, markup=False)
+        console.print(note)
     streamed: dict[str, list[str]] = {}
     for file in diagnosis.files:
         if file.streamed:
             streamed.setdefault(file.streamed, []).append(file.config)
     for stream, configs in streamed.items():
         names = ", ".join(dict.fromkeys(configs))
-        console.print(f"Images of {names}: {stream}, read as one stream when built", markup=False)
+        console.print(f"Images of {names}: {stream}, read as one stream when built")
     if diagnosis.folders:
         console.print(_folders_table(diagnosis))
     table = make_table("config", "rows", title="Can be built")
@@ -176,4 +174,4 @@ def _show_problems(console: Console, diagnosis: Diagnosis) -> None:
     if diagnosis.unknown_files:
         lines.append(f"Not known, ignored: {', '.join(diagnosis.unknown_files)}")
     for line in lines:
-        console.print(line, markup=False)
+        console.print(line)

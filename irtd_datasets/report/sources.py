@@ -6,8 +6,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.padding import Padding
+from rich.text import Text
 
-from irtd_datasets.report.console import make_console, make_table
+from irtd_datasets.display import one_line
+from irtd_datasets.report.console import make_console, make_table, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,8 +58,7 @@ def show_sources(
         for name, value in rows[0].as_dict().items():
             shown = ", ".join(value) if isinstance(value, list) else value
             if shown not in (None, ""):
-                console.print(f"[bold]{name}[/bold]: ", end="")
-                console.print(str(shown), markup=False)
+                console.print(styled(name, f": {shown}"))
     else:
         entries = [_Entry.of(*group, here=here) for group in _groups(rows)]
         if console.width >= _TABLE_WIDTH:
@@ -119,17 +120,16 @@ def _show_table(console: Console, entries: Sequence[_Entry], *, marked: bool) ->
     head = ["nr", "source", "what it is", "band", "reader", "tasks it can feed", "terms", "how to get it"]
     table = make_table(*(["here"] if marked else []), *head)
     for entry in entries:
-        cells = map(_plain, entry[:-1])
-        table.add_row(*([entry.here] if marked else []), *cells)
+        table.add_row(*([entry.here] if marked else []), *entry[:-1])
     console.print(table)
 
 
 def _show_list(console: Console, entries: Sequence[_Entry]) -> None:
     """Each source as a few lines, which any width holds."""
     for entry in entries:
-        head = f"{entry.number:>5}  [bold]{_plain(entry.name)}[/bold]"
-        marks = [entry.band, entry.reader, f"[bold]here: {entry.here}[/bold]" if entry.here else ""]
-        console.print("  ".join(filter(None, [head, *marks])))
+        here = [styled(f"here: {entry.here}")] if entry.here else []
+        head = Text.assemble(f"{entry.number:>5}  ", styled(entry.name))
+        console.print(Text("  ").join([head, *map(Text, filter(None, (entry.band, entry.reader))), *here]))
         for name, value in (
             ("", entry.what),
             ("tasks: ", entry.tasks),
@@ -137,11 +137,7 @@ def _show_list(console: Console, entries: Sequence[_Entry]) -> None:
             ("get it: ", entry.access),
         ):
             if value:
-                console.print(Padding(_plain(name + value), (0, 0, 0, 7)))
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+                console.print(Padding(name + value, (0, 0, 0, 7)))
 
 
 def _counted(count: int, what: str) -> str:
@@ -161,7 +157,7 @@ def _show_found(console: Console, found: Sequence[FoundSource] | None) -> None:
         console.print("None of them lies here under a name that the table has.")
     for one in found:
         remark = "" if one.readable else ": no image in a layout that the table has"
-        console.print(f"{one.row.name}: {one.path}{remark}", markup=False)
+        console.print(f"{one.row.name}: {one.path}{remark}")
 
 
 def _show_check(console: Console, result: SourceCheck) -> None:
@@ -169,19 +165,21 @@ def _show_check(console: Console, result: SourceCheck) -> None:
         f"{result.name}: {_counted(result.images, 'image')} ({result.pairs:,} in pairs), "
         f"{_counted(result.objects, 'object')}, {_counted(result.captions, 'caption')}, "
         f"{_counted(result.questions, 'question')}",
-        markup=False,
     )
     splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in result.splits.items())
     labels = ", ".join(f"{label} {count:,}" for label, count in list(result.labels.items())[:12])
     scenes = ", ".join(f"{scene} {count:,}" for scene, count in list(result.scenes.items())[:30])
     for line in (splits, labels, scenes):
         if line:
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {line}")
     if not result.problems:
         return
     table = make_table("problem", "found", "what it is", "first of them", numbers={"found"})
     for problem in result.problems:
         table.add_row(
-            problem.code, f"{problem.count:,}", problem.meaning, _plain("\n".join(problem.examples[:2]))
+            problem.code,
+            f"{problem.count:,}",
+            problem.meaning,
+            "\n".join(map(one_line, problem.examples[:2])),
         )
     console.print(table)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ def show_export(report: ExportReport) -> None:
         table = make_table("left out because", "rows", "such as")
         for reason, count in report.left_out.most_common():
             table.add_row(
-                f"{reason}: {REASONS[reason]}", f"{count:,}", escape(", ".join(report.examples[reason][:2]))
+                f"{reason}: {REASONS[reason]}", f"{count:,}", ", ".join(report.examples[reason][:2])
             )
         console.print(table)
     if report.deep_images:
@@ -42,7 +40,7 @@ def show_export(report: ExportReport) -> None:
     if report.paired:
         console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
     images = f"{report.images:,} images" if report.images else "images inside Parquet"
-    console.print(f"{sum(report.rows.values()):,} rows, {images}: {report.out}", markup=False)
+    console.print(f"{sum(report.rows.values()):,} rows, {images}: {report.out}")
 
 
 def show_bench(report: BenchReport) -> None:
@@ -54,11 +52,10 @@ def show_bench(report: BenchReport) -> None:
     console.print(
         f"{report.name}: {report.rows:,} rows in {report.shards:,} shards, {report.units:,} row groups, {place}; "
         f"first row after {report.first_row:.2f} s",
-        markup=False,
     )
     if report.images:
         shown = ", ".join(f"{count} {kind}" for kind, count in report.images.items())
-        console.print(f"Images looked at: {shown}", markup=False)
+        console.print(f"Images looked at: {shown}")
     table = make_table("way", "rows/s", "MB/s", "rows", "seconds", numbers={"rows/s", "MB/s", "seconds"})
     for way in report.ways:
         rate = f"{way.bytes / way.seconds / 1e6:,.1f}" if way.bytes else ""
@@ -79,7 +76,7 @@ def show_bench(report: BenchReport) -> None:
             table.add_row(step, f"{spent:.3f}", f"{spent / whole:.0%}", meaning)
     console.print(table)
     for note in report.notes:
-        console.print(f"Not measured: {note}", markup=False)
+        console.print(f"Not measured: {note}")
     if not report.advice:
         console.print("Nothing that was tried was faster.")
         return
@@ -88,5 +85,5 @@ def show_bench(report: BenchReport) -> None:
     )
     for advice in report.advice:
         gain = "" if advice.gain is None else f"{advice.gain:.1f}"
-        table.add_row(escape(advice.change), gain, escape(advice.why))
+        table.add_row(advice.change, gain, advice.why)
     console.print(table)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from irtd_datasets.documents import JsonValue
 
 __all__ = ["RecordCounts"]
 
@@ -88,15 +91,15 @@ class RecordCounts:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RecordCounts:
-        """The inverse of `as_dict`."""
-        counters = {name: Counter(values[name]) for name in ("dropped", "flagged", "quirks", "repairs")}
-        return cls(
-            found=values["found"],
-            kept=values["kept"],
-            image_missing=values["image_missing"],
-            messages=list(values["messages"]),
-            rounds_found=values["rounds_found"],
-            rounds_kept=values["rounds_kept"],
-            **counters,
-        )
+    def from_json(cls, values: JsonValue) -> RecordCounts:
+        """The inverse of `as_dict`.
+
+        Raises:
+            AnnotationError: A value is missing or of another type.
+        """
+        counts = cls(messages=values["messages"].texts())
+        for name in ("found", "kept", "image_missing", "rounds_found", "rounds_kept"):
+            setattr(counts, name, values[name].count())
+        for name in ("dropped", "flagged", "quirks", "repairs"):
+            setattr(counts, name, Counter(values[name].counts()))
+        return counts

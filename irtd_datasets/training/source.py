@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,11 @@ import pyarrow.compute as pc
 
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
-from irtd_datasets.folder.index import FILTER_COLUMNS, index_name, read_entries
-from irtd_datasets.folder.row_groups import CARD_LIMIT, card_configs, choose_config, config_patterns
+from irtd_datasets.folder.front_matter import CARD_LIMIT
+from irtd_datasets.folder.index import FILTER_COLUMNS, read_entries
+from irtd_datasets.folder.manifest import Manifest
+from irtd_datasets.folder.names import CARD, MANIFEST, index_name
+from irtd_datasets.folder.row_groups import card_configs, choose_config, config_patterns, stored_features
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.schema import MODALITIES, TASKS
 from irtd_datasets.training.shards import OpenShard, ShardRef, open_index, read_footer, read_index_group
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Filters", "Source", "Units", "open_source"]
 
 _THREADS = 16
-_CARD = "README.md"
-_MANIFEST = "manifest.json"
 
 UNIT_BYTES = 32 << 20
 """Larger row groups, from other writers, are drawn in pieces of about so many bytes."""
@@ -281,7 +281,7 @@ def open_source(
     storage = open_storage(place, options)
     files = storage.files()
     try:
-        card = storage.read(_CARD, 0, min(files[_CARD].size, CARD_LIMIT) if _CARD in files else None)
+        card = storage.read(CARD, 0, min(files[CARD].size, CARD_LIMIT) if CARD in files else None)
     except ReleaseNotFoundError as error:
         raise ReleaseNotFoundError(
             "this is no dataset folder: it has no README.md",
@@ -289,7 +289,7 @@ def open_source(
             remedy="Name a folder that `irtd build` made, or a dataset repository.",
         ) from error
     entry = choose_config(
-        card_configs(card.decode("utf-8", "replace"), f"{place}/{_CARD}"), inner or config, place
+        card_configs(card.decode("utf-8", "replace"), f"{place}/{CARD}"), inner or config, place
     )
     files = _listed(storage, files)
     names = _files_of(entry, files, place, split)
@@ -310,27 +310,17 @@ def _listed(storage: Storage, files: dict[str, FileFacts]) -> dict[str, FileFact
         AnnotationError: There is a manifest that cannot be read.
     """
     unknown = [name for name, file in files.items() if name.endswith(".parquet") and not file.sha256]
-    if files and not (unknown and _MANIFEST in files):
+    if files and not (unknown and MANIFEST in files):
         return files
     try:
-        parts = json.loads(storage.read(_MANIFEST))["parts"]
-        shards = [shard for part in parts for shard in part["shards"]]
-        written = {
-            shard["file"]: FileFacts(shard["file"], shard["summary"]["size"], shard["summary"]["sha256"])
-            for shard in shards
-        }
-    except (ReleaseNotFoundError, ValueError, KeyError, TypeError) as error:
-        if files:
-            raise AnnotationError(
-                f"the manifest cannot be read: {type(error).__name__}: {error}",
-                where=storage.where(_MANIFEST),
-                remedy="Build or download it again; `irtd check` says what is wrong with the folder.",
-            ) from error
+        manifest = Manifest.parse(storage.read(MANIFEST), storage.where(MANIFEST))
+    except ReleaseNotFoundError as error:
         raise ReleaseNotFoundError(
             "the server lists no files, and there is no manifest.json that names them",
             where=storage.place,
             remedy="Serve a folder that `irtd build` made, or use a bucket or the Hub.",
         ) from error
+    written = {name: FileFacts(name, shard.size, shard.sha256) for name, shard in manifest.shards.items()}
     if not files:
         for index in {index_name(file) for file in written}:
             with contextlib.suppress(ReleaseNotFoundError):
@@ -484,13 +474,11 @@ def _choose(
 def _labels(schema: pa.Schema) -> dict[str, Sequence[str]]:
     """Names behind integers: as the shard's own metadata says, else those of this library."""
     labels: dict[str, Sequence[str]] = {"task": TASKS, "modality": MODALITIES}
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        for column in labels:
-            if features[column]["_type"] == "ClassLabel":
-                labels[column] = list(features[column]["names"])
-    except (KeyError, TypeError, ValueError):
-        pass
+    features = stored_features(schema) or {}
+    for column in labels:
+        feature = features.get(column)
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list):
+            labels[column] = feature["names"]
     return labels
 
 

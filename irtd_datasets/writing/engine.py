@@ -12,19 +12,21 @@ from filelock import FileLock, Timeout
 from irtd_datasets.catalog import open_release, spec
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.ledger import Ledger, LedgerLine, unbalanced
+from irtd_datasets.folder.parts import BuiltPart
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
 from irtd_datasets.rows.record_counts import RecordCounts
-from irtd_datasets.writing.folder import SPILL, BuiltPart, DatasetFolder
+from irtd_datasets.writing.folder import SPILL, DatasetFolder
 from irtd_datasets.writing.from_stream import write_streamed
 from irtd_datasets.writing.plan import PartPlan, plan_part
 from irtd_datasets.writing.progress import Progress
-from irtd_datasets.writing.shards import ShardResult, forget_releases, plan_in_worker
+from irtd_datasets.writing.shards import forget_releases, plan_in_worker
 from irtd_datasets.writing.store import Store, is_url, local_path
 from irtd_datasets.writing.workers import ProcessWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from irtd_datasets.folder.parts import ShardResult
     from irtd_datasets.rows.release import Release, ReleaseOptions
     from irtd_datasets.spec import Member
     from irtd_datasets.writing.workers import Workers

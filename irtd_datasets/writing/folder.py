@@ -22,141 +22,35 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.catalog import BUILT_MARKER, STAGING
-from irtd_datasets.errors import BuildError
+from irtd_datasets.documents import read_json, write_text
+from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
 from irtd_datasets.folder.card import render_card
-from irtd_datasets.folder.croissant import CROISSANT, render_croissant
-from irtd_datasets.folder.index import INDEX_FOLDER, write_folder_index
+from irtd_datasets.folder.croissant import render_croissant
+from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.folder.ledger import Ledger
-from irtd_datasets.folder.names import CARD, LEDGER, STATE
+from irtd_datasets.folder.manifest import Listed, Manifest
+from irtd_datasets.folder.names import CARD, CROISSANT, INDEX_FOLDER, LEDGER, MANIFEST, STAGING, STATE
 from irtd_datasets.rows.order import ORDER_SEED
-from irtd_datasets.rows.record_counts import RecordCounts
-from irtd_datasets.writing.plan import code_identity, shard_name
-from irtd_datasets.writing.shards import ShardResult, index_note, read_result, remember, write_shard
+from irtd_datasets.writing.plan import code_identity
+from irtd_datasets.writing.shards import index_note, read_result, remember, write_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections import Counter
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from irtd_datasets.documents import JsonValue
+    from irtd_datasets.folder.parts import BuiltPart, ShardResult
     from irtd_datasets.spec import DatasetSpec, Member
     from irtd_datasets.writing.plan import PartPlan, ShardJob
 
-__all__ = [
-    "SPILL",
-    "STAGING",
-    "BuiltPart",
-    "DatasetFolder",
-    "described",
-    "shards_described",
-    "write_text",
-]
+__all__ = ["SPILL", "DatasetFolder"]
 
 SPILL = "drafts"
 """Name of the file in which the records of a part wait while it is being built."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltPart:
-    """A part whose shards are all written.
-
-    Attributes:
-        subset: Its subset's name.
-        part: Its name.
-        split: Its split.
-        fingerprint: Identity of its inputs where its shards are cut from a stream; else empty.
-        shards: Its shards in order.
-        rest: Counts that belong to no shard, such as images that never came.
-    """
-
-    subset: str
-    part: str
-    split: str
-    fingerprint: str
-    shards: tuple[ShardResult, ...]
-    rest: RecordCounts
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Names of subset and part."""
-        return self.subset, self.part
-
-    @property
-    def rows(self) -> int:
-        """Rows of all shards."""
-        return sum(shard.summary.rows for shard in self.shards)
-
-    @property
-    def num_bytes(self) -> int:
-        """Decoded size of all shards, as ``dataset_info`` counts it."""
-        return sum(shard.summary.num_bytes for shard in self.shards)
-
-    @property
-    def bytes_on_disk(self) -> int:
-        """Size of all shard files."""
-        return sum(shard.summary.size for shard in self.shards)
-
-    def record_counts(self) -> RecordCounts:
-        """What became of all its records."""
-        total = RecordCounts()
-        for shard in self.shards:
-            total.add(shard.record_counts)
-        total.add(self.rest)
-        return total
-
-    def shard_names(self) -> list[str]:
-        """Final names of the shard files."""
-        return [shard_name(self.split, index, len(self.shards)) for index in range(len(self.shards))]
-
-    def files(self) -> list[str]:
-        """Names of the shard files in the dataset folder."""
-        return [f"{self.subset}/{self.part}/{name}" for name in self.shard_names()]
-
-    def named_digests(self) -> list[tuple[str, str]]:
-        """Name in the dataset folder, and SHA-256, of each shard."""
-        digests = (shard.summary.sha256 for shard in self.shards)
-        return list(zip(self.files(), digests, strict=True))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest: everything but `identity`."""
-        shards = [shard.as_dict() for shard in self.shards]
-        for shard in shards:
-            del shard["fingerprint"]
-        return {
-            "subset": self.subset,
-            "part": self.part,
-            "split": self.split,
-            "rows": self.rows,
-            "shards": [{"file": name, **shard} for name, shard in zip(self.files(), shards, strict=True)],
-            "rest": self.rest.as_dict(),
-        }
-
-    def identity(self) -> dict[str, Any]:
-        """Identities of its inputs."""
-        return {"part": self.fingerprint, "shards": [shard.fingerprint for shard in self.shards]}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], identity: dict[str, Any] | None = None) -> BuiltPart:
-        """The inverse of `as_dict` and `identity`.
-
-        Args:
-            values: From the manifest.
-            identity: From `STATE`; None where it is lost, so that nothing is taken over from this part.
-        """
-        prints = identity["shards"] if identity else []
-        prints += [_UNKNOWN] * (len(values["shards"]) - len(prints))
-        shards = tuple(
-            ShardResult.from_dict({**shard, "fingerprint": fingerprint})
-            for shard, fingerprint in zip(values["shards"], prints, strict=True)
-        )
-        rest = RecordCounts.from_dict(values["rest"])
-        fingerprint = identity["part"] if identity else _UNKNOWN
-        return cls(values["subset"], values["part"], values["split"], fingerprint, shards, rest)
-
-
-_UNKNOWN = "unknown"
 
 
 class DatasetFolder:
@@ -180,7 +74,7 @@ class DatasetFolder:
 
     def task(self, plan: PartPlan, job: ShardJob) -> tuple[Any, ...]:
         """The function that writes a shard, and its arguments, for `Workers.submit`."""
-        return write_shard, job, str(self.staged(plan.member, job.index))
+        return write_shard, job, str(self.staged(plan.member, job.index, job.fingerprint))
 
     def share(self, plan: PartPlan) -> None:
         """Put what the workers need of a plan where they can read it: it is there already, in the folder."""
@@ -191,7 +85,7 @@ class DatasetFolder:
 
     def keep(self, member: Member, index: int, result: ShardResult) -> None:
         """Remember that a shard is written, and by that take it over in the next run."""
-        remember(self.staged(member, index), result)
+        remember(self.staged(member, index, result.fingerprint), result)
 
     def prepare(self) -> None:
         """Make the folder if needed, and refuse one that holds something else.
@@ -207,14 +101,22 @@ class DatasetFolder:
             raise self.failed(error) from error
         if problem:
             raise BuildError(problem, where=str(self.path), remedy="Give --out a new or empty folder.")
-        manifest = self.manifest()
-        if manifest is not None and manifest["dataset"] != self.spec.name:
-            raise BuildError(
-                f"the folder holds the dataset {manifest['dataset']!r}",
-                where=str(self.path),
-                remedy=f"Give --out another folder for {self.spec.name}.",
-            )
-        self.ledger()  # a damaged one is told before anything is done
+        self._check_dataset()
+
+    def _check_dataset(self) -> None:
+        """Refuse what holds another dataset, or documents that are damaged, before anything is done.
+
+        Raises:
+            AnnotationError: The manifest or the ledger is damaged.
+            BuildError: They are of another dataset.
+        """
+        for found in (self.manifest(), self.ledger()):
+            if found is not None and found.dataset != self.spec.name:
+                raise BuildError(
+                    f"it holds the dataset {found.dataset!r:.80}",
+                    where=str(self.place),
+                    remedy=f"Give --out another place for {self.spec.name}.",
+                )
 
     def failed(self, error: OSError) -> BuildError:
         """The error for an operating system's refusal, with its remedy."""
@@ -280,9 +182,13 @@ class DatasetFolder:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def staged(self, member: Member, index: int) -> Path:
-        """Where a shard waits for the end of the build."""
-        return self.part_staging(member) / f"shard-{index:05d}.parquet"
+    def staged(self, member: Member, index: int, fingerprint: str) -> Path:
+        """Where a shard waits for the end of the build.
+
+        The identity of its inputs is in the name, so that what a build with other options, or of another release, has
+        left behind is never taken for it.
+        """
+        return self.part_staging(member) / staged_name(index, fingerprint)
 
     def finished(
         self,
@@ -299,51 +205,58 @@ class DatasetFolder:
             fingerprint: Identity of its inputs.
             count: Shards of the part; None where that is not known yet.
         """
-        staged = self.staged(member, index)
+        staged = self.staged(member, index, fingerprint)
         result = read_result(staged.with_suffix(".json"))
-        if result is not None and result.fingerprint == fingerprint:
-            # An earlier run may have been killed while it put shards into place.
-            placed = sorted(self.path.joinpath(*member.key).glob(f"*-{index:05d}-of-*.parquet"))
-            if any(_size(path) == result.summary.size for path in (staged, *placed)):
-                return result
+        # An earlier run may have been killed while it put shards into place.
+        if (
+            result is not None
+            and result.fingerprint == fingerprint
+            and (_size(staged) == result.summary.size or self._placed(member.key, index, result))
+        ):
+            return result
         for built in self.parts():
             if built.key == member.key and index < len(built.shards):
-                file = self.path.joinpath(*built.key, built.shard_names()[index])
                 shard = built.shards[index]
-                if shard.fingerprint == fingerprint and _size(file) == shard.summary.size:
+                if shard.fingerprint == fingerprint and self._holds(built.files()[index], shard):
                     return shard
+        return None
+
+    def _holds(self, name: str, shard: ShardResult) -> bool:
+        """Whether a file of the folder is this shard.
+
+        Its size says so as long as the manifest does. While shards of an older build are being replaced, a file may be
+        of either build: then every byte is read.
+        """
+        file = self.path / name
+        if _size(file) != shard.summary.size:
+            return False
+        return not self._replacing() or _sha256(file) == shard.summary.sha256
+
+    def _placed(self, key: tuple[str, str], index: int, shard: ShardResult) -> Path | None:
+        """The file of a part's folder that is this shard, put there by a run that was killed."""
+        for file in sorted(self.path.joinpath(*key).glob(f"*-{index:05d}-of-*.parquet")):
+            if _size(file) == shard.summary.size and _sha256(file) == shard.summary.sha256:
+                return file
         return None
 
     def finished_stream(self, member: Member, fingerprint: str) -> BuiltPart | None:
         """A part cut from a stream that is complete in this folder and was made from the same inputs."""
         for built in self.parts():
-            if built.key == member.key and built.fingerprint == fingerprint:
-                files = [self.path.joinpath(*built.key, name) for name in built.shard_names()]
-                sizes = [shard.summary.size for shard in built.shards]
-                if [_size(file) for file in files] == sizes:
-                    return built
+            same = built.key == member.key and built.fingerprint == fingerprint
+            if same and all(self._holds(name, shard) for name, shard in built.named_shards()):
+                return built
         return None
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Manifest | None:
         """The manifest; None when there is none yet.
 
         Raises:
-            BuildError: It cannot be read.
+            AnnotationError: It is damaged.
         """
-        path = self.path / BUILT_MARKER
-        if not path.exists() and self._replacing():
-            path = self.staging / BUILT_MARKER
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            return Manifest.read(self.staging if self._replacing() else self.path)
+        except ReleaseNotFoundError:
             return None
-        except ValueError as error:
-            raise BuildError(
-                f"it is not valid JSON ({error})",
-                where=str(path),
-                remedy="Remove the folder and build it again.",
-            ) from error
-        return manifest
 
     def parts(self) -> list[BuiltPart]:
         """Parts that the folder holds; read once, since a build asks for them at every shard."""
@@ -355,37 +268,26 @@ class DatasetFolder:
         manifest = self.manifest()
         if manifest is None:
             return []
-        identities = self._identities()
-        return [
-            BuiltPart.from_dict(values, identities.get(f"{values['subset']}/{values['part']}"))
-            for values in manifest["parts"]
-        ]
+        state = self.state()
+        return [_identified(part, state) for part in manifest.parts]
 
-    def _identities(self) -> dict[str, Any]:
-        """Identities of the inputs of each part; empty when they are lost, so that everything is built again."""
+    def state(self) -> JsonValue | None:
+        """Identities of the inputs of each part; None when they are lost, so that everything is built again."""
         try:
-            found = json.loads((self.path / STATE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            return read_json(self.path / STATE, "")
+        except (AnnotationError, ReleaseNotFoundError):
+            return None
 
     def ledger(self) -> Ledger | None:
         """The ledger; None when there is none yet.
 
         Raises:
-            BuildError: It cannot be read.
+            AnnotationError: It is damaged.
         """
-        path = self.path / LEDGER
-        if not path.is_file():
-            return None
         try:
-            return Ledger.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BuildError(
-                f"it is damaged ({type(error).__name__}: {error})",
-                where=str(path),
-                remedy="Remove this file and build every config of the folder again: finished shards are taken over.",
-            ) from error
+            return Ledger.read(self.path)
+        except ReleaseNotFoundError:
+            return None
 
     def publish(self, built: Sequence[BuiltPart], ledger: Ledger) -> Ledger:
         """Put finished shards into place and describe them; what other builds put here stays.
@@ -398,22 +300,22 @@ class DatasetFolder:
         """
         before, parts = self.parts(), self._all_parts(built)
         new = {part.key for part in built}
+        # While shards are being replaced, what lies in the folder may be of either build.
+        whole = set() if self._replacing() else {pair for part in before for pair in part.named_digests()}
         if self._replacing():
             self._check_kept([part for part in parts if part.key not in new])
         elif [part.as_dict() for part in before] != [part.as_dict() for part in parts]:
             self._set_aside()
         for part in built:
-            self._place(part)
+            self._place(part, whole)
         merged = self._all_lines(ledger)
-        texts = self._texts(parts, merged, render_card(self.spec, parts, merged, self.path))
         self._remove_changed_indexes()
         self.staging.mkdir(parents=True, exist_ok=True)
         shards = [shard for part in parts for shard in part.named_digests()]
         indexes = write_folder_index(self.path, shards, self.staging, self._index_notes(built))
-        # The manifest comes last: a folder that has one is whole.
-        texts[STATE] = json.dumps({"/".join(part.key): part.identity() for part in parts}, indent=1) + "\n"
-        texts[BUILT_MARKER] = self._manifest(parts, texts, _measured(self.path, indexes))
-        for name, text in texts.items():
+        listed = {path.relative_to(self.path).as_posix(): Listed.of(path.read_bytes()) for path in indexes}
+        state = {"/".join(part.key): part.identity() for part in parts}
+        for name, text in self._texts(parts, merged, listed, state).items():
             write_text(self.path / name, text)
         shutil.rmtree(self.staging, ignore_errors=True)
         self._parts = None
@@ -431,48 +333,45 @@ class DatasetFolder:
         earlier = self.ledger()
         return earlier.merged(ledger, self.spec) if earlier else ledger
 
-    def _texts(self, parts: Sequence[BuiltPart], ledger: Ledger, card: str) -> dict[str, str]:
-        """The files that describe the parts, but the manifest."""
-        return {
-            LEDGER: json.dumps(ledger.as_dict(), indent=1) + "\n",
-            CARD: card,
-            CROISSANT: render_croissant(self.spec, parts),
-        }
-
-    def _manifest(
-        self, parts: Sequence[BuiltPart], texts: Mapping[str, str], indexes: Mapping[str, dict[str, Any]]
-    ) -> str:
-        """The manifest of parts, of the texts that describe them, and of their index files."""
-        texts = {name: text for name, text in texts.items() if name != STATE}
-        files = described(texts) | shards_described(parts) | dict(indexes)
-        manifest = {
-            "dataset": self.spec.name,
-            "version": self.spec.version,
-            "order_seed": ORDER_SEED,
-            "made_with": code_identity(),
-            "files": dict(sorted(files.items())),
-            "parts": [part.as_dict() for part in parts],
-        }
-        return json.dumps(manifest, indent=1) + "\n"
+    def _texts(
+        self,
+        parts: Sequence[BuiltPart],
+        ledger: Ledger,
+        indexes: Mapping[str, Listed],
+        state: Mapping[str, Any],
+        count: Callable[[Any, str], Counter[Any]] | None = None,
+    ) -> dict[str, str]:
+        """The files that describe the parts; the manifest comes last: a folder that has one is whole."""
+        texts = {LEDGER: ledger.render(), CROISSANT: render_croissant(self.spec, parts)}
+        others = {**indexes, **{name: Listed.of(text) for name, text in texts.items()}}
+        manifest = Manifest(
+            self.spec.name, self.spec.version, ORDER_SEED, tuple(code_identity()), tuple(parts), others
+        )
+        folder = self.path if count is None else None
+        texts[CARD] = render_card(self.spec, parts, ledger, folder, count, seal=manifest.seal)
+        texts[STATE] = json.dumps(state, indent=1) + "\n"
+        others[CARD] = Listed.of(texts[CARD])
+        texts[MANIFEST] = replace(manifest, others=others).render()
+        return texts
 
     def _replacing(self) -> bool:
         """Whether shards of an older build are being replaced, now or when a build was killed."""
-        return (self.staging / BUILT_MARKER).is_file()
+        return (self.staging / MANIFEST).is_file() and not (self.path / MANIFEST).is_file()
 
     def _set_aside(self) -> None:
         """Take the description of the shards away before they change: the manifest first, so that nobody goes by it.
 
         A reader that finds shards without a card stops, where an old card with new shards would give it rows of both.
         """
-        for name in (BUILT_MARKER, CARD, CROISSANT):
+        for name in (MANIFEST, CARD, CROISSANT):
             with contextlib.suppress(FileNotFoundError):
                 (self.path / name).replace(self.staging / name)
 
     def _check_kept(self, kept: Sequence[BuiltPart]) -> None:
         """Refuse to describe shards that a killed build may have replaced."""
         for part in kept:
-            for name, shard in zip(part.files(), part.shards, strict=True):
-                if _size(self.path / name) != shard.summary.size:
+            for name, shard in part.named_shards():
+                if not self._holds(name, shard):
                     raise BuildError(
                         "a build that was killed has begun to replace this file",
                         where=str(self.path / name),
@@ -481,52 +380,51 @@ class DatasetFolder:
 
     def _remove_changed_indexes(self) -> None:
         """Remove index files that are not those of the last build, so that they are not taken over."""
-        listed = (self.manifest() or {}).get("files", {})
+        manifest = self.manifest()
+        listed = manifest.others if manifest is not None else {}
         for path in (self.path / INDEX_FOLDER).glob("*.parquet"):
             known = listed.get(path.relative_to(self.path).as_posix())
-            if known is not None and known != _entry(path.read_bytes()):
+            if known is not None and known != Listed.of(path.read_bytes()):
                 path.unlink()
 
-    def _place(self, part: BuiltPart) -> None:
+    def _place(self, part: BuiltPart, whole: Collection[tuple[str, str]]) -> None:
         folder = self.path.joinpath(*part.key)
-        names = part.shard_names()
+        names = part.files()
         if names:
             folder.mkdir(parents=True, exist_ok=True)
-        for index, (name, shard) in enumerate(zip(names, part.shards, strict=True)):
-            self._place_shard(folder, index, name, shard.summary.size, self.staging.joinpath(*part.key))
+        for index, (name, shard) in enumerate(part.named_shards()):
+            if (name, shard.summary.sha256) not in whole or self._staged(part.key, index, shard).exists():
+                self._place_shard(part.key, index, self.path / name, shard)
         if folder.is_dir():
             for stale in folder.glob("*.parquet"):
-                if stale.name not in names:
+                if stale.relative_to(self.path).as_posix() not in names:
                     stale.unlink()
             if not names:
                 folder.rmdir()
 
-    @staticmethod
-    def _place_shard(folder: Path, index: int, name: str, size: int, staging: Path) -> None:
-        staged = staging / f"shard-{index:05d}.parquet"
-        if staged.exists():
-            staged.replace(folder / name)
+    def _place_shard(self, key: tuple[str, str], index: int, file: Path, shard: ShardResult) -> None:
+        staged = self._staged(key, index, shard)
+        # Perhaps placed by a run that was killed, under a name with another count of shards.
+        found = staged if staged.exists() else self._placed(key, index, shard)
+        if found is not None:
+            found.replace(file)
             return
-        if _size(folder / name) == size:
-            return
-        # Placed by a run that was killed, under a name with another count of shards.
-        for other in folder.glob(f"*-{index:05d}-of-*.parquet"):
-            if _size(other) == size:
-                other.replace(folder / name)
-                return
         raise BuildError(
             "the shard was written and is gone",
-            where=str(staging / f"shard-{index:05d}.parquet"),
+            where=str(staged),
             remedy="Let nobody change the folder while a build runs, and start the same command again. On several "
             "machines the folder must be one that all of them share.",
         )
 
+    def _staged(self, key: tuple[str, str], index: int, shard: ShardResult) -> Path:
+        return self.staging.joinpath(*key, staged_name(index, shard.fingerprint))
+
     def _index_notes(self, built: Sequence[BuiltPart]) -> dict[str, Path]:
         """Where the index of each shard waits, by its name relative to the folder."""
         return {
-            file: index_note(self.staging.joinpath(*part.key, f"shard-{index:05d}.parquet"))
+            file: index_note(self._staged(part.key, index, shard))
             for part in built
-            for index, file in enumerate(part.files())
+            for index, (file, shard) in enumerate(part.named_shards())
         }
 
     def _foreign(self) -> str:
@@ -534,32 +432,30 @@ class DatasetFolder:
         if not self.path.is_dir():
             return "this is a file" if self.path.exists() else ""
         names = {entry.name for entry in os.scandir(self.path)}
-        if not names or BUILT_MARKER in names or STAGING in names:
-            return ""
+        if not names or names & {MANIFEST, STAGING, STATE, LEDGER}:
+            return ""  # a damaged manifest may have been removed; the ledger then tells whose folder it is
         return "the folder is not empty and was not made by a build"
 
 
-def described(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """SHA-256 and size of text files, as the manifest lists them."""
-    return {name: _entry(text.encode()) for name, text in texts.items()}
+def staged_name(index: int, fingerprint: str) -> str:
+    """Name of a shard that waits for the end of the build, or of what is remembered of it."""
+    return f"shard-{index:05d}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.parquet"
 
 
-def shards_described(parts: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
-    """The same of the shards of parts."""
-    return {
-        name: {"sha256": shard.summary.sha256, "bytes": shard.summary.size}
-        for part in parts
-        for name, shard in zip(part.files(), part.shards, strict=True)
-    }
+def _identified(part: BuiltPart, state: JsonValue | None) -> BuiltPart:
+    """A part with the identities of its inputs, where they are known; nothing is taken over without."""
+    try:
+        return part.identified(state["/".join(part.key)]) if state is not None else part
+    except AnnotationError:
+        return part
 
 
-def _entry(data: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
-def _measured(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """SHA-256 and size of small files that were written."""
-    return {path.relative_to(folder).as_posix(): _entry(path.read_bytes()) for path in paths}
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _size(path: Path) -> int:
@@ -567,10 +463,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears when it is whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(text.encode())  # not as text, whose line ends some systems change
-    temporary.replace(path)

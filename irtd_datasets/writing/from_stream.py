@@ -11,13 +11,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ReleaseNotFoundError
+from irtd_datasets.folder.parts import BuiltPart, ShardResult
 from irtd_datasets.rows.assembly import GroupCutter, RowGroup, StreamRows
 from irtd_datasets.rows.parsing import DefectPolicy
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.rows.spill import PendingRowFile
-from irtd_datasets.writing.folder import BuiltPart, DatasetFolder
 from irtd_datasets.writing.plan import SHARD_BYTES, PartPlan
-from irtd_datasets.writing.shards import ShardResult, encode_group, open_shard
+from irtd_datasets.writing.shards import encode_group, open_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.rows.release import Release
     from irtd_datasets.rows.spill import Place
+    from irtd_datasets.writing.folder import DatasetFolder
     from irtd_datasets.writing.progress import Progress
     from irtd_datasets.writing.write import ShardWriter
 
@@ -84,9 +85,7 @@ class _Filling:
         self._folder = folder
         self._results: list[ShardResult] = []
         while True:
-            earlier = folder.finished(
-                plan.member, len(self._results), f"{plan.fingerprint}-{len(self._results)}"
-            )
+            earlier = folder.finished(plan.member, len(self._results), self._fingerprint)
             if earlier is None:
                 break
             self._results.append(earlier)
@@ -113,6 +112,11 @@ class _Filling:
         if writer is not None:  # only when something went wrong: its file is taken away again
             writer.__exit__(*error)  # type: ignore[arg-type]
         self._stack.close()
+
+    @property
+    def _fingerprint(self) -> str:
+        """Identity of the next shard."""
+        return f"{self._plan.fingerprint}-{len(self._results)}"
 
     @property
     def written(self) -> int:
@@ -153,7 +157,8 @@ class _Filling:
     def _write(self, groups: Iterable[RowGroup]) -> None:
         for group in groups:
             if self._writer is None:
-                self._writer = open_shard(self._folder.staged(self._plan.member, len(self._results)))
+                staged = self._folder.staged(self._plan.member, len(self._results), self._fingerprint)
+                self._writer = open_shard(staged)
                 self._writer.__enter__()
             self._writer.write(encode_group(group))
 
@@ -166,7 +171,7 @@ class _Filling:
         writer.__exit__(None, None, None)
         index = len(self._results)
         result = ShardResult(
-            f"{self._plan.fingerprint}-{index}",
+            self._fingerprint,
             writer.summary,
             self._record_counts.take(),
             self.rows.position,

@@ -47,7 +47,6 @@ __all__ = [
     "plan_part",
     "planned_images",
     "shard_count",
-    "shard_name",
 ]
 
 SHARD_BYTES = 350 * 1024 * 1024
@@ -110,16 +109,6 @@ class PartPlan:
     streamed: bool = False
     fingerprint: str = ""
     waiting: dict[str, list[Place]] = field(default_factory=dict)
-
-
-def shard_name(split: str, index: int, count: int) -> str:
-    """File name of a shard.
-
-    Example:
-        >>> shard_name("train", 0, 2)
-        'train-00000-of-00002.parquet'
-    """
-    return f"{split}-{index:05d}-of-{count:05d}.parquet"
 
 
 def code_identity() -> list[str]:

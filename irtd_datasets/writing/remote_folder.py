@@ -37,29 +37,38 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.catalog import BUILT_MARKER
-from irtd_datasets.errors import BuildError
-from irtd_datasets.folder.card import render_card
-from irtd_datasets.folder.croissant import CROISSANT
+from irtd_datasets.documents import parse_json
+from irtd_datasets.errors import AnnotationError, BuildError
 from irtd_datasets.folder.index import (
-    INDEX_FOLDER,
-    index_name,
     read_tables,
     renamed,
     write_index,
     write_tables,
 )
 from irtd_datasets.folder.ledger import Ledger
-from irtd_datasets.folder.names import CARD, STATE
+from irtd_datasets.folder.manifest import Listed, Manifest
+from irtd_datasets.folder.names import (
+    CARD,
+    CROISSANT,
+    INDEX_FOLDER,
+    LEDGER,
+    MANIFEST,
+    STAGING,
+    STATE,
+    index_name,
+    shard_name,
+)
+from irtd_datasets.folder.parts import ShardResult
 from irtd_datasets.folder.value_counts import count_values
-from irtd_datasets.writing.folder import STAGING, BuiltPart, DatasetFolder
-from irtd_datasets.writing.plan import shard_name
-from irtd_datasets.writing.shards import ShardResult, index_note, write_shard
+from irtd_datasets.writing.folder import DatasetFolder
+from irtd_datasets.writing.shards import index_note, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from irtd_datasets.documents import JsonValue
     from irtd_datasets.folder.index import ShardEntry
+    from irtd_datasets.folder.parts import BuiltPart
     from irtd_datasets.spec import DatasetSpec, Member
     from irtd_datasets.writing.plan import PartPlan, ShardJob
     from irtd_datasets.writing.store import Store
@@ -67,7 +76,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteFolder", "Upload", "default_scratch", "upload_shard"]
 
 _RUN = f"{STAGING}/run.json"
-_BEFORE = f"{STAGING}/{BUILT_MARKER}"
+_BEFORE = f"{STAGING}/{MANIFEST}"
 _COUNTED = ("source", "box_frame")
 """Columns whose values the card counts."""
 _COPIES = 8
@@ -106,11 +115,14 @@ def upload_shard(job: ShardJob, upload: Upload) -> ShardResult:
         BuildError: The disk or the store refuses, or another build has begun.
     """
     store = upload.store
-    earlier = _note(store.read(f"{upload.note}.json"))
-    if earlier is not None and (earlier["fingerprint"], earlier["run"]) == (job.fingerprint, upload.run):
-        # By a worker that was lost before it could tell: the note comes after the shard. Notes of earlier runs were
-        # looked at before this job was made.
-        return ShardResult.from_dict(earlier)
+    earlier = _Note.parse(store.read(f"{upload.note}.json"))
+    if earlier is not None:
+        if (earlier.result.fingerprint, earlier.run) == (job.fingerprint, upload.run):
+            # By a worker that was lost before it could tell: the note comes after the shard. Notes of earlier runs
+            # were looked at before this job was made.
+            return earlier.result
+        # Of other inputs: it must not stand beside the shard that is about to take the place of its own.
+        store.remove([f"{upload.note}.json"])
     with _room() as room:
         if upload.records:
             start, end = job.stretch
@@ -142,18 +154,17 @@ def _room() -> Iterator[Path]:
 
 def _send(upload: Upload, file: Path, result: ShardResult) -> None:
     """Upload a shard, where its images lie, and last the note that it is finished."""
-    counts = {column: _as_pairs(count_values([file], column)) for column in _COUNTED}
+    counts = {column: count_values([file], column) for column in _COUNTED}
     _check_run(upload)
     upload.store.upload(file, upload.file)
     upload.store.upload(index_note(file), f"{upload.note}.index.parquet")
-    note = {**result.as_dict(), "file": upload.file, "run": upload.run, "counts": counts}
-    upload.store.write(f"{upload.note}.json", json.dumps(note).encode())
+    upload.store.write(f"{upload.note}.json", _Note(result, upload.file, upload.run, counts).render())
 
 
 def _check_run(upload: Upload) -> None:
     """Refuse to write for a run that is over: its shards would take the place of those of the next one."""
-    found = _note(upload.store.read(_RUN))
-    if found is None or found.get("run") != upload.run:
+    found = _document(upload.store.read(_RUN))
+    if found is None or found.value.get("run") != upload.run:
         raise _superseded(upload.store)
 
 
@@ -165,16 +176,71 @@ def _superseded(store: Store) -> BuildError:
     )
 
 
-def _note(data: bytes | None) -> dict[str, Any] | None:
+def _document(data: bytes | None) -> JsonValue | None:
+    """An object of JSON that only helps to go on; None where it is lost or damaged, so that work is done again."""
     try:
-        found = json.loads(data or b"")
-    except ValueError:
+        found = parse_json(data or b"", "", "")
+    except AnnotationError:
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found.value, dict) else None
 
 
-def _as_pairs(counts: Counter[Any]) -> list[list[Any]]:
-    return sorted(([value, count] for value, count in counts.items()), key=str)
+_Counts = dict[str, Counter[Any]]
+"""How often each value stands in a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is remembered of a shard that is in the store.
+
+    Attributes:
+        result: What was written.
+        file: Its name in the store.
+        run: The run that wrote it.
+        counts: Of the columns that the card counts.
+    """
+
+    result: ShardResult
+    file: str
+    run: str
+    counts: _Counts
+
+    def render(self) -> bytes:
+        counts = _counts_as_pairs(self.counts)
+        return json.dumps(
+            {**self.result.as_dict(), "file": self.file, "run": self.run, "counts": counts}
+        ).encode()
+
+    @classmethod
+    def parse(cls, data: bytes | None) -> _Note | None:
+        """The inverse of `render`; None where the note is lost or damaged."""
+        try:
+            values = parse_json(data or b"", "", "")
+            return cls(
+                ShardResult.from_json(values),
+                values["file"].text(),
+                values["run"].text(),
+                _counts_of(values["counts"]),
+            )
+        except AnnotationError:
+            return None
+
+
+def _counts_as_pairs(counts: _Counts) -> dict[str, list[list[Any]]]:
+    return {
+        column: sorted(([value, number] for value, number in found.items()), key=str)
+        for column, found in counts.items()
+    }
+
+
+def _counts_of(values: JsonValue) -> _Counts:
+    counts: _Counts = {}
+    for column in _COUNTED:
+        pairs = [(pair[0].value, pair[1].count()) for pair in values[column]]
+        if not all(value is None or isinstance(value, (str, int)) for value, _ in pairs):
+            values.refuse(f"{values.place}.{column} counts something else than texts or numbers")
+        counts[column] = Counter(dict(pairs))
+    return counts
 
 
 class RemoteFolder(DatasetFolder):
@@ -193,7 +259,7 @@ class RemoteFolder(DatasetFolder):
         self.run = os.urandom(8).hex()
         self._elsewhere = workers_elsewhere
         self._sizes: dict[str, int] = {}
-        self._notes: dict[str, dict[str, Any]] = {}
+        self._notes: dict[str, _Note] = {}
         self._records: dict[tuple[str, str], str] = {}
         self._withdrawn = False
 
@@ -216,20 +282,14 @@ class RemoteFolder(DatasetFolder):
             raise self.failed(error) from error
         self._sizes = self.store.listing(attempts=1)
         names = set(self._sizes)
-        ours = BUILT_MARKER in names or any(name.startswith(f"{STAGING}/") for name in names)
+        ours = MANIFEST in names or any(name.startswith(f"{STAGING}/") for name in names)
         if names and not ours:
             raise BuildError(
                 "there are objects below the URL, and no build made them",
                 where=self.store.shown,
                 remedy="Give --out a URL below which there is nothing.",
             )
-        manifest = self.manifest()
-        if manifest is not None and manifest["dataset"] != self.spec.name:
-            raise BuildError(
-                f"it holds the dataset {manifest['dataset']!r}",
-                where=self.store.shown,
-                remedy=f"Give --out another URL for {self.spec.name}.",
-            )
+        self._check_dataset()
         # Also tells at once, and not after an hour of planning, that nothing may be written there.
         self.store.write(_RUN, json.dumps({"run": self.run, "host": socket.gethostname()}).encode())
         notes = [name for name in names if name.startswith(f"{STAGING}/") and "/shard-" in name]
@@ -237,7 +297,7 @@ class RemoteFolder(DatasetFolder):
         self._notes = {
             name.removesuffix(".json"): note
             for name, data in found.items()
-            if (note := _note(data)) is not None
+            if (note := _Note.parse(data)) is not None
         }
         self.store.remove(name for name in names if name.startswith(f"{STAGING}/records/"))
 
@@ -284,9 +344,10 @@ class RemoteFolder(DatasetFolder):
 
     def keep(self, member: Member, index: int, result: ShardResult) -> None:
         """Upload a shard that was cut from a stream, and remember it."""
-        file = self.staged(member, index)
+        file = self.staged(member, index, result.fingerprint)
         note = self._note_name(member.key, index)
         write_index(index_note(file), [(file, file.name, result.summary.sha256)])
+        self.store.remove([f"{note}.json"] if note in self._notes else [])
         _send(Upload(self.store, self.run, f"{note}.parquet", note, ""), file, result)
         file.unlink()
         index_note(file).unlink()
@@ -298,17 +359,16 @@ class RemoteFolder(DatasetFolder):
         note_name = self._note_name(member.key, index)
         note = self._notes.get(note_name)
         name = f"{note_name}.parquet" if count is None else self._last_name(member, index, count)
-        if note is not None and note["fingerprint"] == fingerprint:
-            result = ShardResult.from_dict(note)
+        if note is not None and note.result.fingerprint == fingerprint:
             # A part cut from a stream may have been killed while its shards were copied.
             placed = self._moved_name(member, index) if count is None else name
-            there = result.summary.size in {self._sizes.get(name), self._sizes.get(placed)}
-            if note["file"] == name and there and f"{note_name}.index.parquet" in self._sizes:
-                return result
+            there = note.result.summary.size in {self._sizes.get(name), self._sizes.get(placed)}
+            if note.file == name and there and f"{note_name}.index.parquet" in self._sizes:
+                return note.result
         built = self._by_key.get(member.key)
         if built is not None and index < len(built.shards) and built.files()[index] == name:
             shard = built.shards[index]
-            if shard.fingerprint == fingerprint and self._sizes.get(name) == shard.summary.size:
+            if shard.fingerprint == fingerprint and self._holds(name, shard):
                 return shard
         return None
 
@@ -317,46 +377,51 @@ class RemoteFolder(DatasetFolder):
         built = self._by_key.get(member.key)
         if built is None or built.fingerprint != fingerprint:
             return None
-        sizes = [self._sizes.get(name) for name in built.files()]
-        return built if sizes == [shard.summary.size for shard in built.shards] else None
+        return built if all(self._holds(name, shard) for name, shard in built.named_shards()) else None
 
-    def manifest(self) -> dict[str, Any] | None:
+    def _holds(self, name: str, shard: ShardResult) -> bool:
+        """As in a folder: while the manifest is withdrawn, an object may be of another build, and is read through."""
+        if self._sizes.get(name) != shard.summary.size:
+            return False
+        if MANIFEST in self._sizes:
+            return True
+        digest = hashlib.sha256()
+        with self.store.open(name) as opened:
+            try:
+                while block := opened.read(4 << 20):
+                    digest.update(block)
+            except OSError as error:
+                raise self.store.failed(error, name) from error
+        return digest.hexdigest() == shard.summary.sha256
+
+    def manifest(self) -> Manifest | None:
         """The manifest, also while its files are being replaced; None when there is none yet."""
-        if self._manifest_read is None:
-            return None
         return self._manifest_read
 
     @cached_property
-    def _manifest_read(self) -> dict[str, Any] | None:
-        for name in (BUILT_MARKER, _BEFORE):
+    def _manifest_read(self) -> Manifest | None:
+        for name in (MANIFEST, _BEFORE):
             data = self.store.read(name) if name in self._sizes else None
             if data is not None:
-                found = _note(data)
-                if found is None:
-                    raise BuildError(
-                        "it is not valid JSON",
-                        where=self.store.where(name),
-                        remedy="Remove what is below the URL and build it again.",
-                    )
-                return found
+                return Manifest.parse(data, self.store.where(name))
         return None
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str], BuiltPart]:
         return {part.key: part for part in self.parts()}
 
-    def _identities(self) -> dict[str, Any]:
+    def state(self) -> JsonValue | None:
+        """Identities of the inputs of each part; None when they are lost."""
         return self._state
 
     @cached_property
-    def _state(self) -> dict[str, Any]:
-        return _note(self.store.read(STATE) if STATE in self._sizes else None) or {}
+    def _state(self) -> JsonValue | None:
+        return _document(self.store.read(STATE) if STATE in self._sizes else None)
 
     def ledger(self) -> Ledger | None:
         """The ledger; None when there is none yet."""
-        data = self.store.read("ledger.json") if self.manifest() is not None else None
-        found = _note(data)
-        return Ledger.from_dict(found) if found is not None else None
+        data = self.store.read(LEDGER) if self.manifest() is not None else None
+        return Ledger.parse(data, self.store.where(LEDGER)) if data is not None else None
 
     def publish(self, built: Sequence[BuiltPart], ledger: Ledger) -> Ledger:
         """Describe the shards, which are in the store by now; what other builds put here stays.
@@ -381,16 +446,13 @@ class RemoteFolder(DatasetFolder):
         counts = {part.key: self._counts(part, notes) for part in parts}
 
         def count(part: Any, column: str) -> Counter[Any]:  # noqa: ANN401 - see `render_card`
-            whole: Counter[Any] = Counter()
-            for shard in counts[part.key]:
-                whole.update(dict(shard[column]))
-            return whole
+            return sum((shard[column] for shard in counts[part.key]), Counter())
 
-        texts = self._texts(parts, merged, render_card(self.spec, parts, merged, None, count))
-        identities = {"/".join(part.key): {**part.identity(), "counts": counts[part.key]} for part in parts}
-        texts[STATE] = json.dumps(identities, indent=1) + "\n"
-        texts[BUILT_MARKER] = self._manifest(parts, texts, files)  # last: a folder that has one is whole
-        for name, text in texts.items():
+        state = {
+            "/".join(part.key): {**part.identity(), "counts": list(map(_counts_as_pairs, counts[part.key]))}
+            for part in parts
+        }
+        for name, text in self._texts(parts, merged, files, state, count).items():
             self.store.write(name, text.encode())
         self.store.remove_folder(STAGING)
         shutil.rmtree(self.path, ignore_errors=True)
@@ -403,15 +465,15 @@ class RemoteFolder(DatasetFolder):
 
     def _withdraw(self, keys: Sequence[tuple[str, str]]) -> None:
         """Take the manifest away before files that it names are replaced: what has none is being built."""
-        if self._withdrawn or BUILT_MARKER not in self._sizes:
+        if self._withdrawn or MANIFEST not in self._sizes:
             return
         if any(key in self._by_key for key in keys):
-            self.store.copy(BUILT_MARKER, _BEFORE)
+            self.store.copy(MANIFEST, _BEFORE)
             # The card, too: an old card with new shards would give a reader rows of both.
-            self.store.remove([BUILT_MARKER, CARD, CROISSANT])
+            self.store.remove([MANIFEST, CARD, CROISSANT])
             self._withdrawn = True
 
-    def _notes_of(self, built: Sequence[BuiltPart]) -> dict[str, dict[str, Any]]:
+    def _notes_of(self, built: Sequence[BuiltPart]) -> dict[str, _Note]:
         """What is remembered of the shards of this build; those taken over from the manifest have nothing."""
         wanted = {
             self._note_name(part.key, index): shard.fingerprint
@@ -419,20 +481,19 @@ class RemoteFolder(DatasetFolder):
             for index, shard in enumerate(part.shards)
         }
         found = self.store.read_many(f"{name}.json" for name in wanted)
-        notes = {name.removesuffix(".json"): _note(data) for name, data in found.items()}
+        notes = {name.removesuffix(".json"): _Note.parse(data) for name, data in found.items()}
         return {
             name: note
             for name, note in notes.items()
-            if note is not None and note["fingerprint"] == wanted[name]
+            if note is not None and note.result.fingerprint == wanted[name]
         }
 
-    def _move_streamed(self, built: Sequence[BuiltPart], notes: dict[str, dict[str, Any]]) -> None:
+    def _move_streamed(self, built: Sequence[BuiltPart], notes: dict[str, _Note]) -> None:
         moves = [
             (f"{name}.parquet", file)
             for part in built
             for index, file in enumerate(part.files())
-            if (name := self._note_name(part.key, index)) in notes
-            and notes[name]["file"] == f"{name}.parquet"
+            if (name := self._note_name(part.key, index)) in notes and notes[name].file == f"{name}.parquet"
         ]
         there = self.store.listing(STAGING) if moves else {}
 
@@ -445,7 +506,7 @@ class RemoteFolder(DatasetFolder):
 
     def _check_shards(self, parts: Sequence[BuiltPart]) -> None:
         for part in parts:
-            for name, shard in zip(part.files(), part.shards, strict=True):
+            for name, shard in part.named_shards():
                 if self._sizes.get(name) != shard.summary.size:
                     found = "is gone" if name not in self._sizes else f"has {self._sizes[name]:,} bytes"
                     raise BuildError(
@@ -456,7 +517,7 @@ class RemoteFolder(DatasetFolder):
                     )
 
     def _old_tables(
-        self, built: Sequence[BuiltPart], notes: dict[str, dict[str, Any]]
+        self, built: Sequence[BuiltPart], notes: dict[str, _Note]
     ) -> dict[str, tuple[ShardEntry, pa.Table]]:
         """From the index that is there: the rows of shards that are taken over without a note."""
         tables: dict[str, tuple[ShardEntry, pa.Table]] = {}
@@ -476,13 +537,13 @@ class RemoteFolder(DatasetFolder):
         self,
         parts: Sequence[BuiltPart],
         changed: Sequence[tuple[str, str]],
-        notes: dict[str, dict[str, Any]],
+        notes: dict[str, _Note],
         old_tables: dict[str, tuple[ShardEntry, pa.Table]],
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, Listed]:
         """Write the index of each part that changed; returns size and SHA-256 of all by name."""
         manifest = self.manifest()
-        earlier = manifest["files"] if manifest else {}
-        files: dict[str, dict[str, Any]] = {}
+        earlier = manifest.others if manifest else {}
+        files: dict[str, Listed] = {}
         for part in parts:
             name = index_name(part.files()[0])
             if part.key not in changed and name in earlier and name in self._sizes:
@@ -490,8 +551,7 @@ class RemoteFolder(DatasetFolder):
                 continue
             local = self.staging / "index.parquet"
             write_tables(local, self._tables(part, notes, old_tables))
-            data = local.read_bytes()
-            files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            files[name] = Listed.of(local.read_bytes())
             self.store.upload(local, name)
             local.unlink()
         self.store.remove(
@@ -502,7 +562,7 @@ class RemoteFolder(DatasetFolder):
     def _tables(
         self,
         part: BuiltPart,
-        notes: dict[str, dict[str, Any]],
+        notes: dict[str, _Note],
         old_tables: dict[str, tuple[ShardEntry, pa.Table]],
     ) -> Iterator[tuple[ShardEntry, pa.Table]]:
         """Where the images of each shard lie, as the workers found out; a batch of shards in memory."""
@@ -527,31 +587,37 @@ class RemoteFolder(DatasetFolder):
                     raise _superseded(self.store)
                 yield entry, table
 
-    def _counts(self, part: BuiltPart, notes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    def _counts(self, part: BuiltPart, notes: dict[str, _Note]) -> list[_Counts]:
         """How often each value stands in the columns that the card counts, shard by shard."""
-        remembered = self._state.get("/".join(part.key), {}).get("counts", [])
+        remembered = self._remembered(part)
         counts = []
         for index, file in enumerate(part.files()):
             note = notes.get(self._note_name(part.key, index))
             if note is not None:
-                counts.append(note["counts"])
-            elif index < len(remembered):
-                counts.append(remembered[index])
+                counts.append(note.counts)
             else:
-                counts.append(self._read_counts(file))
+                counts.append(remembered[index] if remembered else self._read_counts(file))
         return counts
 
-    def _read_counts(self, file: str) -> dict[str, Any]:
+    def _remembered(self, part: BuiltPart) -> list[_Counts]:
+        """The counts of a part that the last build wrote down; none where they are lost, or of other shards."""
+        old = self._by_key.get(part.key)
+        if self._state is None or old is None or old.named_digests() != part.named_digests():
+            return []
+        try:
+            found = [_counts_of(counts) for counts in self._state["/".join(part.key)]["counts"]]
+        except AnnotationError:
+            return []
+        return found if len(found) == len(part.shards) else []
+
+    def _read_counts(self, file: str) -> _Counts:
         """From the shard itself, of which only these columns are fetched."""
-        counts = {}
         with self.store.open(file) as opened:
             try:
                 table = pq.read_table(opened, columns=list(_COUNTED))
             except (pa.ArrowException, OSError) as error:
                 raise self.store.failed(error, file) from error
-        for column in _COUNTED:
-            counts[column] = _as_pairs(Counter(table[column].to_pylist()))
-        return counts
+        return {column: Counter(table[column].to_pylist()) for column in _COUNTED}
 
     @staticmethod
     def _note_name(key: tuple[str, str], index: int) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import open_release
+from irtd_datasets.documents import read_json, write_text
+from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError
 from irtd_datasets.folder.index import write_index
+from irtd_datasets.folder.parts import ShardResult
 from irtd_datasets.rows.assembly import RowGroup, groups, image_rows
 from irtd_datasets.rows.parsing import DefectPolicy
 from irtd_datasets.rows.record_counts import RecordCounts
@@ -21,17 +23,17 @@ from irtd_datasets.schema import arrow_schema, hub_metadata
 from irtd_datasets.writing.image_column import ImageBatch, ImageBuffer, ImageColumn
 from irtd_datasets.writing.plan import plan_part, planned_images
 from irtd_datasets.writing.write import RowGroup as EncodedGroup
-from irtd_datasets.writing.write import ShardSummary, ShardWriter
+from irtd_datasets.writing.write import ShardWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from irtd_datasets.folder.parts import ShardSummary
     from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions
     from irtd_datasets.spec import Member
     from irtd_datasets.writing.plan import PartPlan, ShardJob
 
 __all__ = [
-    "ShardResult",
     "encode_group",
     "forget_releases",
     "index_note",
@@ -44,53 +46,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ShardResult:
-    """A finished shard, as remembered beside it until the build is complete.
-
-    Attributes:
-        fingerprint: Identity of its inputs; a later run takes the shard over when it is the same.
-        summary: What the writer measured.
-        record_counts: What became of its records.
-        end: For a stream: how many of its images this shard and those before it have dealt with.
-    """
-
-    fingerprint: str
-    summary: ShardSummary
-    record_counts: RecordCounts
-    end: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "fingerprint": self.fingerprint,
-            "summary": asdict(self.summary),
-            "record_counts": self.record_counts.as_dict(),
-            "end": self.end,
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ShardResult:
-        """The inverse of `as_dict`."""
-        return cls(
-            values["fingerprint"],
-            ShardSummary(**values["summary"]),
-            RecordCounts.from_dict(values["record_counts"]),
-            values["end"],
-        )
-
-    def save(self, path: Path) -> None:
-        """Write beside the shard, by rename."""
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_text(json.dumps(self.as_dict()), encoding="utf-8")
-        temporary.replace(path)
-
-
 def read_result(path: Path) -> ShardResult | None:
     """What an earlier run remembered of a shard; None when there is nothing, or it is not whole."""
     try:
-        return ShardResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        return ShardResult.from_json(read_json(path, ""))
+    except (ReleaseNotFoundError, AnnotationError):
         return None  # the shard is written again
 
 
@@ -164,7 +124,7 @@ def remember(file: Path, result: ShardResult) -> None:
     The worker that wrote a shard does both, so that nothing is left to do for each image when all are done.
     """
     write_index(index_note(file), [(file, file.name, result.summary.sha256)])
-    result.save(file.with_suffix(".json"))
+    write_text(file.with_suffix(".json"), json.dumps(result.as_dict()))
 
 
 def index_note(file: Path) -> Path:

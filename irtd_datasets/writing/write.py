@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.arrow import to_array, to_batch
 from irtd_datasets.errors import BuildError
+from irtd_datasets.folder.parts import ShardSummary
 from irtd_datasets.writing.image_column import ImageColumn, check_columns
 from irtd_datasets.writing.pages import MAGIC, ImageChunk, PlacedChunk, encode_chunk, splice
 from irtd_datasets.writing.write_behind import WriteBehind
@@ -83,28 +84,6 @@ class RowGroup:
 
     rows: pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
     images: Mapping[str, ImageColumn] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ShardSummary:
-    """What was written.
-
-    Args:
-        rows: Number of rows.
-        row_groups: Number of row groups.
-        size: Bytes of the file.
-        sha256: Hexadecimal SHA-256 of the file.
-        num_bytes: Bytes of the rows in memory, as `datasets` counts them in ``dataset_info``, up to a bit per
-            value: readers keep validity bits also for columns without a missing value.
-        largest_row_group: Bytes in memory of the largest row group.
-    """
-
-    rows: int
-    row_groups: int
-    size: int
-    sha256: str
-    num_bytes: int
-    largest_row_group: int
 
 
 def write_shard(

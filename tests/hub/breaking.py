@@ -222,6 +222,11 @@ def _(folder, _patch):
     shutil.copy(folder / SHARD, folder / "instruct" / "location" / "old-00000-of-00001.parquet")
 
 
+@breaks("manifest-changed")
+def _(folder, _patch):
+    edit_json(folder / "manifest.json", lambda values: values.update(order_seed=7))
+
+
 @breaks("ledger-missing")
 def _(folder, _patch):
     (folder / "ledger.json").unlink()

@@ -171,7 +171,9 @@ def test_a_card_of_another_version_is_noted_in_the_manifest(copy, monkeypatch):
     from irtd_datasets.hub.check import check_folder
 
     render = folder_card.render_card
-    monkeypatch.setattr(folder_card, "render_card", lambda *given: render(*given) + "\nMore prose.\n")
+    monkeypatch.setattr(
+        folder_card, "render_card", lambda *given, **named: render(*given, **named) + "\nMore prose.\n"
+    )
     assert "card-stale" in check_folder(copy, images="none").counts
     assert write_card(copy) == ["README.md", "manifest.json"]
     assert check_folder(copy, images="none", hashes=True).errors == ()

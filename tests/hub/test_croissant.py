@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from irtd_datasets.catalog import DATASETS, spec
-from irtd_datasets.folder.croissant import CROISSANT, LEFT_OUT, render_croissant
+from irtd_datasets.folder.croissant import LEFT_OUT, render_croissant
+from irtd_datasets.folder.names import CROISSANT
 from irtd_datasets.folder.row_groups import config_files, config_names
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.schema import FIELDS

@@ -17,6 +17,7 @@ import pytest
 from hub_server import hub_server
 from processes import environment, irtd
 
+from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.hub.findings import RULES
 
 HERE = Path(__file__).parent
@@ -172,8 +173,8 @@ def test_refusals(hub, small, sample, built, tmp_path):
     hub.store.create("dataset", "tester/taken", "tester", private=False)
     hub.commit("tester/taken", {"data.csv": b"a,b"})
     hub.store.create("dataset", "tester/other", "tester", private=False)
-    other = {"dataset": "mmrs_1m", "version": "1.0.0", "files": {}, "parts": []}
-    hub.commit("tester/other", {"manifest.json": json.dumps(other).encode()})
+    other = Manifest("mmrs_1m", "1.0.0", 0, (), (), {})
+    hub.commit("tester/other", {"manifest.json": other.render().encode()})
     cases = [
         ([small, "tester/new"], None, ["no token", "hf auth login"]),
         ([small, "tester/new"], no_write, ["read access only", "write access"]),

@@ -25,15 +25,17 @@ import json
 import os
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irtd_datasets.arrow import from_numpy, to_array
+from irtd_datasets.documents import parse_json
 from irtd_datasets.errors import AnnotationError
 from irtd_datasets.folder.index.pages import chunk_of, locate_in_file
+from irtd_datasets.folder.names import INDEX_FOLDER, index_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,16 +43,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from irtd_datasets.documents import JsonValue
+
 __all__ = [
     "FILTER_COLUMNS",
-    "INDEX_FOLDER",
     "ShardEntry",
     "footer_digest",
     "image_columns",
-    "index_name",
     "index_table",
     "leaf_columns",
     "read_entries",
+    "read_footer_bytes",
     "read_tables",
     "renamed",
     "write_folder_index",
@@ -58,14 +61,12 @@ __all__ = [
     "write_tables",
 ]
 
-INDEX_FOLDER = "index"
-"""Folder of the index files in a dataset folder; no config of a card names it."""
-
 FILTER_COLUMNS = ("task", "modality", "source", "issues")
 """Columns that the index repeats, so that rows are chosen without reading a shard."""
 
 _KEY = b"irtd_datasets.index"
 _VERSION = 1
+_MOST_GROUPS = 1_000_000
 _MAGIC = b"PAR1"
 _TAIL = 8  # four bytes of footer length, four of magic
 
@@ -108,31 +109,23 @@ class ShardEntry:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ShardEntry:
-        """The inverse of `as_dict`."""
-        groups = tuple(int(rows) for count, rows in values["groups"] for _ in range(count))
+    def from_json(cls, values: JsonValue) -> ShardEntry:
+        """The inverse of `as_dict`.
+
+        Raises:
+            AnnotationError: A value is missing, of another type, or far too large.
+        """
+        runs = [(run[0].count(), run[1].count()) for run in values["groups"]]
+        if sum(count for count, _ in runs) > _MOST_GROUPS:
+            values.refuse(f"more than {_MOST_GROUPS:,} row groups")
         return cls(
-            str(values["file"]),
-            int(values["size"]),
-            str(values["sha256"]),
-            str(values["footer"]),
-            groups,
-            tuple(values["images"]),
+            values["file"].text(),
+            values["size"].count(),
+            values["sha256"].text(),
+            values["footer"].text(),
+            tuple(rows for count, rows in runs for _ in range(count)),
+            tuple(values["images"].texts()),
         )
-
-
-def index_name(shard: str) -> str:
-    """Name of the index of the part that a shard belongs to.
-
-    Args:
-        shard: The shard's name relative to the dataset folder, with slashes.
-
-    Example:
-        >>> index_name("instruct/grounding/train-00000-of-00002.parquet")
-        'index/instruct.grounding.parquet'
-    """
-    part = shard.rpartition("/")[0].replace("/", ".") or "data"
-    return f"{INDEX_FOLDER}/{part}.parquet"
 
 
 def image_columns(schema: pa.Schema) -> tuple[str, ...]:
@@ -153,6 +146,14 @@ def image_columns(schema: pa.Schema) -> tuple[str, ...]:
             ):
                 found.append(field.name)
     return tuple(found)
+
+
+def read_footer_bytes(file: BinaryIO, size: int) -> bytes:
+    """The footer of a Parquet file, without the eight bytes behind it; cut where the file is."""
+    file.seek(max(size - _TAIL, 0))
+    length = int.from_bytes(file.read(_TAIL)[:4], "little")
+    file.seek(max(size - _TAIL - length, 0))
+    return file.read(length)
 
 
 def footer_digest(footer: bytes) -> str:
@@ -193,10 +194,7 @@ def index_table(path: str | os.PathLike[str], name: str, sha256: str = "") -> tu
             groups = [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)]
             kept = [column for column in FILTER_COLUMNS if column in parquet.schema_arrow.names]
             filters = parquet.read(columns=kept)
-            file.seek(size - _TAIL)
-            length = int.from_bytes(file.read(_TAIL)[:4], "little")
-            file.seek(size - _TAIL - length)
-            footer = file.read(length)
+            footer = read_footer_bytes(file, size)
             places = _places(file.fileno(), parquet.metadata, images)
     except AnnotationError as error:
         raise type(error)(error.problem, where=f"{path}", remedy=error.remedy) from error
@@ -308,13 +306,14 @@ def read_entries(metadata: Any) -> list[ShardEntry] | None:  # noqa: ANN401 - py
     if text is None:
         return None
     try:
-        document = json.loads(text)
-        if document["version"] != _VERSION:
+        document = parse_json(text, "", "")
+        if document["version"].value != _VERSION:
             return None
-        entries = [ShardEntry.from_dict(values) for values in document["shards"]]
-    except (ValueError, KeyError, TypeError):
+        entries = [ShardEntry.from_json(values) for values in document["shards"]]
+    except AnnotationError:
         return None
-    return entries if len(entries) == metadata.num_row_groups else None
+    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    return entries if [entry.rows for entry in entries] == rows else None
 
 
 def read_tables(source: Any) -> list[tuple[ShardEntry, pa.Table]]:  # noqa: ANN401 - a path or an open file

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irtd_datasets.catalog import BUILT_MARKER
-from irtd_datasets.errors import AnnotationError, PublishError, summarize
-from irtd_datasets.folder.manifest import Manifest, parse_manifest
+from irtd_datasets.errors import AnnotationError, PublishError, ReleaseNotFoundError, summarize
+from irtd_datasets.folder.manifest import Listed, Manifest
+from irtd_datasets.folder.names import MANIFEST, STAGING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,28 +90,30 @@ def read_folder(folder: Path) -> FolderFiles:
     Raises:
         PublishError: It is no finished dataset folder, or a file is missing or has another size.
     """
-    text = _read_manifest(folder)
-    if (folder / ".build").exists():
-        raise PublishError("a build is at work here, or was killed", where=str(folder), remedy=_BUILD_AGAIN)
     try:
-        manifest = parse_manifest(text.decode())
-    except (AnnotationError, UnicodeDecodeError) as error:
-        problem = error.problem if isinstance(error, AnnotationError) else str(error)
-        raise PublishError(problem, where=str(folder / BUILT_MARKER), remedy=_BUILD_AGAIN) from error
+        manifest = Manifest.read(folder)
+        itself = Listed.of((folder / MANIFEST).read_bytes())
+    except (ReleaseNotFoundError, AnnotationError, OSError) as error:
+        problem = error.problem if isinstance(error, (ReleaseNotFoundError, AnnotationError)) else str(error)
+        raise PublishError(
+            f"this is no dataset folder that a build has finished: {problem}",
+            where=str(folder / MANIFEST),
+            remedy=f"Name a folder that `irtd build` has finished. {_BUILD_AGAIN}",
+        ) from error
+    if (folder / STAGING).exists():
+        raise PublishError("a build is at work here, or was killed", where=str(folder), remedy=_BUILD_AGAIN)
     present = _present(folder)
-    expected = {name: (listed.size, listed.sha256) for name, listed in manifest.files.items()}
-    expected[BUILT_MARKER] = (len(text), hashlib.sha256(text).hexdigest())
     files, wrong = {}, []
-    for path, (size, sha256) in expected.items():
+    for path, listed in {**manifest.files, MANIFEST: itself}.items():
         file = present.get(path)
         if file is None:
             wrong.append(f"{path}: it is missing")
         elif not file.resolve().is_relative_to(folder.resolve()):
             wrong.append(f"{path}: it leads out of the folder")
-        elif (found := file.stat().st_size) != size:
-            wrong.append(f"{path}: it has {found:,} bytes, the manifest says {size:,}")
+        elif (found := file.stat().st_size) != listed.size:
+            wrong.append(f"{path}: it has {found:,} bytes, the manifest says {listed.size:,}")
         else:
-            files[path] = LocalFile(path, file, size, sha256)
+            files[path] = LocalFile(path, file, listed.size, listed.sha256)
     if wrong:
         raise PublishError(
             f"the folder is not as it was built:\n{summarize(wrong)}",
@@ -126,19 +128,6 @@ def read_folder(folder: Path) -> FolderFiles:
         )
     left_out = tuple(sorted(path for path in present if path not in files))
     return FolderFiles(folder, manifest, files, left_out)
-
-
-def _read_manifest(folder: Path) -> bytes:
-    path = folder / BUILT_MARKER
-    remedy = "Name a folder that `irtd build` has finished."
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise PublishError(
-            f"this is no dataset folder: it has no {BUILT_MARKER}", where=str(folder), remedy=remedy
-        ) from None
-    except OSError as error:
-        raise PublishError(f"it cannot be read: {error}", where=str(path), remedy=remedy) from error
 
 
 def _present(folder: Path) -> dict[str, Path]:
