@@ -1,10 +1,9 @@
-"""From a record to a draft: pure functions, no file access."""
+"""From a record to a pending row: pure functions, no file access."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.conversations import (
@@ -14,12 +13,13 @@ from irtd_datasets.annotations.conversations import (
     parse_conversation,
     parse_question,
 )
-from irtd_datasets.boxes import Frame, merge_rounds, parse_boxes
+from irtd_datasets.boxes import Frame, merge_rounds
 from irtd_datasets.boxes.text import BoxSpan
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.rows.box_text import find_boxes, regions_of
 from irtd_datasets.rows.frame_report import has_boxes
 from irtd_datasets.rows.parsing import REPEATED
-from irtd_datasets.rows.pending import Correction, Message, PendingRow, Regions, as_json
+from irtd_datasets.rows.pending import Correction, Message, PendingRow, as_json
 from irtd_datasets.rs_gpt4v.tables import source_of
 
 if TYPE_CHECKING:
@@ -35,17 +35,6 @@ _SCORED = frozenset({"captioning", "vqa", "grounding", "region_captioning"})
 _DESCRIBED = re.compile(r"described as\s*:?\s*(.+?)[\s.]*\Z", re.IGNORECASE | re.DOTALL)
 _LONGEST_LABEL = 40  # words; longer answers are no description of one region
 _EXTRA_KEYS = frozenset({"round_id", REPEATED})  # part of the id; a mark of our own
-
-_ISSUES = {
-    "malformed-number": "box-malformed",
-    "wrong-number-count": "box-malformed",
-    "nan": "box-malformed",
-    "unclosed-bracket": "box-malformed",
-    "zero-area": "box-degenerate",
-    "exchanged-corners": "box-degenerate",
-    "count-mismatch": "box-count-mismatch",
-    "label-without-box": "box-label-without-box",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +190,7 @@ def _beyond_columns(extra: Mapping[str, object]) -> tuple[list[Correction], list
 
 
 def _with_regions(pending: PendingRow, rounds: Sequence[tuple[str, str]], parsed: ParsedRecord) -> PendingRow:
-    """The draft with what its texts say about places."""
+    """The pending row with what its texts say about places."""
     issues = [*pending.issues, *(["origin-derivative"] if parsed.derivative else [])]
     texts: list[list[BoxSpan]] = []
     for question, answer in rounds:
@@ -214,30 +203,15 @@ def _with_regions(pending: PendingRow, rounds: Sequence[tuple[str, str]], parsed
         return replace(pending, issues=(*issues, "box-frame-unknown"), box_frame="unknown")
     decimals = max((_decimals(string) for span in spans for string in span.raw_numbers), default=0)
     merged = merge_rounds(texts, decimals=decimals)
-    readable = [span for span in merged if isinstance(span, BoxSpan) and span.is_readable]
-    regions = tuple(
-        Regions(
-            kind,
-            tuple(span.label for span in group),
-            tuple(span.numbers for span in group),
-            parsed.frame.frame,
-            decimals=decimals,
-            only_square=parsed.frame.only_square,
-        )
-        for kind, group in ((kind, list(found)) for kind, found in groupby(readable, lambda span: span.kind))
-    )
+    boxes = (span for span in merged if isinstance(span, BoxSpan))
+    regions = regions_of(boxes, parsed.frame.frame, decimals, only_square=parsed.frame.only_square)
     return replace(pending, issues=tuple(issues), regions=regions, box_frame=parsed.frame.frame.value)
 
 
 def _parse(text: str, issues: list[str]) -> ParsedText | None:
     if not has_boxes(text) and "</p>" not in text and "</ref>" not in text:
         return None
-    parsed = parse_boxes(text)
-    for problem in parsed.problems:
-        code = _ISSUES[problem.code]
-        if code not in issues:
-            issues.append(code)
-    return parsed
+    return find_boxes(text, issues)
 
 
 def _labelled(asked: ParsedText | None, answer: str, told: ParsedText | None) -> list[BoxSpan]:

@@ -1,11 +1,10 @@
-"""RS-GPT4V as it lies on a user's disk: which files are its annotations, and how a record becomes a draft."""
+"""RS-GPT4V as it lies on a user's disk: which files are its annotations, and how a record becomes a pending row."""
 
 from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import (
@@ -17,7 +16,7 @@ from irtd_datasets.errors import (
 )
 from irtd_datasets.releases.resolve import ImageResolver
 from irtd_datasets.rows.frame_report import image_size
-from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions, file_identity
 from irtd_datasets.rs_gpt4v.layout import Candidate, Layout, find_layout, image_mounts
 from irtd_datasets.rs_gpt4v.records import ParsedRecord, TextFrame, image_name, pending_row_of, record_key
 from irtd_datasets.rs_gpt4v.spec import SPEC
@@ -64,7 +63,7 @@ class RsGpt4vFile(AnnotationFile):
         return self.counts_unreadable if found is None else found[:2] == self.member.key
 
 
-class RsGpt4vRelease:
+class RsGpt4vRelease(Release):
     """An opened RS-GPT4V release.
 
     ``root`` is any folder with the annotation files and the images somewhere below it; zip and tar archives directly
@@ -76,17 +75,8 @@ class RsGpt4vRelease:
     """
 
     spec = SPEC
-
-    def __init__(self, options: ReleaseOptions) -> None:
-        self.options = options
-        self.root = Path(options.root)
-        if not self.root.is_dir():
-            what = "this is a file" if self.root.exists() else "there is no folder at this path"
-            raise ReleaseNotFoundError(
-                what,
-                where=f"RS-GPT4V release {options.root}",
-                remedy="Give the folder that holds the annotation files and, somewhere below it, the images.",
-            )
+    give = "Give the folder that holds the annotation files and, somewhere below it, the images."
+    is_folder = True
 
     # Annotation files
 
@@ -159,19 +149,13 @@ class RsGpt4vRelease:
             record, index, ParsedRecord(file.where, prefix, task, file.frame, file.derivative)
         )
 
-    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Name of the image, and what tells a record from the others of its file.
+    def image_name(self, released: str) -> str:
+        """The name without a folder of the authors' machine."""
+        return image_name(released)
 
-        Raises:
-            RecordError: It has no image, or several, or no known form.
-            UnsafePathError: The image's name leaves the release.
-        """
-        images = record.get("image", record.get("image_path", record.get("images")))
-        image = images[0] if isinstance(images, list) and len(images) == 1 else images
-        if not isinstance(image, str) or not image:
-            pending = self.pending(file, record, index)
-            return pending.image, record_key(record, index)
-        return image_name(image), record_key(record, index)
+    def record_key(self, record: Record, index: int) -> str:
+        """Its id and the round where it has one, or its number."""
+        return record_key(record, index)
 
     # Images
 
@@ -179,24 +163,13 @@ class RsGpt4vRelease:
         """Finds the images."""
         return self._resolver
 
-    def stream(self, subset: SubsetSpec) -> None:  # noqa: ARG002
-        """Nothing: images are looked up by name."""
-        return
-
-    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002
-        """Paths, sizes and times of annotation files, archives and the folders found."""
-        facts: list[tuple[Any, ...]] = [
-            ("root", self.options.root),
-            ("images", *sorted(self.options.images.items())),
-            ("settings", *sorted(self.options.settings.items())),
-        ]
+    def facts(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002 - files are not bound to a split
+        """Names, sizes and times of annotation files, archives and the folders found."""
         layout = self._layout
-        facts += [(one.where, one.size, one.stamp) for one in layout.candidates]
+        found: list[tuple[Any, ...]] = [(one.where, one.size, one.stamp) for one in layout.candidates]
         # A frame can be decided differently once images are there.
-        facts += [(name, _time(self.root / name)) for name in layout.folders]
-        facts += [(str(archive.path), _time(archive.path)) for archive in layout.archives]
-        facts += [("image", path, _time(Path(path))) for path in sorted(self.options.images.values())]
-        return facts
+        found += [(name, *file_identity(self.root / name)) for name in layout.folders]
+        return found + [(str(archive.path), *file_identity(archive.path)) for archive in layout.archives]
 
     @cached_property
     def _layout(self) -> Layout:
@@ -258,13 +231,6 @@ def _unique_keys(paths: Sequence[str]) -> dict[str, str]:
         keys[path] = name if names.count(name) == 1 else stem
     doubled = [key for key in keys.values() if list(keys.values()).count(key) > 1]
     return {path: path if key in doubled else key for path, key in keys.items()}
-
-
-def _time(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def open_release(options: ReleaseOptions) -> RsGpt4vRelease:

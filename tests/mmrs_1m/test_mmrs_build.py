@@ -13,7 +13,7 @@ from PIL import Image
 
 from irtd_datasets.catalog import open_release
 from irtd_datasets.errors import AnnotationError, ArchiveError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.mmrs_1m.release import CutArchive
+from irtd_datasets.rows.release import CutArchive
 from irtd_datasets.mmrs_1m.spec import SPEC
 from irtd_datasets.rows.assembly import release_groups
 from irtd_datasets.rows.doctor import examine
