@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigSpec",
     "DatasetSpec",
+    "IssueCode",
     "IssueSpec",
     "Member",
     "PartSpec",
     "SourceTerms",
     "SubsetSpec",
     "config_per_subset_and_part",
+    "issue_codes",
     "issues_from_table",
     "read_table",
     "terms_from_table",
@@ -169,14 +171,32 @@ def config_per_subset_and_part(subsets: tuple[SubsetSpec, ...]) -> tuple[ConfigS
 
 
 @dataclass(frozen=True, slots=True)
+class IssueCode:
+    """A word of the vocabulary of issues that all datasets share.
+
+    Attributes:
+        code: The word.
+        scope: Where it stands: ``row`` (in ``issues`` of each row it concerns), ``file`` (in the ledger, for what
+            would say nothing about a single row), ``record`` (in the ledger, as the reason why a record has no row),
+            ``unreadable`` (in the error about a file that cannot be read).
+        kind: As in `IssueSpec`.
+        meaning: What it means, the same in every dataset.
+    """
+
+    code: str
+    scope: Literal["row", "file", "record", "unreadable"]
+    kind: Literal["label", "text", "caveat", "format"]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class IssueSpec:
     """A known defect of a release.
 
     Attributes:
         code: What stands in the ``issues`` column, or in the ledger alone when ``scope`` is ``file``.
         file: Annotation file that has it; empty when any file can.
-        scope: ``row``: stands in ``issues`` of each row it concerns; ``file``: a property of the whole file, which
-            would say nothing about a single row, so it is counted and documented only.
+        scope: ``row`` or ``file``, as in `IssueCode`.
         kind: ``label`` (the label is wrong or suspect: what ``on_defect`` acts on), ``text`` (wording), ``caveat`` (a
             limit of what the label can mean), ``format`` (of the file).
         count: Records of the released file that have it; None where it depends on the user's copy.
@@ -305,20 +325,41 @@ class DatasetSpec:
         return next((issue for issue in self.issues if issue.code == code), None)
 
 
+def issue_codes() -> dict[str, IssueCode]:
+    """The vocabulary of issues, by code: the table ``issues.csv`` beside this module.
+
+    Example:
+        >>> issue_codes()["box-missing"].meaning
+        'A round that should name a place names none.'
+    """
+    return {row["code"]: IssueCode(**row) for row in read_table("irtd_datasets", "issues.csv")}  # type: ignore[arg-type]
+
+
 def issues_from_table(package: str, name: str = "issues.csv") -> tuple[IssueSpec, ...]:
-    """Read the table of known defects that lies beside a dataset's code."""
-    return tuple(
-        IssueSpec(
-            code=row["code"],
-            file=row["file"],
-            scope="row" if row["scope"] == "row" else "file",
-            kind=row["kind"],  # type: ignore[arg-type]  # a test compares the table with the Literal
-            count=int(row["count"]) if row["count"] else None,
-            meaning=row["meaning"],
-            evidence=row["evidence"],
+    """Read the known defects of a dataset: their codes, with counts and evidence; what they mean says `issue_codes`.
+
+    A dataset outside this library may add codes of its own, with ``scope``, ``kind`` and ``meaning`` in the table.
+
+    Raises:
+        UnknownNameError: A code is not in the vocabulary and the table does not say what it means.
+    """
+    codes, issues = issue_codes(), []
+    for row in read_table(package, name):
+        known = codes.get(row["code"])
+        if known is None:
+            if not all(row.get(column) for column in ("scope", "kind", "meaning")):
+                raise UnknownNameError(
+                    f"there is no issue code {row['code']!r}",
+                    where=f"{package} {name}",
+                    remedy="Use one of the vocabulary, or give its scope (row or file), kind and meaning in the table.",
+                )
+            known = IssueCode(row["code"], row["scope"], row["kind"], row["meaning"])  # type: ignore[arg-type]
+        count = int(row["count"]) if row["count"] else None
+        scope: Literal["row", "file"] = "row" if known.scope == "row" else "file"
+        issues.append(
+            IssueSpec(known.code, row["file"], scope, known.kind, count, known.meaning, row["evidence"])
         )
-        for row in read_table(package, name)
-    )
+    return tuple(issues)
 
 
 def terms_from_table(package: str, name: str = "terms.csv") -> tuple[SourceTerms, ...]:

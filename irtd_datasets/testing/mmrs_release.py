@@ -49,7 +49,7 @@ MMRS_DEFECTS = {
     "box-malformed": "a bracket has five numbers",
     "box-degenerate": "a box under one hundredth of the side collapses at two decimals",
     "box-off-image": "a box lies in the padding",
-    "count-mismatch": "a text announces three objects and has boxes of fewer",
+    "box-count-mismatch": "a text announces three objects and has boxes of fewer",
     "figure-form": "an answer has no `<p>` and ends with 'in the image.', as the paper's figures print it",
     "mixed-round": "one record has a round from text to box and one from box to text",
     "image-missing": "the image is not in the release",
@@ -584,7 +584,9 @@ def _plant_boxes(plan: _Plan, fresh: Any) -> None:  # noqa: ANN401
     plan.add(json_name, image, [(ask, f"There is <p>one person</p>[{inside_padding}]")], "box-off-image")
     image = fresh("detection/VisDrone")
     boxes = image.text(image.boxes[:2])
-    plan.add(image.source.json, image, [(ask, f"There are <p>three persons</p>[{boxes}]")], "count-mismatch")
+    plan.add(
+        image.source.json, image, [(ask, f"There are <p>three persons</p>[{boxes}]")], "box-count-mismatch"
+    )
     image = fresh("detection/dior")
     shown = [_group(image, label, oriented=False, tagged=False) for label in sorted(set(image.labels))]
     plan.add(
