@@ -49,7 +49,7 @@ __all__ = [
     "record_id",
 ]
 
-SUBSETS = ("benchmark", "pretrain")
+SUBSETS = SPEC.constructs
 """Subsets of IR-TD that can be constructed."""
 
 RULE_CAPTIONS = 106_000

@@ -1,7 +1,8 @@
 """The card: README.md of a dataset folder, with everything that a build knows generated.
 
-Prose is written by hand in ``dataset_cards/<name>.md``; numbers never are. The card is made from the folder alone, its
-manifest, its ledger and its Parquet files, so that it can be made anew without a build, to the same bytes.
+Prose is written by hand in ``dataset_cards/<name>.md`` or ``card.md`` of the dataset's package; numbers never are. The
+card is made from the folder alone, its manifest, its ledger and its Parquet files, so that it can be made anew without
+a build, to the same bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from irtd_datasets.boxes import Frame
+from irtd_datasets.catalog import package_of
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
@@ -147,12 +149,15 @@ def prose(name: str) -> str:
     Raises:
         UnknownNameError: There is none for this dataset.
     """
+    own = resources.files(package_of(name)).joinpath("card.md")
     packaged = resources.files("irtd_datasets").joinpath("dataset_cards").joinpath(f"{name}.md")
     source = Path(__file__).parents[2] / "dataset_cards" / f"{name}.md"  # a checkout that is not installed
-    for path in (packaged, source):
+    for path in (own, packaged, source):
         if path.is_file():
             return path.read_text(encoding="utf-8").strip()
-    raise UnknownNameError(f"there is no card text for {name!r}", remedy="It belongs into dataset_cards/.")
+    raise UnknownNameError(
+        f"there is no card text for {name!r}", remedy=f"It belongs into card.md of {package_of(name)}."
+    )
 
 
 def configs_of(spec: DatasetSpec, parts: Sequence[Part]) -> dict[str, list[Part]]:

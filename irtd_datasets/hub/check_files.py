@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.catalog import BUILT_MARKER, DATASETS
+from irtd_datasets.catalog import BUILT_MARKER, dataset_names
 from irtd_datasets.errors import IrtdDatasetsError, UnsafePathError
 from irtd_datasets.folder.croissant import CROISSANT
 from irtd_datasets.folder.index import INDEX_FOLDER
@@ -126,7 +126,7 @@ def _check_limits(found: Mapping[str, int], per_folder: Mapping[str, int], findi
 
 def check_foreign(root: Path, found: Iterable[str], manifest: Manifest | None, findings: Findings) -> None:
     """Files that no build writes, and among them Python files that `datasets` would stumble over."""
-    named = {f"{name}.py" for name in (root.resolve().name, *DATASETS)}
+    named = {f"{name}.py" for name in (root.resolve().name, *dataset_names())}
     listed = manifest.files if manifest else {}
     for name in found:
         if name in _KNOWN or name in listed or (name.endswith(".parquet") and not _in_index(name)):

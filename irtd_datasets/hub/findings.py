@@ -179,7 +179,7 @@ RULES: Mapping[str, Rule] = {
     "card-edited": Rule(
         "warning",
         "The card has text or keys that the next `irtd card` or build will remove.",
-        "Put prose into dataset_cards/<name>.md.",
+        "Put prose into dataset_cards/<name>.md, or card.md of the dataset's package.",
     ),
     # Footers.
     "shard-unreadable": Rule("error", "The file is no whole Parquet file.", _REMOVE),

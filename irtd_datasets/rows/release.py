@@ -149,7 +149,7 @@ class Release(ABC):
         ReleaseNotFoundError: There is nothing at the root of the options, or no folder.
     """
 
-    spec: ClassVar[DatasetSpec]
+    spec: DatasetSpec
     give: ClassVar[str] = "Give the folder that holds the annotation files and the images."
     is_folder: ClassVar[bool] = False
 

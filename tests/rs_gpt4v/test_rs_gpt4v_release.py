@@ -19,9 +19,9 @@ from irtd_datasets.errors import (
     ReleaseNotFoundError,
     UnknownNameError,
 )
+from irtd_datasets.rows import layout
 from irtd_datasets.rows.doctor import examine
 from irtd_datasets.rows.release import absolute_options
-from irtd_datasets.rs_gpt4v import layout
 from irtd_datasets.rs_gpt4v.release import RsGpt4vRelease
 from irtd_datasets.rs_gpt4v.spec import SPEC
 from irtd_datasets.schema import BOX_FRAMES, TASKS
