@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from irtd_datasets.annotations.json_records import read_member_lists
-from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError
+from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseError, ReleaseNotFoundError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.resolve import ImageResolver, Mount, mounts_from_options
 from irtd_datasets.releases.sniff import read_head, sniff
@@ -211,10 +211,11 @@ def is_foreign(problem: IrtdDatasetsError, source: Callable[[], Source]) -> bool
     return True
 
 
-def stopping(problem: IrtdDatasetsError, where: str) -> AnnotationError:
+def stopping(problem: IrtdDatasetsError, where: str) -> AnnotationError | ReleaseError:
     """The error for an annotation file that cannot be read, with the way to go on without it."""
     told = problem.problem if problem.where.startswith(where) else f"{problem.where}: {problem.problem}"
-    return AnnotationError(
+    kind = AnnotationError if isinstance(problem, AnnotationError) else ReleaseError
+    return kind(
         f"the file cannot be read, so nobody knows what it holds: {told}",
         where=problem.where if problem.where.startswith(where) else where,
         remedy=f"Get the file again, or leave it out by its name: --set without={where} (without={where!r}).",

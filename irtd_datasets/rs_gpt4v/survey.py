@@ -17,7 +17,7 @@ from irtd_datasets.annotations.conversations import RecordError, detect_form
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.annotations.outline import outline_of
 from irtd_datasets.boxes import Frame, parse_boxes
-from irtd_datasets.errors import AnnotationError, BoxError, IrtdDatasetsError, UnknownNameError
+from irtd_datasets.errors import AnnotationError, BoxError, IrtdDatasetsError, ReleaseError, UnknownNameError
 from irtd_datasets.rows.frame_report import BoxSample, check_sample, has_boxes
 from irtd_datasets.rows.layout import is_foreign, stopping
 from irtd_datasets.rows.llava import TextFrame
@@ -74,7 +74,7 @@ class Survey:
     frame: TextFrame
     note: str
     refused: str = ""
-    problem: AnnotationError | None = None
+    problem: AnnotationError | ReleaseError | None = None
     derivative: Derivative | None = None
     places: bytes = field(default=b"", repr=False)
     settled: bool = True
