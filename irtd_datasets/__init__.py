@@ -13,10 +13,11 @@ from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
     from irtd_datasets.boxes import Boxes, Frame, pad_and_normalize, rewrite_boxes, undo_pad_and_normalize
-    from irtd_datasets.catalog import load_dataset
-    from irtd_datasets.hub.overlap import not_in
-    from irtd_datasets.irtd.builder import Irtd, IrtdBenchmark, IrtdInstruct, IrtdPretrain
-    from irtd_datasets.mmrs_1m.builder import (
+    from irtd_datasets.builder import (
+        Irtd,
+        IrtdBenchmark,
+        IrtdInstruct,
+        IrtdPretrain,
         Mmrs1M,
         Mmrs1MCaptioning,
         Mmrs1MClassification,
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
         Mmrs1MGrounding,
         Mmrs1MRegionCaptioning,
         Mmrs1MVqa,
+        RsGpt4v,
     )
-    from irtd_datasets.rs_gpt4v.builder import RsGpt4v
+    from irtd_datasets.catalog import load_dataset
+    from irtd_datasets.hub.overlap import not_in
 
 __all__ = [
     "Boxes",
@@ -53,18 +56,18 @@ __all__ = [
 _HOMES = {
     "Boxes": "irtd_datasets.boxes",
     "Frame": "irtd_datasets.boxes",
-    "Irtd": "irtd_datasets.irtd.builder",
-    "IrtdBenchmark": "irtd_datasets.irtd.builder",
-    "IrtdInstruct": "irtd_datasets.irtd.builder",
-    "IrtdPretrain": "irtd_datasets.irtd.builder",
-    "Mmrs1M": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MCaptioning": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MClassification": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MDetection": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MGrounding": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MRegionCaptioning": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MVqa": "irtd_datasets.mmrs_1m.builder",
-    "RsGpt4v": "irtd_datasets.rs_gpt4v.builder",
+    "Irtd": "irtd_datasets.builder",
+    "IrtdBenchmark": "irtd_datasets.builder",
+    "IrtdInstruct": "irtd_datasets.builder",
+    "IrtdPretrain": "irtd_datasets.builder",
+    "Mmrs1M": "irtd_datasets.builder",
+    "Mmrs1MCaptioning": "irtd_datasets.builder",
+    "Mmrs1MClassification": "irtd_datasets.builder",
+    "Mmrs1MDetection": "irtd_datasets.builder",
+    "Mmrs1MGrounding": "irtd_datasets.builder",
+    "Mmrs1MRegionCaptioning": "irtd_datasets.builder",
+    "Mmrs1MVqa": "irtd_datasets.builder",
+    "RsGpt4v": "irtd_datasets.builder",
     "load_dataset": "irtd_datasets.catalog",
     "not_in": "irtd_datasets.hub.overlap",
     "pad_and_normalize": "irtd_datasets.boxes",

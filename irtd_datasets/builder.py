@@ -1,24 +1,27 @@
-"""The builder class behind every dataset: reads a release as it is, mapped or streaming.
+"""The builder classes of `datasets`: they read a release as it is, mapped or streaming.
 
-A dataset's own builder module adds nothing but its release class and its config names.
+Nothing but the declaration of a dataset tells its builder from another's. So each class is made when it is first asked
+for: ``Irtd``, ``IrtdInstruct`` and what else `DatasetSpec.builder_names` has are attributes of this module, by which
+pickles find them, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
+from irtd_datasets.catalog import data_files_error, dataset_names, no_data_error, open_release, spec
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.rows.assembly import release_groups, to_table
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
 from irtd_datasets.rows.record_counts import RecordCounts
-from irtd_datasets.rows.release import Release, ReleaseOptions, absolute_options, check_rounds
+from irtd_datasets.rows.release import absolute_options, check_rounds
 from irtd_datasets.schema import SCHEMA_VERSION, features
 from irtd_datasets.version import __version__
 
@@ -27,14 +30,15 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from irtd_datasets.rows.release import Release, ReleaseOptions
     from irtd_datasets.spec import DatasetSpec
 
-__all__ = ["ReleaseBuilder", "ReleaseConfig", "builder_configs"]
+__all__ = ["ReleaseBuilder", "ReleaseConfig"]
 
 
 @dataclass
 class ReleaseConfig(datasets.BuilderConfig):
-    """Options of `load_dataset` for a release.
+    """Options of `load_dataset` for a release; a dataset's settings are fields of its own class.
 
     Attributes:
         images: Released folder to the path of a folder, zip or tar with its images.
@@ -47,23 +51,11 @@ class ReleaseConfig(datasets.BuilderConfig):
     rounds: str = "keep"
 
 
-def builder_configs(
-    spec: DatasetSpec, *subsets: str, kind: type[ReleaseConfig] = ReleaseConfig
-) -> list[ReleaseConfig]:
-    """One config for each subset and task, or only those of the given subsets."""
-    return [
-        kind(name=config.name, version=datasets.Version(spec.version), description=config.summary)
-        for config in spec.configs
-        if not subsets or {member.subset.name for member in config.members} <= set(subsets)
-    ]
-
-
 class ReleaseBuilder(datasets.ArrowBasedBuilder):
     """Builds from a release; ``data_dir`` is its folder, by default the one that an environment variable names."""
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
-    OPEN: ClassVar[type[Release]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
@@ -73,11 +65,6 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             raise data_files_error(self.SPEC)
         kwargs["hash"] = self._fingerprint(kwargs)
         super().__init__(*args, **kwargs)
-
-    @classmethod
-    def open_release(cls, options: ReleaseOptions) -> Release:
-        """Open the release that the options name."""
-        return cls.OPEN(options)
 
     @classmethod
     def data_dir_variable(cls) -> str:
@@ -151,13 +138,13 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             raise
 
     def _open(self, data_dir: str | None) -> Release:
-        settings = {name: getattr(self.config, name, None) for name in self.SPEC.settings}
+        settings = {name: getattr(self.config, name, None) for name in self.SPEC.all_settings}
         options = self._options(data_dir, self.config.images, self.config.on_defect, settings)
         cache = self._cache_dir_root
         if "://" not in cache:
             # Other processes that read the same release find there what one has sorted out.
             options = replace(options, scratch=str(Path(cache).absolute() / "irtd_datasets" / self.SPEC.name))
-        return self.open_release(replace(options, rounds=self.config.rounds))
+        return open_release(self.SPEC.name, replace(options, rounds=self.config.rounds))
 
     def _options(
         self,
@@ -176,9 +163,9 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         """Identity of code and inputs, found without listing images."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
-            settings = {name: kwargs.get(name) for name in self.SPEC.settings}
+            settings = {name: kwargs.get(name) for name in self.SPEC.all_settings}
             options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings)
-            release = self.open_release(options)
+            release = open_release(self.SPEC.name, options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):
                 facts += release.identity(subset)
@@ -203,31 +190,49 @@ def _key(shard: int, index: int) -> Any:  # noqa: ANN401 - the class exists in d
     return key(shard, index) if key is not None else f"{shard}_{index}"
 
 
-def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
-    """The error for a dataset that is asked for with no data named."""
-    variable = f"{spec.name.upper()}_DATA_DIR"
-    return ReleaseNotFoundError(
-        f"no data for {spec.name!r}: neither data_dir nor {variable} names a folder",
-        remedy=(
-            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER)\n"
-            f"- built once, then without this library: irtd build {spec.name} {spec.default_config} --release FOLDER "
-            f"--out ./{spec.name}\n"
-            f"- a Hub repository: load_dataset('OWNER/{spec.name}', {spec.default_config!r})\n"
-            f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
-        ),
+def __getattr__(attribute: str) -> Any:  # noqa: ANN401 - a class
+    """The builder class of that name, or the class of its configs."""
+    for name in () if attribute.startswith("_") else dataset_names():
+        try:
+            declared = spec(name)
+        except UnknownNameError:
+            continue  # a package of others that cannot be imported; asked for by its name, it says so
+        wanted = attribute.removesuffix("Config")
+        if wanted in declared.builder_names:
+            made = _builder(declared, wanted) if attribute == wanted else _config_class(declared, attribute)
+            return globals().setdefault(attribute, made)
+    raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
+
+
+def _config_class(declared: DatasetSpec, title: str) -> type[ReleaseConfig]:
+    fields = [(setting, "str | None", None) for setting in declared.all_settings]
+    made = make_dataclass(title, fields, bases=(ReleaseConfig,), namespace={"__module__": __name__})
+    made.__doc__ = (
+        f"Options of `load_dataset` for {declared.title}: those of `ReleaseConfig`, and its settings."
     )
+    return made
 
 
-def data_files_error(spec: DatasetSpec) -> UnknownNameError:
-    """The error for ``data_files``, which would do nothing: a release is a folder, of which all is read."""
-    return UnknownNameError(
-        f"{spec.name} takes no data_files",
-        remedy=(
-            f"- a release, or a folder made by a build: load_dataset({spec.name!r}, {spec.default_config!r}, "
-            "data_dir=FOLDER)\n"
-            f"- a part of it: a config, such as {spec.configs[-1].name!r}\n"
-            "- single files of a build: load_dataset('parquet', data_files=...)"
-        ),
+def _builder(declared: DatasetSpec, title: str) -> type[ReleaseBuilder]:
+    """The builder of all configs of a dataset, or of those of one subset or task."""
+    first, prefix = next(iter(declared.builder_names)), declared.builder_names[title]
+    kind = globals().get(f"{first}Config") or __getattr__(f"{first}Config")
+    shown = [one for one in declared.configs if not prefix or one.name.partition("-")[0] == prefix]
+    base = ReleaseBuilder if title == first else globals().get(first) or __getattr__(first)
+    return type(
+        title,
+        (base,),
+        {
+            "__doc__": f"{shown[0].summary if prefix else f'All configs of {declared.title}.'}",
+            "__module__": __name__,
+            "SPEC": declared,
+            "BUILDER_CONFIG_CLASS": kind,
+            "BUILDER_CONFIGS": [
+                kind(name=one.name, version=datasets.Version(declared.version), description=one.summary)
+                for one in shown
+            ],
+            "DEFAULT_CONFIG_NAME": prefix or declared.default_config,
+        },
     )
 
 

@@ -1,5 +1,14 @@
 """The datasets by name, and how ``datasets.load_dataset`` comes to know them.
 
+A dataset is a package with a module ``spec`` whose `SPEC` declares it: a folder of this library, or a package of its
+own that an entry point of the group ``irtd_datasets.datasets`` names, as in its pyproject.toml::
+
+    [project.entry-points."irtd_datasets.datasets"]
+    foors = "foors"
+
+Where it has a module ``release``, that module's ``open_release`` reads it; else
+`irtd_datasets.rows.plain.PlainRelease` does.
+
 ``datasets`` has no entry point for builders: it looks a name up in a table of packaged modules, and then lists
 ``data_dir`` (or, without one, the current folder) before it makes the builder; with 100,000 files that takes minutes.
 So the names are put into that table, and the factory that would list the folder is replaced by one that does not, for
@@ -15,42 +24,122 @@ import importlib.util
 import os
 import sys
 import warnings
+from functools import cache
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.names import CARD, MANIFEST, STAGING
+from irtd_datasets.spec import DatasetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
 
     import datasets
 
     from irtd_datasets.rows.release import Release, ReleaseOptions
-    from irtd_datasets.spec import DatasetSpec
 
-__all__ = ["DATASETS", "load_dataset", "open_release", "register", "spec"]
+__all__ = [
+    "DATASETS",
+    "ENTRY_POINTS",
+    "builder_class",
+    "dataset_names",
+    "load_dataset",
+    "module_of",
+    "open_release",
+    "package_of",
+    "register",
+    "spec",
+]
 
-DATASETS = ("irtd", "mmrs_1m", "rs_gpt4v")
-"""Names of the datasets, in the order in which they are shown."""
+DATASETS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/spec.py")))
+"""Names of the datasets of this library: its folders with a module ``spec``."""
+
+ENTRY_POINTS = "irtd_datasets.datasets"
+"""Group of the entry points by which packages of others add theirs: name of the dataset to package."""
 
 _HASH = "irtd_datasets"
+_BUILDERS = "irtd_datasets.builder"
+"""The module that makes a builder class for each dataset, which only `datasets` and its users import."""
+
+
+@cache
+def _others() -> dict[str, tuple[str, str]]:
+    """Package and distribution of each dataset that an installed package of others adds."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        found.setdefault(point.name, set()).add((point.module, point.dist.name if point.dist else ""))
+    for name, claims in found.items():
+        if name in DATASETS or len({package for package, _ in claims}) > 1:
+            told = ", ".join(f"{package} of {owner}" for package, owner in sorted(claims))
+            warnings.warn(f"the name {name!r} of a dataset is taken twice ({told})", stacklevel=2)
+    return {name: min(claims) for name, claims in sorted(found.items()) if name not in DATASETS}
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Names of all datasets in the order in which they are shown: those of this library, then those of others."""
+    return (*DATASETS, *_others())
+
+
+def package_of(name: str) -> str:
+    """The package that has a dataset.
+
+    Raises:
+        UnknownNameError: There is no such dataset.
+
+    Example:
+        >>> package_of("irtd")
+        'irtd_datasets.irtd'
+    """
+    if name in DATASETS:
+        return f"irtd_datasets.{name}"
+    if name not in _others():
+        raise UnknownNameError(
+            f"there is no dataset {name!r}", remedy=f"The datasets are {', '.join(dataset_names())}."
+        )
+    return _others()[name][0]
+
+
+def module_of(name: str, module: str) -> ModuleType | None:
+    """A module of a dataset's package, such as ``release``; None where it has none.
+
+    Raises:
+        UnknownNameError: There is no such dataset, or its package cannot be imported.
+    """
+    package = package_of(name)
+    try:
+        if importlib.util.find_spec(f"{package}.{module}") is None:
+            return None
+        return importlib.import_module(f"{package}.{module}")
+    except Exception as error:
+        if name in DATASETS:
+            raise
+        owner = _others()[name][1]
+        raise UnknownNameError(
+            f"the dataset {name!r} of the package {package} cannot be used: {type(error).__name__}: {error}",
+            remedy=f"Update {owner} to a version for this one of irtd-datasets, or uninstall it.",
+        ) from error
 
 
 def spec(name: str) -> DatasetSpec:
     """The declaration of a dataset.
 
     Raises:
-        UnknownNameError: There is no such dataset.
+        UnknownNameError: There is no such dataset, or a package of others does not declare the one that it names.
 
     Example:
         >>> spec("irtd").subset("instruct").records
         40200
     """
-    _check(name)
-    found: DatasetSpec = importlib.import_module(f"irtd_datasets.{name}.spec").SPEC
+    found = getattr(module_of(name, "spec"), "SPEC", None)
+    if not isinstance(found, DatasetSpec) or found.name != name:
+        raise UnknownNameError(
+            f"the package {package_of(name)} does not declare the dataset {name!r}",
+            remedy=f"Its module `spec` needs SPEC, a DatasetSpec with the name {name!r}.",
+        )
     return found
 
 
@@ -61,25 +150,26 @@ def open_release(name: str, options: ReleaseOptions) -> Release:
         UnknownNameError: There is no such dataset, or it has no such setting.
         ReleaseNotFoundError: There is nothing at the given path.
     """
-    declared = spec(name).settings
+    declared = spec(name)
     for setting in options.settings:
-        if setting not in declared:
+        if setting not in declared.all_settings:
             raise UnknownNameError(
                 f"{name} has no setting {setting!r}",
-                remedy=f"Its settings are {', '.join(declared)}."
-                if declared
-                else "It has none: leave it out.",
+                remedy=f"Its settings are {', '.join(declared.all_settings)}.",
             )
-    module = importlib.import_module(f"irtd_datasets.{name}.release")
+    module = module_of(name, "release")
+    if module is None:
+        from irtd_datasets.rows.plain import PlainRelease
+
+        return PlainRelease(options, declared)
     release: Release = module.open_release(options)
     return release
 
 
 def builder_class(name: str) -> type[datasets.DatasetBuilder]:
     """The builder class that a name stands for."""
-    _check(name)
-    module = importlib.import_module(f"irtd_datasets.{name}.builder")
-    found: type[datasets.DatasetBuilder] = module.DEFAULT_BUILDER
+    module = importlib.import_module(_BUILDERS)
+    found: type[datasets.DatasetBuilder] = getattr(module, next(iter(spec(name).builder_names)))
     return found
 
 
@@ -113,7 +203,7 @@ def load_dataset(
     """
     import datasets
 
-    if name in DATASETS and config is not None:
+    if config is not None and name in dataset_names():
         spec(name).config(config)
     options: dict[str, Any] = dict(kwargs)
     if images:
@@ -146,8 +236,9 @@ def _register_now() -> None:
             stacklevel=2,
         )
         return
-    for name in DATASETS:
-        TABLE[name] = (f"irtd_datasets.{name}.builder", _HASH)
+    for name in dataset_names():
+        if TABLE.setdefault(name, (f"{_BUILDERS}.{name}", _HASH))[1] != _HASH:
+            warnings.warn(f"the dataset {name!r} has the name of a builder of datasets", stacklevel=2)
     if not getattr(factory, "knows_irtd_datasets", False):
         datasets.load.PackagedDatasetModuleFactory = _factory(datasets.load)
 
@@ -162,10 +253,8 @@ def _factory(load: ModuleType) -> type:
         knows_irtd_datasets = True
 
         def __init__(self, name: str, data_dir: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
-            if name in DATASETS:
+            if _is_ours(load, name):
                 if kwargs.get("data_files"):
-                    from irtd_datasets.builder import data_files_error
-
                     raise data_files_error(spec(name))
                 self.name = name
                 self.data_dir = data_dir
@@ -173,17 +262,56 @@ def _factory(load: ModuleType) -> type:
                 super().__init__(name, data_dir=data_dir, **kwargs)
 
         def get_module(self) -> Any:  # noqa: ANN401 - a class of `datasets`
-            if self.name not in DATASETS:
+            if not _is_ours(load, self.name):
                 return super().get_module()
             built = _built_folder(self.name, self.data_dir)
             if built is not None:
                 return _local_module(load, built)
-            module_path, fingerprint = load._PACKAGED_DATASETS_MODULES[self.name]  # noqa: SLF001 - see the module doc
-            return load.DatasetModule(
-                module_path, fingerprint, {"dataset_name": self.name, "data_files": _NoFiles()}
-            )
+            module = _builder_module(self.name)
+            return load.DatasetModule(module, _HASH, {"dataset_name": self.name, "data_files": _NoFiles()})
 
     return PackagedDatasetModuleFactory
+
+
+def _is_ours(load: ModuleType, name: str) -> bool:
+    entry = load._PACKAGED_DATASETS_MODULES.get(name)  # noqa: SLF001 - see the module doc
+    return entry is not None and entry[1] == _HASH
+
+
+def _builder_module(name: str) -> str:
+    """Name of a module with nothing but a dataset's builder class, from which `datasets` takes the class it finds."""
+    made = ModuleType(f"{_BUILDERS}.{name}", "The builder class of one dataset.")
+    made.__dict__["DEFAULT_BUILDER"] = builder_class(name)
+    sys.modules[made.__name__] = made
+    return made.__name__
+
+
+def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
+    """The error for a dataset that is asked for with no data named."""
+    variable = f"{spec.name.upper()}_DATA_DIR"
+    return ReleaseNotFoundError(
+        f"no data for {spec.name!r}: neither data_dir nor {variable} names a folder",
+        remedy=(
+            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER)\n"
+            f"- built once, then without this library: irtd build {spec.name} {spec.default_config} --release FOLDER "
+            f"--out ./{spec.name}\n"
+            f"- a Hub repository: load_dataset('OWNER/{spec.name}', {spec.default_config!r})\n"
+            f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
+        ),
+    )
+
+
+def data_files_error(spec: DatasetSpec) -> UnknownNameError:
+    """The error for ``data_files``, which would do nothing: a release is a folder, of which all is read."""
+    return UnknownNameError(
+        f"{spec.name} takes no data_files",
+        remedy=(
+            f"- a release, or a folder made by a build: load_dataset({spec.name!r}, {spec.default_config!r}, "
+            "data_dir=FOLDER)\n"
+            f"- a part of it: a config, such as {spec.configs[-1].name!r}\n"
+            "- single files of a build: load_dataset('parquet', data_files=...)"
+        ),
+    )
 
 
 def _local_module(load: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - a class of `datasets`
@@ -252,10 +380,3 @@ class _ThenRegister(importlib.abc.Loader):
         module.__loader__ = self._loader
         self._loader.exec_module(module)
         _register_now()
-
-
-def _check(name: str) -> None:
-    if name not in DATASETS:
-        raise UnknownNameError(
-            f"there is no dataset {name!r}", remedy=f"The datasets are {', '.join(DATASETS)}."
-        )

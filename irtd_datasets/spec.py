@@ -10,7 +10,7 @@ import difflib
 import io
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from irtd_datasets.errors import UnknownNameError
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigSpec",
     "DatasetSpec",
+    "IssueCode",
     "IssueSpec",
     "Member",
     "PartSpec",
     "SourceTerms",
     "SubsetSpec",
     "config_per_subset_and_part",
+    "issue_codes",
     "issues_from_table",
     "read_table",
+    "spec_from_tables",
     "terms_from_table",
 ]
 
@@ -52,6 +55,7 @@ class PartSpec:
         modality: Kind of sensor of its images.
         rounds: Questions with an answer that the paper counts for it; None where it counts records, or nothing.
         public: Whether its authors ever handed it out.
+        frame: Frame of the boxes in its texts, a value of `irtd_datasets.boxes.Frame`; empty where nothing says it.
     """
 
     name: str
@@ -63,6 +67,7 @@ class PartSpec:
     modality: str
     rounds: int | None = None
     public: bool = True
+    frame: str = ""
 
     @property
     def count_unknown(self) -> str:
@@ -169,14 +174,32 @@ def config_per_subset_and_part(subsets: tuple[SubsetSpec, ...]) -> tuple[ConfigS
 
 
 @dataclass(frozen=True, slots=True)
+class IssueCode:
+    """A word of the vocabulary of issues that all datasets share.
+
+    Attributes:
+        code: The word.
+        scope: Where it stands: ``row`` (in ``issues`` of each row it concerns), ``file`` (in the ledger, for what
+            would say nothing about a single row), ``record`` (in the ledger, as the reason why a record has no row),
+            ``unreadable`` (in the error about a file that cannot be read).
+        kind: As in `IssueSpec`.
+        meaning: What it means, the same in every dataset.
+    """
+
+    code: str
+    scope: Literal["row", "file", "record", "unreadable"]
+    kind: Literal["label", "text", "caveat", "format"]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class IssueSpec:
     """A known defect of a release.
 
     Attributes:
         code: What stands in the ``issues`` column, or in the ledger alone when ``scope`` is ``file``.
         file: Annotation file that has it; empty when any file can.
-        scope: ``row``: stands in ``issues`` of each row it concerns; ``file``: a property of the whole file, which
-            would say nothing about a single row, so it is counted and documented only.
+        scope: ``row`` or ``file``, as in `IssueCode`.
         kind: ``label`` (the label is wrong or suspect: what ``on_defect`` acts on), ``text`` (wording), ``caveat`` (a
             limit of what the label can mean), ``format`` (of the file).
         count: Records of the released file that have it; None where it depends on the user's copy.
@@ -211,6 +234,13 @@ class SourceTerms:
     evidence: str
 
 
+COMMON_SETTINGS = {
+    "without": "Annotation files to leave out, by their path below the release or the end of it, with commas between; "
+    "any other that cannot be read stops a build.",
+}
+"""Options that decide how a release is read, of every dataset: name to one sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
     """A dataset: its names, subsets, known defects, terms and the way to get it."""
@@ -237,6 +267,27 @@ class DatasetSpec:
     """Options of this dataset alone that decide how its release is read: name to one sentence."""
     source_terms: tuple[SourceTerms, ...] = ()
     """Terms of its component datasets."""
+    builders: Mapping[str, str] = field(default_factory=dict)
+    """Names of its builder classes, the one of all configs first, to the first word of the configs that they show."""
+    constructs: tuple[str, ...] = ()
+    """Subsets that `irtd construct` makes from source sets."""
+    package: str = ""
+    """The package that has its modules, tables and card, where that is not a folder of this library."""
+
+    @property
+    def home(self) -> str:
+        """The package that has its modules, tables and card."""
+        return self.package or f"irtd_datasets.{self.name}"
+
+    @property
+    def all_settings(self) -> dict[str, str]:
+        """Its settings, with those that every dataset has."""
+        return {**self.settings, **COMMON_SETTINGS}
+
+    @property
+    def builder_names(self) -> Mapping[str, str]:
+        """As `builders`; without any, one class of all configs whose name is made of that of the dataset."""
+        return self.builders or {"".join(map(str.capitalize, self.name.split("_"))): ""}
 
     def subset(self, name: str) -> SubsetSpec:
         """The subset called ``name``.
@@ -305,20 +356,125 @@ class DatasetSpec:
         return next((issue for issue in self.issues if issue.code == code), None)
 
 
+def issue_codes() -> dict[str, IssueCode]:
+    """The vocabulary of issues, by code: the table ``issues.csv`` beside this module.
+
+    Example:
+        >>> issue_codes()["box-missing"].meaning
+        'A round that should name a place names none.'
+    """
+    return {row["code"]: IssueCode(**row) for row in read_table("irtd_datasets", "issues.csv")}  # type: ignore[arg-type]
+
+
 def issues_from_table(package: str, name: str = "issues.csv") -> tuple[IssueSpec, ...]:
-    """Read the table of known defects that lies beside a dataset's code."""
-    return tuple(
-        IssueSpec(
-            code=row["code"],
-            file=row["file"],
-            scope="row" if row["scope"] == "row" else "file",
-            kind=row["kind"],  # type: ignore[arg-type]  # a test compares the table with the Literal
-            count=int(row["count"]) if row["count"] else None,
-            meaning=row["meaning"],
-            evidence=row["evidence"],
+    """Read the known defects of a dataset: their codes, with counts and evidence; what they mean says `issue_codes`.
+
+    A dataset outside this library may add codes of its own, with ``scope``, ``kind`` and ``meaning`` in the table.
+
+    Raises:
+        UnknownNameError: A code is not in the vocabulary and the table does not say what it means.
+    """
+    codes, issues = issue_codes(), []
+    for row in read_table(package, name):
+        known = codes.get(row["code"])
+        if known is None:
+            if not all(row.get(column) for column in ("scope", "kind", "meaning")):
+                raise UnknownNameError(
+                    f"there is no issue code {row['code']!r}",
+                    where=f"{package} {name}",
+                    remedy="Use one of the vocabulary, or give its scope (row or file), kind and meaning in the table.",
+                )
+            known = IssueCode(row["code"], row["scope"], row["kind"], row["meaning"])  # type: ignore[arg-type]
+        count = int(row["count"]) if row["count"] else None
+        scope: Literal["row", "file"] = "row" if known.scope == "row" else "file"
+        issues.append(
+            IssueSpec(known.code, row["file"], scope, known.kind, count, known.meaning, row["evidence"])
         )
-        for row in read_table(package, name)
+    return tuple(issues)
+
+
+_PLAIN_ISSUES = (
+    *("box-frame-unknown", "box-malformed", "box-degenerate", "box-outside-image", "box-off-image"),
+    *("box-count-mismatch", "box-label-without-box", "duplicate-id", "duplicate-round", "several-references"),
+    *("record-key", "json-not-an-array", "json-trailing-comma", "json-duplicate-key", "json-not-a-number"),
+    *("utf-8-bom", "utf-16", "utf-32"),
+)
+"""What any release in the style of LLaVA can show, none of which is counted before somebody has done it."""
+
+
+def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401 - fields of `DatasetSpec`
+    """Declare a dataset by the tables beside its code.
+
+    ``parts.csv`` has a line for each part, with the columns ``subset``, ``split``, ``part``, ``task``, ``file``,
+    ``records``, ``modality`` and ``frame``; ``image_dirs`` (with ``|`` between) and ``title`` may be there, too.
+    ``issues.csv`` and ``terms.csv`` may be absent.
+
+    Args:
+        package: The package with the tables.
+        facts: Fields of `DatasetSpec`. ``name``, ``title``, ``summary``, ``licence`` and ``licence_id`` have to be
+            given; ``obtain`` and the others are empty where they are not.
+
+    Example:
+        A module ``spec`` of a package ``foors``::
+
+            SPEC = spec_from_tables("foors", name="foors", title="FooRS", licence_id="cc-by-4.0", ...)
+    """
+    rows = read_table(package, "parts.csv")
+    titles = {row["subset"]: row["split"] for row in rows}
+    subsets = tuple(
+        SubsetSpec(
+            subset,
+            split,
+            tuple(_part(row, facts["title"]) for row in rows if row["subset"] == subset),
+            "by-image",
+            f"The part {subset} of {facts['title']}.",
+            facts.get("obtain", ("",))[0],
+        )
+        for subset, split in titles.items()
     )
+    configs = config_per_subset_and_part(subsets)
+    issues = issues_from_table(package) if _has_table(package, "issues.csv") else ()
+    codes, named = issue_codes(), {issue.code for issue in issues}
+    issues += tuple(
+        IssueSpec(code, "", "row" if codes[code].scope == "row" else "file", codes[code].kind, None,
+                  codes[code].meaning, "counted while reading")
+        for code in _PLAIN_ISSUES
+        if code not in named
+    )  # fmt: skip
+    declared: dict[str, Any] = {
+        "version": "1.0.0",
+        "modality": rows[0]["modality"],
+        "paper": "",
+        "homepage": "",
+        "terms": "",
+        "obtain": (),
+        "not_released": (),
+        "citation": "",
+        "subsets": subsets,
+        "configs": configs,
+        "issues": issues,
+        "default_config": configs[0].name,
+        "source_terms": terms_from_table(package) if _has_table(package, "terms.csv") else (),
+        **facts,
+    }
+    return DatasetSpec(**{"release_notes": {declared["version"]: "First version."}, **declared})
+
+
+def _part(row: dict[str, str], title: str) -> PartSpec:
+    return PartSpec(
+        row["part"],
+        row["task"],
+        row["file"],
+        int(row["records"]) if row["records"] else None,
+        tuple(filter(None, (row.get("image_dirs") or "").split("|"))),
+        row.get("title") or title,
+        row["modality"],
+        frame=row["frame"],
+    )
+
+
+def _has_table(package: str, name: str) -> bool:
+    return resources.files(package).joinpath(name).is_file()
 
 
 def terms_from_table(package: str, name: str = "terms.csv") -> tuple[SourceTerms, ...]:

@@ -36,10 +36,13 @@ __all__ = [
     "Role",
     "Turn",
     "detect_form",
+    "find_image",
+    "find_turns",
     "parse_caption",
     "parse_conversation",
     "parse_question",
     "parse_records",
+    "read_turn",
     "strip_prefix",
 ]
 
@@ -56,11 +59,15 @@ _ROLES: dict[str, Role] = {
     "user": "user",
     "gpt": "assistant",
     "assistant": "assistant",
+    "bot": "assistant",
     "system": "system",
 }
 _IMAGE_KEYS = ("image", "image_path", "images")
 _TURN_KEYS = ("conversations", "messages")
+_SPOKEN = (("from", "value"), ("role", "content"))
 _leading_token = re.compile(r"<image>\n?").match
+# A task in brackets before the token, as MiniGPT-v2 and GeoChat write it: "[vqa] <image>\nIs there a road?"
+_tagged_token = re.compile(r"(\[[A-Za-z][\w -]{0,30}\]\s*)<image>\n?").match
 _trailing_token = re.compile(r"\n?<image>\Z").search
 
 
@@ -193,6 +200,54 @@ class Question:
     extra: dict[str, object] = field(default_factory=dict, hash=False)
 
 
+def find_turns(record: Mapping[str, object]) -> tuple[str, list[Any]]:
+    """The key of a record's turns and the turns, judged by nobody; an empty key and list where it has none.
+
+    Example:
+        >>> find_turns({"image": "a.jpg", "messages": [{"role": "user", "content": "A ship?"}]})[0]
+        'messages'
+    """
+    for key in _TURN_KEYS:
+        turns = record.get(key)
+        if isinstance(turns, list):
+            return key, turns
+    return "", []
+
+
+def read_turn(turn: object) -> tuple[Role | None, str]:
+    """Who says what in a turn, as far as it can be told: None for an unknown speaker, no text for one that is none.
+
+    Example:
+        >>> read_turn({"from": "gpt", "value": "yes"}), read_turn({"from": "narrator", "value": 3})
+        (('assistant', 'yes'), (None, ''))
+    """
+    if not isinstance(turn, dict):
+        return None, ""
+    role_key, text_key = _SPOKEN[0] if "from" in turn or "value" in turn else _SPOKEN[1]
+    word, text = turn.get(role_key), turn.get(text_key)
+    return _role(word), text if isinstance(text, str) else ""
+
+
+def find_image(record: Mapping[str, object]) -> str:
+    """Name of a record's only image as released; empty where it names none, several, or something else.
+
+    Example:
+        >>> find_image({"image": ["a.jpg"]}), find_image({"images": ["a.jpg", "b.jpg"]})
+        ('a.jpg', '')
+    """
+    for key in _IMAGE_KEYS:
+        value = record.get(key)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def _role(word: object) -> Role | None:
+    return (_ROLES.get(word) or _ROLES.get(word.lower())) if isinstance(word, str) else None
+
+
 class _Fields:
     """Typed access to the fields of one record; every failure names file and record."""
 
@@ -273,6 +328,8 @@ class _Fields:
             place = "end"
             while (match := _trailing_token(text)) is not None:
                 text = text[: match.start()]
+        elif tokens == images == 1 and (match := _tagged_token(text)) is not None:
+            place, text = "start", match[1] + text[match.end() :]
         if place == "none" or text.count(IMAGE_TOKEN):
             self.fail(
                 "image-token",
@@ -288,6 +345,7 @@ class _Fields:
 _CONVERSATION_KEYS = frozenset(("id", *_IMAGE_KEYS, *_TURN_KEYS))
 _CAPTION_KEYS = frozenset(("id", "image", "image_path", "images", "description"))
 _QUESTION_KEYS = frozenset(("question_id", *_IMAGE_KEYS, "text", "answer", "category"))
+_BOX_KEYS = ("gt_bbox", "gt_box", "gt_bboxes")
 _ONE_IMAGE = (1, 1)
 
 
@@ -298,7 +356,9 @@ def parse_conversation(
 
     Accepted are ``image``, ``image_path`` or ``images`` with a text or a list; ``id`` with a text, a whole
     number or nothing; and turns in ``conversations`` or ``messages``, each with ``from`` and ``value`` or
-    ``role`` and ``content``; the roles are ``human`` or ``user``, ``gpt`` or ``assistant``, and ``system``.
+    ``role`` and ``content``; the roles are ``human`` or ``user``, ``gpt``, ``assistant`` or ``bot``, and ``system``,
+    in letters of any case. The image token stands at the start or the end of the first question, or behind a task
+    in brackets at its start (``[vqa] <image>``), which is kept.
 
     Args:
         record: The parsed JSON object.
@@ -396,7 +456,7 @@ def _any_conversation(
 def _turn(fields: _Fields, item: object, key: str, number: int, extra: dict[str, object]) -> Turn:
     if not isinstance(item, dict):
         fields.fail("turn-type", f"{key}[{number}] is {_shown(item)}, expected an object")
-    for role_key, text_key in (("from", "value"), ("role", "content")):
+    for role_key, text_key in _SPOKEN:
         if role_key in item and text_key in item:
             break
     else:
@@ -406,7 +466,7 @@ def _turn(fields: _Fields, item: object, key: str, number: int, extra: dict[str,
             " or 'role' and 'content'",
         )
     word = item[role_key]
-    role = _ROLES.get(word) if isinstance(word, str) else None
+    role = _role(word)
     if role is None:
         fields.fail(
             "unknown-role",
@@ -539,8 +599,17 @@ def detect_form(record: Mapping[str, object], index: int | None = None, *, name:
         return "question"
     if "description" in record:
         return "caption"
+    fields = _Fields(record, index, name)
+    boxes = [key for key in _BOX_KEYS if key in record]
+    if boxes:
+        fields.fail(
+            "record-form",
+            f"the answer of the record is {boxes[0]!r}, numbers of which nothing says in which frame they are, "
+            "expected a text under 'answer'",
+            remedy="Write each box as the answer's text, in the frame that its authors state, and give that frame.",
+        )
     return _refuse(
-        _Fields(record, index, name),
+        fields,
         "'image' with 'conversations' or 'messages', 'image_path' with 'description',"
         " or 'question_id', 'image', 'text' and 'answer'",
     )

@@ -8,8 +8,7 @@ The three releases use one family of files: a list of objects. What is on disk i
 - JSON lines, or objects with nothing but blanks between them (evaluation files derived from RS-GPT4V).
 
 One scanner reads them all: it decodes text in chunks and lets the C decoder of the standard library parse one
-record at a time. That is as fast as one ``json.loads`` of the whole file (measured on the 18 MB of IR-TD), so
-there is no second path for small files, and a file of 1 GB takes no more memory than one of 1 MB.
+record at a time, so a file of 1 GB takes no more memory than one of 1 MB.
 
 Record numbers count from 0, lines and columns from 1. Columns count characters, byte offsets count from 0.
 """

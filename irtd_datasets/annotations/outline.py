@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from irtd_datasets.annotations.conversations import find_image, find_turns, read_turn
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from irtd_datasets.annotations.conversations import RecordForm
 
 __all__ = ["RecordOutline", "outline_of"]
-
-_USERS = frozenset({"human", "user"})
-_ASSISTANTS = frozenset({"gpt", "assistant"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +68,11 @@ def outline_of(record: Mapping[str, object]) -> RecordOutline | None:
         >>> outline_of({"images": [], "annotations": []}) is None
         True
     """
-    turns = record.get("conversations", record.get("messages"))
-    if isinstance(turns, list):
-        pairs = [_turn(turn) for turn in turns if isinstance(turn, dict)]
-        questions = tuple(text for role, text in pairs if role in _USERS)
-        answers = tuple(text for role, text in pairs if role in _ASSISTANTS)
+    key, turns = find_turns(record)
+    if key:
+        pairs = [read_turn(turn) for turn in turns]
+        questions = tuple(text for role, text in pairs if role == "user")
+        answers = tuple(text for role, text in pairs if role == "assistant")
         return _found(record, "conversation", questions, answers)
     text, answer = record.get("text"), record.get("answer")
     if isinstance(text, str) and answer is not None:
@@ -85,11 +84,6 @@ def outline_of(record: Mapping[str, object]) -> RecordOutline | None:
     return None
 
 
-def _turn(turn: Mapping[str, object]) -> tuple[str, str]:
-    role, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-    return (role, text) if isinstance(role, str) and isinstance(text, str) else ("", "")
-
-
 def _found(
     record: Mapping[str, object], form: RecordForm, questions: tuple[str, ...], answers: tuple[str, ...]
 ) -> RecordOutline | None:
@@ -98,15 +92,5 @@ def _found(
     category = record.get("category")
     extra = tuple(key for key in record if key not in _KNOWN[form])
     return RecordOutline(
-        form, _image(record), questions, answers, category if isinstance(category, str) else "", extra
+        form, find_image(record), questions, answers, category if isinstance(category, str) else "", extra
     )
-
-
-def _image(record: Mapping[str, object]) -> str:
-    for key in ("image", "image_path", "images"):
-        value = record.get(key)
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if isinstance(value, str):
-            return value
-    return ""

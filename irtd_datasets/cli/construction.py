@@ -41,9 +41,12 @@ _LIMITS = {"min_words": (int, 1), "max_words": (int, 1)}
 
 @app.command()
 def construct(
-    dataset: Annotated[str, typer.Argument(help="irtd, mmrs_1m or rs_gpt4v.", metavar="DATASET")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="A dataset that declares what can be constructed.", metavar="DATASET"),
+    ],
     subset: Annotated[
-        str | None, typer.Argument(help="For irtd: benchmark or pretrain.", metavar="[SUBSET]")
+        str | None, typer.Argument(help="What is made of a dataset that has several.", metavar="[SUBSET]")
     ] = None,
     sources: Annotated[
         Path | None,
@@ -55,7 +58,8 @@ def construct(
         Path | None,
         typer.Option(
             "--out",
-            help="Dataset folder to make or add to; for mmrs_1m and rs_gpt4v a folder of records. Default: ./DATASET.",
+            help="Dataset folder to make or add to, or folder of records for one that records are made for. "
+            "Default: ./DATASET, or ./DATASET_more.",
         ),
     ] = None,
     task: Annotated[

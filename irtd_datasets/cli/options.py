@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.catalog import spec
 from irtd_datasets.cli.app import say
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.rows.release import ReleaseOptions, absolute_options
@@ -34,7 +34,7 @@ __all__ = [
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 Dataset = Annotated[
-    str, typer.Argument(help=f"Name of the dataset: {', '.join(DATASETS)}.", metavar="DATASET")
+    str, typer.Argument(help="Name of the dataset; `irtd list` shows them all.", metavar="DATASET")
 ]
 Release = Annotated[
     Path | None,
@@ -63,7 +63,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="An option that only some datasets have, such as frame=square_unit of rs_gpt4v. Repeatable.",
+        help="A setting of the dataset, such as without=FILE, to leave a file out. Repeatable.",
     ),
 ]
 BoxFrame = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from irtd_datasets.catalog import DATASETS, open_release, spec
+from irtd_datasets.catalog import dataset_names, open_release, spec
 from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import (
     BoxFrame,
@@ -23,9 +23,11 @@ from irtd_datasets.cli.options import (
     print_json,
     release_options,
 )
+from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import building
 from irtd_datasets.report import releases as report
 from irtd_datasets.report.console import progress as show_progress
+from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["build", "doctor", "frames", "list_"]
 
@@ -37,8 +39,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Show datasets, configs, tasks, released counts, what is not released, terms, and how to get the data."""
-    names = [dataset] if dataset else list(DATASETS)
-    specs = [spec(name) for name in names]
+    specs = [spec(dataset)] if dataset else list(filter(None, map(_spec_or_problem, dataset_names())))
     if as_json:
         print_json(report.fields_as_list() if fields else [report.spec_as_dict(one) for one in specs])
     elif fields:
@@ -46,6 +47,15 @@ def list_(
     else:
         for one in specs:
             report.show_spec(one)
+
+
+def _spec_or_problem(name: str) -> DatasetSpec | None:
+    """A declaration; None for a package of others that cannot be used, of which the error output tells."""
+    try:
+        return spec(name)
+    except UnknownNameError as error:
+        typer.echo(f"irtd: {error}", err=True)
+        return None
 
 
 @app.command()

@@ -49,7 +49,7 @@ __all__ = [
     "record_id",
 ]
 
-SUBSETS = ("benchmark", "pretrain")
+SUBSETS = SPEC.constructs
 """Subsets of IR-TD that can be constructed."""
 
 RULE_CAPTIONS = 106_000
@@ -262,8 +262,6 @@ def gather(
     subset: str,
     options: Options,
     progress: Progress | None = None,
-    *,
-    without_images: bool = False,
 ) -> Gathering:
     """Find the sources of a folder and survey those that can give something.
 
@@ -272,14 +270,12 @@ def gather(
         subset: ``benchmark`` or ``pretrain``.
         options: What is wanted.
         progress: Told what goes on.
-        without_images: Never open an image, not even for its size.
 
     Raises:
         ReleaseNotFoundError: No source is there that can give anything.
     """
     from irtd_datasets.sources import merge_tables, read_table
 
-    del without_images
     progress = progress or Progress()
     table = merge_tables(read_table(options.table)) if options.table else TABLE
     tasks = options.tasks if subset == "benchmark" else ("captioning",)

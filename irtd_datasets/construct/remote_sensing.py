@@ -1,4 +1,4 @@
-"""Records in the style of MMRS-1M and RS-GPT4V from source sets, in a folder that our readers read like a release."""
+"""Records in the style of a dataset from source sets, in a folder that our readers read like a release."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.catalog import module_of
 from irtd_datasets.errors import BuildError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.mmrs_1m import generation as mmrs_1m
-from irtd_datasets.mmrs_1m.names import read_image_name
 from irtd_datasets.rows.seeded import draw_key
-from irtd_datasets.rs_gpt4v import generation as rs_gpt4v
 from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source, read_table
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from irtd_datasets.annotations.labelled import LabelledImage
+    from irtd_datasets.rows.generated import GeneratedRecord
     from irtd_datasets.sources import Source, SourceRow
 
 __all__ = ["Extension", "ExtensionPart", "extend"]
@@ -114,7 +113,7 @@ def extend(
     where not; those that need a transform are written anew.
 
     Args:
-        dataset: ``mmrs_1m`` or ``rs_gpt4v``.
+        dataset: A dataset with a module ``generation``; see `irtd_datasets.rows.generated`.
         sources: Folder that holds the source sets.
         out: The folder to make, or one made by this before.
         selection: Which tasks, and how much of each.
@@ -123,21 +122,16 @@ def extend(
         dry_run: Count, and write nothing.
 
     Raises:
-        UnknownNameError: The dataset has no such task.
+        UnknownNameError: Labels make no records of the dataset, or it has no such task.
         ReleaseNotFoundError: No source is there that can give anything.
         BuildError: The folder holds something else.
     """
     progress = progress or Progress()
-    known = tuple(mmrs_1m.FOLDERS) if dataset == "mmrs_1m" else rs_gpt4v.TASKS
-    for task in selection.tasks:
-        if task not in known:
-            raise UnknownNameError(
-                f"{dataset} has no task {task!r} that labels can give", remedy=f"Use {', '.join(known)}."
-            )
+    style = _style(dataset, selection.tasks)
     if not dry_run:
         _prepare(out)
     result = Extension(dataset, out)
-    writer = _Writer(dataset, out, result, dry_run=dry_run)
+    writer = _Writer(style, out, result, dry_run=dry_run)
     rows = merge_tables(read_table(table)) if table else TABLE
     for place in find_sources(sources, rows):
         if not place.readable:
@@ -145,7 +139,7 @@ def extend(
                 result.problems[place.row.name] = "no layout of its row in the table of sources fits"
             continue
         progress.stage(f"reading {place.row.name}")
-        given = tuple(task for task in selection.tasks or known if _can_give(place.row, task))
+        given = tuple(task for task in selection.tasks or style.TASKS if _can_give(place.row, task))
         if given:
             writer.write(open_source(place.row.name, place.path, table=rows), given, selection)
     if not result.parts:
@@ -158,6 +152,22 @@ def extend(
     if not dry_run:
         (out / _OURS).write_text(json.dumps(result.as_dict() | {"folder": ""}, indent=1), encoding="utf-8")
     return result
+
+
+def _style(dataset: str, tasks: tuple[str, ...]) -> ModuleType:
+    style = module_of(dataset, "generation")
+    if style is None:
+        raise UnknownNameError(
+            f"{dataset} does not declare how labels make records of it",
+            remedy="Its module `generation` would.",
+        )
+    for task in tasks:
+        if task not in style.TASKS:
+            raise UnknownNameError(
+                f"{dataset} has no task {task!r} that labels can give",
+                remedy=f"Use {', '.join(style.TASKS)}.",
+            )
+    return style
 
 
 def _can_give(row: SourceRow, task: str) -> bool:
@@ -183,8 +193,8 @@ def _prepare(out: Path) -> None:
 class _Writer:
     """Writes the records and images of one source after another."""
 
-    def __init__(self, dataset: str, out: Path, result: Extension, *, dry_run: bool) -> None:
-        self._dataset = dataset
+    def __init__(self, style: ModuleType, out: Path, result: Extension, *, dry_run: bool) -> None:
+        self._style = style
         self._out = out
         self._result = result
         self._dry_run = dry_run
@@ -198,25 +208,29 @@ class _Writer:
             else []
         )
         for image in source.images():
-            if image.split == "test" and self._dataset == "mmrs_1m":
+            if image.split == "test" and not self._style.USES_TEST:
                 continue
             size = _size(source, image)
             for task in tasks:
                 if task == "detection" and image.unclear:
                     continue  # all objects are asked for, and the source leaves some open
-                for number, rounds in enumerate(self._rounds(task, image, size, categories)):
+                for number, rounds in enumerate(self._style.make_rounds(task, image, size, categories)):
                     key = draw_key(selection.seed, source.name, image.image)
                     given[task].append((key, f"{image.image}#{number}", image, rounds))
         for task, entries in given.items():
             if selection.limit is not None:
                 entries = sorted(entries, key=lambda entry: entry[:2])[: selection.limit]  # noqa: PLW2901 - narrowed
                 entries.sort(key=lambda entry: entry[1])
-            by_file: dict[tuple[str, str], list[dict[str, Any]]] = {}
+            by_file: dict[str, list[dict[str, Any]]] = {}
+            notes: dict[str, str] = {}
             for _, _, image, rounds in entries:
-                file, record = self._record(source, task, image, rounds)
-                by_file.setdefault(file, []).append(record)
-            for (name, folder), records in sorted(by_file.items()):
-                self._save(source, task, name, folder, records)
+                place: GeneratedRecord = self._style.place(source.name, task, image, rounds)
+                self._image(source, image, place.image)
+                notes.setdefault(place.file, place.note)
+                record = {"image": place.image, "conversations": _turns(rounds, place.token)}
+                by_file.setdefault(place.file, []).append({"id": place.id, **record} if place.id else record)
+            for name, records in sorted(by_file.items()):
+                self._save(source, task, name, records, notes[name])
         self._tell(source)
 
     def _tell(self, source: Source) -> None:
@@ -225,44 +239,9 @@ class _Writer:
             counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
             self._result.problems[source.name] = f"in its files: {counts}"
 
-    def _rounds(
-        self, task: str, image: LabelledImage, size: tuple[int, int] | None, categories: list[str]
-    ) -> Iterator[list[tuple[str, str]]]:
-        if self._dataset == "mmrs_1m":
-            for rounds in mmrs_1m.make_rounds(task, image, size, categories):
-                yield [(one.question, one.answer) for one in rounds]
-        else:
-            found = rs_gpt4v.make_rounds(task, image, size)
-            if found:
-                yield found
-
-    def _record(
-        self, source: Source, task: str, image: LabelledImage, rounds: list[tuple[str, str]]
-    ) -> tuple[tuple[str, str], dict[str, Any]]:
-        """The file that a record goes into, with the folder of its images, and the record."""
-        if self._dataset == "mmrs_1m":
-            oriented = "oriented bounding boxes" in rounds[0][0]
-            folder = mmrs_1m.directory_for(source.name, task, oriented=oriented)
-            name = f"data/json/{mmrs_1m.FOLDERS[task]}/{source.name}_{task}{'_OBB' if oriented else ''}.json"
-            turns = _turns(rounds, "")
-            stored_name = f"data/{folder}/{image.image}"
-            self._image(source, image, stored_name)
-            return (name, folder), {"image": stored_name, "conversations": turns}
-        split = "test" if image.split == "test" else "train"
-        stored_name = f"images/{source.name}/{image.image}"
-        self._image(source, image, stored_name)
-        record = {
-            "id": f"{source.name}/{task}/{image.image}",
-            "image": stored_name,
-            "conversations": _turns(rounds, "<image>\n"),
-        }
-        return (f"{split}/{source.name}_{task}.json", ""), record
-
-    def _save(self, source: Source, task: str, name: str, folder: str, records: list[dict[str, Any]]) -> None:
+    def _save(self, source: Source, task: str, name: str, records: list[dict[str, Any]], note: str) -> None:
         rounds = sum(len(record["conversations"]) // 2 for record in records)
-        note = ""
-        if folder and not read_image_name(records[0]["image"]).components:
-            note = f"{source.name} is none of the 35 rows of MMRS-1M: a build of mmrs_1m does not take {name}"
+        if note:
             self._result.problems[f"{source.name} {task}"] = note
         if not self._dry_run:
             path = self._out / name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from irtd_datasets.captioning.endpoint import Endpoint
 from irtd_datasets.captioning.run import CaptionOptions
 from irtd_datasets.catalog import spec
-from irtd_datasets.construct.benchmark import SUBSETS, Construction, Options, construct
+from irtd_datasets.construct.benchmark import Construction, Options, construct
 from irtd_datasets.construct.captions import LanguageModel
 from irtd_datasets.construct.remote_sensing import Extension, Selection, extend
 from irtd_datasets.errors import UnknownNameError
@@ -72,8 +72,8 @@ class Request:
     """Everything that a user can say.
 
     Attributes:
-        dataset: ``irtd``, ``mmrs_1m`` or ``rs_gpt4v``.
-        subset: Of irtd: ``benchmark`` or ``pretrain``.
+        dataset: Name of the dataset.
+        subset: One of `DatasetSpec.constructs` where the dataset declares any.
         sources: Folder that holds the source sets.
         out: The dataset folder, or the folder of records.
         tasks: Tasks; all by default.
@@ -148,8 +148,8 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
         BuildError: The folder cannot be written, or holds something else.
         EndpointError: The language model refuses.
     """
-    spec(request.dataset)
-    if request.dataset != "irtd":
+    subsets = spec(request.dataset).constructs
+    if not subsets:
         if request.subset is not None:
             raise UnknownNameError(
                 f"{request.dataset} has no subset {request.subset!r} that can be constructed",
@@ -164,9 +164,9 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
             progress=progress,
             dry_run=request.dry_run,
         )
-    if request.subset not in SUBSETS:
+    if request.subset not in subsets:
         given = "no subset given" if request.subset is None else f"{request.subset!r} cannot be constructed"
-        raise UnknownNameError(given, remedy=f"Use irtd construct irtd {' or '.join(SUBSETS)}.")
+        raise UnknownNameError(given, remedy=f"Use irtd construct {request.dataset} {' or '.join(subsets)}.")
     if request.subset == "pretrain":
         writer = CAPTIONS.get(request.captions or "rule")
         if writer is None:

@@ -1,7 +1,8 @@
 """The card: README.md of a dataset folder, with everything that a build knows generated.
 
-Prose is written by hand in ``dataset_cards/<name>.md``; numbers never are. The card is made from the folder alone, its
-manifest, its ledger and its Parquet files, so that it can be made anew without a build, to the same bytes.
+Prose is written by hand in ``dataset_cards/<name>.md`` or ``card.md`` of the dataset's package; numbers never are. The
+card is made from the folder alone, its manifest, its ledger and its Parquet files, so that it can be made anew without
+a build, to the same bytes.
 """
 
 from __future__ import annotations
@@ -150,18 +151,23 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def prose(name: str) -> str:
+def prose(spec: DatasetSpec) -> str:
     """The part of a card that is written by hand.
 
     Raises:
         UnknownNameError: There is none for this dataset.
     """
-    packaged = resources.files("irtd_datasets").joinpath("dataset_cards").joinpath(f"{name}.md")
-    source = Path(__file__).parents[2] / "dataset_cards" / f"{name}.md"  # a checkout that is not installed
-    for path in (packaged, source):
+    own = resources.files(spec.home).joinpath("card.md")
+    packaged = resources.files("irtd_datasets").joinpath("dataset_cards").joinpath(f"{spec.name}.md")
+    source = (
+        Path(__file__).parents[2] / "dataset_cards" / f"{spec.name}.md"
+    )  # a checkout that is not installed
+    for path in (own, packaged, source):
         if path.is_file():
             return path.read_text(encoding="utf-8").strip()
-    raise UnknownNameError(f"there is no card text for {name!r}", remedy="It belongs into dataset_cards/.")
+    raise UnknownNameError(
+        f"there is no card text for {spec.name!r}", remedy=f"It belongs into card.md of {spec.home}."
+    )
 
 
 def configs_of(spec: DatasetSpec, parts: Sequence[Part]) -> dict[str, list[Part]]:
@@ -233,7 +239,7 @@ def render_card(
     )
     sections = [
         f"---\n{header}---",
-        prose(spec.name),
+        prose(spec),
         _loading(spec, configs),
         "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
         "## Tasks\n\n" + _task_table(present),

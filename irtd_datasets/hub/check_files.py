@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.catalog import dataset_names, spec
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, UnsafePathError
 from irtd_datasets.folder.card import SEAL
@@ -137,7 +137,7 @@ def _check_limits(found: Mapping[str, int], per_folder: Mapping[str, int], findi
 
 def check_foreign(root: Path, found: Iterable[str], manifest: Manifest | None, findings: Findings) -> None:
     """Files that no build writes, and among them Python files that `datasets` would stumble over."""
-    named = {f"{name}.py" for name in (root.resolve().name, *DATASETS)}
+    named = {f"{name}.py" for name in (root.resolve().name, *dataset_names())}
     listed = manifest.files if manifest else {}
     for name in found:
         if name in _KNOWN or name in listed or (name.endswith(".parquet") and not _in_index(name)):
@@ -219,7 +219,6 @@ def _check_listed(
     name: str,
     listed: Listed,
     findings: Findings,
-    shard: bool,
     remedy: str,
     progress: Callable[[str], None] | None,
 ) -> None:

@@ -328,13 +328,13 @@ class TextReader:
                 # A whole shard at once where its text is small, which is much faster than row group by row group.
                 for groups in _batches(shard):
                     table = parquet.read_row_groups(groups, columns=columns)
-                    self._read(shard, table, found, self.rows)
+                    self._read(shard, table, found)
                     self.rows += table.num_rows
         except (pa.ArrowException, OSError, ValueError) as error:
             self._findings.add("shard-unreadable", str(error).partition("\n")[0], shard.name)
         return found
 
-    def _read(self, shard: Shard, table: pa.Table, found: ShardTexts, _start: int) -> None:
+    def _read(self, shard: Shard, table: pa.Table, found: ShardTexts) -> None:
         first = sum(found.sources.values())
         if "id" in table.schema.names and pa.types.is_string(table.schema.field("id").type):
             self._check_part(shard, table["id"], first)

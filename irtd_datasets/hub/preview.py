@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.catalog import dataset_names, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ImageError, ReleaseNotFoundError
 from irtd_datasets.folder.contact_sheet import contact_sheet
 from irtd_datasets.folder.manifest import Manifest
@@ -219,11 +219,13 @@ def _image(row: dict[str, Any], name: str, room: int) -> ShownImage:
 
 def _facts(folder: Path, found: Survey, configs: Sequence[str], seed: int) -> PageFacts:
     manifest = _manifest(folder)
-    declared = spec(manifest.dataset) if manifest is not None and manifest.dataset in DATASETS else None
+    declared = (
+        spec(manifest.dataset) if manifest is not None and manifest.dataset in dataset_names() else None
+    )
     details = [f"version {manifest.version}"] if manifest is not None else []
-    names = list(configs) or config_names(folder)
+    shown = list(configs) or config_names(folder)
     details.append(
-        names[0] if len(names) == 1 else f"{len(names)} configs" if not configs else ", ".join(names)
+        shown[0] if len(shown) == 1 else f"{len(shown)} configs" if not configs else ", ".join(shown)
     )
     details.append(f"seed {seed}")
     strata: dict[tuple[str, str], int] = {}

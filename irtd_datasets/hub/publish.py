@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.catalog import dataset_names, spec
 from irtd_datasets.errors import AnnotationError, HubError, PublishError, UnknownNameError, summarize
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import MANIFEST
@@ -503,11 +503,11 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
     Raises:
         PublishError: The terms of a source restrict redistribution, and nobody took the responsibility.
     """
-    if local.dataset not in DATASETS:
+    if local.dataset not in dataset_names():
         raise PublishError(
             f"the folder holds the dataset {local.dataset!r}, which is not known here",
             where=str(local.root),
-            remedy=f"Known: {', '.join(DATASETS)}.",
+            remedy=f"Known: {', '.join(dataset_names())}.",
         )
     declared = spec(local.dataset)
     rows: Counter[str | None] = Counter()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import RecordError, parse_conversation
@@ -29,15 +28,15 @@ from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, rel
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Located
 from irtd_datasets.rows.pending import Message, PendingRow
-from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions, file_identity
 from irtd_datasets.sources import TABLE, Source, SourceOptions, get, merge_tables, open_source, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.irtd.tasks.parsing import Parser
-    from irtd_datasets.rows.release import ImageStream
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["KEY", "ConstructedRelease", "SourceImages", "project_of"]
@@ -51,7 +50,7 @@ def project_of(source: str, project_dir: str) -> str:
     return project_dir or source
 
 
-class ConstructedRelease:
+class ConstructedRelease(Release):
     """Constructed records, read like a release of IR-TD.
 
     Raises:
@@ -61,8 +60,7 @@ class ConstructedRelease:
     spec = SPEC
 
     def __init__(self, options: ReleaseOptions) -> None:
-        self.options = options
-        self.root = Path(options.root)
+        super().__init__(options)
         path = self.root / CONSTRUCTED
         try:
             self.description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -77,13 +75,8 @@ class ConstructedRelease:
         path = self.root / member.subset.name / member.part.file
         if not path.is_file():
             return []
-        status = path.stat()
         note = self.description.get("notes", {}).get("/".join(member.key), "")
-        return [
-            AnnotationFile(
-                member, f"constructed/{member.part.file}", status.st_size, status.st_mtime_ns, note=note
-            )
-        ]
+        return [AnnotationFile(member, f"constructed/{member.part.file}", *file_identity(path), note=note)]
 
     def source(self, file: AnnotationFile) -> Path:
         """Path of the records of a part."""
@@ -125,31 +118,13 @@ class ConstructedRelease:
             quirks=parsed.quirks,
         )
 
-    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Image name and id of a record."""
-        conversation = parse_conversation(record, index, name=file.where)
-        if not conversation.images:
-            raise RecordError("it names no image", code="not-constructed")
-        return safe_name(conversation.images[0]), str(conversation.id)
-
     def resolver(self, subset: SubsetSpec) -> SourceImages:
         """Finds images in the source sets that they were taken from."""
         return SourceImages.of(self._open_sources, self._mosaics(subset))
 
-    def stream(self, subset: SubsetSpec) -> ImageStream | None:  # noqa: ARG002 - the protocol's signature
-        """None: images are looked up by name."""
-        return None
-
-    def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - the protocol's signature
-        """None: the folder holds what was constructed."""
-        return []
-
-    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
-        """Sizes and times of the records and the description, and where the sources lie."""
-        facts: list[tuple[Any, ...]] = [("sources", *sorted(self.description["sources"].items()))]
-        for member in subset.members:
-            facts += [(file.where, file.size, file.stamp) for file in self.files(member)]
-        return facts
+    def facts(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
+        """Sizes and times of the records, and where the sources lie."""
+        return [("sources", *sorted(self.description["sources"].items())), *super().facts(subset)]
 
     @cached_property
     def _open_sources(self) -> dict[str, Source]:

@@ -1,11 +1,10 @@
-"""IR-TD as it lies on a user's disk: where its files are, and how a record becomes a draft."""
+"""IR-TD as it lies on a user's disk: where its files are, and how a record becomes a pending row."""
 
 from __future__ import annotations
 
 import fnmatch
 import os
 import re
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,18 +24,16 @@ from irtd_datasets.releases.containers import Container, FolderContainer, common
 from irtd_datasets.releases.parts import find_parts
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
-from irtd_datasets.releases.streams import stream_tar
 from irtd_datasets.rows.pending import Message, PendingRow
-from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.rows.release import Release
     from irtd_datasets.spec import Member, SubsetSpec
 
-__all__ = ["CutArchive", "IrtdRelease", "known_image_dirs", "open_release"]
+__all__ = ["IrtdRelease", "known_image_dirs", "open_release"]
 
 ARCHIVE_PATTERN = "IR-TD-version*.tar.gz*"
 _CAPTION_FOLDER = "IR-TD-version*"
@@ -49,28 +46,7 @@ def known_image_dirs() -> tuple[str, ...]:
     return tuple(dict.fromkeys(d for member in SPEC.members for d in member.part.image_dirs))
 
 
-@dataclass(frozen=True, slots=True)
-class CutArchive:
-    """The caption images as handed out: one gzip tar cut into parts, read as one stream."""
-
-    parts: tuple[Path, ...]
-
-    @property
-    def label(self) -> str:
-        """The first part's name and how many there are."""
-        return f"{self.parts[0].name} ({len(self.parts)} parts)"
-
-    def identity(self) -> tuple[Any, ...]:
-        """Names, sizes and times of the parts."""
-        return tuple((part.name, *_size_and_time(part)) for part in self.parts)
-
-    def images(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-        """Images in the archive's order, named relative to ``Data4MLLM/IR-TD-version*/``."""
-        for member in stream_tar(self.parts, wanted=lambda name: wanted(_below_root(name))):
-            yield _below_root(member.name), member.data
-
-
-class IrtdRelease:
+class IrtdRelease(Release):
     """An opened IR-TD release.
 
     ``root`` may be a folder that holds any of: ``json_sft.zip`` or a folder ``json_sft`` (or a clone of the authors'
@@ -83,16 +59,7 @@ class IrtdRelease:
     """
 
     spec = SPEC
-
-    def __init__(self, options: ReleaseOptions) -> None:
-        self.options = options
-        self.root = Path(options.root)
-        if not self.root.exists():
-            raise ReleaseNotFoundError(
-                "there is no folder or file at this path",
-                where=f"IR-TD release {options.root}",
-                remedy="Give the folder that holds what the authors hand out (json_sft.zip, new_relative.json, ...).",
-            )
+    give = "Give the folder that holds what the authors hand out (json_sft.zip, new_relative.json, ...)."
 
     # Annotation files
 
@@ -102,7 +69,7 @@ class IrtdRelease:
         Raises:
             ReleaseError: Two different copies of the file are there.
         """
-        found = self._find(member)
+        found = None if member.part.file in self._left_out else self._find(member)
         entry = found[0].find(found[1]) if found else None
         if found is None or entry is None:
             return []
@@ -128,6 +95,10 @@ class IrtdRelease:
                     if name.endswith(".json") and name not in known
                 ]
         return sorted(set(unknown))
+
+    @cached_property
+    def _left_out(self) -> frozenset[str]:
+        return self.left_out(dict.fromkeys(member.part.file for member in SPEC.members))
 
     def _find(self, member: Member) -> tuple[Container, str] | None:
         name = member.part.file
@@ -230,19 +201,9 @@ class IrtdRelease:
             quirks=parsed.quirks,
         )
 
-    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Image name and id of a record, without parsing the rest of it.
-
-        Raises:
-            RecordError: It has no image, or several.
-            UnsafePathError: The image's name leaves the release.
-        """
-        images = record.get("image", record.get("image_path"))
-        image = images[0] if isinstance(images, list) and len(images) == 1 else images
-        if not isinstance(image, str) or not image:
-            pending = self.pending(file, record, index)
-            return pending.image, pending.id
-        return _image_name(image), str(record.get("id", index))
+    def image_name(self, released: str) -> str:
+        """The name without the authors' own folder."""
+        return _image_name(released)
 
     # Images
 
@@ -257,29 +218,9 @@ class IrtdRelease:
         if subset.name != "pretrain" or self._caption_folder is not None or not self.root.is_dir():
             return None
         try:
-            return CutArchive(find_parts(self.root, ARCHIVE_PATTERN))
+            return CutArchive(find_parts(self.root, ARCHIVE_PATTERN), _below_root)
         except ReleaseNotFoundError:
             return None  # no part at all; a missing one among others is an ArchiveError
-
-    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
-        """Paths, sizes and times of annotation files, archives and image folders."""
-        facts: list[tuple[Any, ...]] = [
-            ("root", self.options.root),
-            ("images", *sorted(self.options.images.items())),
-        ]
-        facts += [
-            ("image", path, *_size_and_time(Path(path))) for path in sorted(self.options.images.values())
-        ]
-        for member in subset.members:
-            facts += [(file.where, file.size, file.stamp) for file in self.files(member)]
-            for folder in member.part.image_dirs:
-                path = self.root / folder
-                if path.is_dir():
-                    facts.append((folder, *_size_and_time(path)))
-        stream = self.stream(subset)
-        if stream is not None:
-            facts.append(stream.identity())
-        return facts
 
     @cached_property
     def _layouts(self) -> dict[str, Any]:
@@ -350,11 +291,3 @@ def _below_root(member: str) -> str:
 def _source(image: str) -> str | None:
     match = _PROJECT.fullmatch(image.partition("/")[0])
     return match[1] if match else None
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)

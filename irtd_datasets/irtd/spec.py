@@ -164,4 +164,11 @@ SPEC = DatasetSpec(
     issues=issues_from_table("irtd_datasets.irtd"),
     source_terms=terms_from_table("irtd_datasets.irtd"),
     default_config="instruct",
+    builders={
+        "Irtd": "",
+        "IrtdPretrain": "pretrain",
+        "IrtdInstruct": "instruct",
+        "IrtdBenchmark": "benchmark",
+    },
+    constructs=("benchmark", "pretrain"),
 )

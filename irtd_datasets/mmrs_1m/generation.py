@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, format_coordinate
-from irtd_datasets.mmrs_1m.records import Round
+from irtd_datasets.mmrs_1m.names import read_image_name
 from irtd_datasets.mmrs_1m.spec import COMPONENTS, DECIMALS
+from irtd_datasets.rows.generated import GeneratedRecord, Rounds
 from irtd_datasets.rows.wording import count_word, plural
 
 if TYPE_CHECKING:
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
 
-__all__ = ["FOLDERS", "directory_for", "make_rounds", "write_box", "write_polygon"]
+__all__ = [
+    "FOLDERS",
+    "TASKS",
+    "USES_TEST",
+    "directory_for",
+    "make_rounds",
+    "place",
+    "write_box",
+    "write_polygon",
+]
 
 FOLDERS = {
     "captioning": "caption",
@@ -31,6 +41,12 @@ FOLDERS = {
     "region_captioning": "RSVG",
 }
 """The folder of the release for each task."""
+
+TASKS = tuple(FOLDERS)
+"""Tasks that labels can give."""
+
+USES_TEST = False
+"""Whether images that a source keeps for testing are used: the release has no test part."""
 
 _CAPTION = "Please provide a one-sentence caption for the provided remote sensing image in details."
 _SHORT = "Answer the question using a single word or phrase."
@@ -62,7 +78,7 @@ def directory_for(source: str, task: str, *, oriented: bool = False) -> str:
 
 def make_rounds(
     task: str, image: LabelledImage, size: tuple[int, int] | None, categories: Sequence[str] = ()
-) -> list[list[Round]]:
+) -> list[Rounds]:
     """The records that the labels of an image give to a task, each as its rounds.
 
     Args:
@@ -76,12 +92,12 @@ def make_rounds(
         has a round for all objects and then one for each class, as the release has.
     """
     if task == "captioning":
-        return _one([Round(_CAPTION, sentence) for sentence in dict.fromkeys(image.captions)])
+        return _one([(_CAPTION, sentence) for sentence in dict.fromkeys(image.captions)])
     if task == "vqa":
-        return _one([Round(f"{question} {_SHORT}", answer) for question, answer in image.questions])
+        return _one([(f"{question} {_SHORT}", answer) for question, answer in image.questions])
     if task == "classification":
         scene = image.scene
-        return [[Round(_CATEGORY.format(", ".join(categories)), scene)]] if scene else []
+        return [[(_CATEGORY.format(", ".join(categories)), scene)]] if scene else []
     if size is None:
         return []
     if task == "detection":
@@ -94,10 +110,21 @@ def make_rounds(
         ]
     described = [one for one in image.objects if one.description and one.box is not None]
     if task == "grounding":
-        rounds = [Round(_GROUND.format(one.description), f"[{write_box(one, size)}]") for one in described]
+        rounds = [(_GROUND.format(one.description), f"[{write_box(one, size)}]") for one in described]
     else:
-        rounds = [Round(_REGION.format(f"[{write_box(one, size)}]"), one.description) for one in described]
+        rounds = [(_REGION.format(f"[{write_box(one, size)}]"), one.description) for one in described]
     return _one(rounds)
+
+
+def place(source: str, task: str, image: LabelledImage, rounds: Rounds) -> GeneratedRecord:
+    """Where a record goes, as a build of this dataset looks for it."""
+    oriented = "oriented bounding boxes" in rounds[0][0]
+    folder = directory_for(source, task, oriented=oriented)
+    file = f"data/json/{FOLDERS[task]}/{source}_{task}{'_OBB' if oriented else ''}.json"
+    name = f"data/{folder}/{image.image}"
+    known = read_image_name(name).components
+    note = f"{source} is none of the 35 rows of MMRS-1M: a build of mmrs_1m does not take {file}"
+    return GeneratedRecord(file, name, note="" if known else note)
 
 
 def _is_turned(one: LabelledObject) -> bool:
@@ -105,13 +132,11 @@ def _is_turned(one: LabelledObject) -> bool:
     return len(set(corners[::2])) > 2 or len(set(corners[1::2])) > 2
 
 
-def _one(rounds: list[Round]) -> list[list[Round]]:
+def _one(rounds: Rounds) -> list[Rounds]:
     return [rounds] if rounds else []
 
 
-def _detection(
-    objects: Sequence[LabelledObject], size: tuple[int, int], *, oriented: bool
-) -> list[list[Round]]:
+def _detection(objects: Sequence[LabelledObject], size: tuple[int, int], *, oriented: bool) -> list[Rounds]:
     if not objects:
         return []
     write = write_polygon if oriented else write_box
@@ -123,10 +148,10 @@ def _detection(
     kind = "oriented" if oriented else "horizontal"
     parts = [f"<p>{_counted(name, len(boxes))}</p>[{';'.join(boxes)}]" for name, boxes in by_class.items()]
     first = next(iter(by_class.values()))
-    rounds = [Round(_ALL.format(kind), f"There {_verb(len(first))} {' '.join(parts)}")]
+    rounds = [(_ALL.format(kind), f"There {_verb(len(first))} {' '.join(parts)}")]
     for name, boxes in by_class.items():
         answer = f"There {_verb(len(boxes))} {_counted(name, len(boxes))}[{';'.join(boxes)}] in the image."
-        rounds.append(Round(_EACH.format(plural(name), kind), answer))
+        rounds.append((_EACH.format(plural(name), kind), answer))
     return [rounds]
 
 

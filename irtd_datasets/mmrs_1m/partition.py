@@ -18,8 +18,9 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from irtd_datasets.annotations.conversations import find_image, find_turns, read_turn
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, UnsafePathError
 from irtd_datasets.mmrs_1m.names import home_of, is_merged, read_image_name
@@ -295,11 +296,7 @@ class _OneFile:
     def _divide(self, components: Sequence[Component], record: Record) -> None:
         """Give each round of a record to the component whose task it is."""
         by_task = {one.task: one.part for one in components}
-        key = "conversations" if "conversations" in record else "messages"
-        turns = record.get(key)
-        if not isinstance(turns, list):
-            self._write(components[0].part, record)
-            return
+        key, turns = find_turns(record)
         rounds = _rounds(turns)
         tasks = [_task_of(one) for one in rounds]
         known = [task for task in tasks if task in by_task]
@@ -381,31 +378,27 @@ def _tasks(components: Sequence[Component]) -> tuple[str, ...]:
 
 
 def _first_question(record: Record) -> str:
-    turns = record.get("conversations", record.get("messages"))
-    first = turns[0] if isinstance(turns, list) and turns else None
-    return str(first.get("value", first.get("content", ""))) if isinstance(first, dict) else ""
+    turns = find_turns(record)[1]
+    return read_turn(turns[0])[1] if turns else ""
 
 
 _TASK_FOLDERS = tuple(dict.fromkeys(one.directories[0].partition("/")[0] for one in COMPONENTS))
 
 
 def _image(record: Record) -> ImageName | None:
-    value: Any = record.get("image", record.get("image_path", record.get("images")))
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    return read_image_name(value) if isinstance(value, str) and value else None
+    name = find_image(record)
+    return read_image_name(name) if name else None
 
 
 def _rounds(turns: Sequence[object]) -> list[list[object]]:
     rounds: list[list[object]] = []
     for turn in turns:
-        role = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
-        if role in ("human", "user") or not rounds:
+        if read_turn(turn)[0] == "user" or not rounds:
             rounds.append([])
         rounds[-1].append(turn)
     return rounds
 
 
 def _task_of(turns: Sequence[object]) -> str:
-    texts = [str(turn.get("value", turn.get("content", ""))) for turn in turns if isinstance(turn, dict)]
+    texts = [read_turn(turn)[1] for turn in turns]
     return place_task(texts[0] if texts else "", " ".join(texts[1:]))

@@ -1,4 +1,4 @@
-"""From a record to a draft: pure functions, one for the texts of each task.
+"""From a record to a pending row: pure functions, one for the texts of each task.
 
 Prompts are those of the EarthGPT paper (arXiv 2401.16822v3) and of public readers of the release, which differ in
 small words ("Answering" for "Answer", "RS" for "remote sensing"); what does not fit them is kept and simply not taken
@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.conversations import MANY_ROUNDS, RecordError, Turn, parse_conversation
+from irtd_datasets.annotations.conversations import (
+    MANY_ROUNDS,
+    RecordError,
+    Turn,
+    find_turns,
+    parse_conversation,
+    read_turn,
+)
 from irtd_datasets.boxes import Frame, merge_rounds, parse_boxes
 from irtd_datasets.boxes.text import BoxSpan, read_label
 from irtd_datasets.mmrs_1m.spec import DECIMALS
+from irtd_datasets.rows.box_text import find_boxes, regions_of
 from irtd_datasets.rows.parsing import REPEATED
 from irtd_datasets.rows.pending import Message, PendingRow, Regions, as_json
 
@@ -26,18 +33,6 @@ if TYPE_CHECKING:
     from irtd_datasets.mmrs_1m.spec import Component
 
 __all__ = ["ParsedRecord", "Round", "asked_task", "place_task", "read_record", "read_rounds"]
-
-_PROBLEMS = {
-    "malformed-number": "box-malformed",
-    "wrong-number-count": "box-malformed",
-    "nan": "box-malformed",
-    "unclosed-bracket": "box-malformed",
-    "zero-area": "box-degenerate",
-    "exchanged-corners": "box-exchanged",
-    "count-mismatch": "count-mismatch",
-    "label-without-box": "label-without-box",
-}
-"""Problems of `irtd_datasets.boxes.text` to codes of the issue table."""
 
 _SALVAGED = frozenset({"turn-odd", "turn-order", "empty-answer", "empty-question"})
 """Reasons that leave the other rounds of a record sound."""
@@ -225,11 +220,11 @@ def _grounding(rounds: Sequence[Round]) -> ParsedRecord:
     issues: list[str] = []
     for one in rounds:
         described = _DESCRIBED.search(one.question)
-        found = _spans_of(one.answer, issues)
+        found = find_boxes(one.answer, issues).spans
         spans += (replace(span, label=described[1] if described else span.label) for span in found)
         if not found:
             _add(issues, "box-missing")
-    regions = _places(spans)
+    regions = _regions(spans)
     question = answer = None
     if len(rounds) == 1:
         question = rounds[0].question.strip()
@@ -242,11 +237,11 @@ def _region_captions(rounds: Sequence[Round]) -> ParsedRecord:
     spans: list[BoxSpan] = []
     issues: list[str] = []
     for one in rounds:
-        found = _spans_of(one.question, issues)
+        found = find_boxes(one.question, issues).spans
         spans += (replace(span, label=one.answer.strip()) for span in found)
         if not found:
             _add(issues, "box-missing")
-    return ParsedRecord(_places(spans), tuple(issues))
+    return ParsedRecord(_regions(spans), tuple(issues))
 
 
 def _detection(rounds: Sequence[Round]) -> ParsedRecord:
@@ -254,12 +249,12 @@ def _detection(rounds: Sequence[Round]) -> ParsedRecord:
     issues: list[str] = []
     for one in rounds:
         asked = _asked_class(one.question)
-        found = _spans_of(one.answer, issues)
+        found = find_boxes(one.answer, issues).spans
         said.append([span if span.label or not asked else replace(span, label=asked) for span in found])
         if not found and not _NOTHING.search(one.answer):
             _add(issues, "box-missing")
     merged = merge_rounds(said, DECIMALS)
-    return ParsedRecord(_places([span for span in merged if isinstance(span, BoxSpan)]), tuple(issues))
+    return ParsedRecord(_regions([span for span in merged if isinstance(span, BoxSpan)]), tuple(issues))
 
 
 _READERS: dict[str, Callable[[Sequence[Round]], ParsedRecord]] = {
@@ -279,28 +274,8 @@ def _asked_class(question: str) -> str:
     return "" if name.lower() in _ANYTHING else name
 
 
-def _spans_of(text: str, issues: list[str]) -> list[BoxSpan]:
-    """The boxes of a text; what is wrong with them is added to ``issues``."""
-    parsed = parse_boxes(text)
-    for problem in parsed.problems:
-        _add(issues, _PROBLEMS[problem.code])
-    return list(parsed.spans)
-
-
-def _places(spans: Sequence[BoxSpan]) -> tuple[Regions, ...]:
-    """Readable boxes in their order, neighbours of one kind together."""
-    readable = [span for span in spans if span.is_readable]
-    return tuple(
-        Regions(
-            cast("Literal['box', 'polygon']", kind),
-            tuple(span.label for span in group),
-            tuple(span.numbers for span in group),
-            Frame.SQUARE_UNIT,
-            decimals=DECIMALS,
-        )
-        for kind, same in groupby(readable, key=lambda span: span.kind)
-        for group in [list(same)]
-    )
+def _regions(spans: Sequence[BoxSpan]) -> tuple[Regions, ...]:
+    return regions_of(spans, Frame.SQUARE_UNIT, DECIMALS)
 
 
 def _sound_turns(record: Record, where: tuple[str, int]) -> tuple[Sequence[Turn], list[str], bool]:
@@ -315,8 +290,9 @@ def _sound_turns(record: Record, where: tuple[str, int]) -> tuple[Sequence[Turn]
         sound, issues = _sound_rounds(record)
         if not sound:
             raise
-        key = "conversations" if "conversations" in record else "messages"
-        conversation = parse_conversation({**record, key: sound}, index, name=name, rules=MANY_ROUNDS)
+        conversation = parse_conversation(
+            {**record, find_turns(record)[0]: sound}, index, name=name, rules=MANY_ROUNDS
+        )
     turns = [turn for turn in conversation.turns if turn.role != "system"]
     return turns, issues, conversation.image_token != "none"  # noqa: S105 - no secret
 
@@ -326,13 +302,11 @@ def _sound_rounds(record: Record) -> tuple[list[object], list[str]]:
 
     Only called on turns that `parse_conversation` could read up to their order and their emptiness.
     """
-    turns = cast("list[dict[str, object]]", record.get("conversations", record.get("messages")))
     sound: list[object] = []
     issues: list[str] = []
-    asked: dict[str, object] | None = None
-    for turn in turns:
-        role = turn.get("from", turn.get("role"))
-        if role in ("human", "user"):
+    asked: object = None
+    for turn in find_turns(record)[1]:
+        if read_turn(turn)[0] == "user":
             if asked is not None:
                 _add(issues, "turn-order")
             asked = turn
@@ -351,9 +325,8 @@ def _sound_rounds(record: Record) -> tuple[list[object], list[str]]:
     return sound, issues
 
 
-def _is_empty(turn: dict[str, object]) -> bool:
-    text = str(turn.get("value", turn.get("content", "")))
-    return not text.replace("<image>", "").strip()
+def _is_empty(turn: object) -> bool:
+    return not read_turn(turn)[1].replace("<image>", "").strip()
 
 
 def _add(codes: list[str], code: str) -> None:

@@ -6,13 +6,13 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import RecordError
-from irtd_datasets.errors import AnnotationError, ReleaseError, ReleaseNotFoundError
+from irtd_datasets.errors import AnnotationError, ReleaseError
 from irtd_datasets.mmrs_1m.names import BASES, below_base, directory_of, is_annotation, read_image_name
 from irtd_datasets.mmrs_1m.partition import (
     FILE,
@@ -30,18 +30,18 @@ from irtd_datasets.mmrs_1m.spec import COMPONENTS, SPEC, component
 from irtd_datasets.releases.containers import Container, FolderContainer, open_container
 from irtd_datasets.releases.parts import find_parts
 from irtd_datasets.releases.resolve import ImageResolver, Layout, Mount, mounts_from_options
-from irtd_datasets.releases.streams import extract_tar, stream_tar
-from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
+from irtd_datasets.releases.streams import extract_tar
+from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions, file_identity
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
-__all__ = ["ARCHIVE_PATTERN", "CutArchive", "MmrsRelease", "open_release"]
+__all__ = ["ARCHIVE_PATTERN", "MmrsRelease", "open_release"]
 
 ARCHIVE_PATTERN = "data.tar*"
 """The gzip tar, whole or in pieces: ``data.tar.gz.0`` ... ``data.tar.gz.6``."""
@@ -50,30 +50,7 @@ _DEPTH = 3  # folders that only hold the release, one in the other: mmrs1m/data/
 _KEYS = (FILE, INDEX, IMAGE, PROBLEM, QUIRKS)
 
 
-@dataclass(frozen=True, slots=True)
-class CutArchive:
-    """The images as one stream; names are those that `read_image_name` gives."""
-
-    parts: tuple[Path, ...]
-
-    @property
-    def label(self) -> str:
-        """The first part's name and how many there are."""
-        return (
-            f"{self.parts[0].name} ({len(self.parts)} parts)" if len(self.parts) > 1 else self.parts[0].name
-        )
-
-    def identity(self) -> tuple[Any, ...]:
-        """Names, sizes and times of the parts."""
-        return tuple((part.name, *_size_and_time(part)) for part in self.parts)
-
-    def images(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-        """Images in the archive's order, under the names that the records give them."""
-        for member in stream_tar(self.parts, wanted=lambda name: wanted(read_image_name(name).name)):
-            yield read_image_name(member.name).name, member.data
-
-
-class MmrsRelease:
+class MmrsRelease(Release):
     """An opened MMRS-1M release.
 
     ``root`` may be the folder ``data``, any folder around it (``mmrs1m/data``, ``data/data``), a folder that holds what
@@ -86,16 +63,7 @@ class MmrsRelease:
     """
 
     spec = SPEC
-
-    def __init__(self, options: ReleaseOptions) -> None:
-        self.options = options
-        self.root = Path(options.root)
-        if not self.root.exists():
-            raise ReleaseNotFoundError(
-                "there is no folder or file at this path",
-                where=f"MMRS-1M release {options.root}",
-                remedy="Give the folder that holds `data`, or the pieces data.tar.gz.0, data.tar.gz.1, ...",
-            )
+    give = "Give the folder that holds `data`, or the pieces data.tar.gz.0, data.tar.gz.1, ..."
 
     # Annotation files
 
@@ -147,15 +115,10 @@ class MmrsRelease:
         return _with_quirks(pending, quirks) if isinstance(quirks, list) else pending
 
     def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Image name and id of a record, without parsing the rest of it.
-
-        Raises:
-            RecordError: It has no image, or several, or cannot be used.
-        """
+        """Image name and id of a sorted record."""
         image = record.get(IMAGE)
         if not isinstance(image, str):
-            pending = self.pending(file, record, index)
-            return pending.image, pending.id
+            image = self.pending(file, record, index).image
         return image, f"{record[FILE]}/{record[INDEX]}"
 
     # Images
@@ -170,27 +133,21 @@ class MmrsRelease:
             return None
         return self._archive
 
-    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002 - there is one subset
-        """Paths, sizes and times of annotation files, archive and image folders."""
-        facts: list[tuple[Any, ...]] = [
-            ("root", self.options.root),
-            ("images", *sorted(self.options.images.items())),
-            *(("image", path, *_size_and_time(Path(path))) for path in sorted(self.options.images.values())),
+    def facts(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002 - there is one subset
+        """Names, sizes and times of annotation files, archive and image folders."""
+        folders = [(base, task, source) for base, task, source, _ in self._image_folders]
+        return [
             *self._annotation_identity(),
+            *((*names, *file_identity(self.root.joinpath(*names))) for names in folders),
         ]
-        facts += [
-            (base, task, source, *_size_and_time(self.root / base / task / source))
-            for base, task, source, _ in self._image_folders
-        ]
-        return facts
 
     @cached_property
     def _archive(self) -> CutArchive | None:
         if self.root.is_file():
-            return CutArchive((self.root,))
+            return CutArchive((self.root,), _archive_name)
         if not any(path.name.startswith("data.tar") for path in self.root.iterdir()):
             return None
-        return CutArchive(tuple(find_parts(self.root, ARCHIVE_PATTERN)))
+        return CutArchive(find_parts(self.root, ARCHIVE_PATTERN), _archive_name)
 
     @cached_property
     def _folder(self) -> Container | None:
@@ -292,7 +249,7 @@ class MmrsRelease:
     def _annotation_identity(self) -> list[tuple[Any, ...]]:
         if self._json_files or self._archive is None:
             return [
-                (name, *_size_and_time(self.root / path)) for name, path in sorted(self._json_files.items())
+                (name, *file_identity(self.root / path)) for name, path in sorted(self._json_files.items())
             ]
         return [self._archive.identity()]
 
@@ -342,13 +299,9 @@ def open_release(options: ReleaseOptions) -> MmrsRelease:
     return MmrsRelease(options)
 
 
+def _archive_name(member: str) -> str:
+    return read_image_name(member).name
+
+
 def _with_quirks(pending: PendingRow, codes: list[object]) -> PendingRow:
     return replace(pending, quirks=(*pending.quirks, *(str(code) for code in codes)))
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)

@@ -182,4 +182,13 @@ SPEC = DatasetSpec(
     issues=issues_from_table("irtd_datasets.mmrs_1m"),
     source_terms=terms_from_table("irtd_datasets.mmrs_1m"),
     default_config="default",
+    builders={
+        "Mmrs1M": "",
+        "Mmrs1MClassification": "classification",
+        "Mmrs1MCaptioning": "captioning",
+        "Mmrs1MRegionCaptioning": "region_captioning",
+        "Mmrs1MVqa": "vqa",
+        "Mmrs1MGrounding": "grounding",
+        "Mmrs1MDetection": "detection",
+    },
 )

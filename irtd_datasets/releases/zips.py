@@ -1,8 +1,8 @@
 """Random access to the members of a zip.
 
 The standard library's ``zipfile`` is not used: it inflates a member to whatever size the bytes make of it,
-accepts two members of one name, and takes several times the time and memory to open a directory of 100,000
-members. Format: PKWARE APPNOTE 6.3.10 (sections in comments).
+accepts two members of one name, and keeps an object for each member of a directory.
+Format: PKWARE APPNOTE 6.3.10 (sections in comments).
 """
 
 from __future__ import annotations

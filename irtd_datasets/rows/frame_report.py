@@ -6,18 +6,18 @@ the images that they belong to, in bounded memory and time whatever the size of 
 
 from __future__ import annotations
 
-import json
 import math
 import posixpath
 import warnings
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from irtd_datasets.annotations.coco import parse_coco
 from irtd_datasets.annotations.json_records import JsonRecordsError, read_records
 from irtd_datasets.annotations.outline import outline_of
 from irtd_datasets.boxes import check_frames, parse_boxes
@@ -27,11 +27,10 @@ from irtd_datasets.releases.paths import safe_name
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.boxes import FrameReport
-    from irtd_datasets.boxes.text import ParsedText
     from irtd_datasets.releases.containers import Container
 
 __all__ = ["BoxSample", "FrameFile", "check_sample", "has_boxes", "image_size", "report_frames"]
@@ -40,8 +39,6 @@ FIRST = 2_000
 """Boxes at the beginning of a file that are always looked at."""
 SPREAD = 2_000
 """Most boxes looked at in the rest of the file, spread evenly."""
-COCO_LIMIT = 512 * 2**20
-"""Largest COCO file read, in bytes: that form can only be read whole."""
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".bmp")
@@ -204,52 +201,72 @@ def report_frames(path: str | os.PathLike[str], images: str | os.PathLike[str] |
     if not path.is_file():
         raise ReleaseNotFoundError("there is no such file", where=str(path), remedy="Check the path.")
     known = _Images(open_container(path.parent if images is None else images))
-    sample, kinds, forms = BoxSample(), Counter[str](), Counter[str]()
-    records = unreadable = 0
-    declared: dict[str, tuple[int, int]] = {}
-    coco = _coco(path)
-    if coco is not None:
-        forms["coco"] += 1
-        records, declared = coco.records, coco.sizes
-        for numbers, image in coco.boxes():
-            kinds["box"] += 1
-            sample.add(numbers, image)
+    wrapped = _is_wrapped(path)
+    found = _Numbers()
+    if wrapped:
+        found.read_coco(path)
     else:
-        for _, record in _records(path):
-            records += 1
-            seen = outline_of(record)
-            if seen is None:
-                continue
-            forms[seen.form] += 1
-            for parsed in _parsed(seen.texts):
-                unreadable += sum(not span.is_readable for span in parsed.spans)
-                for span in parsed.spans:
-                    if span.is_readable:
-                        kinds[span.kind] += 1
-                        sample.add(span.numbers, seen.image)
-        if records and not forms:
-            raise AnnotationError(
-                f"none of its {records} records is a conversation, a caption or a question",
-                where=str(path),
-                remedy="Expected 'conversations' or 'messages', 'description', or 'text' and 'answer'; or a COCO file.",
-            )
-    report, asked, found, square = check_sample(sample, lambda name: known.size(name) or declared.get(name))
+        found.read_texts(path)
+    if not found.forms and (found.records or wrapped):
+        raise AnnotationError(
+            f"none of its {found.records} records is a conversation, a caption or a question",
+            where=str(path),
+            remedy="Expected 'conversations' or 'messages', 'description', or 'text' and 'answer'; or a COCO file.",
+        )
+    report, asked, there, square = check_sample(
+        found.sample, lambda name: known.size(name) or found.sizes.get(name)
+    )
     return FrameFile(
         str(path),
-        "+".join(forms),
-        records,
-        dict(kinds),
-        unreadable,
-        len(sample.rows),
+        "+".join(found.forms),
+        found.records,
+        dict(found.kinds),
+        found.unreadable,
+        len(found.sample.rows),
         asked,
-        found,
+        there,
         square,
         report,
     )
 
 
-def _parsed(texts: Iterable[str]) -> Iterator[ParsedText]:
-    return (parse_boxes(text) for text in texts if has_boxes(text))
+@dataclass(slots=True)
+class _Numbers:
+    """The numbers of one file, counted and sampled."""
+
+    sample: BoxSample = field(default_factory=BoxSample)
+    kinds: Counter[str] = field(default_factory=Counter)
+    forms: Counter[str] = field(default_factory=Counter)
+    records: int = 0
+    unreadable: int = 0
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Sizes of images as the file states them."""
+
+    def read_coco(self, path: Path) -> None:
+        for labels in parse_coco(path, path.name):
+            self.forms["coco"] += 1
+            malformed = sum(problem.code == "box-malformed" for problem in labels.problems)
+            self.records += len(labels.objects) + malformed
+            self.unreadable += malformed
+            if labels.width and labels.height:
+                self.sizes[labels.image] = labels.width, labels.height
+            for box in (one.box for one in labels.objects if one.box is not None):
+                self.kinds["box"] += 1
+                self.sample.add(box, labels.image)
+
+    def read_texts(self, path: Path) -> None:
+        for _, record in _records(path):
+            self.records += 1
+            seen = outline_of(record)
+            if seen is None:
+                continue
+            self.forms[seen.form] += 1
+            for span in (span for text in seen.texts if has_boxes(text) for span in parse_boxes(text).spans):
+                if span.is_readable:
+                    self.kinds[span.kind] += 1
+                    self.sample.add(span.numbers, seen.image)
+                else:
+                    self.unreadable += 1
 
 
 def _records(path: Path) -> Iterator[tuple[int, Record]]:
@@ -287,59 +304,10 @@ class _Images:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Coco:
-    """The boxes of a COCO file: ``bbox`` is x, y, width, height."""
-
-    annotations: list[Any]
-    names: dict[Any, str]
-    sizes: dict[str, tuple[int, int]]
-
-    @property
-    def records(self) -> int:
-        return len(self.annotations)
-
-    def boxes(self) -> Iterator[tuple[tuple[float, ...], str]]:
-        for annotation in self.annotations:
-            box = annotation.get("bbox") if isinstance(annotation, dict) else None
-            if isinstance(box, list) and len(box) == 4 and all(isinstance(n, (int, float)) for n in box):
-                x, y, width, height = (float(number) for number in box)
-                yield (x, y, x + width, y + height), self.names.get(annotation.get("image_id"), "")
-
-
-def _coco(path: Path) -> _Coco | None:
-    """The file as COCO; None when it is something else."""
+def _is_wrapped(path: Path) -> bool:
+    """Whether a file is one object around its lists, as COCO has it, instead of a list."""
     try:
         next(_records(path), None)
-    except JsonRecordsError:
-        if path.stat().st_size > COCO_LIMIT:
-            return None
-    else:
-        return None  # a list, lines, or objects side by side
-    try:
-        whole = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(whole, dict):
-        return None
-    images = whole.get("images")
-    annotations = whole.get("annotations", whole.get("annotation"))  # HIT-UAV has the singular
-    if not isinstance(images, list) or not isinstance(annotations, list):
-        return None
-    return _Coco(annotations, *_coco_images(images))
-
-
-def _coco_images(images: list[Any]) -> tuple[dict[Any, str], dict[str, tuple[int, int]]]:
-    """Names by id, and the sizes that the file states, by name."""
-    names: dict[Any, str] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    for image in images:
-        name = image.get("file_name", image.get("filename")) if isinstance(image, dict) else None
-        if not isinstance(name, str):
-            continue
-        width, height = image.get("width"), image.get("height")
-        if isinstance(image.get("id"), (int, str)):
-            names[image["id"]] = name
-        if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
-            sizes[name] = (width, height)
-    return names, sizes
+    except JsonRecordsError as error:
+        return error.code in {"json-not-a-list", "json-record-too-large"}
+    return False

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.conversations import RecordError
+from irtd_datasets.annotations.conversations import RecordError, find_turns, read_turn
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import (
     AnnotationError,
@@ -188,8 +188,8 @@ def count_rounds(record: Record) -> int:
         >>> count_rounds({"conversations": turns})
         2
     """
-    turns = _turns(record)[1]
-    return sum(map(_is_question, turns)) if turns else 1
+    turns = find_turns(record)[1]
+    return sum(read_turn(turn)[0] == "user" for turn in turns) if turns else 1
 
 
 def split_rounds(record: Record) -> list[Record]:
@@ -203,8 +203,8 @@ def split_rounds(record: Record) -> list[Record]:
         >>> [list(one) for one in split_rounds({"image": "1.jpg", "conversations": turns})]
         [['image', 'conversations'], ['image', 'conversations', '_repeated_round']]
     """
-    key, turns = _turns(record)
-    starts = [position for position, turn in enumerate(turns) if _is_question(turn)]
+    key, turns = find_turns(record)
+    starts = [position for position, turn in enumerate(turns) if read_turn(turn)[0] == "user"]
     if len(starts) < 2:
         return [record]
     rounds: list[Record] = []
@@ -215,18 +215,6 @@ def split_rounds(record: Record) -> list[Record]:
         seen.append(one)
         rounds.append({**record, key: one, **({REPEATED: True} if repeated else {})})
     return rounds
-
-
-def _turns(record: Record) -> tuple[str, list[object]]:
-    for key in ("conversations", "messages"):
-        turns = record.get(key)
-        if isinstance(turns, list):
-            return key, turns
-    return "", []
-
-
-def _is_question(turn: object) -> bool:
-    return isinstance(turn, dict) and turn.get("from", turn.get("role")) in ("human", "user")
 
 
 def parse(

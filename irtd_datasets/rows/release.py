@@ -1,16 +1,24 @@
-"""What a dataset's folder provides so that one reader, one build and one builder class serve all datasets."""
+"""What a dataset's folder provides so that one reader, one build and one builder class serve all datasets.
+
+`Release` has what all releases share: options, names to leave out, identity, a first look at a record. A dataset's own
+class says where its files and images are and how one of its records becomes a row.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.annotations.conversations import find_image
+from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.streams import stream_tar
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.releases.resolve import ImageResolver
@@ -20,11 +28,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ROUNDS",
     "AnnotationFile",
+    "CutArchive",
     "ImageStream",
     "Release",
     "ReleaseOptions",
     "absolute_options",
     "check_rounds",
+    "file_identity",
 ]
 
 ROUNDS = ("keep", "split")
@@ -99,39 +109,168 @@ class ImageStream(Protocol):
         """Released name and bytes of each image, in the stream's order, for which ``wanted(name)`` holds."""
 
 
-class Release(Protocol):
-    """An opened release of one dataset."""
+@dataclass(frozen=True, slots=True)
+class CutArchive:
+    """Images of one gzip tar, whole or cut into parts, read as one stream.
+
+    Attributes:
+        parts: The parts in order.
+        image_name: From the name of a member to the name that the records give the image.
+    """
+
+    parts: tuple[Path, ...]
+    image_name: Callable[[str], str]
+
+    @property
+    def label(self) -> str:
+        """The first part's name and how many there are."""
+        first = self.parts[0].name
+        return f"{first} ({len(self.parts)} parts)" if len(self.parts) > 1 else first
+
+    def identity(self) -> tuple[Any, ...]:
+        """Names, sizes and times of the parts."""
+        return tuple((part.name, *file_identity(part)) for part in self.parts)
+
+    def images(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """Images in the archive's order, under the names that the records give them."""
+        for member in stream_tar(self.parts, wanted=lambda name: wanted(self.image_name(name))):
+            yield self.image_name(member.name), member.data
+
+
+class Release(ABC):
+    """An opened release of one dataset; nothing is listed or read before it is asked for.
+
+    Attributes:
+        spec: The dataset.
+        give: What a user should name instead of a path with nothing at it.
+        is_folder: Whether it must be a folder.
+
+    Raises:
+        ReleaseNotFoundError: There is nothing at the root of the options, or no folder.
+    """
 
     spec: DatasetSpec
-    options: ReleaseOptions
-    root: Path
+    give: ClassVar[str] = "Give the folder that holds the annotation files and the images."
+    is_folder: ClassVar[bool] = False
 
     def __init__(self, options: ReleaseOptions) -> None:
-        """Open it; nothing is listed or read yet."""
+        self.options = options
+        self.root = Path(options.root)
+        what = "" if self.root.exists() else "there is no folder or file at this path"
+        if self.is_folder and not what and not self.root.is_dir():
+            what = "this is a file"
+        if what:
+            raise ReleaseNotFoundError(
+                what, where=f"{self.spec.title} release {options.root}", remedy=self.give
+            )
 
+    @abstractmethod
     def files(self, member: Member) -> list[AnnotationFile]:
-        """The annotation files of a part, in order; none when it is not there."""
+        """The annotation files of a part, in order; none when it is not there.
 
+        Raises:
+            AnnotationError: One of them cannot be read.
+            ReleaseError: It is not certain which files are meant.
+        """
+
+    @abstractmethod
     def source(self, file: AnnotationFile) -> Source:
         """The bytes of an annotation file, or a path or open file to read them from."""
 
+    @abstractmethod
     def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:
-        """Parse one record; a pure function of its arguments."""
+        """Parse one record; a pure function of its arguments.
 
-    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Image name and id of a record, without parsing the rest of it."""
+        Raises:
+            RecordError: It does not have the form that it should have.
+            UnsafePathError: The name of its image leaves the release.
+        """
 
+    @abstractmethod
     def resolver(self, subset: SubsetSpec) -> ImageResolver:
         """Finds the images of a subset."""
 
-    def stream(self, subset: SubsetSpec) -> ImageStream | None:
+    def stream(self, subset: SubsetSpec) -> ImageStream | None:  # noqa: ARG002 - for releases that have one
         """Images that come as a stream; None when they can be looked up by name."""
+        return None
 
-    def unknown_files(self, subset: SubsetSpec) -> list[str]:
+    def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - for releases that look for files
         """Annotation files beside the known ones that no task claims."""
+        return []
+
+    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
+        """Name of a record's image, and what tells it from the others of its file, without parsing the rest.
+
+        Raises:
+            RecordError: It has no image, or several.
+            UnsafePathError: The image's name leaves the release.
+        """
+        name = find_image(record)
+        image = self.image_name(name) if name else self.pending(file, record, index).image
+        return image, self.record_key(record, index)
+
+    def image_name(self, released: str) -> str:
+        """The relative name of an image by the name that a record gives it.
+
+        Raises:
+            UnsafePathError: It leaves the release.
+        """
+        return safe_name(released)
+
+    def record_key(self, record: Record, index: int) -> str:
+        """What tells a record from the others of its file."""
+        found = record.get("id")
+        return str(index if found is None or found == "" else found)
 
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
         """Cheap facts that change when the inputs change: paths, sizes and times, without listing images."""
+        images = sorted(self.options.images.items())
+        return [
+            ("root", self.options.root),
+            ("images", *images),
+            ("settings", *sorted(self.options.settings.items())),
+            *(("image", path, *file_identity(Path(path))) for _, path in images),
+            *self.facts(subset),
+        ]
+
+    def facts(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
+        """What a subset adds to `identity`: its annotation files, image folders and stream."""
+        found: list[tuple[Any, ...]] = []
+        for member in subset.members:
+            found += [(file.where, file.size, file.stamp) for file in self.files(member)]
+            folders = [(folder, self.root / folder) for folder in member.part.image_dirs]
+            found += [(folder, *file_identity(path)) for folder, path in folders if path.is_dir()]
+        stream = self.stream(subset)
+        return found if stream is None else [*found, stream.identity()]
+
+    def left_out(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of all annotation files that the user leaves out: setting ``without``, by path or end of it.
+
+        Raises:
+            UnknownNameError: The setting names a file that is not among them.
+        """
+        names, found = list(names), set[str]()
+        for wanted in filter(
+            None, (item.strip() for item in self.options.settings.get("without", "").split(","))
+        ):
+            named = [name for name in names if name == wanted or name.endswith("/" + wanted)]
+            if not named:
+                raise UnknownNameError(
+                    f"without={wanted}: there is no such annotation file",
+                    where=self.options.root,
+                    remedy="Name it by its path below the release, or by the end of that path.",
+                )
+            found.update(named)
+        return frozenset(found)
+
+
+def file_identity(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file or folder, which change when it does; zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_size, status.st_mtime_ns)
 
 
 def absolute_options(

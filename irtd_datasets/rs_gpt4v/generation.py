@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, format_coordinate
+from irtd_datasets.rows.generated import GeneratedRecord, Rounds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
 
-__all__ = ["DECIMALS", "TASKS", "make_rounds"]
+__all__ = ["DECIMALS", "TASKS", "USES_TEST", "make_rounds", "place"]
 
 DECIMALS = 3
 TASKS = ("captioning", "vqa", "grounding", "region_captioning")
 """The tasks of the release that labels can give; the others were written by a language model."""
+
+USES_TEST = True
+"""Whether images that a source keeps for testing are used."""
 
 _CAPTION = "Provide a one-sentence caption for the provided image."
 _SHORT = "Answer the question using a single word or phrase."
@@ -27,32 +33,46 @@ _GROUND = "Please provide the bounding box coordinate of the region which is des
 _REGION = "Please provide a short description for this region: {}"
 
 
-def make_rounds(task: str, image: LabelledImage, size: tuple[int, int] | None) -> list[tuple[str, str]]:
-    r"""Questions and answers that the labels of an image give to a task.
+def make_rounds(
+    task: str,
+    image: LabelledImage,
+    size: tuple[int, int] | None,
+    categories: Sequence[str] = (),  # noqa: ARG001 - one signature for all datasets
+) -> list[Rounds]:
+    r"""Questions and answers that the labels of an image give to a task, all in one record.
 
     Args:
         task: One of `TASKS`.
         image: The labels.
         size: Width and height of the upright image; the tasks with boxes give nothing without it.
+        categories: All classes of the source, of which no task here asks.
 
     Example:
         >>> from irtd_datasets.annotations.labelled import LabelledImage
         >>> labelled = LabelledImage("RSVQA-LR", "0.tif", questions=(("Is a road present?", "yes"),))
         >>> make_rounds("vqa", labelled, None)
-        [('Is a road present?\nAnswer the question using a single word or phrase.', 'yes')]
+        [[('Is a road present?\nAnswer the question using a single word or phrase.', 'yes')]]
     """
+    described = [one for one in image.objects if one.description and one.box is not None] if size else []
     if task == "captioning":
-        return [(_CAPTION, sentence) for sentence in dict.fromkeys(image.captions)]
-    if task == "vqa":
-        return [(f"{question}\n{_SHORT}", answer) for question, answer in image.questions]
-    if size is None:
-        return []
-    described = [one for one in image.objects if one.description and one.box is not None]
-    if task == "grounding":
-        return [(_GROUND.format(one.description), _box(one, size)) for one in described]
-    return [(_REGION.format(_box(one, size)), one.description) for one in described]
+        rounds = [(_CAPTION, sentence) for sentence in dict.fromkeys(image.captions)]
+    elif task == "vqa":
+        rounds = [(f"{question}\n{_SHORT}", answer) for question, answer in image.questions]
+    elif task == "grounding":
+        rounds = [(_GROUND.format(one.description), _box(one, size)) for one in described]
+    else:
+        rounds = [(_REGION.format(_box(one, size)), one.description) for one in described]
+    return [rounds] if rounds else []
 
 
-def _box(one: LabelledObject, size: tuple[int, int]) -> str:
+def place(source: str, task: str, image: LabelledImage, rounds: Rounds) -> GeneratedRecord:  # noqa: ARG001
+    """Where a record goes, as a build of this dataset looks for it."""
+    split = "test" if image.split == "test" else "train"
+    file, name = f"{split}/{source}_{task}.json", f"images/{source}/{image.image}"
+    return GeneratedRecord(file, name, f"{source}/{task}/{image.image}", "<image>\n")
+
+
+def _box(one: LabelledObject, size: tuple[int, int] | None) -> str:
+    assert size is not None  # without it nothing is described
     numbers = convert([one.box or ()], Frame.PIXEL, Frame.SQUARE_UNIT, *size)[0]
     return f"[{', '.join(format_coordinate(float(value), DECIMALS, cut=False) for value in numbers)}]"

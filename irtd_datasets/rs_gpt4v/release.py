@@ -1,33 +1,28 @@
-"""RS-GPT4V as it lies on a user's disk: which files are its annotations, and how a record becomes a draft."""
+"""RS-GPT4V as it lies on a user's disk: which files are its annotations, and how a record becomes a pending row."""
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import (
     AmbiguousImageError,
     ReleaseError,
-    ReleaseNotFoundError,
     UnsafePathError,
     summarize,
 )
-from irtd_datasets.releases.resolve import ImageResolver
 from irtd_datasets.rows.frame_report import image_size
+from irtd_datasets.rows.layout import Candidate, SearchedRelease
+from irtd_datasets.rows.llava import TextFrame, read_record, record_key, unique_keys
 from irtd_datasets.rows.release import AnnotationFile, ReleaseOptions
-from irtd_datasets.rs_gpt4v.layout import Candidate, Layout, find_layout, image_mounts
-from irtd_datasets.rs_gpt4v.records import ParsedRecord, TextFrame, image_name, pending_row_of, record_key
+from irtd_datasets.rs_gpt4v.records import image_name, reading_of
 from irtd_datasets.rs_gpt4v.spec import SPEC
 from irtd_datasets.rs_gpt4v.survey import NO_PLACE, Survey, survey_file
 from irtd_datasets.rs_gpt4v.tables import FileRules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from irtd_datasets.annotations.json_records import Record, Source
+    from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
@@ -64,7 +59,7 @@ class RsGpt4vFile(AnnotationFile):
         return self.counts_unreadable if found is None else found[:2] == self.member.key
 
 
-class RsGpt4vRelease:
+class RsGpt4vRelease(SearchedRelease):
     """An opened RS-GPT4V release.
 
     ``root`` is any folder with the annotation files and the images somewhere below it; zip and tar archives directly
@@ -76,17 +71,7 @@ class RsGpt4vRelease:
     """
 
     spec = SPEC
-
-    def __init__(self, options: ReleaseOptions) -> None:
-        self.options = options
-        self.root = Path(options.root)
-        if not self.root.is_dir():
-            what = "this is a file" if self.root.exists() else "there is no folder at this path"
-            raise ReleaseNotFoundError(
-                what,
-                where=f"RS-GPT4V release {options.root}",
-                remedy="Give the folder that holds the annotation files and, somewhere below it, the images.",
-            )
+    first_folders = ("RS-GPT4V", "RS_GPT4V", "rs_gpt4v")
 
     # Annotation files
 
@@ -129,18 +114,10 @@ class RsGpt4vRelease:
             )
         return files
 
-    def source(self, file: AnnotationFile) -> Source:
-        """An annotation file, open for reading."""
-        for candidate in self._layout.candidates:
-            if candidate.where == file.where:
-                return candidate.container.open(candidate.name)
-        raise ReleaseNotFoundError("the file is gone", where=file.where, remedy="Start again.")
-
-    def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - files are not bound to a split
+    def unknown_files(self, subset: SubsetSpec) -> list[str]:
         """Files that are not read, each with the reason."""
         refused = [f"{one.where} ({survey.refused})" for one, survey in self._surveys if survey.refused]
-        packed = [f"{name} (unpack it first)" for name in self._layout.packed]
-        return sorted(refused + packed)
+        return sorted([*refused, *super().unknown_files(subset)])
 
     # Records
 
@@ -155,71 +132,35 @@ class RsGpt4vRelease:
             raise TypeError(f"expected a file of this release, not {file!r}")
         split, task = file.member.key
         prefix = f"{SPEC.name}/{split}/{file.key}"
-        return pending_row_of(
-            record, index, ParsedRecord(file.where, prefix, task, file.frame, file.derivative)
-        )
+        reading = reading_of(file.where, prefix, task, file.frame, derivative=file.derivative)
+        return read_record(record, index, reading)
 
-    def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
-        """Name of the image, and what tells a record from the others of its file.
+    def image_name(self, released: str) -> str:
+        """The name without a folder of the authors' machine."""
+        return image_name(released)
 
-        Raises:
-            RecordError: It has no image, or several, or no known form.
-            UnsafePathError: The image's name leaves the release.
-        """
-        images = record.get("image", record.get("image_path", record.get("images")))
-        image = images[0] if isinstance(images, list) and len(images) == 1 else images
-        if not isinstance(image, str) or not image:
-            pending = self.pending(file, record, index)
-            return pending.image, record_key(record, index)
-        return image_name(image), record_key(record, index)
-
-    # Images
-
-    def resolver(self, subset: SubsetSpec) -> ImageResolver:  # noqa: ARG002 - files are not bound to a split
-        """Finds the images."""
-        return self._resolver
-
-    def stream(self, subset: SubsetSpec) -> None:  # noqa: ARG002
-        """Nothing: images are looked up by name."""
-        return
-
-    def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:  # noqa: ARG002
-        """Paths, sizes and times of annotation files, archives and the folders found."""
-        facts: list[tuple[Any, ...]] = [
-            ("root", self.options.root),
-            ("images", *sorted(self.options.images.items())),
-            ("settings", *sorted(self.options.settings.items())),
-        ]
-        layout = self._layout
-        facts += [(one.where, one.size, one.stamp) for one in layout.candidates]
-        # A frame can be decided differently once images are there.
-        facts += [(name, _time(self.root / name)) for name in layout.folders]
-        facts += [(str(archive.path), _time(archive.path)) for archive in layout.archives]
-        facts += [("image", path, _time(Path(path))) for path in sorted(self.options.images.values())]
-        return facts
-
-    @cached_property
-    def _layout(self) -> Layout:
-        return find_layout(self.root)
-
-    @cached_property
-    def _resolver(self) -> ImageResolver:
-        return ImageResolver(image_mounts(self._layout, self.options.images))
+    def record_key(self, record: Record, index: int) -> str:
+        """Its id and the round where it has one, or its number."""
+        return record_key(record, index)
 
     @cached_property
     def _keys(self) -> dict[str, str]:
-        return _unique_keys([candidate.where for candidate in self._layout.candidates])
+        return unique_keys([candidate.where for candidate in self._layout.candidates])
 
     @cached_property
     def _surveys(self) -> list[tuple[Candidate, Survey]]:
-        return [(candidate, self._survey(candidate)) for candidate in self._layout.candidates]
+        return [(candidate, self._survey(candidate)) for candidate in self.candidates]
 
     def _survey(self, candidate: Candidate) -> Survey:
         key = repr((candidate.where, candidate.size, candidate.stamp, self.options))
         survey = _SURVEYS.get(key)
         if survey is None:
-            with candidate.container.open(candidate.name) as file:
-                survey = survey_file(file, candidate.where, self._size_of, self.options.settings)
+            survey = survey_file(
+                lambda: candidate.container.open(candidate.name),
+                candidate.where,
+                self._size_of,
+                self.options.settings,
+            )
             if survey.settled:
                 while len(_SURVEYS) >= _REMEMBERED:
                     _SURVEYS.pop(next(iter(_SURVEYS)))
@@ -241,30 +182,6 @@ class RsGpt4vRelease:
 _REMEMBERED = 64
 _SURVEYS: dict[str, Survey] = {}
 """Surveys of files that have not changed: `load_dataset` opens a release several times."""
-
-
-def _unique_keys(paths: Sequence[str]) -> dict[str, str]:
-    """What ids have for each file: its name without suffix, with its folders where two files share that name.
-
-    Example:
-        >>> _unique_keys(["train.json", "a/test.jsonl", "b/test.jsonl"])
-        {'train.json': 'train', 'a/test.jsonl': 'a/test', 'b/test.jsonl': 'b/test'}
-    """
-    stems = {path: posixpath.splitext(path)[0] for path in paths}
-    names = [stem.rpartition("/")[2] for stem in stems.values()]
-    keys = {}
-    for path, stem in stems.items():
-        name = stem.rpartition("/")[2]
-        keys[path] = name if names.count(name) == 1 else stem
-    doubled = [key for key in keys.values() if list(keys.values()).count(key) > 1]
-    return {path: path if key in doubled else key for path, key in keys.items()}
-
-
-def _time(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def open_release(options: ReleaseOptions) -> RsGpt4vRelease:

@@ -112,4 +112,5 @@ SPEC = DatasetSpec(
         "for one file alone FILE=FRAME.",
         "derivatives": "`read` to read files that others made from RS-GPT4V and more; by default they are refused.",
     },
+    builders={"RsGpt4v": ""},
 )

@@ -6,17 +6,21 @@ survey stands in doctor, in the ledger and on the card.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.json_records import JsonRecordsError, read_records
+from irtd_datasets.annotations.conversations import RecordError, detect_form
+from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.annotations.outline import outline_of
 from irtd_datasets.boxes import Frame, parse_boxes
-from irtd_datasets.errors import AnnotationError, BoxError, UnknownNameError
+from irtd_datasets.errors import AnnotationError, BoxError, IrtdDatasetsError, ReleaseError, UnknownNameError
 from irtd_datasets.rows.frame_report import BoxSample, check_sample, has_boxes
-from irtd_datasets.rs_gpt4v.records import TextFrame
+from irtd_datasets.rows.layout import is_foreign, stopping
+from irtd_datasets.rows.llava import TextFrame
 from irtd_datasets.rs_gpt4v.spec import PUBLISHED, SPEC
 from irtd_datasets.rs_gpt4v.tables import Derivative, FileRules, derivative_of, foreign_image, rules_for
 
@@ -59,7 +63,7 @@ class Survey:
         frame: Frame of the numbers in its texts.
         note: Everything found out, in sentences.
         refused: Why it is not read; empty when it is.
-        problem: What stopped the reading of a file that is RS-GPT4V; None when nothing did.
+        problem: What stopped the reading of a file that is not known to be something else; None when nothing did.
         derivative: What it is when others made it.
         places: For each record the position of its part among the members of the dataset; `NO_PLACE` for none.
         settled: Whether nothing but the file itself decided; else an image that is found later can change it.
@@ -70,7 +74,7 @@ class Survey:
     frame: TextFrame
     note: str
     refused: str = ""
-    problem: AnnotationError | None = None
+    problem: AnnotationError | ReleaseError | None = None
     derivative: Derivative | None = None
     places: bytes = field(default=b"", repr=False)
     settled: bool = True
@@ -131,11 +135,13 @@ class _Counts:
                         self.unreadable += 1
 
 
-def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[str, str]) -> Survey:
+def survey_file(
+    source: Callable[[], Source], where: str, size_of: SizeOf, settings: Mapping[str, str]
+) -> Survey:
     """Survey an annotation file.
 
     Args:
-        source: The file.
+        source: Opens the file.
         where: Its path below the release.
         size_of: Finds width and height of an image by its name in the records.
         settings: ``frame`` and ``derivatives`` as the user gave them.
@@ -154,17 +160,11 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
     if derivative is not None and derivative.refused and not accepts:
         return _refusal(rules, _explain(derivative), derivative)
     counts = _Counts(rules)
-    problem: AnnotationError | None = None
-    reader = read_records(source, name=where, on_bad=lambda _index, _error: None)
-    try:
-        for index, record in reader:
-            counts.add(index, record)
-            if counts.other >= TRIED and not counts.forms:
-                break
-    except JsonRecordsError as error:
-        problem = error
+    problem, form = _count(source, where, counts)
     if not counts.forms:
-        return _refusal(rules, _describe_other(counts, problem))
+        if problem is None or is_foreign(problem, source):
+            return _refusal(rules, _describe_other(counts, problem))
+        return replace(_refusal(rules, ""), problem=stopping(problem, where))
     if problem is None and counts.foreign is not None:
         derivative = counts.foreign
         if derivative.refused and not accepts:
@@ -178,7 +178,6 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
             f"{asked:,} images, {found:,} found, {square:,} square)"
         )
         settled = asked == found
-    form = _WRITTEN[reader.form] if reader.form else "JSON"
     told = _told(counts, form)
     if derivative is not None:
         told.append(f"origin: {derivative.origin}")
@@ -188,11 +187,31 @@ def survey_file(source: Source, where: str, size_of: SizeOf, settings: Mapping[s
         counts.members,
         frame,
         "; ".join(told),
-        problem=problem,
+        problem=None if problem is None else stopping(problem, where),
         derivative=derivative if derivative is not None and derivative.refused else None,
         places=bytes(counts.places),
         settled=settled,
     )
+
+
+def _count(source: Callable[[], Source], where: str, counts: _Counts) -> tuple[IrtdDatasetsError | None, str]:
+    """Read a file to its end; what stopped that, or made every record unreadable, and how it is written."""
+    bad: list[AnnotationError] = []
+    try:
+        opened = source()
+        with contextlib.closing(opened) if isinstance(opened, io.IOBase) else contextlib.nullcontext():
+            reader = read_records(
+                opened, name=where, on_bad=lambda _, error: bad.append(error) if not bad else None
+            )
+            for index, record in reader:
+                counts.add(index, record)
+                if counts.other >= TRIED and not counts.forms:
+                    break
+    except IrtdDatasetsError as error:
+        return error, "JSON"
+    form = _WRITTEN[reader.form] if reader.form else "JSON"
+    damaged = bad and not counts.records and getattr(bad[0], "code", "") != "json-record-type"
+    return (bad[0] if damaged else None), form
 
 
 def frame_setting(value: str | None, where: str) -> Frame | None:
@@ -330,7 +349,7 @@ def _explain(derivative: Derivative) -> str:
     )
 
 
-def _describe_other(counts: _Counts, problem: AnnotationError | None) -> str:
+def _describe_other(counts: _Counts, problem: IrtdDatasetsError | None) -> str:
     if counts.first_other is None:
         return problem.problem if problem else "it holds no records"
     record = counts.first_other
@@ -338,4 +357,8 @@ def _describe_other(counts: _Counts, problem: AnnotationError | None) -> str:
     excerpt = json.dumps(record, ensure_ascii=False)
     excerpt = excerpt if len(excerpt) <= _EXCERPT else excerpt[:_EXCERPT] + "..."
     hint = " It looks like the output of a model." if {"prompt", "text"} <= record.keys() else ""
+    try:
+        detect_form(record)
+    except RecordError as error:
+        hint = f" {error.problem[0].upper()}{error.problem[1:]}." if "gt_" in error.problem else hint
     return f"its first record has the keys {keys}: {excerpt}; expected {EXPECTED}.{hint}"

@@ -15,13 +15,16 @@ Nothing here is real data, and every sample says so in its ``SAMPLE_RELEASE.txt`
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.catalog import dataset_names, module_of, spec
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.testing.damage import Damage, DamageKind, damage
 from irtd_datasets.testing.exact import StreamCheck, assert_stream_exact
 from irtd_datasets.testing.irtd_release import IRTD_DEFECTS, Layout, write_irtd_sample
 from irtd_datasets.testing.mmrs_release import MMRS_DEFECTS, write_mmrs_sample
+from irtd_datasets.testing.plain_release import write_plain_sample
 from irtd_datasets.testing.rs_gpt4v_release import RS_GPT4V_DEFECTS, write_rs_gpt4v_sample
 from irtd_datasets.testing.samples import (
     MARKER,
@@ -55,6 +58,7 @@ __all__ = [
     "sample_names",
     "write_irtd_sample",
     "write_mmrs_sample",
+    "write_plain_sample",
     "write_rs_gpt4v_sample",
     "write_sample_release",
 ]
@@ -85,7 +89,17 @@ def sample_names() -> tuple[str, ...]:
         >>> "irtd" in sample_names()
         True
     """
-    return tuple(sorted(_WRITERS))
+    return tuple(sorted({*_WRITERS, *(name for name in dataset_names() if _writer(name) is not None)}))
+
+
+def _writer(name: str) -> SampleWriter | None:
+    """The writer of a dataset: one registered here, one of its own package, or that of plain releases."""
+    if name in _WRITERS or name not in dataset_names():
+        return _WRITERS.get(name)
+    own = module_of(name, "sample")
+    if own is not None:
+        return own.write_sample  # type: ignore[no-any-return]
+    return partial(write_plain_sample, spec(name)) if module_of(name, "release") is None else None
 
 
 def write_sample_release(
@@ -122,6 +136,7 @@ def write_sample_release(
         >>> record.answer, len(sample.images[record.image].objects)
         ('<num>0</num>', 0)
     """
-    if name not in _WRITERS:
+    writer = _writer(name)
+    if writer is None:
         raise UnknownNameError(f"no sample release {name!r}", remedy=f"Known: {', '.join(sample_names())}.")
-    return _WRITERS[name](folder, rows=rows, seed=seed, form=form, **options)
+    return writer(folder, rows=rows, seed=seed, form=form, **options)

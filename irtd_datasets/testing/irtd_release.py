@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
-from irtd_datasets.errors import BuildError, UnknownNameError
+from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.testing.archives import CutArchive, write_zip
 from irtd_datasets.testing.irtd_plan import (
     AERIAL_DIR,
@@ -27,7 +26,7 @@ from irtd_datasets.testing.irtd_plan import (
     plan_tasks,
 )
 from irtd_datasets.testing.irtd_text import file_text
-from irtd_datasets.testing.samples import MARKER, SampleImage, SampleRelease
+from irtd_datasets.testing.samples import MARKER, SampleImage, SampleRelease, start_sample
 from irtd_datasets.testing.scenes import Scene, colour_scene, render_scene, with_border
 
 if TYPE_CHECKING:
@@ -67,14 +66,8 @@ IRTD_DEFECTS = {
 }
 """What each code of `SampleRelease.defects` means."""
 
-_MARKER_TEXT = """This folder is a SYNTHETIC SAMPLE made by irtd_datasets.testing. It holds no real data.
-
-The images are drawn by a seeded generator and the texts are made from what was drawn. File names, layouts,
-wording and known defects follow the real release of {title}, so that programs can be tested without it.
-Scores, statistics or models made from this folder say nothing about the real dataset.
-
-Made with: {call}
-"""
+_FOLLOWS = """File names, layouts, wording and known defects
+follow the real release of IR-TD (IRGPT), so that programs can be tested without it."""
 _COMMENT = b"Synthetic sample of irtd_datasets.testing; no real data."
 
 _JPEG_QUALITY = 87  # gives 40 to 60 kB for 640x512, as the real frames have
@@ -154,26 +147,28 @@ def write_irtd_sample(  # noqa: PLR0913 - each is one independent property of th
         ...     sorted(path.name for path in sample.folder.iterdir())
         ['SAMPLE_RELEASE.txt', 'json_sft.zip']
     """
-    if form not in ("zip", "folder"):
-        raise UnknownNameError(f"unknown form {form!r}", remedy="Forms: zip, folder.")
     chosen = _layouts(layouts)
-    folder = Path(folder)
-    root = folder if image_folder is None else Path(image_folder)
     captions = max(12, rows // 10) if captions is None else captions
-    call = (
-        f"write_sample_release('irtd', ..., rows={rows}, seed={seed}, form={form!r}, images={images}, "
-        f"layouts={sorted(layout.value for layout in chosen)}, captions={captions}, parts={parts}, "
-        f"benchmark={benchmark})"
+    folder, marker = start_sample(
+        "irtd",
+        folder,
+        _FOLLOWS,
+        overwrite=overwrite,
+        forms=("zip", "folder"),
+        rows=rows,
+        seed=seed,
+        form=form,
+        images=images,
+        layouts=sorted(layout.value for layout in chosen),
+        captions=captions,
+        parts=parts,
+        benchmark=benchmark,
     )
-    _make_empty(folder, overwrite=overwrite)
-    (folder / MARKER).write_bytes(_MARKER_TEXT.format(title="IR-TD (IRGPT)", call=call).encode())
-
+    root = folder if image_folder is None else Path(image_folder)
     plan = _plan(rows, seed, captions, benchmark=benchmark)
     _write_task_files(plan, folder, form)
     if benchmark:
-        (folder / "benchmark" / MARKER).write_bytes(
-            _MARKER_TEXT.format(title="IR-TD (IRGPT)", call=call).encode()
-        )
+        (folder / "benchmark" / MARKER).write_bytes(marker)
     caption_names = {record.image for record in plan.records.get(CAPTION_FILE, ())}
     places = {name: _place(name, chosen) for name in plan.scenes if name not in caption_names}
     archives: list[Path] = [folder / "json_sft.zip"] if form == "zip" else []
@@ -212,23 +207,6 @@ def _layouts(layouts: Iterable[Layout | str]) -> frozenset[Layout]:
     except ValueError as error:
         known = ", ".join(layout.value for layout in Layout)
         raise UnknownNameError(f"unknown layout: {error}", remedy=f"Layouts: {known}.") from None
-
-
-def _make_empty(folder: Path, *, overwrite: bool) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (overwrite and (folder / MARKER).is_file()):
-            raise BuildError(
-                "the folder is not empty",
-                where=str(folder),
-                remedy="Give a new folder, or overwrite=True to replace an earlier sample release.",
-            )
-        shutil.rmtree(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BuildError(
-            f"the folder cannot be made: {error}", where=str(folder), remedy="Give another."
-        ) from error
 
 
 def _plan(rows: int, seed: int, captions: int, *, benchmark: bool) -> Plan:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
-import shutil
 import struct
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,19 +16,20 @@ from PIL import Image, ImageDraw
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert
-from irtd_datasets.errors import BuildError, UnknownNameError
+from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.testing.archives import CutArchive
 from irtd_datasets.testing.samples import (
-    MARKER,
     PlantedDefect,
     SampleImage,
     SampleObject,
     SampleRecord,
     SampleRelease,
+    start_sample,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 __all__ = ["COLOURS", "MMRS_DEFECTS", "write_mmrs_sample"]
 
@@ -49,7 +48,7 @@ MMRS_DEFECTS = {
     "box-malformed": "a bracket has five numbers",
     "box-degenerate": "a box under one hundredth of the side collapses at two decimals",
     "box-off-image": "a box lies in the padding",
-    "count-mismatch": "a text announces three objects and has boxes of fewer",
+    "box-count-mismatch": "a text announces three objects and has boxes of fewer",
     "figure-form": "an answer has no `<p>` and ends with 'in the image.', as the paper's figures print it",
     "mixed-round": "one record has a round from text to box and one from box to text",
     "image-missing": "the image is not in the release",
@@ -77,12 +76,7 @@ _DARK = 120  # no background is brighter
 _TINTS = ((70, _DARK, 60), (_DARK, 100, 70), (50, 90, 115))
 _PLURAL = {"person": "persons"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_MARKER_TEXT = """This folder is a synthetic sample of MMRS-1M (EarthGPT), written by irtd_datasets.testing.
-Nothing in it is real data: images are drawn, texts follow the release, so that programs can be tested without it.
-Scores, statistics or models made from this folder say nothing about the real dataset.
-
-Made with: {call}
-"""
+_FOLLOWS = "Texts follow the\nrelease of MMRS-1M (EarthGPT), so that programs can be tested without it."
 _REMARK = b"Synthetic sample of irtd_datasets.testing; no real data."
 
 Form = Literal["zip", "folder", "flat", "doubled"]
@@ -268,17 +262,22 @@ def write_mmrs_sample(  # noqa: PLR0913 - each is one independent property of th
         ...     (sample.folder / "data" / "json" / "detection" / "sar" / "HRISD_OBB.json").is_file()
         True
     """
-    if form not in ("zip", "folder", "flat", "doubled"):
-        raise UnknownNameError(f"unknown form {form!r}", remedy="Forms: zip, folder, flat, doubled.")
     if annotations not in ("files", "total", "both"):
         raise UnknownNameError(f"unknown annotations {annotations!r}", remedy="Known: files, total, both.")
-    folder = Path(folder)
-    _make_empty(folder, overwrite=overwrite)
-    call = (
-        f"write_sample_release('mmrs_1m', ..., rows={rows}, seed={seed}, form={form!r}, annotations={annotations!r}, "
-        f"traps={traps}, images={images}, parts={parts})"
+    folder, _ = start_sample(
+        "mmrs_1m",
+        folder,
+        _FOLLOWS,
+        overwrite=overwrite,
+        forms=("zip", "folder", "flat", "doubled"),
+        rows=rows,
+        seed=seed,
+        form=form,
+        annotations=annotations,
+        traps=traps,
+        images=images,
+        parts=parts,
     )
-    (folder / MARKER).write_bytes(_MARKER_TEXT.format(call=call).encode())
     plan = _plan(rows, seed, traps=traps)
     base = {"zip": "data", "folder": "data", "flat": "", "doubled": "data/data"}[form]
     members = dict(_json_members(plan, annotations, traps=traps))
@@ -316,18 +315,6 @@ def write_mmrs_sample(  # noqa: PLR0913 - each is one independent property of th
         image_dirs={} if form == "zip" else {one.folder: folder / base / one.folder for one in _SOURCES},
         archives=archives,
     )
-
-
-def _make_empty(folder: Path, *, overwrite: bool) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (overwrite and (folder / MARKER).is_file()):
-            raise BuildError(
-                "the folder is not empty",
-                where=str(folder),
-                remedy="Give a new folder, or overwrite=True to replace an earlier sample release.",
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -584,7 +571,9 @@ def _plant_boxes(plan: _Plan, fresh: Any) -> None:  # noqa: ANN401
     plan.add(json_name, image, [(ask, f"There is <p>one person</p>[{inside_padding}]")], "box-off-image")
     image = fresh("detection/VisDrone")
     boxes = image.text(image.boxes[:2])
-    plan.add(image.source.json, image, [(ask, f"There are <p>three persons</p>[{boxes}]")], "count-mismatch")
+    plan.add(
+        image.source.json, image, [(ask, f"There are <p>three persons</p>[{boxes}]")], "box-count-mismatch"
+    )
     image = fresh("detection/dior")
     shown = [_group(image, label, oriented=False, tagged=False) for label in sorted(set(image.labels))]
     plan.add(

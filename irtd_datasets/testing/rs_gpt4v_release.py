@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
-from irtd_datasets.boxes import Frame, convert
-from irtd_datasets.boxes.frames import DEFAULT_DECIMALS, as_frame, format_coordinate, is_cut
-from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.testing.archives import write_zip
-from irtd_datasets.testing.irtd_release import _make_empty, encode_image
+from irtd_datasets.boxes import Frame
+from irtd_datasets.boxes.frames import DEFAULT_DECIMALS, as_frame
+from irtd_datasets.testing.plain_release import cars, describe_side, file_text, write_boxes, write_images
 from irtd_datasets.testing.samples import (
-    MARKER,
     PlantedDefect,
     SampleImage,
     SampleObject,
     SampleRecord,
     SampleRelease,
+    start_sample,
 )
-from irtd_datasets.testing.scenes import Scene, colour_scene, render_scene
+from irtd_datasets.testing.scenes import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = ["RS_GPT4V_DEFECTS", "RS_GPT4V_FILES", "write_rs_gpt4v_sample"]
 
@@ -65,14 +63,8 @@ RS_GPT4V_DEFECTS = {
 }
 """What each code of `SampleRelease.defects` means."""
 
-_MARKER_TEXT = """This folder is a SYNTHETIC SAMPLE made by irtd_datasets.testing. It holds no real data.
-
-The images are drawn by a seeded generator and the texts are made from what was drawn. The layout of the real
-RS-GPT4V is not published; file names and forms follow what readers of its derivatives report.
-Scores, statistics or models made from this folder say nothing about the real dataset.
-
-Made with: {call}
-"""
+_FOLLOWS = """The layout of the real
+RS-GPT4V is not published; file names and forms follow what readers of its derivatives report."""
 
 _FOLDERS = {
     "captioning": "images/NWPU-Captions",
@@ -139,16 +131,23 @@ def write_rs_gpt4v_sample(  # noqa: PLR0913 - each is one independent property o
         >>> sorted(sample.counts.values(), reverse=True)
         [28, 4, 3, 3, 2]
     """
-    if form not in ("zip", "folder"):
-        raise UnknownNameError(f"unknown form {form!r}", remedy="Forms: zip, folder.")
     frame = as_frame(frame)
-    folder = Path(folder)
-    call = (
-        f"write_sample_release('rs_gpt4v', ..., rows={rows}, seed={seed}, form={form!r}, frame={frame.value!r}, "
-        f"decimals={decimals}, square={square}, defects={defects}, merged={merged}, images={images})"
+    folder, _ = start_sample(
+        "rs_gpt4v",
+        folder,
+        _FOLLOWS,
+        overwrite=overwrite,
+        forms=("zip", "folder"),
+        rows=rows,
+        seed=seed,
+        form=form,
+        frame=frame.value,
+        decimals=decimals,
+        square=square,
+        defects=defects,
+        merged=merged,
+        images=images,
     )
-    _make_empty(folder, overwrite=overwrite)
-    (folder / MARKER).write_bytes(_MARKER_TEXT.format(call=call).encode())
     writer = _Writer(
         Random(f"rs_gpt4v/{seed}"),  # noqa: S311 - no secret
         frame,
@@ -165,10 +164,11 @@ def write_rs_gpt4v_sample(  # noqa: PLR0913 - each is one independent property o
     for file, texts in writer.texts.items():
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_file_text(file, texts), encoding="utf-8")
+        path.write_text(file_text(file, texts), encoding="utf-8")
     if merged:
         _write_others(folder, writer)
-    archives = _write_images(folder, writer, seed, form) if images else ()
+    written = {name: scene for name, scene in writer.scenes.items() if name not in writer.missing}
+    paths, archives = write_images(folder, written, seed, form) if images else ({}, ())
     return SampleRelease(
         name="rs_gpt4v",
         folder=folder,
@@ -178,7 +178,7 @@ def write_rs_gpt4v_sample(  # noqa: PLR0913 - each is one independent property o
         images={
             name: SampleImage(
                 name,
-                _path(name, form) if images and name not in writer.missing else None,
+                paths.get(name),
                 scene.width,
                 scene.height,
                 objects=scene.objects,
@@ -240,11 +240,7 @@ class _Writer:
 
     def written(self, boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int]) -> str:
         """The boxes as the release writes them."""
-        cut = is_cut(self.frame, self.decimals)
-        rows = convert([list(map(float, box)) for box in boxes], Frame.PIXEL, self.frame, *size).tolist()
-        return ";".join(
-            ", ".join(format_coordinate(value, self.decimals, cut=cut) for value in row) for row in rows
-        )
+        return write_boxes(boxes, self.frame, size, self.decimals)
 
     def _keep(  # noqa: PLR0917 - the fields of one record
         self,
@@ -277,7 +273,7 @@ class _Writer:
             return name, rounds[: self.random.choice((1, 2))], ()
         if task == "detailed_description":
             text = " ".join(
-                f"A car stands {_side(one, scene)} of the image, about {one.box[2] - one.box[0]} pixels wide."
+                f"A car stands {describe_side(one, scene)} of the image, about {one.box[2] - one.box[0]} pixels wide."
                 for one in objects
             )
             return name, [("Describe this image in detail.", text)], ()
@@ -286,7 +282,7 @@ class _Writer:
                 ("What is the image about?", "It shows a piece of ground on which several cars are parked."),
                 (
                     "And how are they arranged?",
-                    f"The first of the {count} cars stands {_side(objects[0], scene)}.",
+                    f"The first of the {count} cars stands {describe_side(objects[0], scene)}.",
                 ),
             ]
             return name, rounds, ()
@@ -302,7 +298,7 @@ class _Writer:
         self, task: str, name: str, scene: Scene
     ) -> tuple[str, list[tuple[str, str]], tuple[SampleObject, ...]]:
         target = self.random.choice(scene.objects)
-        words = f"the car {_side(target, scene)}"
+        words = f"the car {describe_side(target, scene)}"
         box = f"[{self.written([target.box], (scene.width, scene.height))}]"
         if task == "grounding":
             question = f"Provide the bounding box coordinate of the region which is described as: {words}"
@@ -319,36 +315,8 @@ class _Writer:
         name = f"{folder}/{len(there) + 1:05d}.jpg"
         boxed = task in ("grounding", "region_captioning")
         size = _SQUARE if self.square or not boxed else self.random.choice((_WIDE, _TALL))
-        self.scenes[name] = Scene("aerial", *size, _cars(self.random, size), name)
+        self.scenes[name] = Scene("aerial", *size, cars(self.random, size), name)
         return name
-
-
-def _cars(random: Random, size: tuple[int, int]) -> tuple[SampleObject, ...]:
-    """Cars in the cells of a grid; some touch a border, as objects in real tiles do."""
-    columns, rows = size[0] // 80, size[1] // 80
-    cells = random.sample([(x, y) for x in range(columns) for y in range(rows)], random.randint(3, 6))
-    objects = []
-    for column, row in cells:
-        width, height = random.choice(((_CAR, _CAR // 2), (_CAR // 2, _CAR)))
-        x = column * 80 + random.randint(4, 76 - width)
-        y = row * 80 + random.randint(4, 76 - height)
-        if row == 0:
-            y = 0
-        elif row == rows - 1:
-            y = size[1] - height
-        if column == 0 and size[1] > size[0]:
-            x = 0
-        elif column == columns - 1 and size[1] > size[0]:
-            x = size[0] - width
-        objects.append(SampleObject.at("car", (x, y, x + width, y + height)))
-    return tuple(objects)
-
-
-def _side(item: SampleObject, scene: Scene) -> str:
-    x, y = item.centre
-    across = "left" if x < scene.width / 3 else "right" if x > scene.width * 2 / 3 else "middle"
-    down = "top" if y < scene.height / 3 else "bottom" if y > scene.height * 2 / 3 else "centre"
-    return f"in the {down} {across}"
 
 
 def _plant(writer: _Writer) -> None:
@@ -400,12 +368,6 @@ def _plant(writer: _Writer) -> None:
     writer.plant("rounds", questions, str(first["question_id"]), first["image"])
 
 
-def _file_text(file: str, texts: list[dict[str, Any]]) -> str:
-    if file.endswith(".jsonl"):
-        return "".join(json.dumps(record) + "\n" for record in texts)
-    return json.dumps(texts, indent=2) + "\n"
-
-
 def _write_others(folder: Path, writer: _Writer) -> None:
     """Write what lies beside a release on the machines of users, and is not RS-GPT4V."""
     turns = [
@@ -424,25 +386,5 @@ def _write_others(folder: Path, writer: _Writer) -> None:
         {"question_id": n, "round_id": 0, "prompt": "How many?", "text": "3", "metadata": {}}
         for n in range(3)
     ]
-    path.write_text(_file_text(PREDICTIONS_FILE, rows), encoding="utf-8")
+    path.write_text(file_text(PREDICTIONS_FILE, rows), encoding="utf-8")
     writer.plant("predictions-file", PREDICTIONS_FILE)
-
-
-def _path(name: str, form: str) -> str:
-    return f"images.zip!{name}" if form == "zip" else name
-
-
-def _write_images(folder: Path, writer: _Writer, seed: int, form: str) -> tuple[Path, ...]:
-    images = (
-        (name, encode_image(colour_scene(render_scene(scene, seed))))
-        for name, scene in writer.scenes.items()
-        if name not in writer.missing
-    )
-    if form == "zip":
-        write_zip(folder / "images.zip", images, compress=False)
-        return (folder / "images.zip",)
-    for name, content in images:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return ()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.errors import BuildError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 __all__ = [
     "MARKER",
@@ -19,10 +20,19 @@ __all__ = [
     "SampleObject",
     "SampleRecord",
     "SampleRelease",
+    "start_sample",
 ]
 
 MARKER = "SAMPLE_RELEASE.txt"
 """The file that tells a sample release from a real one; only folders with it are damaged or replaced."""
+
+_MARKER_TEXT = """This folder is a SYNTHETIC SAMPLE made by irtd_datasets.testing. It holds no real data.
+
+The images are drawn by a seeded generator and the texts are made from what was drawn. {follows}
+Scores, statistics or models made from this folder say nothing about the real dataset.
+
+Made with: write_sample_release({name!r}, ..., {options})
+"""
 
 Box = tuple[int, int, int, int]
 """``(x_min, y_min, x_max, y_max)`` in pixels; the right and lower edges are half-open."""
@@ -195,3 +205,46 @@ class SampleRelease:
     def defects_of(self, code: str) -> tuple[PlantedDefect, ...]:
         """Return the planted defects with one code, in the order of their records."""
         return tuple(defect for defect in self.defects if defect.code == code)
+
+
+def start_sample(
+    name: str, folder: str | Path, follows: str, *, overwrite: bool, forms: tuple[str, ...], **options: object
+) -> tuple[Path, bytes]:
+    """Make the empty folder of a sample, with the file that says what it is.
+
+    Args:
+        name: Name of the dataset.
+        folder: New or empty folder.
+        follows: Two lines that say what of the real release the sample follows.
+        overwrite: Replace ``folder`` if it holds an earlier sample.
+        forms: What the option ``form`` may be.
+        options: What the sample is made with.
+
+    Returns:
+        The folder, and the text of the file.
+
+    Raises:
+        BuildError: The folder is not empty and is no sample that may be replaced, or cannot be made.
+        UnknownNameError: There is no such form.
+    """
+    folder = Path(folder)
+    if options["form"] not in forms:
+        raise UnknownNameError(f"unknown form {options['form']!r}", remedy=f"Forms: {', '.join(forms)}.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (overwrite and (folder / MARKER).is_file()):
+            raise BuildError(
+                "the folder is not empty",
+                where=str(folder),
+                remedy="Give a new folder, or overwrite=True to replace an earlier sample release.",
+            )
+        shutil.rmtree(folder)
+    told = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    text = _MARKER_TEXT.format(follows=follows, name=name, options=told).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER).write_bytes(text)
+    except OSError as error:
+        raise BuildError(
+            f"the folder cannot be made: {error}", where=str(folder), remedy="Give another."
+        ) from error
+    return folder, text

@@ -4,7 +4,7 @@
 scripts are refused; there ``import irtd_datasets`` makes ``load_dataset("irtd", ...)`` work.
 """
 
-from irtd_datasets.irtd import builder
+from irtd_datasets import builder
 
 
 class Irtd(builder.Irtd):

@@ -4,7 +4,7 @@
 scripts are refused; there ``import irtd_datasets`` makes ``load_dataset("mmrs_1m", ...)`` work.
 """
 
-from irtd_datasets.mmrs_1m import builder
+from irtd_datasets import builder
 
 
 class Mmrs1M(builder.Mmrs1M):

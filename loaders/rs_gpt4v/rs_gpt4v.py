@@ -4,7 +4,7 @@
 scripts are refused; there ``import irtd_datasets`` makes ``load_dataset("rs_gpt4v", ...)`` work.
 """
 
-from irtd_datasets.rs_gpt4v import builder
+from irtd_datasets import builder
 
 
 class RsGpt4v(builder.RsGpt4v):

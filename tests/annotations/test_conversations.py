@@ -279,7 +279,11 @@ def test_unknown_keys_are_kept():
         (record({"value": "x"}, gpt()), "turn-type", "'value'"),
         (record({}, gpt()), "turn-type", "has the keys (none)"),
         (record({"from": "human", "content": "x"}, gpt()), "turn-type", "'content'"),
-        (record({"from": "bot", "value": "x"}, gpt()), "unknown-role", "'bot', expected one of 'human'"),
+        (
+            record({"from": "narrator", "value": "x"}, gpt()),
+            "unknown-role",
+            "'narrator', expected one of 'human'",
+        ),
         (record({"from": ["human"], "value": "x"}, gpt()), "unknown-role", "list of 1"),
         (record({"from": None, "value": "x"}, gpt()), "unknown-role", "None"),
         (record(human(5), gpt()), "text-type", "'value' of conversations[0] is 5, expected a text"),

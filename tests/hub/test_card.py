@@ -212,7 +212,7 @@ def test_no_card_is_made_of_files_that_are_not_the_builds(copy):
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_prose_has_no_number(name):
     """Hand-written text of a card holds names with digits and citations, and no count, size or range."""
-    text = re.sub(r"\]\([^)]*\)", "]", prose(name))  # addresses
+    text = re.sub(r"\]\([^)]*\)", "]", prose(spec(name)))  # addresses
     text = re.sub(r"arXiv \d{4}\.\d{4,5}|ICCV \d{4}|et al\., \d{4}|WheatCao/\S+", "", text)
     words = re.findall(r"\S*\d\S*", text)
     names = ("MMRS-1M", "RS-GPT4V", "GPT-4V")

@@ -99,9 +99,9 @@ def test_oriented_and_horizontal_in_one_record():
         ("There is <p>one ship</p>[0.1,nan,0.2,0.2]", "box-malformed", 0),
         ("There is <p>one ship</p>[0.1,0.1,0.2,0.2", "box-malformed", 1),
         ("There is <p>one ship</p>[0.1,0.1,0.1,0.2]", "box-degenerate", 1),
-        ("There is <p>one ship</p>[0.2,0.1,0.1,0.2]", "box-exchanged", 1),
-        ("There are <p>two ships</p>[0.1,0.1,0.2,0.2]", "count-mismatch", 1),
-        ("There are <p>two ships</p> somewhere.", "label-without-box", 0),
+        ("There is <p>one ship</p>[0.2,0.1,0.1,0.2]", "box-degenerate", 1),
+        ("There are <p>two ships</p>[0.1,0.1,0.2,0.2]", "box-count-mismatch", 1),
+        ("There are <p>two ships</p> somewhere.", "box-label-without-box", 0),
         ("I cannot tell.", "box-missing", 0),
     ],
 )

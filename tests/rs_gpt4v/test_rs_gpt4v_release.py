@@ -15,13 +15,14 @@ from irtd_datasets.catalog import open_release
 from irtd_datasets.errors import (
     AnnotationError,
     BoxError,
+    IrtdDatasetsError,
     ReleaseError,
     ReleaseNotFoundError,
     UnknownNameError,
 )
+from irtd_datasets.rows import layout
 from irtd_datasets.rows.doctor import examine
 from irtd_datasets.rows.release import absolute_options
-from irtd_datasets.rs_gpt4v import layout
 from irtd_datasets.rs_gpt4v.release import RsGpt4vRelease
 from irtd_datasets.rs_gpt4v.spec import SPEC
 from irtd_datasets.schema import BOX_FRAMES, TASKS
@@ -400,12 +401,46 @@ def test_other_files_do_not_stop_a_build(tmp_path):
     sample_image(tmp_path / "a.jpg")
     (tmp_path / "train.json").write_text(json.dumps([conversation()]))
     (tmp_path / "package.json").write_text('{"name": "x"}')
-    (tmp_path / "empty.json").write_text("")
     (tmp_path / "images.tar.gz").write_bytes(b"x")
     result = built(tmp_path, tmp_path / "out")
     assert sum(result.rows.values()) == 1
     names = [text.partition(" ")[0] for text in result.ledger.unknown_files]
-    assert names == ["empty.json", "images.tar.gz", "package.json"]
+    assert names == ["images.tar.gz", "package.json"]
+
+
+DAMAGED = {
+    "empty": lambda whole: b"",
+    "blanks": lambda whole: b" \n\n",
+    "zeros": lambda whole: bytes(len(whole)),
+    "cut in its first record": lambda whole: whole[:20],
+    "a hole at its start": lambda whole: bytes(30) + whole[30:],
+    "Git LFS pointer": lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 1\n",
+    "web page": lambda whole: b"<!DOCTYPE html><html></html>",
+    "compressed": lambda whole: b"\x1f\x8b\x08" + whole,
+    "COCO that is cut": lambda whole: b'{"images": [{"id": 1}], "annotations": [{"id": 1',
+    "Latin-1": lambda whole: whole.replace(b"road", b"rue \xe9troite"),
+}
+
+
+@pytest.mark.parametrize("name", ["train.json", "more.jsonl", "deep/other.json"])
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_what_cannot_be_read_is_not_taken_for_something_else(tmp_path, damage, name):
+    """An annotation file that cannot be read stops the build by its name, and is left out only on request."""
+    sample_image(tmp_path / "a.jpg")
+    (tmp_path / "good_train.json").write_text(json.dumps([conversation()]))
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    whole = json.dumps([conversation(question="Is there a road?")] * 3).encode()
+    path.write_bytes(DAMAGED[damage](whole))
+    with pytest.raises(IrtdDatasetsError, match=name) as caught:
+        built(tmp_path, tmp_path / "out")
+    assert f"--set without={name}" in str(caught.value)
+    assert any(name in file.problem for file in examine(opened(tmp_path)).files)
+    result = built(tmp_path, tmp_path / "out", without=path.name)
+    assert sum(result.rows.values()) == 1
+    assert f"{name} (left out)" in result.ledger.unknown_files
+    with pytest.raises(UnknownNameError, match="without=nothing"):
+        opened(tmp_path, without="nothing.json").files(MEMBERS["train", "vqa"])
 
 
 def test_bad_records_are_counted_once(tmp_path):
