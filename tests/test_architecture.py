@@ -26,7 +26,7 @@ LAYERS = (
     ("evaluate", "hub", "training", *(f"{name}.sample" for name in DATASETS)),
     ("construct",),
     ("report",),
-    ("demo",),
+    ("demo", "scaffold"),
     ("cli",),
     ("__main__", ""),
 )

@@ -63,7 +63,8 @@ def show_spec(spec: DatasetSpec) -> None:
     console.print(table)
     for subset in spec.subsets:
         console.print(f"[bold]{subset.name}[/bold]: {subset.available}")
-    console.print("[bold]Not released[/bold]: " + "; ".join(spec.not_released) + ".")
+    if spec.not_released:
+        console.print("[bold]Not released[/bold]: " + "; ".join(spec.not_released) + ".")
     console.print(f"[bold]Terms[/bold]: {spec.licence} {spec.terms}")
     console.print("[bold]How to get it[/bold]")
     for step in spec.obtain:
