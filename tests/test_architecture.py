@@ -26,7 +26,7 @@ LAYERS = (
     ("evaluate", "hub", "training"),
     ("construct",),
     ("report",),
-    ("demo",),
+    ("demo", "scaffold"),
     ("cli",),
     ("__main__", ""),
 )

@@ -10,6 +10,8 @@ from irtd_datasets.catalog import DATASETS, builder_class, spec
 from irtd_datasets.testing import write_sample_release
 
 LOADERS = Path(__file__).parents[1] / "loaders"
+# A dataset begun after `datasets` 4.0 needs no script.
+SCRIPTS = [name for name in DATASETS if (LOADERS / name / f"{name}.py").is_file()]
 SCRIPTS_WORK = int(datasets.__version__.partition(".")[0]) < 4
 
 
@@ -22,7 +24,7 @@ def class_of(name):
     return made
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_script_has_the_builders_configs(name):
     """The script's class is the registered builder under another module's name."""
     script, builder = class_of(name), builder_class(name)
@@ -32,7 +34,7 @@ def test_script_has_the_builders_configs(name):
 
 
 @pytest.mark.skipif(not SCRIPTS_WORK, reason="datasets 4.0 and later refuse loading scripts")
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_script_gives_the_rows_of_the_registered_name(name, tmp_path):
     """In `datasets` 3.x the script loads what the name loads, mapped and streaming."""
     write_sample_release(name, tmp_path / "R", rows=30)

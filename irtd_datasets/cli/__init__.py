@@ -24,6 +24,7 @@ from irtd_datasets.cli import (
     evaluation,
     publishing,
     demonstration,
+    scaffold,
 )
 from irtd_datasets.cli.app import main
 

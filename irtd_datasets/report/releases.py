@@ -63,7 +63,8 @@ def show_spec(spec: DatasetSpec) -> None:
     console.print(table)
     for subset in spec.subsets:
         console.print(styled(subset.name, f": {subset.available}"))
-    console.print(styled("Not released", f": {'; '.join(spec.not_released)}."))
+    if spec.not_released:
+        console.print(styled("Not released", f": {'; '.join(spec.not_released)}."))
     console.print(styled("Terms", f": {spec.licence} {spec.terms}"))
     console.print(styled("How to get it"))
     for step in spec.obtain:

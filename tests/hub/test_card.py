@@ -15,7 +15,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 from processes import environment, irtd_here
 
-from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.catalog import spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
 from irtd_datasets.folder.card import SIZE_CATEGORIES, prose, size_category, task_categories
 from irtd_datasets.folder.names import STATE
@@ -23,9 +23,13 @@ from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.hub.folder_card import card_of, write_card
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, TASKS
 from irtd_datasets.spec import read_table
+from irtd_datasets.testing import sample_names
+
+SAMPLED = sample_names()
+"""Datasets of this library that a sample can be written of."""
 
 
-@pytest.fixture(params=DATASETS)
+@pytest.fixture(params=SAMPLED)
 def folder(request, whole):
     return whole[request.param]
 
@@ -61,8 +65,10 @@ def test_the_hub_reads_the_card(folder):
     card = DatasetCard.load(folder / "README.md")
     declared = spec(folder.name)
     assert card.data.pretty_name == declared.title
-    assert (card.data.license, card.data.license_name) == ("other", "terms-of-the-sources")
-    assert card.data.license_link.startswith("https://")
+    assert card.data.license == declared.licence_id
+    if declared.licence_id == "other":
+        assert card.data.license_name == "terms-of-the-sources"
+        assert card.data.license_link.startswith("https://")
     assert card.data.language == ["en"]
     configs = MetadataConfigs.from_dataset_card_data(card.data)
     infos = DatasetInfosDict.from_dataset_card_data(card.data)
@@ -209,7 +215,7 @@ def test_no_card_is_made_of_files_that_are_not_the_builds(copy):
     assert text_of(copy) == "untouched"
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_the_prose_has_no_number(name):
     """Hand-written text of a card holds names with digits and citations, and no count, size or range."""
     text = re.sub(r"\]\([^)]*\)", "]", prose(spec(name)))  # addresses
@@ -219,7 +225,7 @@ def test_the_prose_has_no_number(name):
     assert [word for word in words if not any(name in word for name in names)] == []
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_each_source_has_terms_at_most_once(name):
     """The table of terms has no source twice and no other word for redistribution than the three."""
     terms = spec(name).source_terms
