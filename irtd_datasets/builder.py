@@ -15,7 +15,8 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.rows.assembly import release_groups, to_table
+from irtd_datasets.rows.assembly import release_groups
+from irtd_datasets.rows.groups import to_table
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.rows.release import Release, ReleaseOptions, absolute_options, check_rounds
