@@ -18,7 +18,8 @@ from datasets.exceptions import DatasetGenerationError
 
 from irtd_datasets.catalog import data_files_error, dataset_names, no_data_error, open_release, spec
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.rows.assembly import release_groups, to_table
+from irtd_datasets.rows.assembly import release_groups
+from irtd_datasets.rows.groups import to_table
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.rows.release import absolute_options, check_rounds

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import threading
 import zlib
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,18 +21,16 @@ from irtd_datasets.releases.entries import MEMBER_LIMIT, STREAM_LIMIT, too_large
 from irtd_datasets.releases.parts import JoinedParts, find_parts
 from irtd_datasets.releases.paths import inside, safe_name
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, read_head, sniff
-from irtd_datasets.releases.tar_headers import BLOCK, TarDamageError, TarHeader, is_tar_header, walk
+from irtd_datasets.releases.tar_headers import TarDamageError, TarHeader, walk
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from typing_extensions import Self
 
 __all__ = [
     "JoinedParts",
-    "SkippedMember",
     "TarMember",
-    "TarStream",
     "extract_tar",
     "find_parts",
     "stream_tar",
@@ -43,10 +40,8 @@ __all__ = [
 # enough for the processor's cache.
 _READ = 256 * 1024  # compressed bytes inflated at a time
 _INFLATED = 512 * 1024  # most bytes of one inflated block
-_BATCH = 1024 * 1024  # bytes handed over at a time, as waking the other thread is not free
-_AHEAD = 4  # batches that may wait between the threads
+_AHEAD = 8  # blocks that may wait between the threads
 _CHUNK = 1024 * 1024  # bytes copied or read at a time elsewhere
-_SKIPPED_NAMES = 100  # skipped members that are kept by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +59,12 @@ class TarMember:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedMember:
-    """A member that is neither a file nor a folder and was passed over.
-
-    Attributes:
-        name: As stored in the archive, not checked.
-        kind: ``hard link``, ``symbolic link``, ``character device``, ``block device``, ``pipe`` or ``type
-            'V'``.
-    """
-
-    name: str
-    kind: str
-
-
 def stream_tar(
     parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     wanted: Callable[[str], bool] | None = None,
     member_limit: int = MEMBER_LIMIT,
-) -> TarStream:
+) -> Generator[TarMember, None, None]:
     """Read the files of a tar one after the other, from one file or from pieces.
 
     A file is delivered whole or not at all, and only after the header behind it was found in its place. gzip
@@ -96,7 +77,7 @@ def stream_tar(
         member_limit: Most bytes of one wanted file.
 
     Returns:
-        An iterator, and a context manager; closing it early ends its thread.
+        A generator; closing it early ends its thread. Links and devices are passed over.
 
     Raises:
         ReleaseNotFoundError: A piece does not exist.
@@ -119,7 +100,7 @@ def stream_tar(
         >>> [(member.name, member.data) for member in stream_tar(pieces)]
         [('a/1.txt', b'one'), ('a/2.txt', b'one')]
     """
-    return TarStream(parts, wanted=wanted, member_limit=member_limit)
+    return _members(_Reader(parts, wanted), member_limit)
 
 
 def extract_tar(
@@ -216,66 +197,7 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-class TarStream(Iterator[TarMember]):
-    """The files of a tar in stored order; made by :func:`stream_tar`."""
-
-    def __init__(
-        self,
-        parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-        *,
-        wanted: Callable[[str], bool] | None = None,
-        member_limit: int = MEMBER_LIMIT,
-    ) -> None:
-        self._reader = _Reader(parts, wanted)
-        self._members = _members(self._reader, member_limit)
-
-    @property
-    def members_read(self) -> int:
-        """Files delivered so far."""
-        return self._reader.members_read
-
-    @property
-    def skipped(self) -> Sequence[SkippedMember]:
-        """The first 100 members that are neither files nor folders."""
-        return tuple(self._reader.skipped)
-
-    @property
-    def skipped_counts(self) -> dict[str, int]:
-        """How many members of each kind were skipped."""
-        return dict(self._reader.skipped_counts)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all pieces together."""
-        return self._reader.joined.size
-
-    @property
-    def position(self) -> int:
-        """Bytes of the pieces read so far, a little ahead of what was delivered."""
-        return self._reader.joined.tell()
-
-    def __iter__(self) -> TarStream:
-        return self
-
-    def __next__(self) -> TarMember:
-        return next(self._members)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop reading: ends the thread and closes the piece that is open."""
-        self._members.close()
-        self._reader.close()
-
-
 def _members(reader: _Reader, limit: int) -> Generator[TarMember, None, None]:
-    # Not a method of TarStream: a stream that is dropped must not keep itself, and its thread, alive.
     # A member is held back until the walk has come to a header or the end behind it: where pieces are in the
     # wrong order, that is what shows that the bytes before were not its own.
     held: TarMember | None = None
@@ -293,22 +215,6 @@ def _members(reader: _Reader, limit: int) -> Generator[TarMember, None, None]:
             yield held
 
 
-class _DamageError(Exception):
-    """Something wrong with the joined bytes, before it is known how many members were read.
-
-    Args:
-        problem: What is wrong.
-        offset: Byte of the joined pieces.
-        ended: Whether there was nothing wrong but that the bytes ended.
-    """
-
-    def __init__(self, problem: str, offset: int, *, ended: bool = False) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.offset = offset
-        self.ended = ended
-
-
 class _Reader:
     """Walks over the files of a cut tar and explains what goes wrong on the way."""
 
@@ -320,8 +226,6 @@ class _Reader:
         paths = [parts] if isinstance(parts, (str, os.PathLike)) else list(parts)
         self.joined = JoinedParts(paths)
         self.members_read = 0
-        self.skipped: list[SkippedMember] = []
-        self.skipped_counts: Counter[str] = Counter()
         self._wanted = wanted
         self._gzip = _is_gzip(paths)
         self._source: _PlainSource | _InflatedSource | None = None
@@ -329,17 +233,10 @@ class _Reader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the thread, if one runs, and close the pieces."""
+    def __exit__(self, *_: object) -> None:
         if self._source is not None:
             self._source.close()
-        if not self.joined.closed:
-            self.joined.close()
+        self.joined.close()
 
     def files(self, limit: int) -> Iterator[tuple[str, TarHeader] | None]:
         """Yield each wanted file, to be read with :meth:`read` before the next, and None for the others."""
@@ -347,15 +244,9 @@ class _Reader:
         with self._explaining():
             for header in walk(source):
                 yield self._wanted_file(header, limit)
-            _drain(source)
 
     def _wanted_file(self, header: TarHeader, limit: int) -> tuple[str, TarHeader] | None:
-        if header.kind == "folder":
-            return None
         if header.kind != "file":
-            self.skipped_counts[header.kind] += 1
-            if len(self.skipped) < _SKIPPED_NAMES:
-                self.skipped.append(SkippedMember(header.name, header.kind))
             return None
         name = safe_name(header.name)
         if self._wanted is not None and not self._wanted(name):
@@ -384,15 +275,12 @@ class _Reader:
     def _explaining(self) -> Iterator[None]:
         try:
             yield
-        except _DamageError as damage:
-            raise self._explained(damage.problem, damage.offset, ended=damage.ended) from None
         except TarDamageError as damage:
             problem, offset = damage.problem, damage.offset
-            if self._gzip:
+            if self._gzip and not isinstance(damage, _GzipDamageError):
                 problem = f"{problem} (byte {offset:,} of the unpacked tar)"
-                offset = min(self._source.joined_position if self._source else 0, self.joined.size)
-            ended = damage.problem.startswith("it ends early")
-            raise self._explained(problem, offset, ended=ended) from None
+                offset = self._source.joined_position if self._source else 0
+            raise self._explained(problem, offset, ended="it ends early" in problem) from None
         except UnsafePathError as error:
             if not error.where.startswith("name "):
                 raise
@@ -443,18 +331,8 @@ def _is_gzip(paths: Sequence[str | os.PathLike[str]]) -> bool:
     raise no_archive(kind, names[0], "a tar or a gzipped tar")
 
 
-def _drain(source: _PlainSource | _InflatedSource) -> None:
-    """Read on to the gzip checksum behind the end-of-archive mark, and refuse another archive there."""
-    clean = True
-    while data := source.read(_CHUNK):
-        if clean and data.count(0) < len(data):
-            clean = False  # some writers fill the last record with what was in memory
-            first = len(data) - len(data.lstrip(b"\0"))
-            block = first // BLOCK * BLOCK
-            if is_tar_header(data[block : block + BLOCK]):
-                raise TarDamageError(
-                    "a second archive follows the end of the first", source.position - len(data) + block
-                )
+class _GzipDamageError(TarDamageError):
+    """Something wrong with the compressed bytes; its offset is one of the joined pieces."""
 
 
 class _PlainSource:
@@ -478,127 +356,54 @@ class _PlainSource:
 
 
 class _InflatedSource:
-    """The bytes of a gzipped tar, inflated ahead in a thread of its own."""
+    """The bytes of a gzipped tar, inflated in a thread a few blocks ahead of the reader."""
 
     def __init__(self, joined: JoinedParts) -> None:
-        self._channel = _Channel(_AHEAD)
-        self._thread = threading.Thread(
-            target=_inflate, args=(joined, self._channel), name="irtd-inflate", daemon=True
-        )
-        self._batch: list[bytes] = []
+        self._blocks = _blocks(joined)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="irtd-inflate")
+        self._ahead = deque(self._pool.submit(next, self._blocks, None) for _ in range(_AHEAD))
         self._block = b""
         self._at = 0
         self.position = 0
         self.joined_position = 0
-        self._thread.start()
 
     def read(self, size: int) -> bytes:
-        end = self._at + size
-        if end <= len(self._block):
-            data = self._block[self._at : end]
-            self._at = end
-        else:
-            pieces: list[bytes | memoryview] = [memoryview(self._block)[self._at :]]
-            missing = end - len(self._block)
-            while missing > 0 and self._next():
-                pieces.append(memoryview(self._block)[:missing])
-                self._at = min(missing, len(self._block))
+        data = self._block[self._at : self._at + size]
+        self._at += len(data)
+        if len(data) < size:
+            pieces = [data]
+            missing = size - len(data)
+            while missing and self._next():
+                pieces.append(self._block[:missing])
+                self._at = len(pieces[-1])
                 missing -= self._at
             data = b"".join(pieces)
         self.position += len(data)
         return data
 
     def skip_to(self, offset: int) -> None:
-        missing = offset - self.position
-        while missing > len(self._block) - self._at:
-            missing -= len(self._block) - self._at
+        while offset - self.position > len(self._block) - self._at:
             self.position += len(self._block) - self._at
             if not self._next():
                 return
-        self._at += missing
-        self.position += missing
+        self._at += offset - self.position
+        self.position = offset
 
     def _next(self) -> bool:
-        if not self._batch:
-            self._batch, self.joined_position = self._channel.get()
-            self._batch.reverse()
-        self._block = self._batch.pop() if self._batch else b""
-        self._at = 0
+        found = self._ahead[0].result()  # the end, or damage, stays where it is
+        self._block, self._at = b"", 0
+        if found is not None:
+            self._ahead.popleft()
+            self._ahead.append(self._pool.submit(next, self._blocks, None))
+            self._block, self.joined_position = found
         return bool(self._block)
 
     def close(self) -> None:
-        self._channel.hang_up()
-        self._thread.join()
+        self._pool.shutdown(cancel_futures=True)
 
 
-class _Channel:
-    """Batches of blocks from one thread to another: some may wait, and either side can hang up."""
-
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
-        self._batches: deque[tuple[list[bytes], int]] = deque()
-        self._position = 0
-        self._changed = threading.Condition()
-        self._finished = False
-        self._stopped = False
-        self._error: BaseException | None = None
-
-    def put(self, blocks: list[bytes], position: int) -> bool:
-        """Hand over blocks and the byte that the pieces were read up to; False when the reader hung up."""
-        with self._changed:
-            while len(self._batches) >= self._depth and not self._stopped:
-                self._changed.wait()
-            self._batches.append((blocks, position))
-            self._changed.notify()
-            return not self._stopped
-
-    def finish(self, error: BaseException | None) -> None:
-        """Say that nothing follows; the error is raised at the reader, after the blocks before it."""
-        with self._changed:
-            self._finished = True
-            self._error = error
-            self._changed.notify()
-
-    def get(self) -> tuple[list[bytes], int]:
-        """Return the next blocks, or none at the end."""
-        with self._changed:
-            while not self._batches and not self._finished:
-                self._changed.wait()
-            if self._batches:
-                blocks, self._position = self._batches.popleft()
-                self._changed.notify()
-                return blocks, self._position
-            if self._error is not None:
-                raise self._error
-            return [], self._position
-
-    def hang_up(self) -> None:
-        """Let the writer stop."""
-        with self._changed:
-            self._stopped = True
-            self._batches.clear()
-            self._changed.notify()
-
-
-def _inflate(joined: JoinedParts, channel: _Channel) -> None:
-    error: BaseException | None = None
-    batch: list[bytes] = []
-    size = 0
-    try:
-        for block in _blocks(joined):
-            batch.append(block)
-            size += len(block)
-            if size >= _BATCH:
-                if not channel.put(batch, joined.tell()):
-                    return
-                batch, size = [], 0
-    except BaseException as caught:  # noqa: BLE001 - whatever it is, it belongs to the reader's thread
-        error = caught
-    channel.put(batch, joined.tell())
-    channel.finish(error)
-
-
-def _blocks(joined: JoinedParts) -> Iterator[bytes]:
+def _blocks(joined: JoinedParts) -> Iterator[tuple[bytes, int]]:
+    """Yield what inflates, and up to which byte of the pieces it was read."""
     inflater = _gunzip()
     while packed := joined.read(_READ) or b"":
         data = packed
@@ -616,13 +421,13 @@ def _blocks(joined: JoinedParts) -> Iterator[bytes]:
                 problem = f"the gzip stream is damaged ({str(error).rpartition(': ')[2]})"
                 if fresh:
                     problem = "what follows the end of the gzip stream is no gzip"
-                raise _DamageError(problem, joined.tell() - len(data)) from error
+                raise _GzipDamageError(problem, joined.tell() - len(data)) from error
             full = len(block) == _INFLATED
             data = inflater.unused_data or inflater.unconsumed_tail
             if block:
-                yield block
+                yield block, joined.tell()
     if not inflater.eof:
-        raise _DamageError("the gzip stream is cut: it ends early", joined.size, ended=True)
+        raise _GzipDamageError("the gzip stream is cut: it ends early", joined.size)
 
 
 def _gunzip() -> zlib._Decompress:

@@ -8,7 +8,7 @@ that is read as one stream walk with :func:`walk`, so that both see the same mem
 from __future__ import annotations
 
 import contextlib
-import zlib
+import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,24 +26,25 @@ __all__ = [
     "walk",
 ]
 
-BLOCK = 512
+BLOCK = tarfile.BLOCKSIZE
 """Bytes of a header, and the unit that members are padded to."""
+_CHUNK = 1 << 20
 
-_REGULAR = frozenset(b"0\0" + b"7")  # 7: contiguous, an ordinary file everywhere
-_WITHOUT_DATA = frozenset(
-    b"123456"
-)  # links, devices, folders and pipes: their size field counts no stored bytes
 _KINDS = {
-    ord("1"): "hard link",
-    ord("2"): "symbolic link",
-    ord("3"): "character device",
-    ord("4"): "block device",
-    ord("5"): "folder",
-    ord("6"): "pipe",
+    tarfile.LNKTYPE: "hard link",
+    tarfile.SYMTYPE: "symbolic link",
+    tarfile.CHRTYPE: "character device",
+    tarfile.BLKTYPE: "block device",
+    tarfile.DIRTYPE: "folder",
+    tarfile.FIFOTYPE: "pipe",
 }
-_LONG_NAME, _LONG_LINK, _PAX, _PAX_SOLARIS, _PAX_GLOBAL, _SPARSE = b"LKxXgS"
-_EXTENSIONS = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_SOLARIS, _PAX_GLOBAL))
+"""What is no file and no extension; its size field counts no stored bytes."""
+_PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE, *_PAX)
 _EXTENSION_LIMIT = 1 << 20  # bytes of a long name or a pax header; real ones have some hundred
+_MOST_ZEROS = (
+    1 << 16
+)  # bytes behind the last member; writers fill up a record, which has 10 kB with most of them
 
 
 class TarDamageError(Exception):
@@ -80,7 +81,7 @@ class TarHeader:
         name: As stored, not yet checked.
         kind: ``file``, ``folder``, ``hard link``, ``symbolic link``, ``character device``, ``block device``,
             ``pipe``, or ``type 'V'`` for the extensions of some programs.
-        size: Bytes of its content.
+        size: Bytes of its content; 0 for folders, links and devices.
         offset: First byte of its content in the tar.
         link: The name that a link points to.
     """
@@ -109,18 +110,14 @@ def is_tar_header(block: bytes) -> bool:
         >>> is_tar_header(bytes(512))
         False
     """
-    if len(block) != BLOCK:
-        return False
+    return _parsed(block) is not None
+
+
+def _parsed(block: bytes) -> tarfile.TarInfo | None:
     try:
-        stored = _number(block[148:156])
-    except ValueError:
-        return False
-    # Adler-32 keeps the sum of all bytes, modulo 65521, in its lower half: a sum at the speed of C.
-    blanked = stored - 8 * 32 + sum(block[148:156])
-    if zlib.adler32(block) & 0xFFFF == (blanked + 1) % 65521:
-        return True
-    # Some early writers summed signed bytes.
-    return stored == sum(byte - 256 if byte > 127 else byte for byte in block[:148] + b" " * 8 + block[156:])
+        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return None
 
 
 def decode_name(raw: bytes) -> str:
@@ -154,99 +151,94 @@ def walk(source: ByteSource) -> Iterator[TarHeader]:
     """
     position = 0
     while True:
-        block, records, position = _next_header(source, position)
-        if not block:
+        found = _next_header(source, position)
+        if found is None:
             return
-        header = _header(block, records, position)
-        yield header
-        position += 0 if block[156] in _WITHOUT_DATA else padded(header.size)
+        yield found
+        position = found.offset + padded(found.size)
 
 
-def _next_header(source: ByteSource, position: int) -> tuple[bytes, dict[bytes, bytes], int]:
-    """Return the header of the next member, what extension headers say of it, and where its content begins.
-
-    The header is empty at the end of the archive.
-    """
+def _next_header(source: ByteSource, position: int) -> TarHeader | None:
+    """Return the next member, with what extension headers say of it; None at the end of the archive."""
     records: dict[bytes, bytes] = {}
     while True:
         source.skip_to(position)
         block = source.read(BLOCK)
         if len(block) < BLOCK:
             raise TarDamageError("it ends early: the end-of-archive mark is missing", position + len(block))
-        if not is_tar_header(block):
-            if block.strip(b"\0") or records:
+        info = _parsed(block)
+        if info is None:
+            if records or block.strip(b"\0"):
                 raise TarDamageError("no tar header where one must stand", position)
-            return b"", records, position
+            _check_end(source, position)
+            return None
         position += BLOCK
-        kind = block[156]
-        if kind not in _EXTENSIONS:
-            return block, records, position
-        size = _size(block[124:136], position)
-        payload = _extension(source, size, position)
-        if kind == _LONG_NAME:
+        if info.type not in _EXTENSIONS:
+            return _header(block, info, records, position)
+        payload = _extension(source, info.size, position)
+        if info.type == tarfile.GNUTYPE_LONGNAME:
             records[b"path"] = payload.partition(b"\0")[0]
-        elif kind == _LONG_LINK:
+        elif info.type == tarfile.GNUTYPE_LONGLINK:
             records[b"linkpath"] = payload.partition(b"\0")[0]
-        elif (
-            kind != _PAX_GLOBAL
-        ):  # no name or size is the same for all members; the rest does not matter here
+        elif info.type in _PAX:  # a global one names no member and no size; the rest does not matter here
             records.update(_pax_records(payload, position))
-        position += padded(size)
+        position += padded(info.size)
 
 
-def _header(block: bytes, records: dict[bytes, bytes], position: int) -> TarHeader:
+def _check_end(source: ByteSource, mark: int) -> None:
+    """Read on behind the end-of-archive mark, where a tar has zeros, and refuse what shows that it is no end.
+
+    A hole of zeros, as an unfinished download has, looks like the mark; so does the end of the first of two archives.
+    Some writers fill the last record with what was in memory: that alone may stand there.
+    """
+    position = mark + BLOCK
+    record = -(-(mark + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    while data := source.read(_CHUNK):
+        if data.count(0) < len(data):
+            for start in range(0, len(data), BLOCK):
+                block, at = data[start : start + BLOCK], position + start
+                if is_tar_header(block):
+                    raise TarDamageError(
+                        "a second archive follows the end of the first, or a hole of zeros", at
+                    )
+                if (at == mark + BLOCK or at >= record) and block.strip(b"\0"):
+                    raise TarDamageError("zeros where a header must stand, and no end behind them", mark)
+        position += len(data)
+    if position - mark > _MOST_ZEROS:
+        raise TarDamageError(f"{position - mark:,} bytes of zeros, as an unfinished download has them", mark)
+
+
+def _header(block: bytes, info: tarfile.TarInfo, records: dict[bytes, bytes], position: int) -> TarHeader:
     raw = records.get(b"path") or _ustar_name(block)
     link = records.get(b"linkpath") or block[157:257].partition(b"\0")[0]
-    size = (
-        _size(records[b"size"], position, pax=True) if b"size" in records else _size(block[124:136], position)
-    )
-    kind = block[156]
-    if kind == _SPARSE or any(key.startswith(b"GNU.sparse.") for key in records):
+    size = 0 if info.type in _KINDS else info.size
+    if b"size" in records:
+        size = int(records[b"size"]) if records[b"size"].isdigit() else -1
+    if not 0 <= size < 1 << 62:
+        raise TarDamageError(
+            f"a header declares {records.get(b'size', b'%d' % size).decode()} bytes", position
+        )
+    if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(b"GNU.sparse.") for key in records):
         raise TarDamageError(
             f"member {decode_name(raw)!r} is stored sparse, which is not read", position - BLOCK
         )
-    if kind in _REGULAR:
-        label = "folder" if raw.endswith(b"/") else "file"
+    if info.isreg():
+        kind = "folder" if raw.endswith(b"/") else "file"
     else:
-        label = _KINDS.get(kind) or f"type {chr(kind)!r}"
-    return TarHeader(decode_name(raw), label, size, position, decode_name(link) if link else "")
+        kind = _KINDS.get(info.type) or f"type {info.type.decode('latin-1')!r}"
+    return TarHeader(decode_name(raw), kind, size, position, decode_name(link) if link else "")
 
 
 def _ustar_name(block: bytes) -> bytes:
     name = block[:100].partition(b"\0")[0]
-    # GNU headers ("ustar  ") use the place of the prefix for times.
+    # GNU headers ("ustar  ") use the place of the prefix for times, which `tarfile` takes for a name.
     if block[257:263] == b"ustar\0" and block[345]:
         return block[345:500].partition(b"\0")[0] + b"/" + name
     return name
 
 
-def _number(field: bytes) -> int:
-    if field[:1] >= b"\x80":  # GNU and star: binary, big endian, for what does not fit in octal digits
-        if field[0] not in (0x80, 0xFF):
-            raise ValueError
-        value = int.from_bytes(field[1:], "big")
-        return value if field[0] == 0x80 else value - (1 << 8 * (len(field) - 1))
-    digits = field.partition(b"\0")[0].strip(b" ")
-    if not digits:
-        return 0
-    if not digits.isdigit():
-        raise ValueError
-    return int(digits, 8)
-
-
-def _size(field: bytes, position: int, *, pax: bool = False) -> int:
-    try:
-        # pax records hold decimal digits, headers octal ones or a binary number.
-        size = int(field) if pax and field.isdigit() else _number(field)
-    except ValueError:
-        raise TarDamageError("a header holds no valid size", position) from None
-    if not 0 <= size < 1 << 62:
-        raise TarDamageError(f"a header declares {size} bytes", position)
-    return size
-
-
 def _extension(source: ByteSource, size: int, position: int) -> bytes:
-    if size > _EXTENSION_LIMIT:
+    if not 0 <= size <= _EXTENSION_LIMIT:
         raise TarDamageError(
             f"a name or pax header of {size} bytes, at most {_EXTENSION_LIMIT} are read", position
         )

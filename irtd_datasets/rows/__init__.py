@@ -1,1 +1,1 @@
-"""From a parsed record to a row of the schema: drafts, their completion once the image is known, order, batches."""
+"""From a parsed record to rows of the schema: pending rows, their order, their completion, row groups."""

@@ -1,112 +1,33 @@
-"""Rows with their images: from drafts and a place to look to complete rows, group by group.
+"""Rows with their images: from pending rows and a place to look to complete rows, row group by row group.
 
 Both ways to use a release, reading it as it is and building a dataset folder from it, run through this module, so
-that they give the same rows in the same order.
+that they give the same rows in the same order. A record is parsed once; what it gives waits in a file, so that memory
+holds a few bytes of each row while they are put in order.
 """
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.errors import ImageError
+from irtd_datasets.errors import AmbiguousImageError, ImageError, summarize
 from irtd_datasets.images.files import viewable_image
-from irtd_datasets.rows.order import by_image
-from irtd_datasets.rows.parsing import DefectPolicy, apply_policy, scan_file
+from irtd_datasets.rows.groups import ORIGINAL, GroupCutter
+from irtd_datasets.rows.parsing import DefectPolicy, apply_policy, parse_file
 from irtd_datasets.rows.pending import PendingRow, finish
-from irtd_datasets.rows.spill import RecordFile
-from irtd_datasets.schema import FIELDS, IMAGE_FIELDS, arrow_schema
+from irtd_datasets.rows.spill import PendingRowFile, unpack_pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import pyarrow as pa
-
     from irtd_datasets.releases.resolve import ImageResolver, Located
+    from irtd_datasets.rows.groups import RowGroup
     from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.rows.release import ImageStream, Release
     from irtd_datasets.rows.spill import Place
     from irtd_datasets.spec import Member
 
-__all__ = [
-    "GROUP_BYTES",
-    "GROUP_ROWS",
-    "GroupCutter",
-    "RowGroup",
-    "StreamRows",
-    "groups",
-    "image_rows",
-    "release_groups",
-    "to_table",
-    "units",
-]
-
-GROUP_ROWS = 100
-"""Most rows in a row group: the Hub's viewer shows pages of 100."""
-GROUP_BYTES = 32 * 1024 * 1024
-"""Most bytes in a row group once repeated images are written out."""
-
-
-class Images(Protocol):
-    """What keeps the images of a row group: a list, or memory in the form in which they are going to be stored."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __getitem__(self, index: Any, /) -> Any:  # noqa: ANN401 - see `append`
-        """One of them."""
-
-    def append(self, image: Any, /) -> None:  # noqa: ANN401 - bytes or a view of them
-        """Keep one more."""
-
-
-@dataclass(slots=True)
-class RowGroup:
-    """Some rows and their images, each distinct image held once.
-
-    Attributes:
-        rows: Rows of the schema without image bytes.
-        images: Bytes of the distinct images.
-        names: Released name of each distinct image.
-        image_of: For each row the position of its image.
-        originals: By position of an image the file that it is a preview of; nearly always none.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    images: Images = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    image_of: list[int] = field(default_factory=list)
-    originals: dict[int, bytes] = field(default_factory=dict)
-    decoded_bytes: int = 0
-
-
-def units(images: Iterable[str], order: str) -> list[tuple[str, list[int]]]:
-    """Rows of one image together, in the order of the subset.
-
-    Args:
-        images: Image of each row, rows as released.
-        order: ``by-image`` or ``as-released``; in the latter only neighbours share a unit.
-
-    Returns:
-        Images in order, each with the positions of its rows.
-
-    Example:
-        >>> units(["a", "b", "b", "a"], "as-released")
-        [('a', [0]), ('b', [1, 2]), ('a', [3])]
-    """
-    if order == "by-image":
-        grouped: dict[str, list[int]] = {}
-        for position, image in enumerate(images):
-            grouped.setdefault(image, []).append(position)
-        return [(image, grouped[image]) for image in by_image(grouped)]
-    runs: list[tuple[str, list[int]]] = []
-    for position, image in enumerate(images):
-        if runs and runs[-1][0] == image:
-            runs[-1][1].append(position)
-        else:
-            runs.append((image, [position]))
-    return runs
+__all__ = ["StreamRows", "image_groups", "image_rows", "located_rows", "release_groups"]
 
 
 def image_rows(
@@ -153,70 +74,10 @@ def image_rows(
     return rows, image.data
 
 
-ORIGINAL = "original"
-"""Key by which a row carries the file that its image is a preview of, until a row group takes it."""
-
-
-class GroupCutter:
-    """Cuts a sequence of images with their rows into row groups within the limits, one image at a time.
-
-    Args:
-        keep: Makes what keeps the images of a row group.
-    """
-
-    def __init__(self, keep: Callable[[], Images] = list) -> None:
-        self._keep = keep
-        self._group = RowGroup(images=keep())
-
-    def add(self, name: str, rows: Sequence[dict[str, Any]], data: bytes | memoryview) -> Iterator[RowGroup]:
-        """Take an image with its released name and its rows; yields the row groups that are full."""
-        position = -1
-        for row in rows:
-            group, original = self._group, row.pop(ORIGINAL, None)
-            size = len(data) + len(original or b"") + _text_bytes(row)
-            if group.rows and (len(group.rows) >= GROUP_ROWS or group.decoded_bytes + size > GROUP_BYTES):
-                yield group  # before memory is asked for the next one
-                group, position = RowGroup(images=self._keep()), -1
-                self._group = group
-            if position < 0:
-                position = len(group.images)
-                group.images.append(data)
-                group.names.append(name)
-                if original is not None:
-                    group.originals[position] = original
-            group.rows.append(row)
-            group.image_of.append(position)
-            group.decoded_bytes += size
-
-    def rest(self) -> Iterator[RowGroup]:
-        """Yield the last row group, if there is one."""
-        if self._group.rows:
-            yield self._group
-            self._group = RowGroup(images=self._keep())
-
-
-def groups(
-    images: Iterable[tuple[str, list[dict[str, Any]], bytes | memoryview]],
-    keep: Callable[[], Images] = list,
-) -> Iterator[RowGroup]:
-    """Cut a sequence of images with their rows into row groups within the limits; see `GroupCutter`."""
-    cutter = GroupCutter(keep)
-    for name, rows, data in images:
-        yield from cutter.add(name, rows, data)
-    yield from cutter.rest()
-
-
-def _text_bytes(row: dict[str, Any]) -> int:
-    """At least the bytes of a row without its image. Question, answer and objects repeat parts of the messages."""
-    return 2048 + 4 * sum([len(message["content"]) for message in row["messages"]])
-
-
 def release_groups(
     release: Release, member: Member, policy: DefectPolicy, record_counts: RecordCounts
 ) -> Iterator[RowGroup]:
     """Read one part and its images straight from a release.
-
-    Its records wait in an unnamed temporary file, so that memory holds names and places only.
 
     Args:
         release: The opened release.
@@ -224,57 +85,70 @@ def release_groups(
         policy: What to do with known defects.
         record_counts: Takes the counts; complete when the iterator is exhausted.
     """
-    files = release.files(member)
     with tempfile.TemporaryFile() as file:
-        spill = RecordFile(file)
-        images: list[str] = []
-        places: list[Place] = []
-        for number, annotations in enumerate(files):
-            for scanned in scan_file(release, annotations, record_counts):
-                images.append(scanned.image)
-                places.append(spill.add(number, scanned))
-
-        def load(places: Sequence[Place]) -> list[PendingRow]:
-            # Parsed as they are reached, so that the first row does not wait for the last record.
-            pending_rows = (spill.parse(release, files, place, record_counts) for place in places)
-            return [pending for pending in pending_rows if pending is not None]
-
+        rows = PendingRowFile(file)
+        for annotations in release.files(member):
+            rows.extend(parse_file(release, annotations, record_counts))
         stream = release.stream(member.subset)
         if stream is None:
-            ordered = units(images, member.subset.order)
-            wanted = ((image, [places[row] for row in rows]) for image, rows in ordered)
             resolver = release.resolver(member.subset)
-            yield from groups(_looked_up(resolver, wanted, load, policy, record_counts))
+            found = located_rows(resolver, rows.units(member.subset.order), record_counts)
+            images = ((located, [unpack_pending(entry) for entry in entries]) for located, entries in found)
+            yield from image_groups(resolver, images, policy, record_counts)
             return
-        waiting: dict[str, list[Place]] = {}
-        for image, place in zip(images, places, strict=True):
-            waiting.setdefault(image, []).append(place)
-        yield from groups(StreamRows(waiting, load, policy, record_counts).read(stream))
+        cutter = GroupCutter()
+        for name, kept, data in StreamRows(rows.waiting(), rows.pending, policy, record_counts).read(stream):
+            yield from cutter.add(name, kept, data)
+        yield from cutter.rest()
 
 
-def _looked_up(
+def located_rows(
+    resolver: ImageResolver, units: Iterable[tuple[str, list[bytes]]], record_counts: RecordCounts
+) -> Iterator[tuple[Located, list[bytes]]]:
+    """Find the images of a part in order; yields where each is, with its rows as they were set aside.
+
+    Raises:
+        AmbiguousImageError: Some images have two candidates; all are named together, up to a limit.
+    """
+    ambiguous: list[AmbiguousImageError] = []
+    for image, entries in units:
+        try:
+            located = resolver.resolve(image)
+        except AmbiguousImageError as error:
+            ambiguous.append(error)
+            continue
+        if located is None:
+            record_counts.image_missing += len(entries)
+        elif not ambiguous:
+            yield located, entries
+    if ambiguous:
+        raise AmbiguousImageError(
+            summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
+            remedy=ambiguous[0].remedy,
+        )
+
+
+def image_groups(
     resolver: ImageResolver,
-    wanted: Iterable[tuple[str, list[Place]]],
-    load: Callable[[Sequence[Place]], list[PendingRow]],
+    images: Iterable[tuple[Located, list[PendingRow]]],
     policy: DefectPolicy,
     record_counts: RecordCounts,
-) -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
-    for image, places in wanted:
-        located = resolver.resolve(image)
-        if located is None:
-            record_counts.image_missing += len(places)
-            continue
-        pending_rows = load(places)
-        if pending_rows:
-            yield image, *image_rows(pending_rows, resolver.read(located), located, policy, record_counts)
+) -> Iterator[RowGroup]:
+    """Read images that were found, complete their rows, and cut them into row groups; see `GroupCutter`."""
+    cutter = GroupCutter()
+    for located, pending_rows in images:
+        data = resolver.read_into(located, cutter.room)
+        rows, stored = image_rows(pending_rows, data, located, policy, record_counts)
+        yield from cutter.add(pending_rows[0].image, rows, stored)
+    yield from cutter.rest()
 
 
 class StreamRows:
     """Rows in the order in which their images come from a stream.
 
     Args:
-        waiting: For each image the places of its records; emptied as images come.
-        load: Gives the drafts of records.
+        waiting: For each image the places of its rows; emptied as images come.
+        load: Gives the row at a place.
         policy: What to do with known defects.
         record_counts: Takes the counts.
         skip: Images at the beginning of the stream that an earlier run has dealt with; not counted again.
@@ -286,7 +160,7 @@ class StreamRows:
     def __init__(
         self,
         waiting: Mapping[str, Sequence[Place]],
-        load: Callable[[Sequence[Place]], list[PendingRow]],
+        load: Callable[[Place], PendingRow],
         policy: DefectPolicy,
         record_counts: RecordCounts,
         *,
@@ -320,12 +194,8 @@ class StreamRows:
         if places is None:
             return [], b""
         self.position += 1
-        pending_rows = self._load(places)
-        return (
-            image_rows(pending_rows, data, None, self._policy, self._record_counts)
-            if pending_rows
-            else ([], b"")
-        )
+        pending_rows = [self._load(place) for place in places]
+        return image_rows(pending_rows, data, None, self._policy, self._record_counts)
 
     def count_missing(self) -> int:
         """Records whose image has not come."""
@@ -338,29 +208,3 @@ class StreamRows:
             if self.complete:
                 break
         self._record_counts.image_missing += self.count_missing()
-
-
-def _original(group: RowGroup, image: int) -> dict[str, Any] | None:
-    data = group.originals.get(image)
-    return None if data is None else {"bytes": data, "path": group.names[image]}
-
-
-def to_table(group: RowGroup) -> pa.Table:
-    """A row group as an Arrow table of the schema, repeated images written out."""
-    import pyarrow as pa
-
-    schema = arrow_schema(metadata=False)
-    columns = []
-    for name in FIELDS:
-        kind = schema.field(name).type
-        if name == "image":
-            images = pa.array(group.images, pa.binary()).take(pa.array(group.image_of, pa.int64()))
-            names = pa.array([group.names[image] for image in group.image_of], pa.string())
-            columns.append(pa.StructArray.from_arrays([images, names], ["bytes", "path"]))
-        elif name in IMAGE_FIELDS:
-            columns.append(pa.nulls(len(group.rows), kind))
-        elif name == "original":
-            columns.append(pa.array([_original(group, image) for image in group.image_of], kind))
-        else:
-            columns.append(pa.array([row[name] for row in group.rows], kind))
-    return pa.Table.from_arrays(columns, schema=arrow_schema())

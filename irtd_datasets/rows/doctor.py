@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import AmbiguousImageError, IrtdDatasetsError
-from irtd_datasets.rows.parsing import scan_file
+from irtd_datasets.rows.parsing import parse_file
 from irtd_datasets.rows.record_counts import RecordCounts
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _examine_part(release: Release, member: Member, search: _Search) -> FileRepo
         record_counts = RecordCounts()
         images: Counter[str] = Counter()
         for file in files:
-            images.update(scanned.image for scanned in scan_file(release, file, record_counts))
+            images.update(pending.image for pending in parse_file(release, file, record_counts))
         report.records = record_counts.found
         report.rounds = record_counts.rounds_found
         report.repairs = dict(record_counts.repairs)

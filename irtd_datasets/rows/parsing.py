@@ -1,10 +1,10 @@
-"""Records to drafts, with every record accounted for."""
+"""From the records of an annotation file to pending rows, with every record accounted for."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.conversations import RecordError, find_turns, read_turn
@@ -31,13 +31,11 @@ __all__ = [
     "ACTIONS",
     "REPEATED",
     "DefectPolicy",
-    "Scanned",
     "apply_policy",
     "check_counts",
     "count_rounds",
     "no_rows_error",
-    "parse",
-    "scan_file",
+    "parse_file",
     "split_rounds",
 ]
 
@@ -45,24 +43,6 @@ ACTIONS = ("flag", "drop", "error")
 
 REPEATED = "_repeated_round"
 """Key of a record made by `split_rounds` whose texts an earlier round of the same record has already."""
-
-
-@dataclass(slots=True)  # not frozen, which makes it slower to make; nobody changes one
-class Scanned:
-    """A record of which no more is known than its place.
-
-    Attributes:
-        index: Position in its file, from 0.
-        record: The record as parsed from JSON.
-        image: Released name of its image.
-        suffix: What its id carries behind: ``#2``, ``#3``, ... when an earlier record of the file has the same id,
-            and ``/0``, ``/1``, ... when it is one round of a record.
-    """
-
-    index: int
-    record: Record
-    image: str
-    suffix: str
 
 
 class DefectPolicy:
@@ -124,18 +104,15 @@ def apply_policy(policy: DefectPolicy, row_id: str, issues: list[str], record_co
     return True
 
 
-def scan_file(release: Release, file: AnnotationFile, record_counts: RecordCounts) -> Iterator[Scanned]:
-    """Read the records of an annotation file, as far as is needed to put them in order.
+def parse_file(release: Release, file: AnnotationFile, record_counts: RecordCounts) -> Iterator[PendingRow]:
+    """Read the records of an annotation file, each parsed once; what cannot be used is counted and left out.
 
-    A record whose image's name cannot be used is counted in ``record_counts`` and left out; the others are
-    not affected. Records of a file that feeds several parts are counted by the part that they belong to.
+    Records of a file that feeds several parts are counted by the part that they belong to.
 
     Raises:
         AnnotationError: The file as a whole cannot be read.
     """
     ids: dict[str, int] = {}
-
-    split = release.options.rounds == "split"
 
     def on_bad(_: int, problem: AnnotationError) -> None:
         if not file.counts_unreadable:
@@ -150,7 +127,7 @@ def scan_file(release: Release, file: AnnotationFile, record_counts: RecordCount
             if ours:
                 record_counts.rounds_found += count_rounds(record)
             try:
-                image, key = release.peek(file, record, index)
+                key = release.peek(file, record, index)[1]
             except (RecordError, UnsafePathError) as error:
                 if ours:
                     record_counts.found += 1
@@ -160,14 +137,34 @@ def scan_file(release: Release, file: AnnotationFile, record_counts: RecordCount
             ids[key] = times = ids.get(key, 0) + 1
             if not ours:
                 continue
-            suffix = "" if times == 1 else f"#{times}"
-            rounds = split_rounds(record) if split else [record]
-            record_counts.found += len(rounds)
-            for number, part in enumerate(rounds):
-                yield Scanned(index, part, image, f"{suffix}/{number}" if len(rounds) > 1 else suffix)
+            yield from _rows(release, file, record, index, times, record_counts)
     if file.counts_unreadable:
         record_counts.repairs.update({repair.code: repair.count for repair in reader.repairs})
         record_counts.repairs.update(dict(file.repairs))
+
+
+def _rows(
+    release: Release,
+    file: AnnotationFile,
+    record: Record,
+    index: int,
+    times: int,
+    record_counts: RecordCounts,
+) -> Iterator[PendingRow]:
+    """Parse a record, the ``times``-th with its id: one row, or one for each of its rounds."""
+    suffix = "" if times == 1 else f"#{times}"
+    rounds = split_rounds(record) if release.options.rounds == "split" else [record]
+    record_counts.found += len(rounds)
+    for number, part in enumerate(rounds):
+        try:
+            pending = release.pending(file, part, index)
+        except (RecordError, UnsafePathError) as error:
+            _drop(file, index, error, record_counts)
+            continue
+        if pending.quirks:
+            record_counts.quirks.update(pending.quirks)
+        whole = f"{suffix}/{number}" if len(rounds) > 1 else suffix
+        yield with_suffix(pending, whole) if whole else pending
 
 
 @contextlib.contextmanager
@@ -217,20 +214,6 @@ def split_rounds(record: Record) -> list[Record]:
     return rounds
 
 
-def parse(
-    release: Release, file: AnnotationFile, scanned: Scanned, record_counts: RecordCounts
-) -> PendingRow | None:
-    """The draft of a record; None when it cannot be used, which is counted in ``record_counts`` under its reason."""
-    try:
-        pending = release.pending(file, scanned.record, scanned.index)
-    except (RecordError, UnsafePathError) as error:
-        _drop(file, scanned.index, error, record_counts)
-        return None
-    if pending.quirks:
-        record_counts.quirks.update(pending.quirks)
-    return with_suffix(pending, scanned.suffix) if scanned.suffix else pending
-
-
 def _drop(
     file: AnnotationFile, index: int, error: RecordError | UnsafePathError, record_counts: RecordCounts
 ) -> None:
@@ -242,7 +225,13 @@ def _drop(
 
 
 def with_suffix(pending: PendingRow, suffix: str) -> PendingRow:
-    """Complete the id of a draft, and mark one whose id an earlier record of the file already has."""
+    """Complete the id of a row, and mark one whose id an earlier record of the file already has.
+
+    Args:
+        pending: The row.
+        suffix: ``#2``, ``#3``, ... when an earlier record of the file has the same id, and ``/0``, ``/1``, ... when it
+            is one round of a record.
+    """
     issues = (*pending.issues, "duplicate-id") if suffix.startswith("#") else pending.issues
     return replace(pending, id=pending.id + suffix, issues=issues)
 
@@ -279,7 +268,7 @@ def check_counts(
         spec: The dataset.
         file: The annotation file.
         record_counts: Its reading, with quirks and repairs.
-        flagged: Issue codes of all its drafts, whether their image was found or not.
+        flagged: Issue codes of all its rows, whether their image was found or not.
 
     Raises:
         DefectError: A defect of the table is missing or has another count, or one of the file is not in the table.

@@ -1,4 +1,4 @@
-"""Records and drafts set aside in a file, so that memory holds their places and not their texts.
+"""Pending rows set aside in a file, so that memory holds their places and not their texts.
 
 What stands in such a file is written and read by one build: plain values in Python's own serialization, which takes
 half the time of JSON and keeps tuples. Its version 2 gives equal values equal bytes, in every Python; later versions
@@ -7,27 +7,23 @@ note which of them are one object, and the identity of a shard is a hash of thes
 
 from __future__ import annotations
 
-import json
 import marshal
 import mmap
 from dataclasses import fields
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.rows.parsing import Scanned, parse
+from irtd_datasets.rows.order import RowOrder, image_key
 from irtd_datasets.rows.pending import Correction, PendingRow, Regions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from irtd_datasets.rows.record_counts import RecordCounts
-    from irtd_datasets.rows.release import AnnotationFile, Release
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "PendingRowFile",
     "Place",
-    "RecordFile",
     "pack_pending",
     "packed",
     "unpack_pending",
@@ -36,6 +32,8 @@ __all__ = [
 
 Place: TypeAlias = "tuple[int, int]"
 """Offset and length of an entry in the file."""
+
+_LENGTH = 4  # bytes that tell how many a name has
 
 
 def packed(value: Any) -> bytes:  # noqa: ANN401 - any plain value
@@ -52,64 +50,8 @@ unpacked = marshal.loads
 """The inverse of `packed`, for bytes that this process or its parent wrote."""
 
 
-class _Entries:
-    """Entries of a file, appended one by one and then read in any order.
-
-    Args:
-        file: Open for what is done with it: writing, reading, or both. It stays the caller's.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._size = 0
-        self._mapped: mmap.mmap | None = None
-
-    def append(self, entry: bytes) -> Place:
-        self._file.write(entry)
-        place = (self._size, len(entry))
-        self._size += len(entry)
-        return place
-
-    def __getitem__(self, place: Place) -> bytes:
-        if self._mapped is None:
-            # A seek in a buffered file throws its buffer away and reads another one, ten times what is asked for.
-            self._file.flush()
-            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        offset, length = place
-        return self._mapped[offset : offset + length]
-
-
-class RecordFile:
-    """Records of one part in the order in which they were read.
-
-    Args:
-        file: Open for writing and reading. It stays the caller's.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._entries = _Entries(file)
-
-    def add(self, number: int, scanned: Scanned) -> Place:
-        """Append a record of the part's annotation file ``number``; returns where it stands."""
-        facts = (number, scanned.index, scanned.image, scanned.suffix)
-        try:
-            entry = packed((*facts, scanned.record))
-        except ValueError:  # nested deeper than 2,000 levels, which JSON may be from Python 3.13 on
-            entry = packed((*facts, json.dumps(scanned.record)))
-        return self._entries.append(entry)
-
-    def parse(
-        self, release: Release, files: Sequence[AnnotationFile], place: Place, record_counts: RecordCounts
-    ) -> PendingRow | None:
-        """The pending row of a record added before; None when it cannot be used, which ``record_counts`` counts."""
-        number, index, image, suffix, record = unpacked(self._entries[place])
-        if isinstance(record, str):
-            record = json.loads(record)
-        return parse(release, files[number], Scanned(index, record, image, suffix), record_counts)
-
-
 class PendingRowFile:
-    """Drafts of one part: what a build takes from its records, so that none is parsed twice.
+    """The pending rows of one part, set aside as they come and read back in the order of the rows.
 
     Args:
         file: Open for what is done with it: writing, reading, or both. It stays the caller's.
@@ -117,23 +59,70 @@ class PendingRowFile:
     Example:
         >>> import tempfile
         >>> turns = ({"role": "user", "content": "?"},)
-        >>> pending = PendingRow("irtd/x/1", "a.jpg", "captioning", "infrared", None, turns)
         >>> with tempfile.TemporaryFile() as file:
-        ...     spill = PendingRowFile(file)
-        ...     spill.pending(spill.add(pending)) == pending
-        True
+        ...     rows = PendingRowFile(file)
+        ...     rows.extend(PendingRow(f"irtd/x/{n}", n + ".jpg", "captioning", "sar", None, turns) for n in "aba")
+        ...     [(image, len(entries)) for image, entries in rows.units("by-image")]
+        [('b.jpg', 1), ('a.jpg', 2)]
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._entries = _Entries(file)
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._order = RowOrder()
+        self._mapped: mmap.mmap | bytes = b""
 
-    def add(self, pending: PendingRow) -> Place:
-        """Append a draft; returns where it stands."""
-        return self._entries.append(pack_pending(pending))
+    def extend(self, pending_rows: Iterable[PendingRow]) -> None:
+        """Append rows."""
+        for pending in pending_rows:
+            # The name goes along in the file: what waits in memory is a key of eight bytes.
+            name = pending.image.encode("utf-8", "surrogatepass")
+            entry = b"".join((len(name).to_bytes(_LENGTH, "little"), name, pack_pending(pending)))
+            self._order.add(int.from_bytes(image_key(pending.image), "big"), self._file.write(entry))
+
+    def units(self, order: str) -> Iterator[tuple[str, list[bytes]]]:
+        """Rows of one image together, in the order of the subset.
+
+        Args:
+            order: ``by-image`` or ``as-released``; in the latter only neighbours share a unit.
+
+        Yields:
+            Images in order, each with its rows for `unpack_pending`.
+        """
+        for places in self._order.groups(order):
+            found = [self._entry(*place) for place in places.tolist()]
+            names = [name for name, _ in found]
+            if names.count(names[0]) == len(names):
+                yield _text(names[0]), [pending for _, pending in found]
+                continue
+            if order == "by-image":  # two images with one key
+                found.sort(key=itemgetter(0))
+            for name, same in groupby(found, key=itemgetter(0)):
+                yield _text(name), [pending for _, pending in same]
+
+    def waiting(self) -> dict[str, list[Place]]:
+        """Images in the order in which they were first named, each with the places of its rows for `pending`."""
+        images: dict[str, list[Place]] = {}
+        for places in self._order.groups("as-released"):
+            for offset, length in places.tolist():
+                images.setdefault(_text(self._entry(offset, length)[0]), []).append((offset, length))
+        return images
 
     def pending(self, place: Place) -> PendingRow:
-        """A draft that was added before."""
-        return unpack_pending(self._entries[place])
+        """A row that was added before, by this object or another one of the file."""
+        return unpack_pending(self._entry(*place)[1])
+
+    def _entry(self, offset: int, length: int) -> tuple[bytes, bytes]:
+        if not self._mapped:
+            # A seek in a buffered file throws its buffer away and reads another one, ten times what is asked for.
+            self._file.flush()
+            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        entry = self._mapped[offset : offset + length]
+        end = _LENGTH + int.from_bytes(entry[:_LENGTH], "little")
+        return entry[_LENGTH:end], entry[end:]
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
 
 
 _NAMES = tuple(field.name for field in fields(PendingRow))
@@ -143,7 +132,7 @@ _values = attrgetter(*_NAMES)
 
 
 def pack_pending(pending: PendingRow) -> bytes:
-    """A draft as bytes for `unpack_pending`."""
+    """A pending row as bytes for `unpack_pending`."""
     values = _values(pending)
     if pending.regions or pending.corrections:
         plain = list(values)
@@ -159,7 +148,7 @@ def pack_pending(pending: PendingRow) -> bytes:
 
 
 def unpack_pending(data: bytes) -> PendingRow:
-    """A draft from the bytes that `pack_pending` gave."""
+    """A pending row from the bytes that `pack_pending` gave."""
     values = unpacked(data)
     if values[_PLACES] or values[_CORRECTIONS]:
         values = list(values)

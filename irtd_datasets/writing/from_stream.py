@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ReleaseNotFoundError
 from irtd_datasets.folder.parts import BuiltPart, ShardResult
-from irtd_datasets.rows.assembly import GroupCutter, RowGroup, StreamRows
+from irtd_datasets.rows.assembly import StreamRows
+from irtd_datasets.rows.groups import GroupCutter
 from irtd_datasets.rows.parsing import DefectPolicy
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.rows.spill import PendingRowFile
 from irtd_datasets.writing.plan import SHARD_BYTES, PartPlan
-from irtd_datasets.writing.shards import encode_group, open_shard
+from irtd_datasets.writing.shards import open_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from irtd_datasets.rows.groups import RowGroup
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.rows.release import Release
     from irtd_datasets.rows.spill import Place
@@ -151,8 +153,8 @@ class _Filling:
             rest,
         )
 
-    def _load(self, places: Sequence[Place]) -> list[PendingRow]:
-        return [self._spill.pending(place) for place in places]
+    def _load(self, place: Place) -> PendingRow:
+        return self._spill.pending(place)
 
     def _write(self, groups: Iterable[RowGroup]) -> None:
         for group in groups:
@@ -160,7 +162,7 @@ class _Filling:
                 staged = self._folder.staged(self._plan.member, len(self._results), self._fingerprint)
                 self._writer = open_shard(staged)
                 self._writer.__enter__()
-            self._writer.write(encode_group(group))
+            self._writer.write(group)
 
     def _close_shard(self) -> None:
         self._write(self._cutter.rest())

@@ -25,7 +25,7 @@ from irtd_datasets.errors import BuildError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.rows.image_column import ImageColumn
 
 __all__ = ["MAGIC", "ImageChunk", "PlacedChunk", "encode_chunk", "splice"]
 

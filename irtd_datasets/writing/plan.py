@@ -8,29 +8,27 @@ is a stretch of that file, so a plan is small and a worker reads on from image t
 from __future__ import annotations
 
 import hashlib
+import struct
 import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from typing import IO, TYPE_CHECKING
 
 import PIL
 import pyarrow as pa
 
-from irtd_datasets.errors import AmbiguousImageError, summarize
 from irtd_datasets.releases.resolve import Located
-from irtd_datasets.rows.assembly import GROUP_BYTES, GROUP_ROWS
-from irtd_datasets.rows.order import ORDER_SEED, image_key
-from irtd_datasets.rows.parsing import check_counts, parse, scan_file
+from irtd_datasets.rows.assembly import located_rows
+from irtd_datasets.rows.groups import GROUP_BYTES, GROUP_ROWS
+from irtd_datasets.rows.order import ORDER_SEED
+from irtd_datasets.rows.parsing import check_counts, parse_file
 from irtd_datasets.rows.record_counts import RecordCounts
-from irtd_datasets.rows.spill import PendingRowFile, pack_pending, packed, unpack_pending, unpacked
+from irtd_datasets.rows.spill import PendingRowFile, packed, unpack_pending, unpacked
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.version import __version__
-from irtd_datasets.writing.row_order import Images, RowOrder, mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from irtd_datasets.rows.pending import PendingRow
@@ -39,11 +37,13 @@ if TYPE_CHECKING:
     from irtd_datasets.spec import Member
 
 __all__ = [
+    "IMAGE_SIZES",
     "LEAST_SHARD_BYTES",
     "SHARD_BYTES",
     "PartPlan",
     "ShardJob",
     "code_identity",
+    "cut_shards",
     "plan_part",
     "planned_images",
     "shard_count",
@@ -59,6 +59,7 @@ LEAST_SHARD_BYTES = 200 * 1024 * 1024
 _SHARD_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 _MANY_SHARDS = 24
 _LENGTH = 4  # bytes that tell how many follow
+IMAGE_SIZES = struct.Struct("qq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class ShardJob:
         options: How to open the release.
         member: Its part.
         index: Number of the shard, from 0.
-        spill: File with the images and drafts of the part in order, each image with its drafts behind its length.
+        spill: File with the images and pending rows of the part in order, each image with its rows behind its length.
         stretch: Its first byte of that file, and the first that is not its own.
         image_bytes: Bytes of its images as found.
         fingerprint: Identity of everything that decides the shard's bytes.
@@ -98,7 +99,7 @@ class PartPlan:
         jobs: Its shards.
         streamed: Whether its images come as a stream; its shards are then cut as it goes.
         fingerprint: For a stream: identity of everything that decides the bytes of its shards.
-        waiting: For a stream: places of the drafts of each image.
+        waiting: For a stream: places of the rows of each image.
     """
 
     member: Member
@@ -142,28 +143,25 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
     readings = [file.reading for file in files]
     stream = release.stream(member.subset)
     if stream is not None:
-        with spill.open("wb") as waiting:
-            for image, place in _pending_rows(release, plan, PendingRowFile(waiting)):
-                plan.waiting.setdefault(image, []).append(place)
+        with spill.open("w+b") as file:
+            rows = PendingRowFile(file)
+            rows.extend(_parsed(release, plan))
+            plan.waiting = rows.waiting()
         plan.streamed = True
         plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spill)])
         return plan
     with (
         tempfile.TemporaryFile(dir=spill.parent) as file,
         spill.open("wb") as ordered,
-        Images(spill.parent) as images,
+        tempfile.TemporaryFile(dir=spill.parent) as images,
     ):
-        rows = RowOrder()
-        for image, pending in _parsed(release, plan):
-            # The name goes along: what waits in memory is a key of eight bytes.
-            name = image.encode("utf-8", "surrogatepass")
-            entry = b"".join((len(name).to_bytes(_LENGTH, "little"), name, pack_pending(pending)))
-            rows.add(int.from_bytes(image_key(image), "big"), file.write(entry))
-        for located, pending_rows in _located(
-            release, member, _units(rows, file, member.subset.order), plan.record_counts
-        ):
-            images.add(located.size, ordered.write(_image_entry(located, pending_rows)))
-        shards = images.shards(shard_count(images.total))
+        rows = PendingRowFile(file)
+        rows.extend(_parsed(release, plan))
+        resolver, total = release.resolver(member.subset), 0
+        for located, entries in located_rows(resolver, rows.units(member.subset.order), plan.record_counts):
+            images.write(IMAGE_SIZES.pack(located.size, ordered.write(_image_entry(located, entries))))
+            total += located.size
+        shards = cut_shards(images, shard_count(total))
     for index, (stretch, size) in enumerate(shards):
         fingerprint = _fingerprint(release, member, [*readings, _digest(spill, *stretch)])
         plan.jobs.append(
@@ -174,74 +172,15 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
     return plan
 
 
-def _units(rows: RowOrder, file: IO[bytes], order: str) -> Iterator[tuple[str, list[bytes]]]:
-    """Drafts of one image together, in the order of the subset; see `irtd_datasets.rows.assembly.units`."""
-    entries = mapped(file)
-    for places in rows.groups(order):
-        found = [_named(entries[offset : offset + length]) for offset, length in places.tolist()]
-        names = [name for name, _ in found]
-        if names.count(names[0]) == len(names):
-            yield _text(names[0]), [pending for _, pending in found]
-        elif order == "by-image":
-            by_name: dict[str, list[bytes]] = {}
-            for name, pending in found:
-                by_name.setdefault(_text(name), []).append(pending)
-            yield from sorted(by_name.items())
-        else:
-            for name, same in groupby(found, key=itemgetter(0)):
-                yield _text(name), [pending for _, pending in same]
-
-
-def _named(entry: bytes) -> tuple[bytes, bytes]:
-    end = _LENGTH + int.from_bytes(entry[:_LENGTH], "little")
-    return entry[_LENGTH:end], entry[end:]
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogatepass")
-
-
-def _pending_rows(release: Release, plan: PartPlan, spill: PendingRowFile) -> Iterator[tuple[str, Place]]:
-    """Parse all records of a part and set them aside; yields the image of each, and where it stands."""
-    for image, pending in _parsed(release, plan):
-        yield image, spill.add(pending)
-
-
-def _parsed(release: Release, plan: PartPlan) -> Iterator[tuple[str, PendingRow]]:
-    """Parse all records of a part, and count what became of them; yields the image of each, and the draft."""
+def _parsed(release: Release, plan: PartPlan) -> Iterator[PendingRow]:
+    """Parse all records of a part, and count what became of them."""
     for file in plan.files:
         counts, flagged = RecordCounts(), Counter[str]()
-        for scanned in scan_file(release, file, counts):
-            pending = parse(release, file, scanned, counts)
-            if pending is None:
-                continue
+        for pending in parse_file(release, file, counts):
             flagged.update(pending.issues)
-            yield scanned.image, pending
+            yield pending
         check_counts(release.spec, file, counts, flagged)
         plan.record_counts.add(counts)
-
-
-def _located(
-    release: Release, member: Member, units: Iterable[tuple[str, list[bytes]]], record_counts: RecordCounts
-) -> Iterator[tuple[Located, list[bytes]]]:
-    """Find the images of a part, in the order of its shards; yields where each is, with its drafts."""
-    resolver = release.resolver(member.subset)
-    ambiguous: list[AmbiguousImageError] = []
-    for image, pending_rows in units:
-        try:
-            located = resolver.resolve(image)
-        except AmbiguousImageError as error:
-            ambiguous.append(error)
-            continue
-        if located is None:
-            record_counts.image_missing += len(pending_rows)
-        elif not ambiguous:
-            yield located, pending_rows
-    if ambiguous:
-        raise AmbiguousImageError(
-            summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
-            remedy=ambiguous[0].remedy,
-        )
 
 
 def _image_entry(located: Located, pending_rows: Sequence[bytes]) -> bytes:
@@ -259,6 +198,36 @@ def planned_images(job: ShardJob) -> Iterator[tuple[Located, list[PendingRow]]]:
             *facts, pending_rows = unpacked(file.read(size))
             position += _LENGTH + size
             yield Located(*facts), [unpack_pending(pending) for pending in pending_rows]
+
+
+def cut_shards(images: IO[bytes], count: int) -> list[tuple[tuple[int, int], int]]:
+    """Cut the images of a part into shards of about equal bytes.
+
+    Args:
+        images: For each image in order its bytes and those of its entry in the part's file, packed by `IMAGE_SIZES`.
+            A file, as a part may have more images than memory has room for.
+        count: How many shards; an image that is larger than a share makes them fewer.
+
+    Returns:
+        For each shard its stretch of the part's file, and the bytes of its images.
+    """
+    images.seek(0)
+    share = sum(size for size, _ in _image_sizes(images)) / count
+    images.seek(0)
+    starts: list[tuple[int, int]] = []
+    position = done = 0
+    for size, length in _image_sizes(images):
+        if done >= share * len(starts):  # its predecessors have their shares
+            starts.append((position, done))
+        position += length
+        done += size
+    ends = [*starts[1:], (position, done)]
+    return [((start, end), last - first) for (start, first), (end, last) in zip(starts, ends, strict=True)]
+
+
+def _image_sizes(images: IO[bytes]) -> Iterator[tuple[int, int]]:
+    while block := images.read(IMAGE_SIZES.size << 16):
+        yield from IMAGE_SIZES.iter_unpack(block)
 
 
 def shard_count(total: int) -> int:

@@ -9,39 +9,34 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from irtd_datasets.catalog import open_release
 from irtd_datasets.documents import read_json, write_text
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError
 from irtd_datasets.folder.index import write_index
 from irtd_datasets.folder.parts import ShardResult
-from irtd_datasets.rows.assembly import RowGroup, groups, image_rows
+from irtd_datasets.rows.assembly import image_groups
 from irtd_datasets.rows.parsing import DefectPolicy
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.schema import arrow_schema, hub_metadata
-from irtd_datasets.writing.image_column import ImageBatch, ImageBuffer, ImageColumn
 from irtd_datasets.writing.plan import plan_part, planned_images
-from irtd_datasets.writing.write import RowGroup as EncodedGroup
 from irtd_datasets.writing.write import ShardWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from irtd_datasets.folder.parts import ShardSummary
     from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions
     from irtd_datasets.spec import Member
     from irtd_datasets.writing.plan import PartPlan, ShardJob
 
 __all__ = [
-    "encode_group",
     "forget_releases",
     "index_note",
     "open_shard",
     "plan_in_worker",
     "read_result",
     "remember",
-    "write_groups",
     "write_shard",
 ]
 
@@ -81,7 +76,7 @@ def plan_in_worker(
         options: How to open the release.
         member: The part.
         files: Its annotation files.
-        spill: Path of the file to keep its drafts in.
+        spill: Path of the file to keep its pending rows in.
     """
     return plan_part(_release(dataset, options), member, files, Path(spill))
 
@@ -104,16 +99,11 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     resolver = release.resolver(job.member.subset)
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     record_counts = RecordCounts()
-
-    buffers = Buffers()
-
-    def images() -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
-        for located, pending_rows in planned_images(job):
-            data = resolver.read_into(located, buffers.current.room)
-            yield pending_rows[0].image, *image_rows(pending_rows, data, located, policy, record_counts)
-
-    summary = write_groups(groups(images(), buffers.next), Path(target))
-    result = ShardResult(job.fingerprint, summary, record_counts)
+    row_groups = image_groups(resolver, planned_images(job), policy, record_counts)
+    with open_shard(Path(target)) as writer:
+        for group in row_groups:
+            writer.write(group)
+    result = ShardResult(job.fingerprint, writer.summary, record_counts)
     remember(Path(target), result)
     return result
 
@@ -139,55 +129,6 @@ def _size(path: str) -> int:
         return -1
 
 
-def write_groups(row_groups: Iterable[RowGroup], target: Path) -> ShardSummary:
-    """Write row groups into one shard, which appears only when it is whole."""
-    with open_shard(target) as writer:
-        for group in row_groups:
-            writer.write(encode_group(group))
-    return writer.summary
-
-
 def open_shard(target: Path) -> ShardWriter:
     """A writer for one shard of the schema."""
     return ShardWriter(target, arrow_schema(metadata=False), features=hub_metadata())
-
-
-class Buffers:
-    """Two buffers for images in turn: while the row group of one is written, that of the other is filled."""
-
-    def __init__(self) -> None:
-        self.current, self._other = ImageBuffer(), ImageBuffer()
-
-    def next(self) -> ImageBuffer:
-        """The buffer for the next row group; what it held before is gone."""
-        self.current, self._other = self._other, self.current
-        self.current.clear()
-        return self.current
-
-
-def encode_group(group: RowGroup) -> EncodedGroup:
-    """A row group as the writer takes it."""
-    images = group.images
-    if isinstance(images, ImageBuffer):
-        batch = images.batch(group.names)
-    else:
-        batch = ImageBatch.from_images([images[index] for index in range(len(images))], group.names)
-    return EncodedGroup(
-        group.rows,
-        {
-            "image": ImageColumn.of(batch, group.image_of),
-            "visible": ImageColumn.null(len(group.rows)),
-            "original": _originals(group),
-        },
-    )
-
-
-def _originals(group: RowGroup) -> ImageColumn:
-    """The files of which the images are previews, each held once; nearly always none."""
-    if not group.originals:
-        return ImageColumn.null(len(group.rows))
-    position = {image: index for index, image in enumerate(group.originals)}
-    batch = ImageBatch.from_images(
-        list(group.originals.values()), [group.names[image] for image in group.originals]
-    )
-    return ImageColumn.of(batch, [position.get(image, -1) for image in group.image_of])

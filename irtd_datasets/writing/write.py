@@ -28,7 +28,7 @@ import errno
 import os
 import signal
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +36,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irtd_datasets.arrow import to_array, to_batch
 from irtd_datasets.errors import BuildError
 from irtd_datasets.folder.parts import ShardSummary
-from irtd_datasets.writing.image_column import ImageColumn, check_columns
+from irtd_datasets.rows.groups import GROUP_BYTES, GROUP_ROWS, RowGroup, text_columns
+from irtd_datasets.rows.image_column import ImageColumn, check_columns
 from irtd_datasets.writing.pages import MAGIC, ImageChunk, PlacedChunk, encode_chunk, splice
 from irtd_datasets.writing.write_behind import WriteBehind
 
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "MAX_ROW_GROUP_BYTES",
-    "MAX_ROW_GROUP_ROWS",
     "RowGroup",
     "ShardSummary",
     "ShardWriter",
@@ -59,11 +57,8 @@ __all__ = [
     "write_shard",
 ]
 
-MAX_ROW_GROUP_ROWS = 100
-"""Rows of a row group: what one page of the dataset viewer shows."""
-
-MAX_ROW_GROUP_BYTES = 32 << 20
-"""Decoded bytes of a row group; a single row may have more."""
+# Texts that get statistics, so that readers can filter by them; numbers always do.
+_FILTERED = ("id", "source")
 
 # Far above any row group, so that a column of a row group is one page.
 _PAGE_LIMIT = 1 << 30
@@ -72,28 +67,12 @@ _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _IMAGE_PATH = pa.struct([("path", pa.string())])
 
 
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """The rows of one row group.
-
-    Args:
-        rows: The columns other than images: a table, a record batch, or one mapping per row with exactly
-            these columns.
-        images: For each image column of the schema, its images and which row shows which.
-    """
-
-    rows: pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
-    images: Mapping[str, ImageColumn] = field(default_factory=dict)
-
-
 def write_shard(
     path: str | os.PathLike[str],
     schema: pa.Schema,
     row_groups: Iterable[RowGroup],
     *,
     features: bytes | None = None,
-    filter_columns: Sequence[str] = ("id", "source"),
-    fsync: bool = False,
 ) -> ShardSummary:
     """Write row groups to one Parquet file, which appears when it is complete.
 
@@ -103,9 +82,6 @@ def write_shard(
         row_groups: The row groups, consumed one after another.
         features: The value of the schema's metadata key ``huggingface``, from which `datasets` restores its
             features.
-        filter_columns: String columns that get statistics, so that readers can filter by them; numbers always
-            do.
-        fsync: Wait until the disk has the file before it gets its name.
 
     Raises:
         BuildError: If the file cannot be written, or a row group does not fit the schema or the limits.
@@ -123,7 +99,7 @@ def write_shard(
         >>> pq.read_table(path)["image"].to_pylist()[1]
         {'bytes': b'an image', 'path': None}
     """
-    with ShardWriter(path, schema, features=features, filter_columns=filter_columns, fsync=fsync) as writer:
+    with ShardWriter(path, schema, features=features) as writer:
         for row_group in row_groups:
             writer.write(row_group)
     return writer.summary
@@ -152,12 +128,9 @@ class ShardWriter:
         schema: pa.Schema,
         *,
         features: bytes | None = None,
-        filter_columns: Sequence[str] = ("id", "source"),
-        fsync: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._layout = _Layout.of(schema, features, filter_columns)
-        self._fsync = fsync
+        self._layout = _Layout.of(schema, features)
         self._temporary = self.path.with_name(
             # Random, too: another machine that shares the folder may have a process of this number.
             f".{self.path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
@@ -228,7 +201,7 @@ class ShardWriter:
             raise self._incomplete()
         self._failed = True  # until this row group is written
         where = f"{self.path}, row group {self._row_groups}"
-        columns = _to_record_batch(row_group.rows, self._layout.others, where)
+        columns = text_columns(row_group.rows, self._layout.others, where)
         check_columns(row_group.images, self._layout.images, columns.num_rows, where)
         size = _decoded_bytes(columns, row_group.images)
         _check_limits(columns.num_rows, size, where)
@@ -252,7 +225,7 @@ class ShardWriter:
             raise self._incomplete()
         with self._os_errors():
             assert self._file is not None
-            size, digest = self._file.close(fsync=self._fsync)
+            size, digest = self._file.close()
             self._file.path.replace(self.path)
         self._summary = ShardSummary(
             rows=self._rows,
@@ -331,7 +304,7 @@ class _Layout:
     options: dict[str, Any]  # arguments of ParquetWriter; all are known to pyarrow 17
 
     @classmethod
-    def of(cls, schema: pa.Schema, features: bytes | None, filter_columns: Sequence[str]) -> _Layout:
+    def of(cls, schema: pa.Schema, features: bytes | None) -> _Layout:
         metadata = {b"huggingface": features} if features is not None else None
         # An empty file has the schema and the metadata as they will stand in the footer of each shard.
         sink = pa.BufferOutputStream()
@@ -372,7 +345,7 @@ class _Layout:
                     if leaf.path not in image_leaves
                 },
                 "use_dictionary": False,
-                "write_statistics": [*numbers, *(name for name in filter_columns if name in texts)],
+                "write_statistics": [*numbers, *(name for name in _FILTERED if name in texts)],
                 "data_page_size": _PAGE_LIMIT,
                 "write_page_index": True,
                 "store_schema": False,  # it would be that of a file without image bytes
@@ -438,15 +411,13 @@ class _ParquetFile:
         self._row_groups.append((start, {leaf: item.without_parts() for leaf, item in placed.items()}))
         return first, [item.chunk for item in placed.values()]
 
-    def close(self, *, fsync: bool = False) -> tuple[int, str]:
+    def close(self) -> tuple[int, str]:
         """Write the footer; return the size and the SHA-256 of the file."""
         self._behind.wait()
         self._writer.close()
         end = self._position()
         self._sink.close()
         digest = self._behind.finish(end, self._finish_footer)
-        if fsync:
-            os.fsync(self._behind.fileno())
         self._behind.close()
         return self.path.stat().st_size, digest
 
@@ -514,72 +485,6 @@ def _before_termination(action: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _to_record_batch(
-    rows: pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]], schema: pa.Schema, where: str
-) -> pa.RecordBatch:
-    """The columns other than images, in the order and the types of the schema."""
-    if isinstance(rows, (pa.Table, pa.RecordBatch)):
-        names, found = set(schema.names), set(rows.schema.names)
-        if names != found or len(rows.schema.names) != len(found):
-            raise _wrong_columns(found, names, where)
-        columns = [rows.column(name) for name in schema.names]
-        arrays = [_one_chunk(column) for column in columns]
-        for array, entry in zip(arrays, schema, strict=True):
-            if array.type != entry.type:
-                raise BuildError(
-                    f"column {entry.name!r} is {array.type}, the schema has {entry.type}",
-                    where=where,
-                    remedy="Cast the column, or build it with the schema's type.",
-                )
-        return pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else _no_columns(rows.num_rows)
-    names = set(schema.names)
-    for index, row in enumerate(rows):
-        if row.keys() != names:
-            raise _wrong_columns(set(row), names, f"{where}, row {index}")
-    if not names:
-        return _no_columns(len(rows))
-    batch = to_batch(rows, schema)
-    if batch is None:
-        arrays = [_to_array([row[entry.name] for row in rows], entry, where) for entry in schema]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    return batch
-
-
-def _to_array(values: list[Any], entry: pa.Field, where: str) -> pa.Array:
-    try:
-        return to_array(values, entry.type)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise BuildError(
-            f"column {entry.name!r} cannot be written as {entry.type}: {error}",
-            where=where,
-            remedy="Check the values of this column in these rows.",
-        ) from error
-
-
-def _wrong_columns(found: set[str], expected: set[str], where: str) -> BuildError:
-    missing, unknown = sorted(expected - found), sorted(found - expected)
-    return BuildError(
-        f"the columns differ from the schema: missing {missing}, unknown {unknown}",
-        where=where,
-        remedy="Give every column of the schema except the images; None where there is no value.",
-    )
-
-
-def _no_columns(rows: int) -> pa.RecordBatch:
-    """A batch of rows that have nothing but images: Arrow keeps the number of rows in a struct alone."""
-    return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
-
-
-def _one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(column, pa.Array):
-        return column
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
-    )
-
-
 def _decoded_bytes(columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -> int:
     """Bytes of a row group in memory, without building the copies of repeated images.
 
@@ -597,15 +502,15 @@ def _decoded_bytes(columns: pa.RecordBatch, images: Mapping[str, ImageColumn]) -
 
 
 def _check_limits(rows: int, size: int, where: str) -> None:
-    if not 1 <= rows <= MAX_ROW_GROUP_ROWS:
+    if not 1 <= rows <= GROUP_ROWS:
         raise BuildError(
-            f"the row group has {rows} rows, expected 1 to {MAX_ROW_GROUP_ROWS}",
+            f"the row group has {rows} rows, expected 1 to {GROUP_ROWS}",
             where=where,
             remedy="Divide the rows into smaller row groups, and leave out empty ones.",
         )
-    if size > MAX_ROW_GROUP_BYTES and rows > 1:
+    if size > GROUP_BYTES and rows > 1:
         raise BuildError(
-            f"the row group has {size} bytes decoded, expected at most {MAX_ROW_GROUP_BYTES}",
+            f"the row group has {size} bytes decoded, expected at most {GROUP_BYTES}",
             where=where,
             remedy="Put fewer rows into a row group; a repeated image counts once for each row.",
         )

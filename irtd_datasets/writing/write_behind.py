@@ -49,10 +49,6 @@ class WriteBehind:
             self._writing.submit(int).result()
             stack.pop_all()
 
-    def fileno(self) -> int:
-        """The file descriptor that the images are written to."""
-        return self._file.fileno()
-
     def add(self, write_texts: Callable[[], tuple[int, Sequence[ImageChunk]]]) -> None:
         """Write and hash a row group in the threads; returns when those before it are done.
 

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 import zlib
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -40,7 +41,7 @@ def pairs(stream):
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "irtd-inflate"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("irtd-inflate")]
 
 
 @pytest.fixture(autouse=True)
@@ -186,8 +187,6 @@ def test_reads_all_members(tmp_path, data, count):
     """Plain or gzipped, whole or in any number of pieces, all members come in stored order."""
     stream = stream_tar(cut(tmp_path, data, count))
     assert pairs(stream) == ITEMS
-    assert stream.members_read == len(ITEMS)
-    assert stream.position == stream.size == len(data)
 
 
 def test_single_path(tmp_path):
@@ -236,29 +235,21 @@ def test_member_limit(tmp_path):
     stream = stream_tar(tmp_path / "x.tar.gz", member_limit=4999)
     with pytest.raises(ArchiveError, match=r"'a/b/3\.jpg' has 5,000 bytes, the limit is 4,999"):
         list(stream)
-    assert stream.members_read == 2
 
 
-def test_links_and_devices_are_reported(tmp_path):
-    """Links, devices and pipes are passed over and counted; folders are not worth a word."""
+def test_links_and_devices_are_passed_over(tmp_path):
+    """Links, devices, pipes and folders are no files, and what stands behind them is read."""
     members = [
         special("folder", tarfile.DIRTYPE),
         ("a", b"1"),
         special("hard", tarfile.LNKTYPE, "a"),
-        special("soft", tarfile.SYMTYPE, "/etc/passwd"),
-        special("../soft", tarfile.SYMTYPE, "a"),
+        special("../soft", tarfile.SYMTYPE, "/etc/passwd"),
         special("pipe", tarfile.FIFOTYPE),
         special("disk", tarfile.BLKTYPE),
         ("b", b"2"),
     ]
     (tmp_path / "x.tar").write_bytes(tar_bytes(members))
-    stream = stream_tar(tmp_path / "x.tar")
-    assert pairs(stream) == [("a", b"1"), ("b", b"2")]
-    assert stream.skipped_counts == {"hard link": 1, "symbolic link": 2, "pipe": 1, "block device": 1}
-    assert [(member.name, member.kind) for member in stream.skipped][:2] == [
-        ("hard", "hard link"),
-        ("soft", "symbolic link"),
-    ]
+    assert pairs(stream_tar(tmp_path / "x.tar")) == [("a", b"1"), ("b", b"2")]
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -273,7 +264,7 @@ def test_unsafe_member_name(tmp_path, pack):
 def test_early_close(tmp_path, data):
     """Closing, leaving the block, or dropping the iterator ends the thread and closes the piece."""
     paths = cut(tmp_path, data, 4)
-    with stream_tar(paths) as stream:
+    with closing(stream_tar(paths)) as stream:
         assert next(stream).name == ITEMS[0][0]
     assert not threads()
     assert list(stream) == []

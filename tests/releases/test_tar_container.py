@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 import subprocess
@@ -13,6 +14,7 @@ from make_archives import CONTENT, special, tar_bytes, write_tar
 
 from irtd_datasets.errors import ArchiveError, UnsafePathError
 from irtd_datasets.releases.containers import TarContainer
+from irtd_datasets.releases.streams import stream_tar
 
 LONG = "/".join(["folder-of-a-long-name"] * 15) + "/图.jpg"
 
@@ -66,7 +68,7 @@ def test_binary_size(tmp_path):
     with pytest.raises(ArchiveError, match="declares -1 bytes"):
         TarContainer(path).find("a")
     path.write_bytes(_with_header(data, 124, b"12345678abc\0"))
-    with pytest.raises(ArchiveError, match="no valid size"):
+    with pytest.raises(ArchiveError, match="not an archive"):
         TarContainer(path).find("a")
 
 
@@ -218,3 +220,47 @@ def test_unicode(tmp_path):
     data = tar_bytes([("x" * len(raw), b"1")], tarfile.USTAR_FORMAT)
     (tmp_path / "gbk.tar").write_bytes(_with_header(data, 0, raw))
     assert list(TarContainer(tmp_path / "gbk.tar").names()) == ["红外.jpg"]
+
+
+def holes():
+    """Where zeros may stand in a tar of an unfinished download: first byte and length, and how long the tar is."""
+    members = [(f"{n}.jpg", bytes([1 + n]) * 30_000) for n in range(6)]
+    whole = tar_bytes(members)
+    starts = [at for at in range(0, len(whole), 512) if whole[at + 257 : at + 262] == b"ustar"]
+    yield whole, starts[3], 512  # a header alone
+    yield whole, starts[5], 512  # that of the last member, so that no other one follows
+    yield whole, starts[2], 40_000  # a member and the header behind it
+    yield whole, starts[1] + 10_240, 50_000  # beginning and ending inside of members
+    yield whole, starts[1], len(whole) - starts[1]  # all that was still to come
+
+
+@pytest.mark.parametrize("hole", range(5))
+def test_a_hole_of_zeros_is_no_end(tmp_path, hole):
+    """Zeros where members were never end an archive silently, with random access, as a stream, and gzipped."""
+    whole, start, length = list(holes())[hole]
+    damaged = bytearray(whole)
+    damaged[start : start + length] = bytes(length)
+    (tmp_path / "x.tar").write_bytes(damaged)
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(damaged))
+    with pytest.raises(ArchiveError, match="zeros"):
+        list(TarContainer(tmp_path / "x.tar").names())
+    for name in ("x.tar", "x.tar.gz"):
+        with pytest.raises(ArchiveError, match="zeros"):
+            list(stream_tar(tmp_path / name))
+
+
+def test_two_joined_tars_are_refused(tmp_path):
+    """Members behind the end mark, as `cat` leaves them, are not lost without a word."""
+    path = tmp_path / "x.tar"
+    path.write_bytes(tar_bytes([("a", b"1")]) + tar_bytes([("b", b"2")]))
+    with pytest.raises(ArchiveError, match="a second archive follows"):
+        TarContainer(path).find("a")
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(512), bytes(30_000), bytes(512) + b"what was in memory"])
+def test_what_writers_leave_behind_the_mark(tmp_path, tail):
+    """One block of zeros, records of another size, and a record that was filled up with memory are an end."""
+    path = tmp_path / "x.tar"
+    path.write_bytes(tar_bytes([("a", b"1")])[:1536] + tail)
+    assert list(TarContainer(path).names()) == ["a"]
+    assert [member.name for member in stream_tar(path)] == ["a"]

@@ -227,6 +227,12 @@ class ImageColumn:
         paths = (*self.images.paths, None)  # the last entry is where index -1 looks
         return [paths[index] for index in self.rows.tolist()]
 
+    def to_array(self) -> pa.StructArray:
+        """The column as a reader sees it, ``struct<bytes, path>``, shape (rows,); null where a row has no image."""
+        images = [None if index < 0 else self.images[index] for index in self.rows.tolist()]
+        fields = [pa.array(images, pa.binary()), pa.array(self.names(), pa.string())]
+        return pa.StructArray.from_arrays(fields, ["bytes", "path"], mask=pa.array(self.rows < 0))
+
     def paths_array(self) -> pa.StructArray:
         """The column without its bytes, ``struct<path>``, shape (rows,)."""
         missing = self.rows < 0
