@@ -219,7 +219,6 @@ def _check_listed(
     name: str,
     listed: Listed,
     findings: Findings,
-    shard: bool,
     remedy: str,
     progress: Callable[[str], None] | None,
 ) -> None:
