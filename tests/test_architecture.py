@@ -15,7 +15,7 @@ PACKAGE = ROOT / "irtd_datasets"
 LAYERS = (
     ("errors", "lazy", "version"),
     ("arrow", "display", "documents", "spec"),
-    ("annotations", "boxes", "releases"),
+    ("annotations", "boxes", "releases", "remote"),
     ("images", "schema"),
     ("captioning", "rows", "sources"),
     ("folder",),

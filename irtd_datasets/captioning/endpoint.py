@@ -7,24 +7,19 @@ that understands OpenAI's chat completions (vLLM, llama.cpp, TGI, Ollama and the
 from __future__ import annotations
 
 import base64
-import email.utils
-import random
 import time
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import EndpointError
+from irtd_datasets.remote import Retry, asked_wait, passes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Event
 
 __all__ = ["Endpoint", "Reply", "image_message"]
-
-_LONGEST_WAIT = 120.0
-# 408 timeout, 409 conflict, 425 too early, 429 too many, 500 and above: the same question may be answered later.
-_WORTH_ASKING_AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +76,30 @@ class Endpoint:
             EndpointError: The server refuses (its ``fatal`` is true where every other question would fail, too), or
                 no attempt was answered.
         """
-        trouble = ""
-        for attempt in range(self.attempts):
+        retry = Retry(self.attempts, 1.0)
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return self._ask_once(messages)
             except EndpointError as error:
                 if not error.again:
                     raise
-                trouble = error.problem
-                wait = error.wait
-            if attempt + 1 < self.attempts:
-                # Chance keeps many threads from asking again at the same moment.
-                backoff = min(2.0**attempt, 60.0) * (0.75 + random.random() / 2)  # noqa: S311
-                seconds = backoff if wait is None else min(wait, _LONGEST_WAIT)
-                if self._sleep is not None:
-                    self._sleep(seconds)
-                elif over is None:
-                    time.sleep(seconds)
-                else:
-                    over.wait(seconds)
-                if over is not None and over.is_set():
-                    raise EndpointError(f"given up while waiting after: {trouble}", where=self._name())
-        raise EndpointError(
-            f"no answer after {self.attempts} attempts; the last failed with: {trouble}",
-            where=self._name(),
-            remedy="Run the same command again later: answers so far are kept.",
-        )
+                trouble, seconds = error.problem, retry.wait(attempt, error.wait)
+            if seconds is None:
+                raise EndpointError(
+                    f"no answer after {attempt} attempts; the last failed with: {trouble}",
+                    where=self._name(),
+                    remedy="Run the same command again later: answers so far are kept.",
+                )
+            if self._sleep is not None:
+                self._sleep(seconds)
+            elif over is None:
+                time.sleep(seconds)
+            else:
+                over.wait(seconds)
+            if over is not None and over.is_set():
+                raise EndpointError(f"given up while waiting after: {trouble}", where=self._name())
 
     def _ask_once(self, messages: Sequence[dict[str, Any]]) -> Reply:
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -170,12 +163,12 @@ class Endpoint:
     def _refused(self, error: Any) -> EndpointError:  # noqa: ANN401 - differs between versions of huggingface_hub
         response = error.response
         status = getattr(response, "status_code", None)
-        if status in _WORTH_ASKING_AGAIN or status is None:
+        if passes(error) or status is None:
             return EndpointError(
                 f"the endpoint answered {status}",
                 where=self._name(),
                 again=True,
-                wait=_retry_after(response.headers.get("Retry-After")) if response is not None else None,
+                wait=asked_wait(error),
             )
         remedies = {
             400: "The request was not understood: does the model take images?",
@@ -215,17 +208,3 @@ def image_message(text: str, jpeg: bytes) -> dict[str, Any]:
             {"type": "text", "text": text},
         ],
     }
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a server asks to wait, given as seconds or as a date; None when it does not."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None

@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from irtd_datasets.errors import HubError
+from irtd_datasets.remote import Retry, asked_wait, error_header, error_status
+from irtd_datasets.remote.answers import chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,12 +39,8 @@ T = TypeVar("T")
 
 ATTEMPTS = 4
 """How often a step is tried; the client's own retries of single requests come on top."""
-LONGEST_WAIT = 300.0
-"""Seconds; where the Hub asks for more, the user is told instead."""
 LOST_ANSWER = frozenset({409, 412})
 """Answers to a commit after which the repository has to be looked at again."""
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
-_NETWORK = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
 _KIND = "dataset"
 _HASHING = 4  # threads that read files for their SHA-256, at most
 
@@ -212,7 +210,7 @@ class Remote:
             try:
                 info = self._api.repo_info(self.repo_id, repo_type=_KIND)
             except RepositoryNotFoundError as error:
-                if _status(error) == 401 and self.token:
+                if error_status(error) == 401 and self.token:
                     raise  # the Hub does not take the token any more
                 return None
             head = str(info.sha)
@@ -313,32 +311,22 @@ class Remote:
 
     def _call(self, what: str, function: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
         """Call, wait and call again where that can help, and tell what remains as a `HubError`."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                with quiet_client(self.token):
-                    return function()
-            except HubError:
-                raise
-            except Exception as error:  # noqa: BLE001 - clients raise whatever their HTTP library does
-                wait = self._wait(error, attempt)
-                passing = _status(error) in _PASSING or _is_network(error)
-                if not passing or attempt >= attempts or wait > LONGEST_WAIT:
-                    # Not `from error`: its text may hold what `redact` took out of ours.
-                    raise self._told(what, error) from None
-                self._sleep(wait)
 
-    @staticmethod
-    def _wait(error: BaseException, attempt: int) -> float:
-        asked = _header(error, "Retry-After")
-        if asked and re.fullmatch(r"\d{1,9}", asked):
-            return float(asked)
-        return float(min(2**attempt, 30))
+        def ask() -> T:
+            with quiet_client(self.token):
+                return function()
+
+        try:
+            return Retry(attempts, 2.0).call(ask, self._sleep)
+        except HubError:
+            raise
+        except Exception as error:  # noqa: BLE001 - clients raise whatever their HTTP library does
+            # Not `from error`: its text may hold what `redact` took out of ours.
+            raise self._told(what, error) from None
 
     def _told(self, what: str, error: Exception) -> HubError:
-        status = _status(error)
-        said = _header(error, "X-Error-Message") or _first_line(error)
+        status = error_status(error)
+        said = error_header(error, "X-Error-Message") or _first_line(error)
         said = redact(said, self.token)
         answer = f"the Hub answered {status}" if status else "no answer from the Hub"
         if _is_local(error):
@@ -368,8 +356,8 @@ class Remote:
             owner = self.repo_id.partition("/")[0]
             return f"The token may not write to {owner}: use one with write access (`hf auth login`)."
         if status == 429:
-            asked = _header(error, "Retry-After")
-            return f"Too many requests. Wait{f' {asked} seconds' if asked else ' a while'}. {again}"
+            asked = asked_wait(error)
+            return f"Too many requests. Wait{f' {asked:.0f} seconds' if asked else ' a while'}. {again}"
         if status in LOST_ANSWER:
             return f"Somebody else committed meanwhile. {again}"
         if status is not None and status >= 500:
@@ -422,53 +410,18 @@ def without_bars() -> Iterator[None]:
                 enable_progress_bars()
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _response(error: BaseException) -> Any:  # noqa: ANN401 - of whichever HTTP library
-    for link in _chain(error):
-        if isinstance(link, HfHubHTTPError) and getattr(link, "response", None) is not None:
-            return link.response
-    return None
-
-
-def _status(error: BaseException) -> int | None:
-    response = _response(error)
-    return None if response is None else int(response.status_code)
-
-
-def _header(error: BaseException, name: str) -> str:
-    response = _response(error)
-    return "" if response is None else str(response.headers.get(name) or "")
-
-
-def _is_network(error: BaseException) -> bool:
-    if _response(error) is not None or type(error).__name__ == "OfflineModeIsEnabled":
-        return False
-    return any(
-        type(link).__module__.partition(".")[0] in _NETWORK
-        or isinstance(link, ConnectionError | TimeoutError)
-        for link in _chain(error)
-    )
-
-
 def _is_local(error: BaseException) -> bool:
     """Whether the disk, not the network, is what failed."""
     local = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
-    return _response(error) is None and any(
+    return error_status(error) is None and any(
         isinstance(link, OSError) and link.errno in local and link.filename is not None
-        for link in _chain(error)
+        for link in chain(error)
     )
 
 
 def _first_line(error: BaseException) -> str:
     """What the innermost error says: outer ones only tell which file it was about."""
-    links = list(_chain(error))
+    links = list(chain(error))
     texts = [next((line for line in str(link).splitlines() if line.strip()), "") for link in links]
     outer, inner = texts[0], next((text for text in reversed(texts) if text), "")
     said = outer if outer == inner or not outer else f"{outer.rstrip('.')}: {inner}"

@@ -7,11 +7,8 @@ token that is no longer valid), and never return fewer bytes than were asked for
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import re
-import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from irtd_datasets.errors import (
     ShardChangedError,
     UnknownNameError,
 )
+from irtd_datasets.remote import Retry, error_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,19 +33,7 @@ GAP = 256 << 10
 """Ranges of remote files that are no further apart are fetched by one request: a request costs about as much time."""
 
 _THREADS = 16
-_RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
-_PASSING = (
-    "Timeout",
-    "Connection",
-    "Disconnected",
-    "Protocol",
-    "Payload",
-    "Network",
-    "Read",
-    "Incomplete",
-    "SSL",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,25 +283,21 @@ class RemoteStorage(Storage):
 
     def _try(self, action: Any, url: str) -> Any:  # noqa: ANN401 - returns what the action returns
         """Call until it succeeds, with growing pauses, while the failure is one that passes."""
-        for attempt in range(self.retries + 1):
-            try:
-                return action()
-            except IrtdDatasetsError:  # noqa: PERF203 - few rounds, each a request
-                raise
-            except Exception as error:
-                status = _status(error)
-                if status in (401, 403) or isinstance(error, PermissionError):
-                    raise _refused(url, status) from error
-                if isinstance(error, FileNotFoundError) or status in (404, 410, 416):
-                    raise _gone(url) from error
-                if attempt == self.retries or not _passes(error, status):
-                    raise ReleaseError(
-                        f"it cannot be read: {type(error).__name__}: {error}"[:500],
-                        where=url,
-                        remedy="Check the connection and start again from the last state: no row is lost.",
-                    ) from error
-                time.sleep(_pause(attempt, error))
-        raise AssertionError
+        try:
+            return Retry(self.retries + 1, 0.25).call(action)
+        except IrtdDatasetsError:
+            raise
+        except Exception as error:
+            status = error_status(error)
+            if status in (401, 403) or isinstance(error, PermissionError):
+                raise _refused(url, status) from error
+            if isinstance(error, FileNotFoundError) or status in (404, 410, 416):
+                raise _gone(url) from error
+            raise ReleaseError(
+                f"it cannot be read: {type(error).__name__}: {error}"[:500],
+                where=url,
+                remedy="Check the connection and start again from the last state: no row is lost.",
+            ) from error
 
 
 @dataclass
@@ -399,40 +381,6 @@ def _refused(where: str, status: int | None) -> ReleaseError:
         remedy="The token is missing, has expired, or does not reach this folder: log in again (`hf auth login`) and "
         "go on from the last state.",
     )
-
-
-def _status(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error of any of the client libraries."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):  # botocore
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        else:
-            status = getattr(response, "status_code", None) or getattr(error, "status", None)
-            status = getattr(error, "code", None) if status is None else status
-        if isinstance(status, int):
-            return status
-        error = error.__cause__
-    return None
-
-
-def _passes(error: BaseException, status: int | None) -> bool:
-    if status is not None:
-        return status in _RETRY_STATUS
-    if isinstance(error, (TimeoutError, ConnectionError, EOFError)):
-        return True
-    names = [kind.__name__ for kind in type(error).__mro__]
-    return any(word in name for name in names[:-2] for word in _PASSING)
-
-
-def _pause(attempt: int, error: BaseException) -> float:
-    """Seconds to wait: what the server asks for, or twice as long each time; up to a minute, never all at once."""
-    headers = (
-        getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None) or {}
-    )
-    with contextlib.suppress(TypeError, ValueError, AttributeError):
-        return min(max(float(headers.get("Retry-After", "")), 0.0), 60.0) + random.random() * 0.1  # noqa: S311
-    return float(min(0.25 * 2**attempt, 30.0)) * (0.5 + random.random())  # noqa: S311 - spreads requests
 
 
 def _facts(name: str, info: Mapping[str, Any]) -> FileFacts:

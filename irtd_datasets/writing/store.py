@@ -8,14 +8,13 @@ remedy. Credentials come from the store's own configuration or from the options;
 from __future__ import annotations
 
 import contextlib
-import random
 import re
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
+from irtd_datasets.remote import Retry, error_status, passes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,24 +25,8 @@ __all__ = ["Store", "is_url", "local_path", "parse_storage_options", "shown_url"
 _T = TypeVar("_T")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ATTEMPTS = 4
-_FIRST_WAIT = 0.5
 _BATCH = 500
 _SECRET = re.compile(r"key|secret|token|pass|credential|sas|account", re.IGNORECASE)
-_PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_PASSING_NAMES = (
-    "Timeout",
-    "Connection",
-    "Disconnected",
-    "Endpoint",
-    "Payload",
-    "ProtocolError",
-    "IncompleteRead",
-    "SlowDown",
-    "HTTPClientError",
-)
-_PASSING_CODES = frozenset(
-    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"}
-)
 _NO_CREDENTIALS = ("NoCredentials", "PartialCredentials", "ProfileNotFound", "DefaultCredentialsError")
 _HUB = (
     "Build into a folder or a bucket, and then run `irtd publish FOLDER OWNER/NAME`: it uploads everything and shows "
@@ -330,17 +313,12 @@ class Store:
     def _try(self, action: Callable[[Any, str], _T], name: str, attempts: int = _ATTEMPTS) -> _T:
         """Do something with the file system; again after a pause where that may help."""
         system, root = self._open()
-        for attempt in range(attempts):
-            try:
-                return action(system, root)
-            except IrtdDatasetsError:  # noqa: PERF203 - beside a request it costs nothing
-                raise
-            except Exception as error:  # noqa: BLE001 - what a library of a store raises has no common base
-                if attempt + 1 < attempts and _passing(error):
-                    time.sleep(_FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-                    continue
-                raise self.failed(error, name) from None
-        raise AssertionError  # the last attempt returned or raised
+        try:
+            return Retry(attempts).call(lambda: action(system, root))
+        except IrtdDatasetsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what a library of a store raises has no common base
+            raise self.failed(error, name) from None
 
     def failed(self, error: BaseException, name: str = "") -> BuildError:
         """The error for what a store's library raised, with its remedy and without any secret."""
@@ -352,7 +330,7 @@ class Store:
                 "Give the store's own variables (for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile), or "
                 "--storage-option; workers on other machines need them, too."
             )
-        elif isinstance(error, PermissionError) or _status(error) in {401, 403}:
+        elif isinstance(error, PermissionError) or error_status(error) in {401, 403}:
             problem = f"the store refuses: {text}"
             remedy = "Check the credentials, and that they may read, write, list and delete there."
         elif isinstance(error, FileNotFoundError):
@@ -362,7 +340,7 @@ class Store:
             # Options go down to the library of the store, which finds out late that it does not know one.
             problem = f"the store cannot be opened: {text}"
             remedy = f"Check the storage options (given: {', '.join(self.options) or 'none'})."
-        elif _passing(error):
+        elif passes(error):
             problem = f"the store cannot be reached or does not answer: {text}"
             remedy = "Check the network and the endpoint, and start the same command again: finished shards are kept."
         else:
@@ -374,46 +352,6 @@ class Store:
 def _protocols(system: Any) -> tuple[str, ...]:  # noqa: ANN401
     found = system.protocol
     return (found,) if isinstance(found, str) else tuple(found)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    chain, seen = [error], {id(error)}
-    while (error := error.__cause__ or error.__context__) and id(error) not in seen:  # type: ignore[assignment]
-        chain.append(error)
-        seen.add(id(error))
-    return chain
-
-
-def _status(error: BaseException) -> int:
-    for one in _chain(error):
-        response = getattr(one, "response", None)
-        if isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        else:
-            status = getattr(one, "status", None) or getattr(response, "status_code", None)
-        if isinstance(status, int) and status >= 300:
-            return status
-    return 0
-
-
-def _code(error: BaseException) -> str:
-    for one in _chain(error):
-        response = getattr(one, "response", None)
-        if isinstance(response, dict) and isinstance(response.get("Error"), dict):
-            return str(response["Error"].get("Code", ""))
-    return ""
-
-
-def _passing(error: BaseException) -> bool:
-    """Whether the same may succeed a little later."""
-    if isinstance(error, (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError)):
-        return False
-    if isinstance(error, (TimeoutError, ConnectionError)):
-        return True
-    status = _status(error)
-    if status:
-        return status in _PASSING_STATUS or _code(error) in _PASSING_CODES
-    return any(word in type(one).__name__ for one in _chain(error) for word in _PASSING_NAMES)
 
 
 def _told(error: BaseException) -> str:

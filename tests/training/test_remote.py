@@ -18,6 +18,7 @@ from irtd_datasets.errors import (
     StateError,
     UnknownNameError,
 )
+from irtd_datasets.remote import Retry
 from irtd_datasets.testing import assert_stream_exact
 from irtd_datasets.training import Curriculum, merge_states, open_source, stream, table
 from irtd_datasets.training import draws as draws_module
@@ -61,7 +62,7 @@ def hub(tmp_path, made, monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(storage_module, "_pause", lambda attempt, error: 0.01)
+    monkeypatch.setattr(Retry, "wait", lambda self, attempt, asked: 0.01 if attempt < self.attempts else None)
     # The folder is small: what is read at a time is made small, too.
     monkeypatch.setattr(draws_module, "BLOCK_BYTES", 1)
     monkeypatch.setattr(shards_module, "_TAIL", 256)

@@ -32,7 +32,7 @@ def surroundings(monkeypatch, tmp_path):
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr("irtd_datasets.writing.store.time.sleep", lambda _: None)
+    monkeypatch.setattr("irtd_datasets.remote.retry.time.sleep", lambda _: None)
     memory = fsspec.filesystem("memory")
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]

@@ -1,0 +1,74 @@
+"""Asking again: pauses that grow and differ, or those that the server asks for."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from irtd_datasets.errors import IrtdDatasetsError
+from irtd_datasets.remote.answers import asked_wait, passes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LONGEST_WAIT", "Retry"]
+
+_T = TypeVar("_T")
+
+LONGEST_WAIT = 300.0
+"""Seconds; where a server asks for more, the user is told instead."""
+
+_LONGEST_PAUSE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often something is asked for, and how long is waited in between.
+
+    Attributes:
+        attempts: How often in all.
+        first: Seconds of the first pause where the server asks for none; each later one is twice as long.
+    """
+
+    attempts: int = 4
+    first: float = 0.5
+
+    def wait(self, attempt: int, asked: float | None) -> float | None:
+        """Seconds to wait before the next try; None where there is none.
+
+        Args:
+            attempt: How often was tried.
+            asked: Seconds that the server asks to wait.
+        """
+        if attempt >= self.attempts or (asked is not None and asked > LONGEST_WAIT):
+            return None
+        if asked is not None:
+            return asked
+        # Chance keeps many processes from asking again at the same moment.
+        spread = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+        return min(self.first * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * spread
+
+    def call(self, action: Callable[[], _T], sleep: Callable[[float], None] | None = None) -> _T:
+        """Call until it succeeds, while the failure is one that passes.
+
+        Args:
+            action: What to do. Errors of this library are final.
+            sleep: How to wait.
+
+        Raises:
+            Exception: The last error of the action.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return action()
+            except IrtdDatasetsError:
+                raise
+            except Exception as error:
+                pause = self.wait(attempt, asked_wait(error)) if passes(error) else None
+                if pause is None:
+                    raise
+            (sleep or time.sleep)(pause)
