@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from irtd_datasets.annotations.label_file import (
     LabelFile,
-    LabelProblem,
     decode_text,
     numbers_of,
+    quoted,
     unreadable,
 )
 from irtd_datasets.annotations.labelled import LabelledObject
@@ -33,7 +33,7 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
         One label file for each image, in the order of its first row. Columns, in any case: the image is
         ``image``, ``file_name``, ``frame`` ...; the class ``label``, ``class`` ...; the box ``x_min y_min x_max
         y_max``, ``xmin ymin xmax ymax`` or ``x y w h``, in pixels; optionally ``width`` and ``height`` of the
-        image, and ``identity``. Others are left out.
+        image, and ``identity``. Others are left out. A row with an image and nothing else says that it has no object.
 
     Raises:
         AnnotationError: The header lacks a column, or the file is empty.
@@ -87,17 +87,20 @@ def _columns(columns: dict[str, int], name: str) -> _Columns:
 
 def _add_row(found: dict[str, LabelFile], row: list[str], columns: _Columns, where: str) -> None:
     cells = [*row, *[""] * 32]
-    image = cells[columns.image].strip()
-    values = numbers_of([cells[place] for place in columns.place])
+    image, label = cells[columns.image].strip(), cells[columns.label].strip()
     file = found.setdefault(image, LabelFile(image=image))
-    if values is None:
-        file.problems.append(LabelProblem("box-malformed", f"{where}: {','.join(row)[:60]!r}"))
-        return
-    x, y, x2, y2 = values
-    box = (x, y, x2, y2) if columns.corners else (x, y, x + x2, y + y2)
-    identity = None if columns.identity is None else cells[columns.identity].strip() or None
-    file.objects.append(LabelledObject(cells[columns.label].strip(), box, identity=identity))
+    place = [cells[place].strip() for place in columns.place]
     if columns.size and file.width is None:
         size = numbers_of([cells[place] for place in columns.size])
         if size and min(size) >= 1:
             file.width, file.height = int(size[0]), int(size[1])
+    if not any(place) and not label:
+        return
+    values = numbers_of(place)
+    if values is None:
+        file.lose("box-malformed", f"{where}: {quoted(','.join(row))}")
+        return
+    x, y, x2, y2 = values
+    box = (x, y, x2, y2) if columns.corners else (x, y, x + x2, y + y2)
+    identity = None if columns.identity is None else cells[columns.identity].strip() or None
+    file.objects.append(LabelledObject(label, box, identity=identity))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from irtd_datasets.annotations.label_file import LabelFile, LabelProblem, decode_text, numbers_of
+import re
+
+from irtd_datasets.annotations.label_file import LabelFile, decode_text, enclosing, numbers_of, quoted
 from irtd_datasets.annotations.labelled import LabelledObject
 
 __all__ = ["parse_dota", "parse_vedai"]
 
 _HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
+_DIFFICULTIES = frozenset({"0", "1", "2", "0.0", "1.0", "2.0"})  # 2 occurs in patches that cut an object
+_separators = re.compile(r"[,\s]+").split
 
 
 def parse_dota(data: bytes, name: str) -> LabelFile:
@@ -18,8 +22,10 @@ def parse_dota(data: bytes, name: str) -> LabelFile:
         name: Its name, for messages.
 
     Returns:
-        Objects with their polygon and its enclosing box, in pixels. Lines are ``x1 y1 .. x4 y4 class difficult``; a
-        missing last word counts as 0. The header (``imagesource:``, ``gsd:``) is passed over.
+        Objects with their polygon and its enclosing box, in pixels. Lines are ``x1 y1 .. x4 y4 class difficult``,
+        separated by blanks or commas; a class may have several words, and a missing last word counts as 0. The
+        header (``imagesource:``, ``gsd:``) is passed over. A file in which a class is a fraction, or has numbers
+        behind it, is another format: none of its objects is believed.
 
     Raises:
         AnnotationError: The file is no text.
@@ -31,23 +37,29 @@ def parse_dota(data: bytes, name: str) -> LabelFile:
         ('small-vehicle', (674.0, 375.0, 684.0, 395.0), {'difficult'})
     """
     found = LabelFile()
+    refused = ""
     for number, line in enumerate(decode_text(data, name).splitlines(), 1):
-        words = line.split()
+        words = _separators(line.strip()) if "," in line else line.split()
         if not words or line.lower().startswith(_HEADERS):
             continue
         values = numbers_of(words[:8])
-        if values is None or len(words) < 9:
-            found.problems.append(LabelProblem("box-malformed", f"line {number}: {line.strip()[:60]!r}"))
+        tail = words[8:]
+        if values is None or not tail:
+            found.lose("box-malformed", f"line {number}: {quoted(line.strip())}")
             continue
-        # Classes of one word; a difficulty of 2 occurs in patches that cut an object.
-        difficult = len(words) > 9 and words[9] not in {"0", "0.0"}
-        found.objects.append(_oriented(words[8], values, frozenset({"difficult"} if difficult else ())))
+        difficult = tail.pop() if len(tail) > 1 and tail[-1] in _DIFFICULTIES else "0"
+        numeric = [word for word in tail if not word[:1].isalpha() and numbers_of([word]) is not None]
+        if numeric and (len(tail) > 1 or not tail[0].isdecimal()):
+            refused = refused or f"line {number} {quoted(line.strip())}: {numeric[0]} where the class is due"
+        flags = frozenset({"difficult"} if difficult not in {"0", "0.0"} else ())
+        found.objects.append(_oriented(" ".join(tail), values, flags))
+    if refused:
+        found.refuse(refused)
     return found
 
 
-def _oriented(label: str, values: list[float], attributes: frozenset[str]) -> LabelledObject:
-    xs, ys = values[0::2], values[1::2]
-    return LabelledObject(label, (min(xs), min(ys), max(xs), max(ys)), tuple(values), attributes=attributes)
+def _oriented(label: str, corners: list[float], attributes: frozenset[str]) -> LabelledObject:
+    return LabelledObject(label, enclosing(corners), tuple(corners), attributes=attributes)
 
 
 def parse_vedai(data: bytes, name: str) -> LabelFile:
@@ -77,7 +89,7 @@ def parse_vedai(data: bytes, name: str) -> LabelFile:
         values = numbers_of(words)
         read = None if values is None or len(values) != 14 else _vedai_line(values)
         if read is None:
-            found.problems.append(LabelProblem("box-malformed", f"line {number}: {line.strip()[:60]!r}"))
+            found.lose("box-malformed", f"line {number}: {quoted(line.strip())}")
             continue
         label, xs, ys, contained, occluded = read
         flags = {"truncated"} if not contained else set()

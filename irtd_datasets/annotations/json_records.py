@@ -699,7 +699,12 @@ def read_records(
 
 
 def read_member_lists(
-    source: Source, *, name: str, keys: Collection[str], limits: ReadLimits = DEFAULT_LIMITS
+    source: Source,
+    *,
+    name: str,
+    keys: Collection[str],
+    limits: ReadLimits = DEFAULT_LIMITS,
+    met: set[str] | None = None,
 ) -> Iterator[tuple[str, Record]]:
     """Read the records of lists that are members of one outer object, as COCO has them, in bounded memory.
 
@@ -708,6 +713,7 @@ def read_member_lists(
         name: Name used in messages.
         keys: Members whose records are wanted. Others are parsed and left out, lists among them record by record.
         limits: Bounds of memory.
+        met: Gets the names of the wanted members that are there and are lists or objects, empty ones included.
 
     Yields:
         Name of the member and record, in the order of the file. A wanted member that is one object, not a list,
@@ -739,7 +745,7 @@ def read_member_lists(
         parser.text.at += 1
         following = parser.next_character(0)
         while following != "}":
-            yield from _member(parser, keys)
+            yield from _member(parser, keys, set() if met is None else met)
             following = parser.next_character(0)
             if following == ",":
                 parser.text.at += 1
@@ -750,7 +756,7 @@ def read_member_lists(
                 parser.fail("json-syntax", f"expecting ',' or '}}' after a member, found {parser.excerpt()}")
 
 
-def _member(parser: _Parser, keys: Collection[str]) -> Iterator[tuple[str, Record]]:
+def _member(parser: _Parser, keys: Collection[str], met: set[str]) -> Iterator[tuple[str, Record]]:
     text = parser.text
     if not parser.next_character(0):
         parser.truncated(parser.complete)
@@ -763,9 +769,12 @@ def _member(parser: _Parser, keys: Collection[str]) -> Iterator[tuple[str, Recor
         value = parser.value(0)
         if wanted and isinstance(value, dict):
             parser.complete += 1
+            met.add(key)
             yield key, value
         return
     text.at += 1
+    if wanted:
+        met.add(key)
     yield from _member_list(parser, key, wanted=wanted)
 
 

@@ -13,7 +13,23 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.labelled import LabelledObject
 
-__all__ = ["LabelFile", "LabelProblem", "decode_text", "numbers_of", "oriented_corners", "unreadable"]
+__all__ = [
+    "FULL_TURN",
+    "LabelFile",
+    "LabelProblem",
+    "decode_text",
+    "enclosing",
+    "integer_of",
+    "members_of",
+    "numbers_of",
+    "oriented_corners",
+    "quoted",
+    "text_of",
+    "unreadable",
+]
+
+FULL_TURN = 2 * math.pi + 0.01
+"""Beyond this an angle is not in radians."""
 
 _EVERY_BOM = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -30,10 +46,12 @@ class LabelProblem(NamedTuple):
     Attributes:
         code: Short reason that a ledger counts by, such as ``box-malformed``.
         detail: What was found, and where in the file.
+        line: Number of the line that it concerns, from 0, in files that have a line for each frame.
     """
 
     code: str
     detail: str
+    line: int = -1
 
 
 @dataclass(slots=True)
@@ -51,6 +69,7 @@ class LabelFile:
         questions: Pairs of question and answer about it.
         scene: Class of the whole image.
         split: Split that the file puts the image in, as written.
+        labelled: Whether the file says anything about its objects; False for an image that it only lists.
     """
 
     objects: list[LabelledObject] = field(default_factory=list)
@@ -62,6 +81,16 @@ class LabelFile:
     questions: tuple[tuple[str, str], ...] = ()
     scene: str | None = None
     split: str | None = None
+    labelled: bool = True
+
+    def lose(self, code: str, detail: str) -> None:
+        """List an object that is left out."""
+        self.problems.append(LabelProblem(code, detail))
+
+    def refuse(self, why: str) -> None:
+        """Leave all objects out, since they are not what the format says; each is listed."""
+        self.problems += [LabelProblem("box-malformed", why)] * max(1, len(self.objects))
+        self.objects = []
 
 
 def unreadable(name: str, problem: str, remedy: str = "") -> AnnotationError:
@@ -70,7 +99,7 @@ def unreadable(name: str, problem: str, remedy: str = "") -> AnnotationError:
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """Text of a label file: UTF-8, UTF-16 or UTF-32 with its mark, else Latin-1 where it is no UTF-8.
+    """Text of a label file: UTF-8, UTF-16 or UTF-32 with its mark, else Chinese (GB 18030), else Latin-1.
 
     Latin-1 reads every byte, so that a comment in another encoding cannot lose the numbers beside it.
 
@@ -86,13 +115,56 @@ def decode_text(data: bytes, name: str) -> str:
             try:
                 return data.decode(encoding)
             except UnicodeError as error:
-                raise unreadable(name, f"no {encoding} text: {error}") from error
+                raise unreadable(name, f"no {encoding} text: {error}", "Save it as UTF-8.") from error
     if b"\0" in data:
         raise unreadable(name, "no text: it has NUL bytes")
     try:
         return data.decode()
     except UnicodeError:
-        return data.decode("latin-1")
+        return _chinese(data) or data.decode("latin-1")
+
+
+def _chinese(data: bytes) -> str | None:
+    """The text of bytes that are nothing but ASCII and Chinese in GB 18030; None for others."""
+    try:
+        text = data.decode("gb18030")
+    except UnicodeError:
+        return None
+    return text if all(letter < "\x80" or "\u3000" <= letter <= "\uffef" for letter in text) else None
+
+
+def text_of(value: object) -> str | None:
+    """A value of JSON as text without blanks around it; None where it is no text, or no file can hold it.
+
+    Example:
+        >>> text_of(" A pond. "), text_of(None), text_of(["A pond."]), text_of(chr(0xD800))
+        ('A pond.', None, None, None)
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return None
+    return value.strip()
+
+
+def integer_of(value: object) -> int | None:
+    """A whole number, however it is written; None where it is none.
+
+    Example:
+        >>> integer_of("7"), integer_of("0.0"), integer_of(3.0), integer_of(0.15), integer_of("car"), integer_of(True)
+        (7, 0, 3, None, None, None)
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, (str, float)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return int(number) if math.isfinite(number) and number == int(number) else None
 
 
 def numbers_of(words: Sequence[str]) -> list[float] | None:
@@ -104,9 +176,37 @@ def numbers_of(words: Sequence[str]) -> list[float] | None:
     """
     try:
         numbers = [float(word) for word in words]
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def members_of(values: object) -> list[float] | None:
+    """The members of a list of JSON as finite numbers; None where it is no list, or one is no number.
+
+    Example:
+        >>> members_of([1, "2.5"]), members_of([10**400]), members_of([True]), members_of(None)
+        ([1.0, 2.5], None, None, None)
+    """
+    if not isinstance(values, list) or bool in map(type, values):
+        return None
+    return numbers_of(values)
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """What was found, short enough for a message."""
+    return ascii(value)[: most + 2]
+
+
+def enclosing(corners: Sequence[float]) -> tuple[float, float, float, float]:
+    """The upright box around corners given as x, y, x, y ...
+
+    Example:
+        >>> enclosing((4, 1, 0, 2, 2, 8))
+        (0, 1, 4, 8)
+    """
+    xs, ys = corners[0::2], corners[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def oriented_corners(cx: float, cy: float, width: float, height: float, angle: float) -> tuple[float, ...]:

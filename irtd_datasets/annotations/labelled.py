@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["LabelledImage", "LabelledObject"]
+__all__ = ["OPEN", "LabelledImage", "LabelledObject"]
+
+OPEN = frozenset({"crowd", "ignored"})
+"""Attributes of what marks a place without saying how many objects are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,9 @@ class LabelledObject:
         polygon: Four corners in order, 8 numbers, for an oriented box.
         point: (x, y) where the source marks points.
         identity: Person or vehicle that it shows, in sets for re-identification; track in sets for tracking.
-        attributes: What else the source says of it: ``difficult``, ``occluded``, ``truncated``, ``crowd``; and
-            ``clipped`` where its box was cut at the image's edge on reading.
+        attributes: What else the source says of it: ``difficult``, ``occluded``, ``truncated``; ``crowd`` and
+            ``ignored`` for places of which it does not say how many objects they hold; and ``clipped`` where its box
+            was cut at the image's edge on reading.
         description: Sentence or phrase about it, in sets for visual grounding.
     """
 
@@ -56,8 +60,9 @@ class LabelledImage:
         captions: Sentences about it.
         questions: Pairs of question and answer about it.
         exhaustive: Classes of which every visible object is labelled, so that a class without an object is absent.
-        unclear: Whether the source marks a place of which it says nothing, or its labels are known to be wrong: then
-            nothing is exhaustive.
+        doubts: Why its labels may be incomplete: codes of problems (`irtd_datasets.sources.problems.DOUBTS`). An
+            object was left out, or its class is not known, or the source marks a place of which it says nothing, or
+            its labels are known to be wrong. Then nothing is exhaustive.
         label_file: Name of the file that the labels come from, below the folder of the source.
     """
 
@@ -78,5 +83,10 @@ class LabelledImage:
     captions: tuple[str, ...] = ()
     questions: tuple[tuple[str, str], ...] = ()
     exhaustive: frozenset[str] = field(default=frozenset())
-    unclear: bool = False
+    doubts: frozenset[str] = field(default=frozenset())
     label_file: str | None = None
+
+    @property
+    def unclear(self) -> bool:
+        """Whether its labels may be incomplete, so that nothing may be counted, called absent or called the only one."""
+        return bool(self.doubts) or any(item.attributes & OPEN for item in self.objects)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.label_file import LabelProblem, decode_text, numbers_of
+from irtd_datasets.annotations.label_file import (
+    LabelProblem,
+    decode_text,
+    enclosing,
+    numbers_of,
+    quoted,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,11 +40,11 @@ def parse_track(
 
     Returns:
         Box and polygon of each line. Lines of eight numbers are corners of a polygon. Where the target is absent
-        (no width or height, NaN, an empty line) both are None. A line that cannot be read counts as one without a
-        target, and is listed.
+        (no width or height, NaN, an empty line) both are None. So they are in a line that cannot be read, which is
+        listed with its number.
 
     Raises:
-        AnnotationError: The file is no text.
+        AnnotationError: The file is no text, or not one of its lines can be read.
 
     Example:
         >>> lines, problems = parse_track(b"190,134,24,35\n0 0 0 0\n", "infrared.txt")
@@ -46,23 +53,30 @@ def parse_track(
     """
     lines: list[TrackLine] = []
     problems = []
-    text = decode_text(data, name).rstrip()
-    for number, line in enumerate(text.splitlines(), 1):
+    told = 0
+    for number, line in enumerate(decode_text(data, name).rstrip().splitlines()):
         words = [word for word in _separators(line.strip()) if word]
         if not words or any(word.lower() == "nan" for word in words):
             lines.append((None, None))
             continue
-        values = numbers_of(words)
-        if values is None or len(values) not in {4, 8}:
-            problems.append(LabelProblem("box-malformed", f"line {number}: {line.strip()[:60]!r}"))
-            lines.append((None, None))
-        elif len(values) == 8:
-            xs, ys = values[0::2], values[1::2]
-            lines.append(((min(xs), min(ys), max(xs), max(ys)), tuple(values)))
-        else:
+        told += 1
+        values = numbers_of(words) or []
+        if len(values) == 8:
+            lines.append((enclosing(values), tuple(values)))
+            continue
+        lines.append((None, None))
+        if len(values) == 4:
             x, y, w, h = values
             x_max, y_max = (w, h) if corners else (x + w, y + h)
-            lines.append(((x, y, x_max, y_max), None) if x_max > x and y_max > y else (None, None))
+            if x_max > x and y_max > y:
+                lines[-1] = ((x, y, x_max, y_max), None)
+            if x_max >= x and y_max >= y:
+                continue
+        problems.append(LabelProblem("box-malformed", f"line {number + 1}: {quoted(line.strip())}", number))
+    if told and len(problems) == told:
+        raise unreadable(
+            name, f"no line has a box of 4 or 8 numbers: {problems[0].detail}", "Give its reader."
+        )
     return lines, problems
 
 

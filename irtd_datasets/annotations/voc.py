@@ -6,7 +6,12 @@ One parser reads all dialects, because files of one dataset mix them:
 - ``<robndbox>`` with ``cx cy w h angle`` in radians (HIT-UAV ``rotate_xml``, made with roLabelImg);
 - ``<polygon>`` with ``x1 y1 .. x4 y4`` (DroneVehicle), ``<robndbox>`` with ``x_left_top y_left_top ..`` (DIOR-R);
 - ``<point>`` with ``x y`` (DroneRGBT), ``<centroid>`` with ``xc yc`` (SIRST-V2);
+- ``<objects>`` around the objects, ``<possibleresult>`` around the name and ``<points>`` with ``x,y`` (FAIR1M), or
+  ``<polygon>`` with ``<pt>`` (LabelMe);
 - ``<HRSC_Object>`` with ``box_xmin .. mbox_ang`` (HRSC2016).
+
+Tags are compared without regard to case. A file without an object says that there is none only where all that it has
+is what heads of label files have; anything else with parts is refused, or makes the image unclear.
 
 Numbers are read as they stand and taken as half-open: the files of the sources here give ``xmax = xmin + width``,
 unlike those of the PASCAL VOC challenge itself, which count from 1 and include the last pixel. For a source of that
@@ -20,12 +25,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from irtd_datasets.annotations.label_file import (
+    FULL_TURN,
     LabelFile,
-    LabelProblem,
+    decode_text,
+    enclosing,
     numbers_of,
     oriented_corners,
     unreadable,
@@ -33,7 +40,7 @@ from irtd_datasets.annotations.label_file import (
 from irtd_datasets.annotations.labelled import LabelledObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
     from xml.etree.ElementTree import Element
 
 __all__ = ["XML_LIMIT", "parse_voc", "parse_xml"]
@@ -42,7 +49,16 @@ XML_LIMIT = 16 << 20
 """Most bytes of one XML file; the largest label file of the sources has well below 1 MB."""
 
 _NO_FLAGS: frozenset[str] = frozenset()
-_FLAGS = ("difficult", "truncated", "occluded", "occlusion", "crowd")
+_FLAGS = {
+    "difficult": "difficult",
+    "truncated": "truncated",
+    "occluded": "occluded",
+    "occlusion": "occluded",
+    "crowd": "crowd",
+    "iscrowd": "crowd",
+    "ignore": "ignored",
+    "ignored": "ignored",
+}
 _UNSET = frozenset({"", "0", "no", "false", "none", "unspecified"})
 _CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
 _DIOR_CORNERS = (
@@ -90,9 +106,14 @@ def parse_xml(data: bytes, name: str) -> Element:
         raise unreadable(name, "no XML: it has NUL bytes")
     elif (found := _encoding(data)) and found[1].lower() not in _OWN_ENCODINGS:
         encoding = found[1].decode().lower()
-        if encoding not in _OTHER_ENCODINGS:
+        if encoding in _OTHER_ENCODINGS:
+            text = _without_declaration(data, encoding, name)
+        elif encoding.startswith(("utf-16", "utf-32", "utf16", "utf32")):
+            text = _declaration.sub("", decode_text(data, name), count=1)  # said, but not so
+        else:
             raise unreadable(name, f"its encoding {encoding!r} is not read", "Save it as UTF-8.")
-        text = _without_declaration(data, encoding, name)
+    elif not data.isascii():
+        text = _as_told(data, name, found[1].lower() if found else b"utf-8")
     kinds = (b"<!DOCTYPE", b"<!ENTITY") if isinstance(text, bytes) else ("<!DOCTYPE", "<!ENTITY")
     if any(kind in text for kind in kinds):  # type: ignore[operator]
         raise unreadable(
@@ -108,6 +129,17 @@ def parse_xml(data: bytes, name: str) -> Element:
         raise unreadable(name, f"no XML: {error}") from error
     except (ValueError, LookupError) as error:
         raise unreadable(name, f"no XML: {error}", "Save it as UTF-8.") from error
+
+
+def _as_told(data: bytes, name: str, encoding: bytes) -> bytes | str:
+    """The bytes where they are in their encoding; the text where it says UTF-8 and is not, as Chinese tools write."""
+    if not encoding.startswith(b"utf"):
+        return data
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeError:
+        return _declaration.sub("", decode_text(data, name), count=1)
+    return data
 
 
 def _without_declaration(data: bytes, encoding: str, name: str) -> str:
@@ -145,140 +177,219 @@ def parse_voc(data: bytes, name: str) -> LabelFile:
         return found
     seen = False
     path = ""
+    odd = []
     for element in root:
         tag = element.tag
+        if tag not in _HEAD:
+            tag = tag.lower()
         if tag == "object":
             seen = True
-            _read_object(element, found)
+            _read_object(element, found, name)
+        elif tag == "objects":
+            seen = True
+            for inner in element:
+                if inner.tag.lower() == "object":
+                    _read_object(inner, found, name)
+                else:
+                    odd.append(f"objects/{inner.tag}")
         elif tag == "filename":
             seen = True
-            found.image = (element.text or "").strip()
+            found.image = _text(element)
         elif tag == "size":
             seen = True
             found.width, found.height = _size(element)
         elif tag == "path":
-            path = (element.text or "").strip()
-    if not seen and root.tag.lower() not in {"annotation", "annotations"}:
+            path = _text(element)
+        elif tag == "source":
+            found.image = found.image or _text(element.find("filename"))
+        elif tag not in _HEAD and len(element):
+            odd.append(element.tag)
+    if not seen and (odd or root.tag.lower() not in {"annotation", "annotations"}):
         raise unreadable(
             name, f"no label file: its element <{root.tag}> has no <object>, <filename> or <size>"
         )
+    if odd and not found.objects and not found.problems:
+        raise unreadable(
+            name,
+            f"it has no <object>, but <{odd[0]}>, which is read nowhere",
+            "Convert it to Pascal VOC.",
+        )
+    for tag in odd:
+        found.lose("object-without-box", f"<{tag}> is read nowhere")
     if not found.image:
         found.image = path
     return found
 
 
+_HEAD = frozenset(
+    {"object", "objects", "filename", "size", "path", "source", "owner", "folder", "segmented", "research"}
+)
+
+
+def _text(element: Element | None) -> str:
+    return "" if element is None else (element.text or "").strip()
+
+
 def _size(element: Element) -> tuple[int | None, int | None]:
     sizes: dict[str, int | None] = {"width": None, "height": None}
     for child in element:
-        if child.tag in sizes:
+        tag = child.tag.lower()
+        if tag in sizes:
             numbers = numbers_of([child.text or ""])
-            sizes[child.tag] = int(numbers[0]) if numbers and numbers[0] >= 1 else None
+            sizes[tag] = int(numbers[0]) if numbers and numbers[0] >= 1 else None
     return sizes["width"], sizes["height"]
 
 
-def _read_object(element: Element, found: LabelFile) -> None:
+def _read_object(element: Element, found: LabelFile, name: str) -> None:
     texts: dict[str, str] = {}
-    places: dict[str, tuple[float, ...]] = {}
+    names: set[str] = set()
+    places: dict[str, Any] = {}
+    further: list[dict[str, Any]] = []  # an object with a box and a polygon is one, with two boxes it is two
     broken = ""
     for child in element:
-        read = _PLACES.get(child.tag)
-        if read is None:
-            texts[child.tag] = (child.text or "").strip()
-            continue
-        try:
-            kind, places_read = read
-            places[kind] = places_read(child)
-        except (ValueError, TypeError, KeyError):
-            broken = f"<{child.tag}> of {texts.get('name') or 'an object'}"
-    label = texts.get("name", "")
-    polygon, point = places.get("polygon"), places.get("point")
-    box: Any = places.get("box")
-    if box is None and polygon is not None:
-        box = min(polygon[0::2]), min(polygon[1::2]), max(polygon[0::2]), max(polygon[1::2])
-    if broken or (box is None and point is None):
-        code = "box-malformed" if broken else "object-without-box"
-        found.problems.append(LabelProblem(code, broken or f"object {label!r} has no place"))
-        if box is None and point is None:
-            return
-    found.objects.append(
-        LabelledObject(
-            label, box, polygon, cast("Any", point), None, _flags(texts), texts.get("description", "")
-        )
-    )
+        tag = child.tag
+        if tag not in _KNOWN:
+            tag = tag.lower()
+        if tag in _PLACES:
+            kind, read = _PLACES[tag]
+            try:
+                place = read(child)
+            except _AngleError as error:
+                raise unreadable(name, str(error), "Write angles in radians, or corners.") from error
+            except (ValueError, TypeError, KeyError):
+                broken = broken or f"<{child.tag}> of {', '.join(names) or 'an object'}"
+            else:
+                if kind in places:
+                    further.append({kind: place})
+                else:
+                    places[kind] = place
+        elif tag == "name":
+            names.add((child.text or "").strip())
+        elif tag == "possibleresult":
+            names.update(_text(inner) for inner in child if inner.tag.lower() == "name")
+        else:
+            texts[tag] = (child.text or "").strip()
+    if texts.get("deleted") == "1":  # LabelMe keeps what was taken back
+        return
+    label = names.pop() if len(names) == 1 else ""
+    if broken:
+        found.lose("box-malformed", broken)
+    if not places:
+        if not broken:
+            found.lose("object-without-box", f"object {label!r} has no place")
+        return
+    flags, description = _flags(texts), texts.get("description", "")
+    for one in (places, *further):
+        box, polygon = one.get("box"), one.get("polygon")
+        if polygon is not None:
+            box = box or enclosing(polygon)
+            polygon = polygon if len(polygon) == 8 else None
+        found.objects.append(LabelledObject(label, box, polygon, one.get("point"), None, flags, description))
 
 
 def _flags(texts: dict[str, str]) -> frozenset[str]:
     found = _NO_FLAGS
-    for tag in _FLAGS:
-        text = texts.get(tag)
-        if text and text.lower() not in _UNSET:
-            found |= {"occluded" if tag == "occlusion" else tag}
+    for tag, text in texts.items():
+        if text not in _UNSET and tag in _FLAGS and text.lower() not in _UNSET:
+            found |= {_FLAGS[tag]}
     return found
 
 
-def _box(element: Element) -> tuple[float, float, float, float]:
+class _AngleError(ValueError):
+    """An angle that is not in radians."""
+
+
+def _values(element: Element) -> dict[str, float]:
+    values = {child.tag: float(child.text or "") for child in element}
+    if len(values) != len(element):
+        raise ValueError(element.tag)
+    return values if "xmin" in values else {tag.lower(): value for tag, value in values.items()}
+
+
+def _box(element: Element) -> tuple[float, ...]:
     # Files list the four in any order: xmin, xmax, ymin, ymax occurs.
-    values = {child.tag: float(child.text) for child in element}  # type: ignore[arg-type]
+    values = _values(element)
     if "xmin" in values:
         box = values["xmin"], values["ymin"], values["xmax"], values["ymax"]
-    elif "w" in values:
-        box = values["x"], values["y"], values["x"] + values["w"], values["y"] + values["h"]
-    elif "width" in values:
-        box = values["x"], values["y"], values["x"] + values["width"], values["y"] + values["height"]
     else:
-        raise ValueError
-    if not math.isfinite(sum(box)):
-        raise ValueError
-    return box
+        wide, high = ("w", "h") if "w" in values else ("width", "height")
+        box = values["x"], values["y"], values["x"] + values[wide], values["y"] + values[high]
+    return _finite(box)
+
+
+def _finite(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    if not math.isfinite(sum(numbers)):
+        raise ValueError(numbers)
+    return numbers
 
 
 def _polygon(element: Element) -> tuple[float, ...]:
-    values = {child.tag: float(child.text or "") for child in element}
+    points = [child for child in element if child.tag.lower() in {"pt", "point"}]
+    if points:
+        return _outline(points)
+    values = _values(element)
     if "cx" in values:
-        corners = oriented_corners(values["cx"], values["cy"], values["w"], values["h"], values["angle"])
-    else:
-        keys = _CORNERS if "x1" in values else _DIOR_CORNERS
-        if keys[0] not in values:
-            raise ValueError
-        corners = tuple(values[key] for key in keys)
-    if not math.isfinite(sum(corners)):
-        raise ValueError
-    return corners
+        if abs(values["angle"]) > FULL_TURN:
+            raise _AngleError(f"the angle {values['angle']:g} is not in radians; degrees?")
+        return _finite(
+            oriented_corners(values["cx"], values["cy"], values["w"], values["h"], values["angle"])
+        )
+    keys = _CORNERS if "x1" in values else _DIOR_CORNERS
+    if len(values) > 8:
+        raise ValueError(len(values))
+    return _finite(tuple(values[key] for key in keys))
 
 
-def _point(element: Element) -> tuple[float, float]:
-    values = {child.tag: float(child.text or "") for child in element}
-    point = (values["xc"], values["yc"]) if "xc" in values else (values["x"], values["y"])
-    if not math.isfinite(sum(point)):
-        raise ValueError
-    return point
+def _outline(children: Iterable[Element]) -> tuple[float, ...]:
+    """An outline of points: ``<pt><x/><y/></pt>`` or ``<point>x,y</point>``, closed or not."""
+    numbers: list[float] = []
+    for child in children:
+        if len(child):
+            values = _values(child)
+            pair = [values["x"], values["y"]]
+        else:
+            pair = [float(word) for word in (child.text or "").split(",")]
+        if len(pair) != 2:
+            raise ValueError(child.text)
+        numbers += pair
+    if len(numbers) > 6 and numbers[:2] == numbers[-2:]:
+        numbers = numbers[:-2]
+    if len(numbers) < 6:
+        raise ValueError(numbers)
+    return _finite(tuple(numbers))
+
+
+def _point(element: Element) -> tuple[float, ...]:
+    values = _values(element)
+    return _finite((values["xc"], values["yc"]) if "xc" in values else (values["x"], values["y"]))
 
 
 _PLACES: dict[str, tuple[str, Callable[[Element], tuple[float, ...]]]] = {
     "bndbox": ("box", _box),
     "polygon": ("polygon", _polygon),
+    "points": ("polygon", _polygon),
     "robndbox": ("polygon", _polygon),
     "rbndbox": ("polygon", _polygon),
     "point": ("point", _point),
     "centroid": ("point", _point),
 }
+_KNOWN = frozenset({*_PLACES, *_FLAGS, "name", "possibleresult", "pose", "type", "description"})
 
 
 def _read_hrsc(root: Element, found: LabelFile) -> None:
-    texts = {child.tag: (child.text or "").strip() for child in root}
+    texts = {child.tag: _text(child) for child in root}
     found.image = ".".join(
         part for part in (texts.get("Img_FileName", ""), texts.get("Img_FileFmt", "")) if part
     )
     size = numbers_of([texts.get("Img_SizeWidth", ""), texts.get("Img_SizeHeight", "")])
     if size and min(size) >= 1:
         found.width, found.height = int(size[0]), int(size[1])
-    for item in _hrsc_objects(root):
+    for element in root.iter("HRSC_Object"):
+        item = {child.tag: _text(child) for child in element}
         numbers = numbers_of([item.get(f"box_{key}", "") for key in ("xmin", "ymin", "xmax", "ymax")])
         turned = numbers_of([item.get(f"mbox_{key}", "") for key in ("cx", "cy", "w", "h", "ang")])
-        if numbers is None:
-            found.problems.append(
-                LabelProblem("box-malformed", f"HRSC_Object {item.get('Object_ID', 'without number')}")
-            )
+        if numbers is None or (turned and abs(turned[4]) > FULL_TURN):
+            found.lose("box-malformed", f"HRSC_Object {item.get('Object_ID', 'without number')}")
             continue
         flags = frozenset(flag for flag in ("difficult", "truncated") if item.get(flag, "0") not in _UNSET)
         polygon = oriented_corners(*turned) if turned else None
@@ -286,8 +397,3 @@ def _read_hrsc(root: Element, found: LabelFile) -> None:
         found.objects.append(
             LabelledObject(item.get("Class_ID", ""), (x_min, y_min, x_max, y_max), polygon, attributes=flags)
         )
-
-
-def _hrsc_objects(root: Element) -> Iterator[dict[str, str]]:
-    for item in root.iter("HRSC_Object"):
-        yield {child.tag: (child.text or "").strip() for child in item}

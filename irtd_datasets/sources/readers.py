@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.boxes_csv import parse_boxes_csv
 from irtd_datasets.annotations.captions import parse_caption_lists, parse_captions
 from irtd_datasets.annotations.coco import parse_coco
 from irtd_datasets.annotations.dota import parse_dota, parse_vedai
-from irtd_datasets.annotations.kaist import parse_bbgt
-from irtd_datasets.annotations.label_file import LabelFile, decode_text
+from irtd_datasets.annotations.kaist import parse_bbgt, parse_visdrone
+from irtd_datasets.annotations.label_file import LabelFile, decode_text, unreadable
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
+from irtd_datasets.annotations.masks import parse_mask
 from irtd_datasets.annotations.points import parse_points
 from irtd_datasets.annotations.voc import parse_voc
 from irtd_datasets.annotations.vqa import (
@@ -25,7 +25,8 @@ from irtd_datasets.annotations.vqa import (
     unwrap_javascript,
 )
 from irtd_datasets.annotations.yolo import parse_yolo
-from irtd_datasets.errors import AnnotationError, ImageError
+from irtd_datasets.errors import AnnotationError
+from irtd_datasets.sources.problems import Problems
 from irtd_datasets.sources.videos import read_videos
 
 if TYPE_CHECKING:
@@ -93,71 +94,74 @@ def _yolo(source: Source, image_file: ImageFile, label: str) -> LabelFile | None
 
 def _coco_each(data: bytes, name: str) -> LabelFile:
     """The only image of a COCO file; the old form of FLIR ADAS v1 has such files."""
-    return next(parse_coco(data, name), LabelFile())
+    files = list(parse_coco(data, name))
+    images = [found for found in files if found.image]
+    if len(images) != 1 or not images[0].labelled:
+        told = "no list of objects" if images else "no image"
+        raise unreadable(name, f"{len(images)} images" if len(images) > 1 else told, "Use the reader coco.")
+    for found in files:
+        if found is not images[0]:
+            images[0].problems += found.problems
+    return images[0]
 
 
 def _mask(source: Source, image_file: ImageFile, label: str) -> LabelFile | None:
-    import numpy as np
-    from PIL import Image
-
-    from irtd_datasets.annotations.masks import regions
-    from irtd_datasets.images.files import inspect_image
-
-    data = source.read(label)
-    try:
-        info = inspect_image(data, label)
-        with Image.open(io.BytesIO(data)) as image:
-            by_value = source.layout.options.get("by-value") == "yes"
-            grey = image if by_value and image.mode in {"L", "P", "I;16", "I"} else image.convert("L")
-            mask = np.asarray(grey)
-    except (ImageError, OSError) as error:
-        source.problems.add("label-unreadable", label, str(getattr(error, "problem", error)))
-        return None
+    by_value = source.layout.options.get("by-value") == "yes"
+    smallest = int(source.layout.options.get("smallest", "1"))
     size = source.size(image_file.name)
     if size is None:
         return None
-    if (info.width, info.height) != size[:2]:
+    found = source.read_labels(
+        label, partial(parse_mask, size=size[:2], by_value=by_value, smallest=smallest)
+    )
+    if found is not None and (found.width, found.height) != size[:2]:
         source.problems.add(
-            "mask-size-differs", label, f"{info.width}x{info.height}, its image {size[0]}x{size[1]}"
+            "mask-size-differs", label, f"{found.width}x{found.height}, its image {size[0]}x{size[1]}"
         )
         return None
-    if not by_value and mask.size:
-        # Resized masks have grey rims; a mask of 0 and 1 has none.
-        mask = mask > (127 if int(mask.max()) > 1 else 0)
-    smallest = int(source.layout.options.get("smallest", "1"))
-    flags = frozenset({"region"}) if by_value else frozenset()
-    objects = [
-        LabelledObject(str(region.value) if by_value else "", region.box, attributes=flags)
-        for region in regions(mask, by_value=by_value, smallest=smallest)
-    ]
-    return LabelFile(objects, width=size[0], height=size[1])
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Label files for many images.
 
 
-def _collection(source: Source, parse: _Collect) -> Iterator[LabelledImage]:
+def _collection(source: Source, parse: _Collect, *, objects: bool = True) -> Iterator[LabelledImage]:
+    """Images of files that have many.
+
+    Args:
+        source: The source.
+        parse: Reads one of the files.
+        objects: Whether they have objects; then nothing but objects is read, and an image that several files list is
+            read once.
+    """
     from irtd_datasets.sources.source import ImageFile
 
     layout = source.layout
     assert layout.labels is not None
     index = _Index(source)
+    files = list(source.walk(layout.labels))
+    seen = _seen_before(source, parse, index, files) if objects and len(files) > 1 else {}
     used: set[str] = set()
-    for label, fields in source.walk(layout.labels):
+    more: dict[str, Any] = {} if objects else {"exhaustive": frozenset()}
+    for label, fields in files:
         try:
             for found in parse(source, label):
                 name = _named(source, index, found, label, fields)
-                if name is None:
+                if name is None or not found.labelled:
                     continue
                 if name in used:
                     source.problems.add("image-listed-twice", label, found.image)
+                    if objects:
+                        continue
                 used.add(name)
+                splits = _splits(source, found, name, fields)
+                if name in seen:
+                    splits, same = seen[name]
+                    if not same:
+                        found.lose("image-listed-differently", found.image)
                 own = {**fields, **(layout.infrared.match(name) or {})}
-                splits = source.splits_of(name, own)
-                if found.split is not None:
-                    splits = (source.split_named(found.split, name),)
-                yield from source.build(ImageFile(name, own, splits), found, label)
+                yield from source.build(ImageFile(name, own, splits), found, label, **more)
         except AnnotationError as error:
             source.problems.add("label-unreadable", label, error.problem)
     for image_file in source.image_files():
@@ -165,11 +169,55 @@ def _collection(source: Source, parse: _Collect) -> Iterator[LabelledImage]:
             yield from source.unlabelled(image_file)
 
 
+def _splits(source: Source, found: LabelFile, name: str, fields: dict[str, str]) -> tuple[str | None, ...]:
+    if found.split is not None:
+        return (source.split_named(found.split, name),)
+    return source.splits_of(name, {**fields, **(source.layout.infrared.match(name) or {})})
+
+
+def _seen_before(
+    source: Source, parse: _Collect, index: _Index, files: list[tuple[str, dict[str, str]]]
+) -> dict[str, tuple[tuple[str | None, ...], bool]]:
+    """Images that several files list: the splits of all, and whether all give the same objects.
+
+    Every file is read for it, before the first image is handed out: what one says of an image is not to be believed
+    while another may say something else.
+    """
+    first: dict[str, tuple[tuple[str | None, ...], int]] = {}
+    several: dict[str, tuple[tuple[str | None, ...], bool]] = {}
+    told = source.problems
+    source.problems = Problems()  # they are counted when the files are read for good
+    try:
+        for label, fields in files:
+            try:
+                for found in parse(source, label):
+                    name = _named(source, index, found, label, fields)
+                    if name is None or not found.labelled:
+                        continue
+                    objects = hash((frozenset(found.objects), len(found.objects), bool(found.problems)))
+                    splits = _splits(source, found, name, fields)
+                    if name not in first:
+                        first[name] = splits, objects
+                        continue
+                    known, same = several.get(name, (first[name][0], True))
+                    several[name] = (
+                        tuple(dict.fromkeys((*known, *splits))),
+                        same and first[name][1] == objects,
+                    )
+            except AnnotationError:
+                continue
+    finally:
+        source.problems = told
+    return several
+
+
 def _named(source: Source, index: _Index, found: LabelFile, label: str, fields: dict[str, str]) -> str | None:
     """The image that labels belong to; None, and counted, where there is none or several."""
     if not found.image:
         for problem in found.problems:
             source.problems.add(problem.code, label, problem.detail)
+        if found.objects:
+            source.problems.add("label-without-image", label, "without a name", len(found.objects))
         return None
     names = index.find(found.image, fields)
     if len(names) == 1:
@@ -202,6 +250,8 @@ class _Index:
                 own.get(key, value).lower() == value.lower() for key, value in fields.items() if key != "stem"
             )
         ]
+        exact = [pair for pair in candidates if pair[0].rsplit("/", 1)[-1].lower() == parts[-1]]
+        candidates = exact or candidates
         if len(candidates) > 1:  # the folders that the label file writes may tell them apart
             for depth in range(2, len(parts) + 1):
                 above = parts[-depth:-1]
@@ -290,9 +340,12 @@ def _rsvg(source: Source) -> Iterator[LabelledImage]:
         if found is None:
             continue
         shares: dict[str | None, list[LabelledObject]] = {}
-        for item in found.objects:
-            shares.setdefault(splits.get(number), []).append(item)
-            number += 1
+        for place, item in enumerate(found.objects):
+            shares.setdefault(splits.get(number + place), []).append(item)
+        number += len(found.objects) + len(found.problems)
+        if found.problems:  # which of the numbers the others have is not known
+            source.problems.add("label-unreadable", label, found.problems[0].detail)
+            continue
         image_file = source.partner(layout.infrared, fields)
         if image_file is None:
             source.problems.add("label-without-image", label)
@@ -323,16 +376,17 @@ READERS: dict[str, Reader] = {
     "dota": _with(parse_dota),
     "vedai": _with(parse_vedai),
     "bbgt": _with(parse_bbgt),
+    "visdrone": _with(parse_visdrone),
     "points-json": _with(parse_points),
     "coco-each": _with(_coco_each),
     "masks": partial(_per_image, parse=_mask),
     "coco": partial(_collection, parse=_coco),
     "boxes-csv": partial(_collection, parse=_boxes_csv),
-    "captions": partial(_collection, parse=_captions),
-    "caption-lists": partial(_collection, parse=_caption_lists),
-    "rsvqa": partial(_collection, parse=_rsvqa),
-    "question-records": partial(_collection, parse=_question_records),
-    "question-lines": partial(_collection, parse=_question_lines),
+    "captions": partial(_collection, parse=_captions, objects=False),
+    "caption-lists": partial(_collection, parse=_caption_lists, objects=False),
+    "rsvqa": partial(_collection, parse=_rsvqa, objects=False),
+    "question-records": partial(_collection, parse=_question_records, objects=False),
+    "question-lines": partial(_collection, parse=_question_lines, objects=False),
     "tracks": read_videos,
     "rsvg": _rsvg,
     "reid-folders": _reid,
@@ -348,7 +402,8 @@ READER_DOCS: dict[str, str] = {
     "dota": "DOTA `labelTxt`.",
     "vedai": "VEDAI text, both layouts.",
     "bbgt": "KAIST text, `% bbGt version=3`.",
-    "points-json": "JSON with `points` (RGBT-CC) or `shapes` (labelme).",
+    "visdrone": "VisDrone-DET text; ignored regions make an image unclear.",
+    "points-json": "JSON with `points` (RGBT-CC), or with `shapes` as labelme has them: points, rectangles, polygons.",
     "coco-each": "A COCO file for each image (FLIR ADAS v1, old form).",
     "masks": "Mask images. Connected regions become boxes; `by-value=yes` for masks whose values are classes, "
     "`smallest=N` leaves out regions of fewer pixels.",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from irtd_datasets.annotations.label_file import LabelFile, decode_text
-from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
+from irtd_datasets.annotations.label_file import LabelFile, decode_text, numbers_of
+from irtd_datasets.annotations.labelled import OPEN, LabelledImage, LabelledObject
 from irtd_datasets.errors import (
     AnnotationError,
     ImageError,
@@ -18,6 +19,7 @@ from irtd_datasets.errors import (
 from irtd_datasets.images.files import inspect_image, prepare_image, read_size
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.sources.channels import channels
+from irtd_datasets.sources.classes import class_names, plain_class
 from irtd_datasets.sources.patterns import Folders, Pattern
 from irtd_datasets.sources.placing import cut, moved, turned
 from irtd_datasets.sources.problems import Problems
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageFile", "Source", "SourceOptions"]
 
 _HEAD = 64 << 10
+_UNBOUNDED = sys.maxsize, sys.maxsize
+"""The size of an image that nobody has said: what is empty or left of it is out all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Source:
         self.folders = Folders(container)
         self.problems = Problems()
         self._classes: dict[str, str | None] = {}
+        self._alike: dict[str, str] = {}
         self._lists: dict[str, dict[str, tuple[str, ...]]] | None = None
 
     def __repr__(self) -> str:
@@ -350,6 +355,7 @@ class Source:
             One image for each split that the image stands in; none where the image cannot be used.
         """
         where = label_file or image.name
+        self.problems.doubts()  # what was met before concerns other images
         placed = self._placed(image, found, where)
         if placed is None:
             return
@@ -364,10 +370,15 @@ class Source:
             "modality": self.row.modality,
         }
         if found is not None:
-            unclear = self._is_unclear(image, found)
-            exhaustive = frozenset() if unclear else self.row.exhaustive
+            stem = image.name.rpartition("/")[2].rpartition(".")[0]
+            if stem in wrong_labels(self.row.name):
+                self.problems.add("label-wrong", image.name, wrong_labels(self.row.name)[stem])
+            doubts = self.problems.doubts()
             values.update(
-                captions=found.captions, questions=found.questions, exhaustive=exhaustive, unclear=unclear
+                captions=found.captions,
+                questions=found.questions,
+                exhaustive=frozenset() if doubts else self.row.exhaustive,
+                doubts=doubts,
             )
             if found.scene:
                 values["scene"] = found.scene
@@ -378,6 +389,8 @@ class Source:
             values["visible"] = visible
         values.update(more)
         if visible_found is not None:
+            for problem in visible_found.problems:
+                self.problems.add(problem.code, values["visible"] or image.name, problem.detail)
             theirs = self._cropped(visible_found.objects, (visible_found.width, visible_found.height))[0]
             values["visible_objects"] = tuple(
                 self.classified(theirs, values["visible"] or image.name, image.fields)
@@ -394,15 +407,6 @@ class Source:
                 **values,
             )
 
-    def _is_unclear(self, image: ImageFile, found: LabelFile) -> bool:
-        """Whether its labels leave a place open, or are known to be wrong."""
-        stem = image.name.rpartition("/")[2].rpartition(".")[0]
-        if stem in wrong_labels(self.row.name):
-            self.problems.add("label-wrong", image.name, wrong_labels(self.row.name)[stem])
-            return True
-        open_ = self.row.unclear_classes
-        return bool(open_) and any(item.label.lower() in open_ for item in found.objects)
-
     def _placed(
         self, image: ImageFile, found: LabelFile | None, where: str
     ) -> tuple[Sequence[LabelledObject], tuple[int, int] | None] | None:
@@ -412,7 +416,7 @@ class Source:
         if found is not None:
             for problem in found.problems:
                 self.problems.add(problem.code, where, problem.detail)
-            objects = self.classified(found.objects, where, image.fields)
+            objects = self.classified(self._once(found.objects, where), where, image.fields)
             objects, size = self._cropped(objects, (found.width, found.height))
         if self.options.check_images:
             actual = self.size(image.name)
@@ -422,9 +426,25 @@ class Source:
             if fitted is None:
                 return None
             objects, size = fitted, actual[:2]
-        if size is not None:
-            objects = self.inside(objects, size, where)
-        return objects, size
+        return self.inside(objects, size or _UNBOUNDED, where), size
+
+    def _once(self, objects: list[LabelledObject], where: str) -> list[LabelledObject]:
+        """Objects, each once, that are in pixels; ignored ones are counted."""
+        if len(objects) > 1 and len(set(objects)) < len(objects):
+            # Two people of a crowd may stand at one point.
+            once = dict.fromkeys(item for item in objects if item.box is not None)
+            kept = [item for item in objects if item.box is None or once.pop(item, True) is None]
+            if len(kept) < len(objects):
+                self.problems.add("object-listed-twice", where, count=len(objects) - len(kept))
+            objects = kept
+        for item in objects:
+            if item.attributes & OPEN:
+                self.problems.add("object-ignored", where, item.label)
+        boxes = [item.box for item in objects if item.box is not None]
+        if boxes and max(map(max, boxes)) <= 1:
+            self.problems.add("box-in-shares", where, str(boxes[0]), len(boxes))
+            objects = [item for item in objects if item.box is None]
+        return objects
 
     def _cropped(
         self, objects: Sequence[LabelledObject], size: tuple[int | None, int | None]
@@ -505,30 +525,27 @@ class Source:
                     where=str(self.container.path),
                     remedy="Get it from where the source is from, or write its row with classes of its own.",
                 )
-            lines = decode_text(self.read(file), file).split("\n")
-            names = {str(number): line.strip() for number, line in enumerate(lines) if line.strip()}
+            names.update(class_names(decode_text(self.read(file), file), file))
         for name, label in self.row.class_map.items():
             names[name] = None if label in ("-", "?") else label
+        self._alike = {plain_class(name): name for name in reversed(names)}
         return names
 
     def _label(self, name: str, where: str) -> str | None:
+        """The label of a class as a file writes it; None, and counted, where its objects are left out."""
         classes = self._classes
-        if not classes:
-            return name
-        try:
+        if name in classes:
             label = classes[name]
-        except KeyError:
-            lower = name.lower()
-            known = next((key for key in classes if key.lower() == lower), None)
-            if known is not None:
-                self.problems.add("class-other-case", where, f"{name!r} for {known!r}")
-                label = classes[known]
-            elif name in classes.values():
-                label = name
-            else:
-                if classes.get("*") != "*":
-                    self.problems.add("class-unknown", where, repr(name))
-                return name
+        elif (known := self._alike.get(plain_class(name))) is not None:
+            self.problems.add("class-other-case", where, f"{name!r} for {known!r}")
+            label = classes[known]
+        else:
+            # A class that is a number, or nothing, is known nowhere unless it is listed.
+            named = name.strip() and numbers_of([name]) is None
+            if not named or (classes and name not in classes.values() and classes.get("*") != "*"):
+                self.problems.add("class-unknown", where, repr(name))
+            return name
         if label is None:
-            self.problems.add("class-left-out", where, name)
+            unclear = name.lower() in self.row.unclear_classes or self.row.class_map.get(name) == "?"
+            self.problems.add("class-left-out", where, name, doubt=unclear)
         return label

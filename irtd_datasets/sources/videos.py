@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.label_file import LabelFile
+from irtd_datasets.annotations.label_file import LabelFile, LabelProblem
 from irtd_datasets.annotations.labelled import LabelledObject
 from irtd_datasets.annotations.tracks import frames_of_lines, parse_track
 from irtd_datasets.errors import AnnotationError
@@ -33,30 +33,28 @@ def read_videos(source: Source) -> Iterator[LabelledImage]:
         images = list(group)
         label = source.partner(layout.labels, images[0].fields)
         visible_label = source.partner(layout.visible_labels, images[0].fields)
-        lines, visible_lines = _lines(source, label), _lines(source, visible_label)
+        (lines, problems), (visible_lines, _) = _lines(source, label), _lines(source, visible_label)
         used.update(filter(None, (label, visible_label)))
-        yield from _video(source, images, label, lines, visible_lines)
+        yield from _video(source, images, label, lines, visible_lines, problems)
     for name, _ in source.walk(layout.labels):
         if name not in used:
             source.problems.add("label-without-image", name)
 
 
-def _lines(source: Source, label: str | None) -> list[TrackLine]:
-    """What each line of a track file says; none where there is no file or it cannot be read."""
+def _lines(source: Source, label: str | None) -> tuple[list[TrackLine], dict[int, LabelProblem]]:
+    """What each line of a track file says, and what is wrong with it; none where no file can be read."""
     if label is None:
-        return []
+        return [], {}
     try:
         lines, problems = parse_track(
             source.read(label), label, corners=source.layout.options.get("corners") == "yes"
         )
     except AnnotationError as error:
         source.problems.add("label-unreadable", label, error.problem)
-        return []
+        return [], {}
     if not lines:
         source.problems.add("label-empty", label)
-    for problem in problems:
-        source.problems.add(problem.code, label, problem.detail)
-    return lines
+    return lines, {problem.line: problem for problem in problems}
 
 
 def _label_file(line: TrackLine, sequence: str | None) -> LabelFile:
@@ -70,6 +68,7 @@ def _video(
     label: str | None,
     lines: list[TrackLine],
     visible_lines: list[TrackLine],
+    problems: dict[int, LabelProblem],
 ) -> Iterator[LabelledImage]:
     sequence = source.layout.sequence_of(images[0].fields)
     every = int(source.layout.options.get("every", "1"))
@@ -79,6 +78,8 @@ def _video(
     for place, image_file in enumerate(images):
         line = line_of.get(place)
         found = None if line is None else _label_file(lines[line], sequence)
+        if found is not None and line in problems:
+            found.problems.append(problems.pop(line))
         if line is None and (
             every == 1 or not lines
         ):  # between two lines of a sparse file nothing is missing
@@ -93,6 +94,8 @@ def _video(
         yield from source.build(
             image_file, found, label if found else None, visible_found, frame=place, **more
         )
+    for problem in problems.values():
+        source.problems.add(problem.code, str(label), problem.detail)
     if len(line_of) < len(lines):
         source.problems.add(
             "label-without-image", str(label), "lines without a frame", len(lines) - len(line_of)

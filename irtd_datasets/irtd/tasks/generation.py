@@ -263,7 +263,8 @@ class Labels:
     Attributes:
         size: Width and height; None when nobody has said.
         things: Objects that are at least partly inside the image.
-        unclear: Whether a region is marked of which the source says nothing.
+        unclear: Whether the image may have objects beside `things`: an object was left out or has no place in it, or a
+            region is marked of which the source says nothing.
     """
 
     def __init__(
@@ -281,11 +282,9 @@ class Labels:
         self.view = view
         self.scenes = scenes
         named = [(word(thing.label, image.source), thing) for thing in image.objects]
-        self.unclear = image.unclear or any(
-            name is None or "crowd" in thing.attributes for name, thing in named
-        )
-        placed = [_thing(name, thing, self.size) for name, thing in named if name is not None]
-        self.things = tuple(thing for thing in placed if thing is not None)
+        placed = [name and _thing(name, thing, self.size) for name, thing in named]
+        self.unclear = image.unclear or not all(placed)
+        self.things = tuple(thing for thing in placed if isinstance(thing, Thing))
 
     @cached_property
     def words(self) -> tuple[str, ...]:
