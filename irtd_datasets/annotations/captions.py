@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.json_records import read_member_lists, read_records
-from irtd_datasets.annotations.label_file import LabelFile, LabelProblem, unreadable
+from irtd_datasets.annotations.label_file import (
+    LabelFile,
+    LabelProblem,
+    integer_of,
+    quoted,
+    text_of,
+    unreadable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
 
@@ -27,8 +34,8 @@ def parse_captions(source: Source, name: str) -> Iterator[LabelFile]:
         name: Its name, for messages; ``.jsonl`` names JSON lines.
 
     Yields:
-        One label file for each image, with its captions stripped of blanks and the split as written. A caption
-        that is empty is left out and listed.
+        One label file for each image, with its captions stripped of blanks and the split as written. A list of
+        captions is several. A caption that is empty, or no text, is left out and listed.
 
     Raises:
         JsonRecordsError: The file is of none of these forms, or cut.
@@ -43,14 +50,14 @@ def parse_captions(source: Source, name: str) -> Iterator[LabelFile]:
             yield _file(record, _texts(record))
         return
     images: dict[object, LabelFile] = {}
-    texts: dict[object, list[str]] = {}
+    texts: dict[object, list[object]] = {}
     for key, record in read_member_lists(source, name=name, keys={"images", "annotations"}):
         if key == "annotations":
-            texts.setdefault(_key(record.get("image_id")), []).append(str(record.get("caption", "")))
+            texts.setdefault(_key(record.get("image_id")), []).extend(_texts(record))
         elif "sentences" in record or "captions" in record:
             yield _file(record, _texts(record))
         else:
-            images[_key(record.get("id"))] = _file(record, [])
+            images.setdefault(_key(record.get("id")), _file(record, []))
     for identifier, found in images.items():
         _add(found, texts.pop(identifier, []))
         yield found
@@ -62,38 +69,39 @@ def parse_captions(source: Source, name: str) -> Iterator[LabelFile]:
 
 
 def _key(value: object) -> object:
-    return value if isinstance(value, (int, str)) else str(value)
+    number = integer_of(value)
+    return number if number is not None else text_of(value)
 
 
-def _texts(record: Record) -> list[str]:
-    sentences = record.get("sentences", record.get("captions", record.get("caption", ())))
-    if isinstance(sentences, str):
-        return [sentences]
-    if not isinstance(sentences, list):
-        return []
-    return [
-        str(sentence.get("raw", "")) if isinstance(sentence, dict) else str(sentence)
-        for sentence in sentences
-    ]
+def _texts(record: Record) -> list[object]:
+    """Captions of a record as they stand, which may be no text; one that is missing is null."""
+    sentences = next((record[key] for key in ("sentences", "captions", "caption") if key in record), None)
+    listed = sentences if isinstance(sentences, list) else [sentences]
+    return [one["raw"] if isinstance(one, dict) and "raw" in one else one for one in listed]
 
 
-def _file(record: Record, texts: list[str]) -> LabelFile:
-    image = next((str(record[key]) for key in _NAMES if isinstance(record.get(key), str)), "")
-    split = record.get("split")
-    found = LabelFile(image=image, split=split if isinstance(split, str) else None)
+def _file(record: Record, texts: list[object]) -> LabelFile:
+    image = next((text for key in _NAMES if (text := text_of(record.get(key)))), "")
+    found = LabelFile(image=image, split=text_of(record.get("split")))
     for key in ("width", "height"):
-        value = record.get(key)
-        if isinstance(value, int) and value > 0:
+        value = integer_of(record.get(key))
+        if value and value > 0:
             setattr(found, key, value)
     _add(found, texts)
     return found
 
 
-def _add(found: LabelFile, texts: list[str]) -> None:
-    kept = tuple(text.strip() for text in texts if text.strip())
-    if len(kept) < len(texts):
-        found.problems += [LabelProblem("caption-empty", found.image)] * (len(texts) - len(kept))
-    found.captions = kept
+def _add(found: LabelFile, texts: Sequence[object]) -> None:
+    kept = []
+    for one in texts:
+        text = text_of(one)
+        if text:
+            kept.append(text)
+        elif text == "" or one is None:
+            found.lose("caption-empty", found.image)
+        else:
+            found.lose("caption-malformed", f"{found.image}: {quoted(one)}")
+    found.captions = tuple(kept)
 
 
 def parse_caption_lists(names: str, captions: str, name: str) -> list[LabelFile]:

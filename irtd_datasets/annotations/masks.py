@@ -117,7 +117,7 @@ def _coloured(colours: npt.NDArray[Any], name: str) -> npt.NDArray[np.bool_]:
     if len(kinds) > _COLOURS or kinds[0] != 0:
         what = f"{len(kinds)} colours" if len(kinds) > _COLOURS else "no black, which is the background"
         raise unreadable(name, f"it has {what}", "Convert it to a mask of black and white.")
-    return np.not_equal(flat, 0)
+    return np.asarray(flat != 0)
 
 
 def _white(values: npt.NDArray[Any], name: str, found: LabelFile, *, lossy: bool) -> npt.NDArray[np.bool_]:
@@ -128,7 +128,7 @@ def _white(values: npt.NDArray[Any], name: str, found: LabelFile, *, lossy: bool
             raise unreadable(
                 name, f"its values are {kinds.tolist()}; none is 0", "Make the background black."
             )
-        return np.not_equal(values, 0)
+        return np.asarray(values != 0)
     if values.dtype != np.uint8:
         kinds = kinds[:6]
         raise unreadable(name, f"its values are {kinds.tolist()} ...", "Make it a mask of 0 and 255.")

@@ -6,12 +6,19 @@ import re
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.json_records import read_member_lists, read_records
-from irtd_datasets.annotations.label_file import LabelFile, LabelProblem, decode_text, unreadable
+from irtd_datasets.annotations.label_file import (
+    LabelFile,
+    LabelProblem,
+    decode_text,
+    integer_of,
+    text_of,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from irtd_datasets.annotations.json_records import Source
+    from irtd_datasets.annotations.json_records import Record, Source
 
 __all__ = ["parse_question_lines", "parse_question_records", "parse_rsvqa", "unwrap_javascript"]
 
@@ -41,6 +48,21 @@ def unwrap_javascript(data: bytes, name: str) -> bytes:
     return re.sub(rb"\\(['\"`\\])", rb"\1", inner) if b"\\" in inner else inner
 
 
+def _words(value: object) -> str | None:
+    """A question or an answer: text, or a whole number; None for anything else, and for nothing."""
+    number = integer_of(value) if isinstance(value, (int, float)) else None
+    return text_of(value if number is None else str(number)) or None
+
+
+def _faulty(record: Record, question: object, answer: object) -> LabelProblem:
+    code = (
+        "question-without-answer"
+        if None in (question, answer) or "" in (question, answer)
+        else "question-malformed"
+    )
+    return LabelProblem(code, f"question {record.get('id', record.get('question_id', ''))!s:.40}")
+
+
 def parse_rsvqa(images: Source, questions: Source, answers: Source, *, name: str) -> Iterator[LabelFile]:
     """Join the three files of RSVQA.
 
@@ -60,35 +82,41 @@ def parse_rsvqa(images: Source, questions: Source, answers: Source, *, name: str
     Raises:
         JsonRecordsError: A file is no object of lists, or cut.
     """
-    replies: dict[object, str] = {}
+    replies: dict[object, object] = {}
     for _, record in read_member_lists(answers, name=name, keys={"answers"}):
         if record.get("active", True) and "question_id" in record:
-            replies.setdefault(record["question_id"], str(record.get("answer", "")))
-    asked: dict[object, list[tuple[str, str]]] = {}
-    unanswered: dict[object, int] = {}
+            replies.setdefault(_identity(record["question_id"]), record.get("answer"))
+    asked: dict[object, LabelFile] = {}
     for _, record in read_member_lists(questions, name=name, keys={"questions"}):
-        if not record.get("active", True) or "question" not in record:
-            continue
-        owner = record.get("img_id")
-        reply = replies.get(record.get("id"))
-        if reply is None:
-            unanswered[owner] = unanswered.get(owner, 0) + 1
-        else:
-            asked.setdefault(owner, []).append((str(record["question"]), reply))
+        if record.get("active", True) and "question" in record:
+            found = asked.setdefault(_identity(record.get("img_id")), LabelFile())
+            _ask(found, record, record["question"], replies.get(_identity(record.get("id"))))
     for _, record in read_member_lists(images, name=name, keys={"images"}):
         if not record.get("active", True):
             continue
-        identifier = record.get("id")
-        found = LabelFile(image=str(identifier), questions=tuple(asked.pop(identifier, ())))
-        found.problems += [LabelProblem("question-without-answer", f"image {identifier}")] * unanswered.pop(
-            identifier, 0
-        )
+        identifier = _identity(record.get("id"))
+        found = asked.pop(identifier, LabelFile())
+        found.image = "" if identifier is None else str(identifier)
         yield found
-    lost = sum(map(len, asked.values())) + sum(unanswered.values())
+    lost = sum(len(found.questions) + len(found.problems) for found in asked.values())
     if lost:
         yield LabelFile(
             problems=[LabelProblem("label-without-image", "question about an image not listed")] * lost
         )
+
+
+def _identity(value: object) -> int | str | None:
+    number = integer_of(value)
+    return text_of(value) if number is None else number
+
+
+def _ask(found: LabelFile, record: Record, question: object, answer: object) -> None:
+    """Add a question to those of an image, or list what is wrong with it."""
+    words, reply = _words(question), _words(answer)
+    if words is None or reply is None:
+        found.problems.append(_faulty(record, question, answer))
+    else:
+        found.questions = (*found.questions, (words, reply))
 
 
 def parse_question_records(source: Source, name: str) -> Iterator[LabelFile]:
@@ -102,17 +130,12 @@ def parse_question_records(source: Source, name: str) -> Iterator[LabelFile]:
         >>> next(parse_question_records(file, "test_qa.json")).questions
         (('Is there a road?', 'yes'),)
     """
-    asked: dict[str, list[tuple[str, str]]] = {}
-    broken: dict[str, int] = {}
+    asked: dict[str, LabelFile] = {}
     for _, record in read_records(source, name=name):
-        image = str(record.get("image", record.get("filename", "")))
-        if "question" in record and record.get("answer") is not None:
-            asked.setdefault(image, []).append((str(record["question"]), str(record["answer"])))
-        else:
-            broken[image] = broken.get(image, 0) + 1
-    for image in dict.fromkeys((*asked, *broken)):
-        problems = [LabelProblem("question-without-answer", image)] * broken.get(image, 0)
-        yield LabelFile(image=image, questions=tuple(asked.get(image, ())), problems=problems)
+        image = _words(record.get("image", record.get("filename"))) or ""
+        found = asked.setdefault(image, LabelFile(image=image))
+        _ask(found, record, record.get("question"), record.get("answer"))
+    yield from asked.values()
 
 
 def parse_question_lines(data: bytes, name: str) -> list[LabelFile]:
