@@ -28,7 +28,24 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".gif",
+    ".jfif",
+    ".jpe",
+    ".jp2",
+    ".j2k",
+    ".pgm",
+    ".ppm",
+    ".pnm",
+)
+"""Extensions of the formats that `irtd_datasets.images` reads, the most usual first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.resolve import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from irtd_datasets.releases.entries import Container
 
-__all__ = ["IMAGE_SUFFIXES", "Folders", "Found", "Pattern"]
+__all__ = ["IMAGE_SUFFIXES", "Folders", "Found", "Pattern", "composed", "folded"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES = IMAGE_SUFFIXES
 """Extensions that ``.*`` stands for, in any case."""
+_BESIDE = frozenset(
+    {"txt", "xml", "json", "csv", "md", "html", "yaml", "yml", "db", "ini", "cache", "pdf", "zip"}
+)
 
 _part = re.compile(r"\{([a-z_]+)(?::([^{}]+))?\}|(\.\*$)").finditer
 _IMAGE = "(?:" + "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES) + ")"
+
+
+def composed(name: str) -> str:
+    """A name with each letter and its accents in one character: macOS writes them apart, label files do not."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """A name as names are compared: composed, in small letters."""
+    return composed(name).lower()
 
 
 class Found(NamedTuple):
@@ -72,9 +87,9 @@ class Folders:
         folder = self.spelled(folder)
         lookup = self._lookup(folder)
         if not last.endswith(".*"):
-            found = lookup.get(last.lower())
+            found = lookup.get(folded(last))
         else:
-            stem = last[:-2].lower()
+            stem = folded(last[:-2])
             found = next(
                 (lookup[stem + suffix] for suffix in IMAGE_SUFFIXES if stem + suffix in lookup), None
             )
@@ -90,7 +105,7 @@ class Folders:
         if known is None:
             above, _, last = folder.rpartition("/")
             above = self.spelled(above)
-            inner = next((one for one in self.listing(above)[1] if one.lower() == last.lower()), last)
+            inner = next((one for one in self.listing(above)[1] if folded(one) == folded(last)), last)
             known = self._spelled[folder] = f"{above}/{inner}" if above else inner
             if len(self._spelled) > 8 * self._kept:
                 self._spelled.popitem(last=False)
@@ -99,7 +114,7 @@ class Folders:
     def _lookup(self, folder: str) -> dict[str, str]:
         known = self._lookups.get(folder)
         if known is None:
-            known = {file.lower(): file for file in self.listing(folder)[0]}
+            known = {folded(file): file for file in self.listing(folder)[0]}
             self._lookups[folder] = known
             if len(self._lookups) > self._kept:
                 self._lookups.popitem(last=False)
@@ -127,7 +142,7 @@ class Pattern:
     """
 
     def __init__(self, text: str) -> None:
-        self.text = safe_name(re.sub(r"\{[^{}]*\}", lambda part: part[0].replace("/", "?"), text))
+        self.text = safe_name(composed(re.sub(r"\{[^{}]*\}", lambda part: part[0].replace("/", "?"), text)))
         self.parts = self.text.split("/")
         self._compiled = [self._compile(part) for part in self.parts]
         self._template = re.sub(r"\{([a-z_]+)(?::[^{}]+)?\}", r"%(\1)s", self.text.replace("%", "%%"))
@@ -179,22 +194,32 @@ class Pattern:
                 return None
         return fields
 
-    def walk(self, folders: Folders, base: str = "") -> Iterator[Found]:
+    def walk(
+        self, folders: Folders, base: str = "", unseen: Callable[[str], object] | None = None
+    ) -> Iterator[Found]:
         """Files that fit, in the order of their names, one folder listed at a time.
 
         Args:
             folders: Where to look.
             base: Folder of the container that the pattern starts at.
+            unseen: Told of each file that would fit ``.*`` if its extension were that of an image.
         """
-        return self._walk(folders, base, 0, {})
+        return self._walk(folders, base, 0, {}, unseen)
 
-    def _walk(self, folders: Folders, base: str, depth: int, fields: dict[str, str]) -> Iterator[Found]:
+    def _walk(
+        self,
+        folders: Folders,
+        base: str,
+        depth: int,
+        fields: dict[str, str],
+        unseen: Callable[[str], object] | None,
+    ) -> Iterator[Found]:
         compiled = self._compiled[depth]
         last = depth == len(self.parts) - 1
         names = folders.listing(base)[0 if last else 1]
         if isinstance(compiled, str):
-            lower = compiled.lower()
-            names = tuple(name for name in names if name.lower() == lower)
+            lower = folded(compiled)
+            names = tuple(name for name in names if folded(name) == lower)
         prefix = f"{base}/" if base else ""
         for name in names:
             inner = dict(fields)
@@ -202,7 +227,15 @@ class Pattern:
                 if last:
                     yield Found(prefix + name, inner)
                 else:
-                    yield from self._walk(folders, prefix + name, depth + 1, inner)
+                    yield from self._walk(folders, prefix + name, depth + 1, inner, unseen)
+            elif last and unseen is not None and self._would_fit(name, compiled, fields):
+                unseen(prefix + name)
+
+    def _would_fit(self, name: str, compiled: re.Pattern[str] | str, fields: dict[str, str]) -> bool:
+        stem, dot, suffix = name.rpartition(".")
+        if not (stem and dot and self.text.endswith(".*")) or suffix.lower() in _BESIDE:
+            return False
+        return _fits(stem + IMAGE_SUFFIXES[0], compiled, dict(fields))
 
     def fill(self, fields: Mapping[str, str], *, folder: bool = False) -> str | None:
         """The name with its parts filled in; None where one is not known.
@@ -219,8 +252,8 @@ class Pattern:
 
 def _fits(part: str, compiled: re.Pattern[str] | str, fields: dict[str, str]) -> bool:
     if isinstance(compiled, str):
-        return part.lower() == compiled.lower()
-    match = compiled.fullmatch(part)
+        return folded(part) == folded(compiled)
+    match = compiled.fullmatch(composed(part))
     if match is None:
         return False
     return all(

@@ -15,7 +15,6 @@ from irtd_datasets.annotations.dota import parse_dota, parse_vedai
 from irtd_datasets.annotations.kaist import parse_bbgt, parse_visdrone
 from irtd_datasets.annotations.label_file import LabelFile, decode_text, unreadable
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
-from irtd_datasets.annotations.masks import parse_mask
 from irtd_datasets.annotations.points import parse_points
 from irtd_datasets.annotations.voc import parse_voc
 from irtd_datasets.annotations.vqa import (
@@ -26,6 +25,8 @@ from irtd_datasets.annotations.vqa import (
 )
 from irtd_datasets.annotations.yolo import parse_yolo
 from irtd_datasets.errors import AnnotationError
+from irtd_datasets.sources.masks import parse_mask
+from irtd_datasets.sources.patterns import folded
 from irtd_datasets.sources.problems import Problems
 from irtd_datasets.sources.videos import read_videos
 
@@ -233,14 +234,14 @@ class _Index:
         self._names: dict[str, list[tuple[str, dict[str, str]]]] = {}
         for name, fields in source.walk(source.layout.infrared):
             stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-            self._names.setdefault(stem.lower(), []).append((name, fields))
+            self._names.setdefault(folded(stem), []).append((name, fields))
             inner = fields.get("stem", stem)
             if inner != stem:
-                self._names.setdefault(inner.lower(), []).append((name, fields))
+                self._names.setdefault(folded(inner), []).append((name, fields))
 
     def find(self, written: str, fields: dict[str, str]) -> list[str]:
         """Names that fit what a label file writes: a foreign path, without an extension or with another one."""
-        parts = written.replace("\\", "/").lower().split("/")
+        parts = folded(written.replace("\\", "/")).split("/")
         stems = [parts[-1].rsplit(".", 1)[0], parts[-1]]
         candidates = next((self._names[stem] for stem in stems if stem in self._names), [])
         candidates = [
@@ -250,12 +251,12 @@ class _Index:
                 own.get(key, value).lower() == value.lower() for key, value in fields.items() if key != "stem"
             )
         ]
-        exact = [pair for pair in candidates if pair[0].rsplit("/", 1)[-1].lower() == parts[-1]]
+        exact = [pair for pair in candidates if folded(pair[0].rsplit("/", 1)[-1]) == parts[-1]]
         candidates = exact or candidates
         if len(candidates) > 1:  # the folders that the label file writes may tell them apart
             for depth in range(2, len(parts) + 1):
                 above = parts[-depth:-1]
-                fitting = [pair for pair in candidates if pair[0].lower().split("/")[-depth:-1] == above]
+                fitting = [pair for pair in candidates if folded(pair[0]).split("/")[-depth:-1] == above]
                 if len(fitting) == 1:
                     candidates = fitting
                     break

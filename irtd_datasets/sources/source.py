@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from irtd_datasets.annotations.label_file import LabelFile, decode_text, numbers_of
+from irtd_datasets.annotations.label_file import LabelFile, decode_text, numbers_of, text_of
 from irtd_datasets.annotations.labelled import OPEN, LabelledImage, LabelledObject
 from irtd_datasets.errors import (
     AnnotationError,
@@ -20,7 +20,7 @@ from irtd_datasets.images.files import inspect_image, prepare_image, read_size
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.sources.channels import channels
 from irtd_datasets.sources.classes import class_names, plain_class
-from irtd_datasets.sources.patterns import Folders, Pattern
+from irtd_datasets.sources.patterns import IMAGE_SUFFIXES, Folders, Pattern, folded
 from irtd_datasets.sources.placing import cut, moved, turned
 from irtd_datasets.sources.problems import Problems
 from irtd_datasets.sources.readers import READERS
@@ -100,6 +100,7 @@ class Source:
         self._classes: dict[str, str | None] = {}
         self._alike: dict[str, str] = {}
         self._lists: dict[str, dict[str, tuple[str, ...]]] | None = None
+        self._unseen: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Source({self.row.name!r}, {str(self.container.path)!r})"
@@ -121,6 +122,7 @@ class Source:
         self.problems.clear()
         self._classes = self._class_names()
         self._lists = None
+        self._unseen.clear()
         contents: dict[bytes, tuple[str, str]] = {}
         apart: dict[str, dict[str, str]] = {"sequence": {}, "identity": {}}
         for image in READERS[self.layout.reader](self):
@@ -135,6 +137,8 @@ class Source:
             if self.options.check_contents and image.split is not None:
                 self._compare(image, contents)
             yield image
+        for name in sorted(self._unseen):
+            self.problems.add("extension-unknown", self._below(name))
 
     def _compare(self, image: LabelledImage, contents: dict[bytes, tuple[str, str]]) -> None:
         """Count an image whose very bytes were met in another split."""
@@ -198,8 +202,13 @@ class Source:
 
     def walk(self, pattern: Pattern) -> Iterator[tuple[str, dict[str, str]]]:
         """Files that fit a pattern, below the folder of the source, in the order of their names."""
-        for found in pattern.walk(self.folders, self.base):
-            yield self._below(found.name), found.fields
+        unseen = self._unseen.add if pattern is self.layout.infrared else None
+        for found in pattern.walk(self.folders, self.base, unseen):
+            name = self._below(found.name)
+            if text_of(name) is None:
+                self.problems.add("image-unreadable", ascii(name), "its name is no text in UTF-8")
+            else:
+                yield name, found.fields
 
     def find(self, name: str) -> str | None:
         """The file of this name in whatever case and, for ``.*``, of whatever extension."""
@@ -240,11 +249,11 @@ class Source:
             return (split,)
         stem = fields.get("stem", name)
         listed = self._listed()
-        found = listed.get(stem.lower())
+        found = listed.get(folded(stem))
         if found is None:
-            plain = name.rsplit(".", 1)[0].lower()
-            whole = f"{self.row.name}/{plain}".lower()
-            sequence = (self.layout.sequence_of(fields) or "").lower()
+            plain = folded(name.rsplit(".", 1)[0])
+            whole = folded(f"{self.row.name}/{plain}")
+            sequence = folded(self.layout.sequence_of(fields) or "")
             found = listed.get(plain) or listed.get(whole) or (listed.get(sequence) if sequence else None)
         if found is None:
             if splits.values:
@@ -293,11 +302,12 @@ class Source:
     def _entries(self, text: str) -> Iterator[str]:
         """What a list names: one image a line, or values separated by commas."""
         values = self.layout.splits.field != "split"
-        for line in text.lower().splitlines():
+        for line in folded(text).splitlines():
             words = line.split(",") if values else line.split()[:1]
             for word in filter(None, map(str.strip, words)):
                 entry = word.replace("\\", "/").removeprefix("./")
-                yield re.sub(r"\.(?:jpe?g|png|bmp|tiff?|xml|txt)$", "", entry)
+                stem, dot, suffix = entry.rpartition(".")
+                yield stem if f"{dot}{suffix}" in (*IMAGE_SUFFIXES, ".xml", ".txt") else entry
 
     def size(self, name: str) -> tuple[int, int, int] | None:
         """Width and height of the upright image, and its EXIF orientation; None, and counted, where it is none."""

@@ -25,6 +25,7 @@ from irtd_datasets.errors import (
 )
 from irtd_datasets.images.pairs.cropping import PairCrop, crop_pair
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.resolve import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     import os
@@ -44,7 +45,6 @@ REPORT_NAME = "pairs.jsonl"
 _MARKER = ".pairs.json"  # stands in the folder from the first moment: a run that was stopped is known by it
 _MADE_BY = {"made_by": "irtd pairs"}
 _SIDES = ("infrared", "visible", "checkerboards")
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"})
 _MODALITY = re.compile(
     r"(?:^|(?<=[_\-. /]))(?:ir|nir|swir|lwir|tir|infrared|thermal|thermo|vi|vis|visible|rgb|color|colour|"
     r"optical|co|a|b)(?=$|[_\-. /])|crop(?=infrared|visible)",
@@ -172,7 +172,7 @@ def _images(root: Path, pattern: str) -> dict[Path, str]:
     images = {
         path: path.relative_to(start).with_suffix("").as_posix()
         for path in found
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     }
     if not images:
         raise ReleaseNotFoundError(
