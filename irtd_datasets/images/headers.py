@@ -11,6 +11,8 @@ import zlib
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from irtd_datasets.images.info import JPEG_END, JPEG_START, PNG_START, Doubt, ImageInfo, suspicion
 
 __all__ = ["read_jpeg", "read_png", "read_size"]
@@ -101,9 +103,13 @@ def read_jpeg(view: bytes | memoryview) -> ImageInfo | Doubt:
         # B.1.1.5).
         tail = bytes(view[-4096:])
         image_end = len(tail.rstrip(b"\0\xff\r\n"))
-        if not tail[:image_end].endswith(JPEG_END):
-            return _end_missing(view, found)
-        notes = (_trailing(len(tail) - image_end),)
+        if tail[:image_end].endswith(JPEG_END):
+            notes = (_trailing(len(tail) - image_end),)
+        else:
+            end = _end_elsewhere(view, found)
+            if isinstance(end, Doubt):
+                return end
+            notes = end
     if isinstance(found, Doubt):
         return replace(found, notes=found.notes + notes) if notes else found
     if found.ask:
@@ -115,14 +121,41 @@ def read_jpeg(view: bytes | memoryview) -> ImageInfo | Doubt:
     return ImageInfo("JPEG", mode, width, height, width, height, orientation, 8, components, notes)
 
 
-def _end_missing(view: bytes | memoryview, found: _JpegHeader | Doubt) -> Doubt:
+def _end_elsewhere(view: bytes | memoryview, found: _JpegHeader | Doubt) -> Doubt | tuple[str, ...]:
+    """A note of the bytes behind the end of a JPEG, as thermal cameras, phones and editors write them, or a doubt."""
     missing = "no end-of-image marker at its end"
     if isinstance(found, Doubt):
         return replace(found, decode=True, cut=True, notes=(*found.notes, missing))
-    end = bytes(view).find(JPEG_END, found.scan)
-    if end < 0:
-        return suspicion(missing, cut=True)
-    return suspicion(_trailing(len(view) - end - 2))
+    data = view if isinstance(view, bytes) else bytes(view)
+    end = _scans_end(data, found.scan)
+    return suspicion(missing, cut=True) if end < 0 else (_trailing(len(data) - end),)
+
+
+def _scans_end(data: bytes, scan: int) -> int:
+    """Where a JPEG ends whose first scan's data begin at `scan`; -1 where no end is found.
+
+    In entropy-coded data 0xFF is followed by 0 or a restart number (T.81, B.1.1.5), so that the next other marker is
+    real: the end, or a segment before the next scan.
+    """
+    values = np.frombuffer(data, np.uint8)
+    for start in range(scan, len(data), _SEARCHED):
+        part = values[start : start + _SEARCHED + 1]
+        places = np.flatnonzero(part[:-1] == 0xFF)
+        following = part[places + 1]
+        for place in places[(following != 0) & (following != 0xFF) & (following & 0xF8 != 0xD0)].tolist():
+            position = start + place
+            if position < scan:
+                continue  # inside a segment
+            marker = data[position + 1]
+            if marker == JPEG_END[1]:
+                return position + 2
+            if marker not in _JPEG_SEGMENTS | {0xDC} or len(data) < position + 4:
+                return -1
+            scan = position + 2 + _U16(data, position + 2)[0]
+    return -1
+
+
+_SEARCHED = 1 << 20
 
 
 class _JpegHeader(NamedTuple):

@@ -93,6 +93,7 @@ PLAIN = {
         ],
         behind=[chunk(b"tIME", bytes(7)), chunk(b"tEXt", b"date:create\0yesterday")],
     ),
+    "trailing data": JPEG + b"a camera's own index",
     **{
         f"png depth {depth} colour type {colour}": png_of_layout(depth, colour)
         for colour, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8,), 6: (8, 16)}.items()
@@ -115,7 +116,6 @@ UNUSUAL = {
     ),
     "Photoshop segment": after_start(JPEG, segment(0xED, b"Photoshop 3.0\0")),
     "bytes between segments": JPEG[:FRAME] + b"\0\0" + JPEG[FRAME:],
-    "trailing data": JPEG + b"a camera's own index",
     "16-bit quantization": JPEG.replace(
         TABLE, segment(0xDB, b"\x10" + b"".join(bytes([0, value]) for value in TABLE[5:]))
     ),
