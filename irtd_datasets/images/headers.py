@@ -148,10 +148,10 @@ def _scans_end(data: bytes, scan: int) -> int:
                 continue  # inside a segment
             marker = data[position + 1]
             if marker == JPEG_END[1]:
-                return position + 2
+                return int(position) + 2
             if marker not in _JPEG_SEGMENTS | {0xDC} or len(data) < position + 4:
                 return -1
-            scan = position + 2 + _U16(data, position + 2)[0]
+            scan = position + 2 + int(_U16(data, position + 2)[0])
     return -1
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from irtd_datasets.errors import ImageError
+from irtd_datasets.images.bands import unread
 from irtd_datasets.images.info import JPEG_START, PILLOW_DEPTHS, PNG_START, TURNS, Doubt, ImageInfo
 
 if TYPE_CHECKING:
@@ -232,6 +233,15 @@ def _refusal(view: bytes | memoryview, name: str, doubt: Doubt, error: Exception
         return _not_an_image(what, head, name, "See whether the file name is right; then get the file again.")
     cause = "" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
     why = "; ".join(part for part in (doubt.reason, cause) if part) or "no decoder takes it"
+    whole = unread(view) if head[:2] in {b"II", b"MM"} else ""
+    if whole:
+        return ImageError(
+            f"{whole}, which Pillow cannot read ({why})",
+            code="image-unreadable",
+            where=name,
+            remedy="Its file has all its bytes: convert it to a TIFF of 32-bit floats or 16-bit whole numbers "
+            "without compression, or to PNG.",
+        )
     if doubt.cut or "truncated" in cause.lower():
         return ImageError(
             f"the image is cut off ({why})", code="image-truncated", where=name, remedy=_GET_AGAIN

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from irtd_datasets.errors import ImageError
+from irtd_datasets.images.values import shown_range
 
 __all__ = ["PERCENTILES", "Viewable", "viewable"]
 
@@ -87,12 +88,10 @@ def _seen(opened: Image.Image, side: int | None) -> Viewable:
 
 def _mapped(image: Image.Image) -> tuple[Image.Image, str]:
     values = np.asarray(image, np.float32)
-    finite = values[np.isfinite(values)]
-    low, high = (float(value) for value in np.percentile(finite, PERCENTILES)) if finite.size else (0.0, 0.0)
-    if high <= low and finite.size:  # nearly all pixels are equal: the few others are what there is to see
-        low, high = float(finite.min()), float(finite.max())
+    valid, low, high = shown_range(values, PERCENTILES)
     scale = 255 / (high - low) if high > low else 0.0
-    seen = np.nan_to_num(np.clip((values - np.float32(low)) * np.float32(scale), 0, 255)).astype(np.uint8)
+    shown = np.where(valid, values, np.float32(low))
+    seen = np.clip((shown - np.float32(low)) * np.float32(scale), 0, 255).astype(np.uint8)
     kind = "real" if image.mode == "F" else "32-bit" if image.mode == "I" else "16-bit"
     note = f"{kind} values {low:.6g} to {high:.6g} shown as black to white"
     return Image.fromarray(seen).convert("RGB"), note

@@ -16,7 +16,8 @@ from irtd_datasets.errors import (
     ReleaseNotFoundError,
     UnknownNameError,
 )
-from irtd_datasets.images.files import inspect_image, prepare_image, read_size
+from irtd_datasets.images.bands import read_directory
+from irtd_datasets.images.files import MAX_PIXELS, inspect_image, prepare_image, read_size
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.sources.channels import channels
 from irtd_datasets.sources.classes import class_names, plain_class
@@ -316,8 +317,7 @@ class Source:
             with self.container.open(full) as file:
                 known = read_size(file.read(_HEAD))
             if known is None:
-                info = inspect_image(self.container.read(full), name)
-                known = info.width, info.height, info.orientation
+                known = _size_of(self.container.read(full), name)
         except ImageError as error:
             self.problems.add("image-unreadable", name, f"{error.code}: {error.problem}")
             return None
@@ -559,3 +559,14 @@ class Source:
             unclear = name.lower() in self.row.unclear_classes or self.row.class_map.get(name) == "?"
             self.problems.add("class-left-out", where, name, doubt=unclear)
         return label
+
+
+def _size_of(data: bytes, name: str) -> tuple[int, int, int]:
+    try:
+        info = inspect_image(data, name)
+    except ImageError:
+        bands = read_directory(data, MAX_PIXELS)  # what Pillow does not open, a build shows all the same
+        if bands is None:
+            raise
+        return bands.width, bands.height, 1
+    return info.width, info.height, info.orientation
