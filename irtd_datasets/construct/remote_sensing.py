@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.boxes import Frame
+from irtd_datasets.boxes.frames import convert, format_coordinate
 from irtd_datasets.catalog import module_of
 from irtd_datasets.errors import BuildError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.rows.seeded import draw_key
@@ -14,6 +16,7 @@ from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import ModuleType
 
@@ -211,10 +214,12 @@ class _Writer:
             if image.split == "test" and not self._style.USES_TEST:
                 continue
             size = _size(source, image)
+            image, partial = self._written(source, image, size)  # noqa: PLW2901 - narrowed
             for task in tasks:
                 if task == "detection" and image.unclear:
                     continue  # all objects are asked for, and the source leaves some open
-                for number, rounds in enumerate(self._style.make_rounds(task, image, size, categories)):
+                found = self._style.make_rounds(task, image, size, categories, partial)
+                for number, rounds in enumerate(found):
                     key = draw_key(selection.seed, source.name, image.image)
                     given[task].append((key, f"{image.image}#{number}", image, rounds))
         for task, entries in given.items():
@@ -232,6 +237,19 @@ class _Writer:
             for name, records in sorted(by_file.items()):
                 self._save(source, task, name, records, notes[name])
         self._tell(source)
+
+    def _written(
+        self, source: Source, image: LabelledImage, size: tuple[int, int] | None
+    ) -> tuple[LabelledImage, frozenset[str]]:
+        """An image without the objects whose boxes the decimals of the text make empty, and their classes."""
+        if size is None:
+            return image, frozenset()
+        lost = [one for one in image.objects if one.box and _is_empty(one.box, size, self._style.DECIMALS)]
+        if not lost:
+            return image, frozenset()
+        source.problems.add("box-too-small", image.image, str(lost[0].box), len(lost))
+        kept = tuple(one for one in image.objects if one not in lost)
+        return replace(image, objects=kept), frozenset(one.label for one in lost)
 
     def _tell(self, source: Source) -> None:
         """Keep what was wrong with a source's files."""
@@ -265,6 +283,14 @@ class _Writer:
         temporary = target.with_name(f".{target.name}.tmp")
         temporary.write_bytes(source.image_bytes(image))
         temporary.replace(target)
+
+
+def _is_empty(box: Sequence[float], size: tuple[int, int], decimals: int) -> bool:
+    numbers = convert([box], Frame.PIXEL, Frame.SQUARE_UNIT, *size)[0]
+    x_min, y_min, x_max, y_max = (
+        float(format_coordinate(float(value), decimals, cut=False)) for value in numbers
+    )
+    return x_min >= x_max or y_min >= y_max
 
 
 def _turns(rounds: list[tuple[str, str]], first: str) -> list[dict[str, str]]:

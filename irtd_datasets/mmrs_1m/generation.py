@@ -17,7 +17,7 @@ from irtd_datasets.rows.generated import GeneratedRecord, Rounds
 from irtd_datasets.rows.wording import count_word, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
 
@@ -77,7 +77,11 @@ def directory_for(source: str, task: str, *, oriented: bool = False) -> str:
 
 
 def make_rounds(
-    task: str, image: LabelledImage, size: tuple[int, int] | None, categories: Sequence[str] = ()
+    task: str,
+    image: LabelledImage,
+    size: tuple[int, int] | None,
+    categories: Sequence[str] = (),
+    partial: Collection[str] = (),
 ) -> list[Rounds]:
     """The records that the labels of an image give to a task, each as its rounds.
 
@@ -86,6 +90,8 @@ def make_rounds(
         image: The labels.
         size: Width and height of the upright image; the tasks with boxes give nothing without it.
         categories: All classes of the source, for classification.
+        partial: Classes of which objects were left out, since their boxes are too small to be written; then neither
+            all of these nor all objects are asked for.
 
     Returns:
         Detection gives a record with horizontal boxes and, where the labels have them, one with oriented boxes; each
@@ -105,8 +111,8 @@ def make_rounds(
         # Four corners of an upright rectangle are a horizontal box that was written as a polygon.
         turned = all(one.polygon is not None for one in boxed) and any(map(_is_turned, boxed))
         return [
-            *_detection(boxed, size, oriented=False),
-            *(_detection(boxed, size, oriented=True) if turned else ()),
+            *_detection(boxed, size, partial, oriented=False),
+            *(_detection(boxed, size, partial, oriented=True) if turned else ()),
         ]
     described = [one for one in image.objects if one.description and one.box is not None]
     if task == "grounding":
@@ -136,23 +142,31 @@ def _one(rounds: Rounds) -> list[Rounds]:
     return [rounds] if rounds else []
 
 
-def _detection(objects: Sequence[LabelledObject], size: tuple[int, int], *, oriented: bool) -> list[Rounds]:
+def _detection(
+    objects: Sequence[LabelledObject], size: tuple[int, int], partial: Collection[str], *, oriented: bool
+) -> list[Rounds]:
     if not objects:
         return []
     write = write_polygon if oriented else write_box
     by_class: dict[str, list[str]] = {}
     for one in objects:
-        # As the release spells classes: "large vehicles" with horizontal boxes, "large-vehicles" with oriented ones.
-        name = one.label.lower() if oriented else one.label.lower().replace("-", " ").replace("_", " ")
-        by_class.setdefault(name, []).append(write(one, size))
+        by_class.setdefault(_named(one.label, oriented=oriented), []).append(write(one, size))
     kind = "oriented" if oriented else "horizontal"
     parts = [f"<p>{_counted(name, len(boxes))}</p>[{';'.join(boxes)}]" for name, boxes in by_class.items()]
     first = next(iter(by_class.values()))
-    rounds = [(_ALL.format(kind), f"There {_verb(len(first))} {' '.join(parts)}")]
+    rounds = [] if partial else [(_ALL.format(kind), f"There {_verb(len(first))} {' '.join(parts)}")]
+    left_out = {_named(label, oriented=oriented) for label in partial}
     for name, boxes in by_class.items():
+        if name in left_out:
+            continue
         answer = f"There {_verb(len(boxes))} {_counted(name, len(boxes))}[{';'.join(boxes)}] in the image."
         rounds.append((_EACH.format(plural(name), kind), answer))
-    return [rounds]
+    return _one(rounds)
+
+
+def _named(label: str, *, oriented: bool) -> str:
+    """A class as the release spells it: "large vehicles" with horizontal boxes, "large-vehicles" with oriented ones."""
+    return label.lower() if oriented else label.lower().replace("-", " ").replace("_", " ")
 
 
 def _verb(count: int) -> str:

@@ -1,8 +1,9 @@
 """What a dataset's module ``generation`` gives, so that `irtd construct` makes records in its style from source sets.
 
-The module has ``TASKS``, ``USES_TEST`` (whether images that a source keeps for testing are used), ``make_rounds(task,
-image, size, categories)``, which gives the rounds of each record that an image's labels make, and ``place(source, task,
-image, rounds)``, which says as a `GeneratedRecord` where one goes.
+The module has ``TASKS``, ``DECIMALS`` (of its boxes), ``USES_TEST`` (whether images that a source keeps for testing are
+used), ``make_rounds(task, image, size, categories, partial)``, which gives the rounds of each record that the labels of
+an image make (``partial``: classes of which an object was left out), and ``place(source, task, image, rounds)``, which
+says as a `GeneratedRecord` where one goes.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from irtd_datasets.boxes.frames import convert, format_coordinate
 from irtd_datasets.rows.generated import GeneratedRecord, Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
 
@@ -38,6 +38,7 @@ def make_rounds(
     image: LabelledImage,
     size: tuple[int, int] | None,
     categories: Sequence[str] = (),  # noqa: ARG001 - one signature for all datasets
+    partial: Collection[str] = (),  # noqa: ARG001 - the same
 ) -> list[Rounds]:
     r"""Questions and answers that the labels of an image give to a task, all in one record.
 
@@ -46,6 +47,7 @@ def make_rounds(
         image: The labels.
         size: Width and height of the upright image; the tasks with boxes give nothing without it.
         categories: All classes of the source, of which no task here asks.
+        partial: Classes of which an object was left out; no task here asks for all of a class.
 
     Example:
         >>> from irtd_datasets.annotations.labelled import LabelledImage

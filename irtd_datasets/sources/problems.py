@@ -16,6 +16,7 @@ CODES: dict[str, str] = {
     "box-malformed": "A box that cannot be read; the object was left out.",
     "box-outside": "A box, or a point, that lies outside the image; the object was left out.",
     "box-in-shares": "All boxes of an image lie in its first pixel: shares where pixels are due; left out.",
+    "box-too-small": "A box that the decimals of a constructed text make empty; the object was left out.",
     "caption-empty": "A caption without text; left out.",
     "caption-malformed": "A caption that is no text, such as a number or an object; left out.",
     "class-left-out": "An object of a class that the table of sources leaves out; after a `?` the image is unclear.",
