@@ -48,6 +48,7 @@ REASONS = {
 
 _MAX_RIVAL = 0.9
 _LEAST_MATCHED = 0.5
+_MAX_SEEN_TURN = 1.4  # degrees; aligned pairs of real sets are turned by 1.3 at most
 _MAX_TURN = 3.0  # degrees; at the edge of a view this is a displacement of 2.6 % of its width
 
 
@@ -428,7 +429,7 @@ class _Pair:
                 f"{found.agreeing} of {found.blocks} blocks agree, confidence {found.confidence:.2f} of 0.5"
             )
             return self.refuse("not-sure", detail, "images", aligned)
-        if abs(found.rotation) > _MAX_TURN:
+        if abs(found.rotation) > _MAX_SEEN_TURN:
             return self.refuse("turned", f"by {found.rotation:.1f} degrees", "images", aligned)
         return self.cut(aligned)
 

@@ -12,7 +12,7 @@ NumPy and Pillow do all of it. The thresholds were set on real pairs, see ``benc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -21,6 +21,7 @@ from PIL import Image
 
 from irtd_datasets.images.memory import keep_freed_memory
 from irtd_datasets.images.pairs.transform import PairTransform
+from irtd_datasets.images.values import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,9 @@ _MIN_BLOCKS = 6
 _CHANCE = 0.2  # share of blocks that agree with the best fit to two different scenes
 _FREE = 4  # blocks that the fit's four numbers can always satisfy
 _SURE = 1.4  # evidence; two different scenes reached 1.13 at most, right results have 1.6 to 9
+_TURN_SIDE = 160  # pixels of the longer side while turns are tried
+_TURNS = (1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0)  # degrees, to both sides
+_TURNED = 1.1  # how much better turned views correlate; 1 to 1.02 beside the best of aligned pairs
 _CLEAR = 1.3  # clarity; two different scenes reached 1.10 at most, aligned pairs have 1.5 to 4.6
 
 
@@ -60,7 +64,8 @@ class Registration:
         correlation: Normalised correlation of the edge fields over the overlap, -1 to 1.
         blocks: Blocks with enough edges in both.
         agreeing: How many of them agree with the transform.
-        rotation: Degrees by which the views are turned against each other, as far as the blocks tell.
+        rotation: Degrees by which the views are turned against each other; 0 where none of `_TURNS` fits them clearly
+            better than none.
     """
 
     transform: PairTransform
@@ -82,6 +87,8 @@ def register(
 ) -> Registration:
     """Find scale and shift between two grey images.
 
+    Pixels that are not finite, or mark that there are no data, are filled from their rows: they have no edges.
+
     Args:
         infrared: Shape (H, W), any range of values.
         visible: Shape (H, W) of its own size.
@@ -94,12 +101,13 @@ def register(
         The best transform, whether or not it is to be trusted: look at ``confidence``.
     """
     keep_freed_memory()
+    infrared, visible = _filled(infrared), _filled(visible)
     size = (visible.shape[1], visible.shape[0])
     diagonal = float(np.hypot(*infrared.shape))
     whole = PairTransform.between_sizes(size, (infrared.shape[1], infrared.shape[0]))
     near = _refine(infrared, visible, whole)
     if near.evidence >= _SURE and _distance(near.transform, whole, size) <= same_view * diagonal:
-        return near.as_registration()
+        return _with_turn(near.as_registration(), infrared, visible)
     coarse = _search(infrared, visible, views, min_overlap)
     # The best scale of the coarse search need not be the best after refinement: the runners-up get their chance.
     starts = [coarse[0].transform]
@@ -113,10 +121,77 @@ def register(
         if clarity >= _CLEAR:
             confidence = _logistic(6 * (clarity - _CLEAR))
             error = min(near.error, same_view * diagonal)
-            return Registration(
+            answer = Registration(
                 whole, confidence, error, near.correlation, near.blocks, near.agreeing, near.rotation
             )
-    return best.as_registration()
+            return _with_turn(answer, infrared, visible)
+    return _with_turn(best.as_registration(), infrared, visible)
+
+
+def _filled(grey: Grey) -> Grey:
+    """An image without values that were not measured."""
+    if np.isfinite(grey).all() and float(grey.max(initial=0)) <= 255 and float(grey.min(initial=0)) >= 0:
+        return grey  # 8 bits
+    valid = measured(grey)
+    rows = np.flatnonzero(valid.any(axis=1))
+    if not rows.size:
+        return np.zeros_like(grey)
+    if valid.all():
+        return grey
+    filled = np.where(valid, grey, 0).astype(np.float32)
+    columns = np.arange(grey.shape[1])
+    for row in rows[~valid[rows].all(axis=1)].tolist():
+        known = valid[row]
+        filled[row, ~known] = np.interp(columns[~known], columns[known], grey[row, known])
+    nearest = rows[np.abs(np.arange(grey.shape[0])[:, None] - rows[None]).argmin(axis=1)]
+    out: Grey = filled[nearest]
+    return out
+
+
+def _with_turn(answer: Registration, infrared: Grey, visible: Grey) -> Registration:
+    """An answer to be trusted, with the turn that fits the two views best where they overlap."""
+    if answer.confidence < 0.5:
+        return answer
+    size = np.array([infrared.shape[1], infrared.shape[0]], float)
+    low = np.maximum(answer.transform.apply(np.zeros((1, 2)))[0], 0)
+    high = np.minimum(
+        answer.transform.apply(np.array([[visible.shape[1], visible.shape[0]]], float))[0], size
+    )
+    if (high - low).min() < 32:
+        return answer
+    there = answer.transform.inverse().apply(np.stack([low, high])).ravel().tolist()
+    small = _TURN_SIDE / float((high - low).max())
+    copy = tuple(max(16, round(length * small)) for length in (high - low).tolist())
+    limits = np.array([visible.shape[1], visible.shape[0]] * 2)
+    box = tuple(np.clip(there, 0, limits).tolist())
+    mine = Image.fromarray(infrared).resize(copy, Image.Resampling.BOX, box=(*low.tolist(), *high.tolist()))
+    other = Image.fromarray(visible).resize(copy, Image.Resampling.BOX, box=box)
+    turn = _turn(mine, other)
+    return replace(answer, rotation=turn) if abs(turn) > abs(answer.rotation) else answer
+
+
+def _turn(infrared: Image.Image, visible: Image.Image) -> float:
+    """Degrees by which one view has to be turned to fit another of the same size; 0 unless it then fits clearly better."""
+    width, height = infrared.size
+    # What is left of an image that is turned by the most, whatever its corners.
+    left, top = round(0.11 * width), round(0.11 * height)
+    inner = (left, top, width - left, height - top)
+    fixed = _field(np.asarray(infrared.crop(inner)))
+    shape = _fast_length(fixed.shape[0] * 5 // 4), _fast_length(fixed.shape[1] * 5 // 4)
+    spectrum = np.fft.fft2(fixed, shape)
+    near = [
+        np.arange(-round(0.05 * length), round(0.05 * length) + 1) % whole
+        for length, whole in zip(fixed.shape, shape, strict=True)
+    ]
+    scores = {}
+    for angle in sorted({0.0, *_TURNS, *(-angle for angle in _TURNS)}):
+        moving = _field(np.asarray(visible.rotate(angle, Image.Resampling.BILINEAR).crop(inner)))
+        product = np.fft.ifft2(spectrum * np.conj(np.fft.fft2(moving, shape))).real[np.ix_(*near)]
+        scores[angle] = float(product.max()) / max(float(np.sqrt(_energy(moving).sum())), 1e-9)
+    best = max(scores, key=lambda angle: scores[angle])
+    if abs(best) <= _TURNS[0] or scores[best] < _TURNED * scores[0.0]:
+        return 0.0
+    return best
 
 
 class _Candidate(NamedTuple):
