@@ -18,6 +18,7 @@ from irtd_datasets.images.files import prepare_image
 from irtd_datasets.irtd.constructed import KEY, project_of
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS, MAKERS
+from irtd_datasets.irtd.tasks.counting import NONE, NONE_SHARE
 from irtd_datasets.irtd.tasks.generation import Rules
 from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.sources import TABLE, SourceOptions, find_sources, open_source
@@ -124,6 +125,7 @@ class Gathering:
         sources: The sources, opened.
         absent: Targets whose source is not there or cannot be read.
         problems: Sources that could not be read, with the reason.
+        idle: Sources that are there and feed none of the tasks, with the reason.
     """
 
     surveys: list[Survey] = field(default_factory=list)
@@ -131,6 +133,7 @@ class Gathering:
     wants: dict[str, dict[str, Target]] = field(default_factory=dict)
     absent: list[Target] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
+    idle: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -283,6 +286,7 @@ def gather(
     for place in find_sources(folder, table):
         wants = _wants(place.row, tasks, subset, options)
         if not wants:
+            found.idle[place.row.name] = _why_idle(place.row, tasks)
             continue
         if not place.readable:
             found.problems[place.row.name] = (
@@ -305,14 +309,25 @@ def gather(
         ]
     if not found.surveys:
         names = ", ".join(dict.fromkeys(target.source for target in targets()))
+        told = [*found.problems.values(), *found.idle.values()]
         raise ReleaseNotFoundError(
-            "no source here can give anything"
-            + (f" ({'; '.join(found.problems.values())})" if found.problems else ""),
+            "no source here can give anything" + (f" ({'; '.join(told)})" if told else ""),
             where=str(folder),
             remedy=f"Give --sources a folder with source sets in folders of their own, such as {names}. "
             "`irtd sources --have DIR` tells what is recognised.",
         )
     return found
+
+
+def _why_idle(row: SourceRow, tasks: tuple[str, ...]) -> str:
+    if row.modality != "infrared":
+        return f"{row.name} is {row.modality}, and IR-TD is infrared: its row says so in the column modality"
+    if not row.tasks:
+        return (
+            f"the row of {row.name!r} in the table of sources has nothing in the column tasks: name there what "
+            f"it can feed, such as {', '.join(tasks)}"
+        )
+    return f"{row.name} feeds {', '.join(row.tasks)} by its row, and not {', '.join(tasks)}"
 
 
 def _wants(row: SourceRow, tasks: tuple[str, ...], subset: str, options: Options) -> dict[str, Target]:
@@ -358,16 +373,20 @@ def choose(
             rows = (
                 pool.rows if options.limit is None else min(pool.rows, _share(options.limit, task, gathering))
             )
+            none = 0
             for candidate in pool.ordered():
                 if result.chosen >= rows:
                     break
                 reason = found.stands_elsewhere(candidate) or exclusion.why_not(candidate, source.row)
+                if candidate.made.stratum == NONE and none > NONE_SHARE * result.chosen:
+                    reason = reason or "enough with none of it"
                 if not reason and checks is not None:
                     reason = checks.why_not(candidate)
                 if reason:
                     result.rejected[reason] += 1
                     continue
                 result.chosen += 1
+                none += candidate.made.stratum == NONE
                 chosen.setdefault(task, []).append(candidate)
     return chosen, results
 
@@ -490,7 +509,7 @@ def construct(
         results,
         gathering.absent,
         {found.source: found.left_out for found in gathering.surveys},
-        gathering.problems,
+        {**gathering.problems, **gathering.idle},
         {name: source.problems.counts for name, source in gathering.sources.items() if len(source.problems)},
         exclusion.folders,
         captions=captioned,

@@ -142,7 +142,13 @@ def extend(
                 result.problems[place.row.name] = "no layout of its row in the table of sources fits"
             continue
         progress.stage(f"reading {place.row.name}")
-        given = tuple(task for task in selection.tasks or style.TASKS if _can_give(place.row, task))
+        asked = tuple(selection.tasks or style.TASKS)
+        given = tuple(task for task in asked if _can_give(place.row, task))
+        if not given:
+            told = ", ".join(place.row.tasks) or "nothing: its row has nothing in the column tasks"
+            result.problems[place.row.name] = (
+                f"it feeds no task of {dataset} that is asked for ({', '.join(asked)}), but {told}"
+            )
         if given:
             writer.write(open_source(place.row.name, place.path, table=rows), given, selection)
     if not result.parts:
@@ -252,10 +258,13 @@ class _Writer:
         return replace(image, objects=kept), frozenset(one.label for one in lost)
 
     def _tell(self, source: Source) -> None:
-        """Keep what was wrong with a source's files."""
-        if source.problems.counts:
-            counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
-            self._result.problems[source.name] = f"in its files: {counts}"
+        """Keep what was wrong with a source's files, and whether it gave anything."""
+        counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
+        told = ["its labels give no record"] * all(part.source != source.name for part in self._result.parts)
+        if counts:
+            told.append(f"in its files: {counts}")
+        if told:
+            self._result.problems[source.name] = "; ".join(told)
 
     def _save(self, source: Source, task: str, name: str, records: list[dict[str, Any]], note: str) -> None:
         rounds = sum(len(record["conversations"]) // 2 for record in records)

@@ -8,7 +8,12 @@ from dataclasses import replace
 from irtd_datasets.irtd.tasks.generation import Made
 from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
 
-__all__ = ["format_answer", "make_count", "parse_answer", "read", "read_aerial"]
+__all__ = ["NONE", "NONE_SHARE", "format_answer", "make_count", "parse_answer", "read", "read_aerial"]
+
+NONE = "none"
+"""The stratum of images without an object that is counted."""
+NONE_SHARE = 25 / 900
+"""Share of the released records of Aerial Counting whose answer is 0."""
 
 _COUNT = re.compile(r"<num>(\d{1,9})</num>")
 _PAPER_COUNT = re.compile(r"\d{1,9}")
@@ -66,5 +71,11 @@ def format_answer(count: int, wording: str = "released") -> str:
 
 
 def make_count(name: str, count: int, wording: str) -> Made:
-    """A question how many of ``name`` (in the plural) there are."""
-    return Made(_TEMPLATES[wording][0].format(name), format_answer(count, wording))
+    """A question how many of ``name`` (in the plural) there are; counts of one power of two are one stratum.
+
+    Example:
+        >>> make_count("cars", 0, "released").stratum == NONE, make_count("cars", 5, "released").stratum
+        (True, '03')
+    """
+    stratum = f"{count.bit_length():02}" if count else NONE
+    return Made(_TEMPLATES[wording][0].format(name), format_answer(count, wording), stratum)

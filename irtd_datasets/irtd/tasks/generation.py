@@ -16,7 +16,26 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
     from irtd_datasets.rows.seeded import Draw
 
-__all__ = ["CHOICES", "RELEASED", "Choice", "Labels", "Made", "Maker", "Rules", "Thing", "cell", "read_rules"]
+__all__ = [
+    "CHOICES",
+    "MARGIN",
+    "RELEASED",
+    "Choice",
+    "Labels",
+    "Made",
+    "Maker",
+    "Rules",
+    "Thing",
+    "cell",
+    "read_rules",
+]
+
+MARGIN = 0.02
+"""Share of the width or height by which a box may be moved without changing which object a question is about, or its
+answer: what is closer to a limit, be it the object asked about or another one, is not asked about."""
+
+ALOFT = frozenset({"target", "bird", "bat"})
+"""Words, beside those of aircraft, of what may be in the sky, where lower in the image does not mean nearer."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -359,6 +378,35 @@ def cell(x: float, y: float, width: int, height: int) -> str:
     column = ("left", "center", "right")[min(2, int(x * 3 / width))]
     row = ("top ", "", "bottom ")[min(2, int(y * 3 / height))]
     return row + column
+
+
+def may_be_in(thing: Thing, place: str, size: tuple[int, int]) -> bool:
+    """Whether an object is in a cell, or comes there when it is moved by `MARGIN`.
+
+    Example:
+        >>> [may_be_in(Thing("car", x, 250), "left", (640, 512)) for x in (200, 220, 230)]
+        [True, True, False]
+    """
+    dx, dy = MARGIN * size[0], MARGIN * size[1]
+    xs, ys = (thing.x - dx, thing.x, thing.x + dx), (thing.y - dy, thing.y, thing.y + dy)
+    return any(cell(max(0.0, x), max(0.0, y), *size) == place for x in xs for y in ys)
+
+
+def stays_in(thing: Thing, place: str, size: tuple[int, int]) -> bool:
+    """Whether an object is in a cell, and in no other one when it is moved by `MARGIN`."""
+    dx, dy = MARGIN * size[0], MARGIN * size[1]
+    corners = ((thing.x + a * dx, thing.y + b * dy) for a in (-1, 1) for b in (-1, 1))
+    return all(cell(max(0.0, x), max(0.0, y), *size) == place for x, y in corners)
+
+
+def aloft(name: str) -> bool:
+    """Whether a thing may be in the sky.
+
+    Example:
+        >>> aloft("drone"), aloft("car")
+        (True, False)
+    """
+    return name in ALOFT or "aircraft" in groups(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ located at the <pos>`` (1,308), ``<c> located at the <pos> of the image`` (1,067
 the <c2>`` (414; one object of each class, or two of one). ``<pos>`` is the cell of the box centre in thirds of width
 and height. The nearest of several is the one with the largest box.
 
-Chosen here: by the choice ``uniqueness`` a phrase fits one object; the nearest is asked for in images from the ground
-only, and where its box is larger than the next by a factor of `CLEAR`; an object to the left of another ends before the
-centre of that other.
+Chosen here: by the choice ``uniqueness`` a phrase fits one object, and does so when any object is moved by `MARGIN` of
+the width and height; its box has sides of at least `LEAST_SIDE` pixels; the nearest is asked for in images from the
+ground only, of what is no aircraft, and where its box is larger than the next by a factor of `CLEAR`; an object to the
+left of another ends before the centre of that other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.irtd.spec import FRAME_SIZE
-from irtd_datasets.irtd.tasks.generation import Made, cell
+from irtd_datasets.irtd.tasks.generation import MARGIN, Made, aloft, cell, may_be_in, stays_in
 from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
 from irtd_datasets.rows.pending import Correction, Regions, as_json
 
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     from irtd_datasets.irtd.tasks.generation import Labels, Rules, Thing
     from irtd_datasets.rows.seeded import Draw
 
-__all__ = ["CLEAR", "METRIC", "format_answer", "make", "parse_answer", "phrases", "read"]
+__all__ = ["CLEAR", "LEAST_SIDE", "METRIC", "format_answer", "make", "parse_answer", "phrases", "read"]
 
 METRIC = "mean average precision at IoU 0.5"
 CLEAR = 1.2
 """How much larger the box of the nearest object is than that of the next."""
+LEAST_SIDE = 6
+"""Pixels: a box of smaller sides that is one pixel off has an IoU below 0.5 with the right one."""
 
 _QUESTION = re.compile(r"Detect the bounding box(?:es)? of the (.+)\.")
 _INTEGER = r"(-?\d{1,9})"
@@ -157,42 +160,65 @@ def phrases(labels: Labels, rules: Rules) -> Iterator[tuple[str, str, Thing]]:
         return
     names = sorted(labels.countable(rules) & set(labels.words))
     boxed = {name: labels.of(name) for name in names if all(thing.box for thing in labels.of(name))}
+    found = [*_placed(boxed, labels, rules), *_beside(boxed, labels.size, rules)]
+    yield from (one for one in found if rules.uniqueness == "any" or _is_large(one[2]))
+
+
+def _is_large(thing: Thing) -> bool:
+    x_min, y_min, x_max, y_max = map(round, thing.box or (0, 0, 0, 0))
+    return min(x_max - x_min, y_max - y_min) >= LEAST_SIDE
+
+
+def _placed(boxed: dict[str, list[Thing]], labels: Labels, rules: Rules) -> Iterator[tuple[str, str, Thing]]:
+    """Phrases about an object in a cell."""
+    assert labels.size is not None
+    size = labels.size
     for name, things in boxed.items():
         cells: dict[str, list[Thing]] = {}
         for thing in things:
-            cells.setdefault(cell(thing.x, thing.y, *labels.size), []).append(thing)
+            cells.setdefault(cell(thing.x, thing.y, *size), []).append(thing)
         for place, there in cells.items():
-            if len(there) == 1 or rules.uniqueness == "any":
+            if rules.uniqueness == "any":
                 for thing in there:
                     yield "at", f"{name} located at the {place} of the image", thing
-            nearest = _nearest(there, rules)
-            if nearest is not None and (labels.view == "ground" or rules.uniqueness == "any"):
+                nearest = _nearest(there, size, rules)
+            else:
+                near = [thing for thing in things if may_be_in(thing, place, size)]
+                if len(near) == 1 and stays_in(near[0], place, size):
+                    yield "at", f"{name} located at the {place} of the image", near[0]
+                nearest = None if labels.view != "ground" or aloft(name) else _nearest(near, size, rules)
+                if nearest is not None and not stays_in(nearest, place, size):
+                    nearest = None
+            if nearest is not None:
                 yield "nearest", f"nearest {name} located at the {place}", nearest
-    yield from _beside(boxed, rules)
 
 
-def _nearest(things: Sequence[Thing], rules: Rules) -> Thing | None:
+def _nearest(things: Sequence[Thing], size: tuple[int, int], rules: Rules) -> Thing | None:
     if rules.nearest == "lowest":
         ranked = sorted(things, key=lambda thing: thing.lower_edge, reverse=True)
-        clear = len(ranked) == 1 or ranked[0].lower_edge > ranked[1].lower_edge
+        clear = len(ranked) == 1 or ranked[0].lower_edge > ranked[1].lower_edge + MARGIN * size[1]
     else:
         ranked = sorted(things, key=lambda thing: thing.area, reverse=True)
         clear = len(ranked) == 1 or ranked[0].area >= CLEAR * ranked[1].area
     return ranked[0] if clear or rules.uniqueness == "any" else None
 
 
-def _beside(boxed: dict[str, list[Thing]], rules: Rules) -> Iterator[tuple[str, str, Thing]]:
+def _beside(
+    boxed: dict[str, list[Thing]], size: tuple[int, int], rules: Rules
+) -> Iterator[tuple[str, str, Thing]]:
     """Phrases about one of two objects: one each of two classes, or two of one class."""
     alone = [things[0] for things in boxed.values() if len(things) == 1]
     pairs = [(one, other) for one in alone for other in alone if one.x < other.x]
     pairs += [(things[0], things[1]) for things in boxed.values() if len(things) == 2]
     for left, right in pairs:
-        if rules.uniqueness == "any" or _is_left(left, right):
+        if rules.uniqueness == "any" or _is_left(left, right, MARGIN * size[0]):
             shown = left if rules.left_of == "target" else right
             yield "left", f"{left.word} located to the left of the {right.word}", shown
             yield "right", f"{right.word} located to the right of the {left.word}", right
 
 
-def _is_left(left: Thing, right: Thing) -> bool:
+def _is_left(left: Thing, right: Thing, margin: float) -> bool:
     """Whether it is plain to see: the one ends before the other's centre, which begins after the one's."""
-    return bool(left.box and right.box and left.box[2] <= right.x and left.x <= right.box[0])
+    return bool(
+        left.box and right.box and left.box[2] + margin <= right.x and left.x + margin <= right.box[0]
+    )

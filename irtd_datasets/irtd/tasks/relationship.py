@@ -8,7 +8,7 @@ Metric: accuracy (paper section 5.1).
 Chosen here, by the choice ``relationship``: the answer is that of the question as read, "is there any". A question is
 asked only where it is clear: `MARGIN` of the width or height lies between every object and the limit it is judged by
 (for yes: some object is beyond the limit by so much), and the k-th object is one position clear of its neighbours.
-In front and behind are asked of images from the ground only.
+In front and behind are asked of images from the ground only, and of what is no aircraft.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING
 
-from irtd_datasets.irtd.tasks.generation import Made
+from irtd_datasets.irtd.tasks.generation import MARGIN, Made, aloft
 from irtd_datasets.irtd.tasks.parsing import TaskReading, unexpected
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ __all__ = [
 ]
 
 METRIC = "accuracy"
-MARGIN = 0.02
-"""Share of the width (of the height, for in front and behind) that must lie between an object and a limit."""
-
 RELATIONS = (
     "on the left side of",
     "on the right side of",
@@ -181,6 +178,8 @@ def statements(labels: Labels, rules: Rules, draw: Draw) -> Iterator[tuple[str, 
             if existential and not _stands_alone(references, position, labels.size[0]):
                 continue
             for name, relation in product((name for name in names if name != other), relations):
+                if existential and relation in ("in front of", "behind") and (aloft(name) or aloft(other)):
+                    continue
                 if existential:
                     said = _any(labels.of(name), reference, relation, labels.size, rules)
                 else:
@@ -208,6 +207,8 @@ def _any(
 ) -> bool | None:
     """Whether any object stands in the relation; None where it is not clear."""
     margin = MARGIN * (size[1] if relation in ("in front of", "behind") else size[0])
+    if relation in ("near to", "far from"):  # whatever way an object is moved
+        margin = MARGIN * (size[0] ** 2 + size[1] ** 2) ** 0.5
     excess = [_excess(target, reference, relation, size, rules.front) for target in targets]
     if max(excess) > margin:
         return True
@@ -233,7 +234,7 @@ def _stands_alone(things: Sequence[Thing], position: int, width: int) -> bool:
     """Whether the k-th object from the left is so beyond doubt."""
     neighbours = things[max(0, position - 1) : position + 2]
     return all(
-        abs(thing.x - things[position].x) > MARGIN * width
+        abs(thing.x - things[position].x) > (MARGIN + 0.001) * width  # positions are rounded to a thousandth
         for thing in neighbours
         if thing is not things[position]
     )
