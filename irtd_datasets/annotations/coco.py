@@ -31,6 +31,7 @@ from irtd_datasets.annotations.label_file import (
     oriented_corners,
     quoted,
     text_of,
+    unreadable,
 )
 from irtd_datasets.annotations.labelled import LabelledObject
 
@@ -250,7 +251,7 @@ def parse_coco(source: Source, name: str) -> Iterator[LabelFile]:
         there are any, one without a name whose problems tell of objects whose image is not listed.
 
     Raises:
-        JsonRecordsError: The file is no JSON object, or cut.
+        AnnotationError: The file is no JSON object, or cut, or has neither images nor objects.
 
     Example:
         >>> file = b'''{"images": [{"id": 1, "filename": "a.jpg", "width": 640, "height": 512}],
@@ -275,6 +276,8 @@ def parse_coco(source: Source, name: str) -> Iterator[LabelFile]:
                 content.add_image(record, numbers.setdefault(identifier, len(numbers)))
             else:
                 content.add_class(record)
+        if not content.met & (_IMAGES | _OBJECTS):
+            raise unreadable(name, "it lists neither images nor annotations", "See whether it is COCO.")
         yield from _joined(content)
     finally:
         content.rows.close()

@@ -121,6 +121,8 @@ def survey(
     for rank, image in _thinned(images, seed, frame_step, found.left_out):
         if "reid" in wants and image.identity is not None:
             people.setdefault(image.identity, []).append(image)
+        for code in image.doubts:
+            found.left_out[f"labels in doubt: {code}"] += 1
         size = _size(source, image) if SIZED & set(wants) else None
         labels = Labels(image, size=size, view=target.view, scenes=scenes)
         key = draw_key(seed, source.name, image.image)

@@ -21,8 +21,9 @@ __all__ = ["IMAGE_SUFFIXES", "Folders", "Found", "Pattern", "composed", "folded"
 IMAGE_SUFFIXES = IMAGE_SUFFIXES
 """Extensions that ``.*`` stands for, in any case."""
 _BESIDE = frozenset(
-    {"txt", "xml", "json", "csv", "md", "html", "yaml", "yml", "db", "ini", "cache", "pdf", "zip"}
+    "txt xml json jsonl csv md html yaml yml names data cfg ini log db cache pdf zip py sh aux ovr tfw pgw jgw".split()
 )
+"""Extensions of what lies beside images and is none; any other is counted."""
 
 _part = re.compile(r"\{([a-z_]+)(?::([^{}]+))?\}|(\.\*$)").finditer
 _IMAGE = "(?:" + "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES) + ")"

@@ -552,8 +552,10 @@ class Source:
         else:
             # A class that is a number, or nothing, is known nowhere unless it is listed.
             named = name.strip() and numbers_of([name]) is None
-            if not named or (classes and name not in classes.values() and classes.get("*") != "*"):
+            if classes and (not named or (name not in classes.values() and classes.get("*") != "*")):
                 self.problems.add("class-unknown", where, repr(name))
+            elif not named:  # the row has no classes, and does not say what the numbers are
+                self.problems.doubt("class-unknown")
             return name
         if label is None:
             unclear = name.lower() in self.row.unclear_classes or self.row.class_map.get(name) == "?"
