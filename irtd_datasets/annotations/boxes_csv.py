@@ -33,7 +33,7 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
         One label file for each image, in the order of its first row. Columns, in any case: the image is
         ``image``, ``file_name``, ``frame`` ...; the class ``label``, ``class`` ...; the box ``x_min y_min x_max
         y_max``, ``xmin ymin xmax ymax`` or ``x y w h``, in pixels; optionally ``width`` and ``height`` of the
-        image, and ``identity``. Others are left out. A row with an image and nothing else says that it has no object.
+        image, and ``identity``. Others are left out. A row with an image alone says that it has no object.
 
     Raises:
         AnnotationError: The header lacks a column, or the file is empty.

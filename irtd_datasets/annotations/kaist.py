@@ -1,4 +1,4 @@
-"""Text labels with flags for what is to be ignored: KAIST (``bbGt version=3`` of Piotr Dollar's toolbox) and VisDrone."""
+"""Text labels with flags for what is to be ignored: KAIST (``bbGt version=3`` of Dollar's toolbox) and VisDrone."""
 
 from __future__ import annotations
 

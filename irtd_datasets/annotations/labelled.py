@@ -88,5 +88,5 @@ class LabelledImage:
 
     @property
     def unclear(self) -> bool:
-        """Whether its labels may be incomplete, so that nothing may be counted, called absent or called the only one."""
+        """Whether its labels may be incomplete: then nothing may be counted, called absent or called the only one."""
         return bool(self.doubts) or any(item.attributes & OPEN for item in self.objects)

@@ -99,21 +99,7 @@ def parse_xml(data: bytes, name: str) -> Element:
     """
     if len(data) > XML_LIMIT:
         raise unreadable(name, f"{len(data):,} bytes of XML, the limit is {XML_LIMIT:,}")
-    text: bytes | str = data
-    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        text = _without_declaration(data, "utf-16", name)
-    elif b"\0" in data:
-        raise unreadable(name, "no XML: it has NUL bytes")
-    elif (found := _encoding(data)) and found[1].lower() not in _OWN_ENCODINGS:
-        encoding = found[1].decode().lower()
-        if encoding in _OTHER_ENCODINGS:
-            text = _without_declaration(data, encoding, name)
-        elif encoding.startswith(("utf-16", "utf-32", "utf16", "utf32")):
-            text = _declaration.sub("", decode_text(data, name), count=1)  # said, but not so
-        else:
-            raise unreadable(name, f"its encoding {encoding!r} is not read", "Save it as UTF-8.")
-    elif not data.isascii():
-        text = _as_told(data, name, found[1].lower() if found else b"utf-8")
+    text = _decoded(data, name)
     kinds = (b"<!DOCTYPE", b"<!ENTITY") if isinstance(text, bytes) else ("<!DOCTYPE", "<!ENTITY")
     if any(kind in text for kind in kinds):  # type: ignore[operator]
         raise unreadable(
@@ -129,6 +115,23 @@ def parse_xml(data: bytes, name: str) -> Element:
         raise unreadable(name, f"no XML: {error}") from error
     except (ValueError, LookupError) as error:
         raise unreadable(name, f"no XML: {error}", "Save it as UTF-8.") from error
+
+
+def _decoded(data: bytes, name: str) -> bytes | str:
+    """The file as the parser of XML takes it: bytes in an encoding that it reads itself, else text."""
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return _without_declaration(data, "utf-16", name)
+    if b"\0" in data:
+        raise unreadable(name, "no XML: it has NUL bytes")
+    found = _encoding(data)
+    if found is None or found[1].lower() in _OWN_ENCODINGS:
+        return data if data.isascii() else _as_told(data, name, found[1].lower() if found else b"utf-8")
+    encoding = found[1].decode().lower()
+    if encoding in _OTHER_ENCODINGS:
+        return _without_declaration(data, encoding, name)
+    if encoding.startswith(("utf-16", "utf-32", "utf16", "utf32")):  # said, but not so
+        return _declaration.sub("", decode_text(data, name), count=1)
+    raise unreadable(name, f"its encoding {encoding!r} is not read", "Save it as UTF-8.")
 
 
 def _as_told(data: bytes, name: str, encoding: bytes) -> bytes | str:
@@ -150,7 +153,7 @@ def _without_declaration(data: bytes, encoding: str, name: str) -> str:
     return _declaration.sub("", text, count=1)
 
 
-def parse_voc(data: bytes, name: str) -> LabelFile:
+def parse_voc(data: bytes, name: str) -> LabelFile:  # noqa: C901 - a branch for each element of the head
     """Read one XML label file of any dialect.
 
     Args:
@@ -175,50 +178,45 @@ def parse_voc(data: bytes, name: str) -> LabelFile:
     if root.tag == "HRSC_Image":
         _read_hrsc(root, found)
         return found
-    seen = False
-    path = ""
+    head: dict[str, str] = {}
     odd = []
     for element in root:
-        tag = element.tag
-        if tag not in _HEAD:
-            tag = tag.lower()
+        tag = element.tag if element.tag in _HEAD else element.tag.lower()
         if tag == "object":
-            seen = True
+            head[tag] = ""
             _read_object(element, found, name)
         elif tag == "objects":
-            seen = True
+            head[tag] = ""
+            odd += [f"objects/{inner.tag}" for inner in element if inner.tag.lower() != "object"]
             for inner in element:
                 if inner.tag.lower() == "object":
                     _read_object(inner, found, name)
-                else:
-                    odd.append(f"objects/{inner.tag}")
-        elif tag == "filename":
-            seen = True
-            found.image = _text(element)
         elif tag == "size":
-            seen = True
+            head[tag] = ""
             found.width, found.height = _size(element)
-        elif tag == "path":
-            path = _text(element)
         elif tag == "source":
-            found.image = found.image or _text(element.find("filename"))
+            head.setdefault("filename", _text(element.find("filename")))
+        elif tag in {"filename", "path"}:
+            head[tag] = _text(element)
         elif tag not in _HEAD and len(element):
             odd.append(element.tag)
-    if not seen and (odd or root.tag.lower() not in {"annotation", "annotations"}):
+    _check(root, found, odd, name, known=bool({"object", "objects", "size", "filename"} & set(head)))
+    found.image = head.get("filename") or head.get("path", "")
+    return found
+
+
+def _check(root: Element, found: LabelFile, odd: list[str], name: str, *, known: bool) -> None:
+    """Refuse a file of another kind; list what it has beside its objects and is read nowhere."""
+    if not known and (odd or root.tag.lower() not in {"annotation", "annotations"}):
         raise unreadable(
             name, f"no label file: its element <{root.tag}> has no <object>, <filename> or <size>"
         )
     if odd and not found.objects and not found.problems:
         raise unreadable(
-            name,
-            f"it has no <object>, but <{odd[0]}>, which is read nowhere",
-            "Convert it to Pascal VOC.",
+            name, f"it has no <object>, but <{odd[0]}>, which is read nowhere", "Convert it to Pascal VOC."
         )
     for tag in odd:
         found.lose("object-without-box", f"<{tag}> is read nowhere")
-    if not found.image:
-        found.image = path
-    return found
 
 
 _HEAD = frozenset(
@@ -240,7 +238,8 @@ def _size(element: Element) -> tuple[int | None, int | None]:
     return sizes["width"], sizes["height"]
 
 
-def _read_object(element: Element, found: LabelFile, name: str) -> None:
+def _read_object(element: Element, found: LabelFile, name: str) -> None:  # noqa: C901, PLR0912
+    # One function with many branches on purpose: it runs once per object, and calls inside cost a tenth each.
     texts: dict[str, str] = {}
     names: set[str] = set()
     places: dict[str, Any] = {}

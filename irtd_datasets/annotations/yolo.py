@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from irtd_datasets.annotations.label_file import (
     LabelFile,
@@ -27,9 +27,9 @@ def parse_yolo(data: bytes, name: str, width: int, height: int) -> LabelFile:
     """Read one YOLO label file.
 
     Numbers alone do not say what they are, so the whole file is looked at before an object is believed. It is refused,
-    each object listed as ``box-malformed``, where a class is a fraction, where a place is no share of the image (pixels), where
-    keypoints or a confidence stand behind a box or an outline, and where all boxes could be corners and one of them
-    must be.
+    each object listed as ``box-malformed``, where a class is a fraction, where a place is no share of the image
+    (pixels), where keypoints or a confidence stand behind a box or an outline, and where all boxes could be corners
+    and one of them must be.
 
     Args:
         data: The whole file; an empty one says that the image has no object.
@@ -52,9 +52,7 @@ def parse_yolo(data: bytes, name: str, width: int, height: int) -> LabelFile:
         "line 1 '0 320 256 64 51': no shares of the image; pixels?"
     """
     found = LabelFile(width=width, height=height)
-    boxes: list[Sequence[float]] = []
-    tracked = undecided = ""
-    refused = ""
+    lines = []
     for number, line in enumerate(decode_text(data, name).splitlines(), 1):
         words = line.split()
         if not words:
@@ -64,38 +62,55 @@ def parse_yolo(data: bytes, name: str, width: int, height: int) -> LabelFile:
             found.lose("box-malformed", f"line {number}: {quoted(line.strip())}")
             continue
         label = words[0] if words[0].isdecimal() else _class(words[0])
-        doubt = "its class is a fraction" if label is None else ""
-        if len(values) == 6 and "." not in words[-1]:
-            # Ultralytics writes class, box, confidence and track number; a triangle has as many numbers.
-            if values[5] > 1 and 0 <= values[4] <= 1:
-                tracked = line
-            else:
-                undecided = line
-            values = values[:4]
-        elif len(values) == 5:
-            if not (0 <= values[4] <= 1 or "." not in words[-1]):
-                doubt = "the number behind the box is no confidence"
-            values = values[:4]
-        if not doubt and (len(values) > 4 or max(values) > 2 or min(values) < -1):
-            doubt = _doubt(values)
-        if doubt and not refused:
-            refused = f"line {number} {quoted(line.strip())}: {doubt}"
-        if len(values) == 4:
-            boxes.append(values)
-            cx, cy, w, h = values
+        lines.append((number, line, label, values, "." not in words[-1]))
+        place = _place(values)
+        if len(place) == 4:
+            cx, cy, w, h = place
             box = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
             found.objects.append(LabelledObject(label or "", box))
         else:
-            corners = tuple(value * (height if place % 2 else width) for place, value in enumerate(values))
+            corners = tuple(value * (height if at % 2 else width) for at, value in enumerate(place))
             polygon = corners if len(corners) == 8 else None
             found.objects.append(LabelledObject(label or "", enclosing(corners), polygon))
-    if undecided and not tracked:
-        refused = refused or f"{quoted(undecided)}: a triangle, or a box with confidence and track number?"
-    if not refused and boxes and _are_corners(boxes):
-        refused = f"{quoted(boxes[0])}: a corner and a corner where centre and size are due?"
+    refused = next((doubt for line in lines if (doubt := _refused(*line))), "") or _refused_together(lines)
     if refused:
         found.refuse(refused)
     return found
+
+
+_Line: TypeAlias = "tuple[int, str, str | None, list[float], bool]"
+
+
+def _place(values: list[float]) -> list[float]:
+    """The box or the polygon of a line: Ultralytics writes a confidence and a track number behind a box."""
+    return values[:4] if len(values) == 5 or (len(values) == 6 and _is_tracked(values)) else values
+
+
+def _is_tracked(values: list[float]) -> bool:
+    """Whether six numbers are a box, a confidence and a track number, and no triangle."""
+    return values[5] > 1 and values[5] == int(values[5]) and 0 <= values[4] <= 1
+
+
+def _refused(number: int, line: str, label: str | None, values: list[float], whole: bool) -> str:
+    """Why a line is none of YOLO; empty where it may be."""
+    place = _place(values)
+    doubt = "its class is a fraction" if label is None else ""
+    if len(values) == 5 and not (0 <= values[4] <= 1 or whole):
+        doubt = "the number behind the box is no confidence"
+    if not doubt and (len(place) > 4 or max(place) > 2 or min(place) < -1):
+        doubt = _doubt(place)
+    return doubt and f"line {number} {quoted(line.strip())}: {doubt}"
+
+
+def _refused_together(lines: Sequence[_Line]) -> str:
+    """Why the lines of a file together are none of YOLO; empty where they may be."""
+    boxes = [values[:4] for _, _, _, values, _ in lines if len(_place(values)) == 4]
+    if boxes and _are_corners(boxes):
+        return f"{quoted(boxes[0])}: a corner and a corner where centre and size are due?"
+    for number, line, _, values, whole in lines:
+        if len(values) == 6 and whole and not _is_tracked(values):
+            return f"line {number} {quoted(line)}: a triangle, or a box with confidence and track number?"
+    return ""
 
 
 def _class(word: str) -> str | None:

@@ -145,11 +145,8 @@ def extend(
         asked = tuple(selection.tasks or style.TASKS)
         given = tuple(task for task in asked if _can_give(place.row, task))
         if not given:
-            told = ", ".join(place.row.tasks) or "nothing: its row has nothing in the column tasks"
-            result.problems[place.row.name] = (
-                f"it feeds no task of {dataset} that is asked for ({', '.join(asked)}), but {told}"
-            )
-        if given:
+            result.problems[place.row.name] = _why_idle(place.row, dataset, asked)
+        else:
             writer.write(open_source(place.row.name, place.path, table=rows), given, selection)
     if not result.parts:
         told = "; ".join(f"{name}: {why}" for name, why in result.problems.items())
@@ -177,6 +174,11 @@ def _style(dataset: str, tasks: tuple[str, ...]) -> ModuleType:
                 remedy=f"Use {', '.join(style.TASKS)}.",
             )
     return style
+
+
+def _why_idle(row: SourceRow, dataset: str, tasks: Sequence[str]) -> str:
+    told = ", ".join(row.tasks) or "nothing: its row has nothing in the column tasks"
+    return f"it feeds no task of {dataset} that is asked for ({', '.join(tasks)}), but {told}"
 
 
 def _can_give(row: SourceRow, task: str) -> bool:

@@ -136,7 +136,7 @@ class BandFile:
         return values
 
     def _unpredicted(self, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Floats with their first bytes first, from rows of differences of all first bytes, then all second bytes ..."""
+        """Floats in the usual order of bytes, from differences of all first bytes, then of all second ones ..."""
         size, bands = int(self.dtype[1]), self.bands if self.interleaved else 1
         found = np.empty_like(rows)
         step = self._one(_TILE_WIDTH, self.width) * bands * size

@@ -25,7 +25,7 @@ def plain_class(name: str) -> str:
 
 
 def class_names(text: str, name: str) -> dict[str, str]:
-    """Classes by their number: a name a line, or the ``names`` of a ``data.yaml``, as a list or by number.
+    r"""Classes by their number: a name a line, or the ``names`` of a ``data.yaml``, as a list or by number.
 
     Args:
         text: The whole file.
@@ -35,11 +35,11 @@ def class_names(text: str, name: str) -> dict[str, str]:
         AnnotationError: It is YAML or JSON of another form.
 
     Example:
-        >>> class_names("person\\ncar\\n", "classes.txt")
+        >>> class_names("person\ncar\n", "classes.txt")
         {'0': 'person', '1': 'car'}
-        >>> class_names("nc: 2\\nnames: ['person', 'car']\\n", "data.yaml")
+        >>> class_names("nc: 2\nnames: ['person', 'car']\n", "data.yaml")
         {'0': 'person', '1': 'car'}
-        >>> class_names("names:\\n  3: person # walking\\n  7: 'car'\\n", "data.yaml")
+        >>> class_names("names:\n  3: person # walking\n  7: 'car'\n", "data.yaml")
         {'3': 'person', '7': 'car'}
     """
     lines = text.splitlines()

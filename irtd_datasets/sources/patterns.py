@@ -21,7 +21,33 @@ __all__ = ["IMAGE_SUFFIXES", "Folders", "Found", "Pattern", "composed", "folded"
 IMAGE_SUFFIXES = IMAGE_SUFFIXES
 """Extensions that ``.*`` stands for, in any case."""
 _BESIDE = frozenset(
-    "txt xml json jsonl csv md html yaml yml names data cfg ini log db cache pdf zip py sh aux ovr tfw pgw jgw".split()
+    {
+        "txt",
+        "xml",
+        "json",
+        "jsonl",
+        "csv",
+        "md",
+        "html",
+        "yaml",
+        "yml",
+        "names",
+        "data",
+        "cfg",
+        "ini",
+        "log",
+        "db",
+        "cache",
+        "pdf",
+        "zip",
+        "py",
+        "sh",
+        "aux",
+        "ovr",
+        "tfw",
+        "pgw",
+        "jgw",
+    }
 )
 """Extensions of what lies beside images and is none; any other is counted."""
 

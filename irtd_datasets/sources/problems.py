@@ -73,7 +73,7 @@ DOUBTS = frozenset(
         "image-listed-differently",
     }
 )
-"""Problems after which an image may have objects that its labels lack: nothing of it is exhaustive, whatever its format."""
+"""Problems after which an image may have objects that its labels lack: nothing of it is exhaustive, in any format."""
 
 _EXAMPLES = 20
 
@@ -109,6 +109,10 @@ class Problems:
         """Codes of `DOUBTS` that were met since this was last asked."""
         found, self._doubts = frozenset(self._doubts), set()
         return found
+
+    def doubt(self, code: str) -> None:
+        """Have a doubt of the image that is being read, and do not count it."""
+        self._doubts.add(code)
 
     def add(self, code: str, where: str, detail: str = "", count: int = 1, *, doubt: bool = False) -> None:
         """Count a problem.

@@ -145,29 +145,34 @@ def _collection(source: Source, parse: _Collect, *, objects: bool = True) -> Ite
     seen = _seen_before(source, parse, index, files) if objects and len(files) > 1 else {}
     used: set[str] = set()
     more: dict[str, Any] = {} if objects else {"exhaustive": frozenset()}
+    for label, fields, name, found in _files_of(source, parse, index, files):
+        if name in used:
+            source.problems.add("image-listed-twice", label, found.image)
+            if objects:
+                continue
+        used.add(name)
+        splits, same = seen.get(name) or (_splits(source, found, name, fields), True)
+        if not same:
+            found.lose("image-listed-differently", found.image)
+        own = {**fields, **(layout.infrared.match(name) or {})}
+        yield from source.build(ImageFile(name, own, splits), found, label, **more)
+    for image_file in source.image_files():
+        if image_file.name not in used:
+            yield from source.unlabelled(image_file)
+
+
+def _files_of(
+    source: Source, parse: _Collect, index: _Index, files: list[tuple[str, dict[str, str]]]
+) -> Iterator[tuple[str, dict[str, str], str, LabelFile]]:
+    """What label files say of each image that is there: the file, the parts of its name, the image, its labels."""
     for label, fields in files:
         try:
             for found in parse(source, label):
                 name = _named(source, index, found, label, fields)
-                if name is None or not found.labelled:
-                    continue
-                if name in used:
-                    source.problems.add("image-listed-twice", label, found.image)
-                    if objects:
-                        continue
-                used.add(name)
-                splits = _splits(source, found, name, fields)
-                if name in seen:
-                    splits, same = seen[name]
-                    if not same:
-                        found.lose("image-listed-differently", found.image)
-                own = {**fields, **(layout.infrared.match(name) or {})}
-                yield from source.build(ImageFile(name, own, splits), found, label, **more)
-        except AnnotationError as error:
+                if name is not None and found.labelled:
+                    yield label, fields, name, found
+        except AnnotationError as error:  # noqa: PERF203 - the other files are read
             source.problems.add("label-unreadable", label, error.problem)
-    for image_file in source.image_files():
-        if image_file.name not in used:
-            yield from source.unlabelled(image_file)
 
 
 def _splits(source: Source, found: LabelFile, name: str, fields: dict[str, str]) -> tuple[str | None, ...]:
@@ -189,24 +194,14 @@ def _seen_before(
     told = source.problems
     source.problems = Problems()  # they are counted when the files are read for good
     try:
-        for label, fields in files:
-            try:
-                for found in parse(source, label):
-                    name = _named(source, index, found, label, fields)
-                    if name is None or not found.labelled:
-                        continue
-                    objects = hash((frozenset(found.objects), len(found.objects), bool(found.problems)))
-                    splits = _splits(source, found, name, fields)
-                    if name not in first:
-                        first[name] = splits, objects
-                        continue
-                    known, same = several.get(name, (first[name][0], True))
-                    several[name] = (
-                        tuple(dict.fromkeys((*known, *splits))),
-                        same and first[name][1] == objects,
-                    )
-            except AnnotationError:
+        for _, fields, name, found in _files_of(source, parse, index, files):
+            objects = hash((frozenset(found.objects), len(found.objects), bool(found.problems)))
+            splits = _splits(source, found, name, fields)
+            if name not in first:
+                first[name] = splits, objects
                 continue
+            known, same = several.get(name, (first[name][0], True))
+            several[name] = tuple(dict.fromkeys((*known, *splits))), same and first[name][1] == objects
     finally:
         source.problems = told
     return several

@@ -38,8 +38,8 @@ COLUMNS: dict[str, str] = {
     "splits": "How it divides itself, see below.",
     "sequence": "Parts of the pattern that name the video, such as `{set}/{video}`.",
     "classes": "Classes as `name=label`, separated by commas; `-` leaves one out; `?` does so, too, and says that the "
-    "source tells nothing of the place, so that nothing is exhaustive in the image; `@file` reads names by number, one a "
-    "line or from a `data.yaml`.",
+    "source tells nothing of the place, so that nothing is exhaustive in the image; `@file` reads names by "
+    "number, one a line or from a `data.yaml`.",
     "label": "Label of objects in formats that do not name classes; may have parts, such as `{class}`.",
     "exhaustive": "Labels of which every visible object is marked.",
     "transform": "What brings an image to the layout that IR-TD has: `crop-border-100`, `grey`, `fourth-channel`.",

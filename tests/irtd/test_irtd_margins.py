@@ -55,9 +55,9 @@ def fits(image, phrase):
     there = []
     for number, item in enumerate(image.objects):
         x, y = (item.box[0] + item.box[2]) / 2, (item.box[1] + item.box[3]) / 2
-        if item.label == found[1] and int(x * 3 / WIDTH) == names[column]:
-            if int(y * 3 / HEIGHT) == {"top": 0, "": 1, "bottom": 2}[row]:
-                there.append(number)
+        here = int(x * 3 / WIDTH), int(y * 3 / HEIGHT)
+        if item.label == found[1] and here == (names[column], {"top": 0, "": 1, "bottom": 2}[row]):
+            there.append(number)
     return there
 
 

@@ -171,7 +171,7 @@ def _with_turn(answer: Registration, infrared: Grey, visible: Grey) -> Registrat
 
 
 def _turn(infrared: Image.Image, visible: Image.Image) -> float:
-    """Degrees by which one view has to be turned to fit another of the same size; 0 unless it then fits clearly better."""
+    """Degrees by which one view has to be turned to fit another of its size; 0 unless it then fits clearly better."""
     width, height = infrared.size
     # What is left of an image that is turned by the most, whatever its corners.
     left, top = round(0.11 * width), round(0.11 * height)

@@ -282,8 +282,8 @@ class Labels:
     Attributes:
         size: Width and height; None when nobody has said.
         things: Objects that are at least partly inside the image.
-        unclear: Whether the image may have objects beside `things`: an object was left out or has no place in it, or a
-            region is marked of which the source says nothing.
+        unclear: Whether the image may have objects beside `things`: an object was left out or has no place in it,
+            or a region is marked of which the source says nothing.
     """
 
     def __init__(
