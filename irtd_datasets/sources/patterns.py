@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_SUFFIXES", "Folders", "Found", "Pattern", "composed", "folded"]
 
-IMAGE_SUFFIXES = IMAGE_SUFFIXES
-"""Extensions that ``.*`` stands for, in any case."""
 _BESIDE = frozenset(
     {
         "txt",
