@@ -10,7 +10,8 @@ from irtd_datasets.boxes.frames import (
     rounding_bound,
     undo_pad_and_normalize,
 )
-from irtd_datasets.boxes.text import merge_rounds, parse_boxes, rewrite_boxes, rewrite_text
+from irtd_datasets.boxes.rewriting import rewrite_boxes, rewrite_text
+from irtd_datasets.boxes.text import merge_rounds, parse_boxes
 
 __all__ = [
     "Boxes",

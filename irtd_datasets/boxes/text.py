@@ -1,4 +1,4 @@
-r"""Boxes inside text: find them, flag what is wrong with them, write them back, and change their frame.
+r"""Boxes inside text: find them, flag what is wrong with them, and write them back.
 
 Three grammars occur in the releases:
 
@@ -8,6 +8,8 @@ corners of 8,
   image." behind.
 - IR-TD grounding: ``The target bounding box is <box>[[500, 223, 512, 238]]</box>.``
 - IR-TD location: ``<ref>car</ref> at <pos>[(48, 628), (311, 495)]</pos>``
+
+The markup of the model families is read besides, by `irtd_datasets.boxes.markup`.
 
 Brackets in ordinary prose are left alone. What looks like a box and cannot be read is reported with a code,
 never dropped in silence, and its characters stay as they are.
@@ -19,42 +21,30 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from irtd_datasets.boxes.frames import (
-    Frame,
-    as_frame,
-    axis_maps,
-    check_decimals,
-    check_size,
-    format_coordinate,
-    is_cut,
-)
-from irtd_datasets.errors import AnnotationError, BoxError
+from irtd_datasets.boxes.frames import Frame, as_frame
+from irtd_datasets.boxes.labels import Label, read_label
+from irtd_datasets.boxes.markup import find_markup
+from irtd_datasets.boxes.moving import mover
+from irtd_datasets.errors import BoxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from irtd_datasets.boxes.frames import AxisMaps
-
-    _Move: TypeAlias = Callable[[tuple[float, ...]], tuple[float, ...]]
+    from irtd_datasets.boxes.markup import Marked
 
 __all__ = [
     "BOX_PROBLEMS",
+    "UNREADABLE",
     "BoxSpan",
     "Label",
     "ParsedText",
     "PlacedObject",
     "Problem",
-    "Rewritten",
-    "RewrittenText",
     "merge_rounds",
     "parse_boxes",
     "read_label",
-    "rewrite_boxes",
-    "rewrite_text",
 ]
 
 BOX_PROBLEMS = {
@@ -66,76 +56,42 @@ BOX_PROBLEMS = {
     "unclosed-bracket": "the text ends, or another bracket begins, before this one is closed",
     "count-mismatch": "the text says another number of objects than it has boxes",
     "label-without-box": "a tagged label that no box follows",
+    "own-frame": "tokens or computed numbers of a model family, which can have no frame but their own: read, not moved",
 }
 """The codes of `Problem`, each with its meaning."""
 
-_UNREADABLE = frozenset({"malformed-number", "wrong-number-count", "nan"})
+UNREADABLE = frozenset({"malformed-number", "wrong-number-count", "nan", "own-frame"})
+"""Codes of places whose numbers are in no frame that a caller could name."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 # `[^<]` and `[^\[\]<]` keep the scan linear: no text makes it go back over what it has read.
-_PLACE = re.compile(r"<(box|pos)>([^<]*)(</\1>)?|\[([^\[\]<]*)(\])?")
-_CLEAN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_CLEAN_BOX = r"N(?:, ?N){3}(?:(?:, ?N){4})?".replace("N", _CLEAN_NUMBER.pattern)
-_CLEAN = re.compile(rf"{_CLEAN_BOX}(?:; ?{_CLEAN_BOX})*")
-_MINUS_ZERO = re.compile(r"-(0(?:\.0*)?)(?![0-9.])")
+PLACE = re.compile(r"<(box|pos)>([^<]*)(</\1>)?|\[([^\[\]<]*)(\])?")
 _INNER = re.compile(r"[\[(]([^\[\]()]*)([\])])?")
-_TAGGED_LABEL = re.compile(r"<(p|ref)>([^<>]*)</\1>\s*(?:(?:is|are)\s+)?(?:at|in|on)?\s*[:,]?\Z")
+_TAGGED_LABEL = re.compile(
+    r"(?:<(p|ref|phrase)>([^<>]*)</\1>(?:\s*<object>)?|<\|(object_ref_start|ref)\|>([^<>]*)<\|(?:object_ref_end|/ref)\|>)"
+    r"(?:<\|det\|>)?\s*(?:(?:is|are)\s+)?(?:at|in|on)?\s*[:,]?\s*\[?\Z"
+)
 _ANY_TAGGED_LABEL = re.compile(r"<(p|ref)>([^<>]*)</\1>")
 _BLANKS = " \t\r\n,;"
 _STRAY = re.compile(r"[^\s,;\[\]()]+")
 _LIST_GOES_ON = re.compile(r"[\s\])]*(?:[,;]|and)?[\s\[(]*")
 _LIST_GAP = 16  # characters at most; the pattern above would go back and forth over a long run of blanks
-_OPENING = re.compile(r"\[\[?|<")
+_OPENING = re.compile(r"\[\[?|<|\{")
 _LOOK_BACK = 200  # characters before a bracket in which its label is looked for
 
-_WORD = re.compile(r"\w+")
-_UNITS = _WORD.findall(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-)
-_TENS = _WORD.findall("twenty thirty forty fifty sixty seventy eighty ninety")
-_COUNT_WORDS = {
-    "a": 1,
-    "an": 1,
-    "no": 0,
-    **{word: value for value, word in enumerate(_UNITS)},
-    **{word: 20 + 10 * index for index, word in enumerate(_TENS)},
-    **{
-        f"{tens}{joint}{_UNITS[unit]}": 20 + 10 * index + unit
-        for index, tens in enumerate(_TENS)
-        for unit in range(1, 10)
-        for joint in "- "
-    },
-    "hundred": 100,
-    "a hundred": 100,
-    "one hundred": 100,
-}
-_COUNT = re.compile(
-    rf"\s*(?P<count>[0-9]+|{'|'.join(sorted(_COUNT_WORDS, key=len, reverse=True))})\s+(?P<name>[^\W\d].*)",
-    re.IGNORECASE | re.DOTALL,
-)
 _PROSE_LABEL = re.compile(
     r"(?:\A|[\].:!?]) ?,? ?(?:and )?(?:there (?:is|are) )?(?:also )?(?:the )?"
     r"(?P<label>[\w'/-]+(?: [\w'/-]+){0,4}?)(?: (?:at|in))? ?,?\Z",
     re.IGNORECASE,
 )
 _PROSE_WORDS = frozenset(
-    _WORD.findall(
+    re.findall(
+        r"\w+",
         "is are was were be at in on near of by to from with and or which that this these those it its has "
-        "have described region coordinate coordinates box boxes bounding image picture describe locate answer"
+        "have described region coordinate coordinates box boxes bounding image picture describe locate answer",
     )
 )
-_IRREGULAR = {
-    "people": "person",
-    "persons": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "buses": "bus",
-    "gases": "gas",
-}
-_SAME_IN_PLURAL = frozenset({"series", "species", "aircraft", "gas", "bus", "lens", "tennis", "chassis"})
 
 
 class Problem(NamedTuple):
@@ -148,16 +104,6 @@ class Problem(NamedTuple):
     end: int
     detail: str
     """The text found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A class name as a text gives it."""
-
-    name: str
-    """Singular, no count word, hyphens and underscores between letters as blanks: ``"large vehicle"``."""
-    count: int | None
-    """How many the text says there are; None when it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +134,13 @@ class BoxSpan:
     """First and last-plus-one character of that bracket, with its tags where it has some."""
     problems: tuple[str, ...]
     """Keys of `BOX_PROBLEMS`."""
+    family: str = ""
+    """A key of `irtd_datasets.boxes.markup.FAMILIES` where the place stands in such a markup."""
 
     @property
     def is_readable(self) -> bool:
         """Whether there are numbers that make a box, polygon or point."""
-        return _UNREADABLE.isdisjoint(self.problems)
+        return UNREADABLE.isdisjoint(self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +191,7 @@ class ParsedText:
         """
         if numbers is not None and len(numbers) != len(self.spans):
             raise BoxError(f"{len(numbers)} rows of numbers for {len(self.spans)} places in the text")
-        parts: list[str] = []
-        position = 0
+        edits: list[tuple[int, int, str]] = []
         for index, span in enumerate(self.spans):
             new = None if numbers is None else numbers[index]
             written = span.raw_numbers if new is None else new
@@ -252,9 +199,12 @@ class ParsedText:
                 raise BoxError(
                     f"{len(written)} numbers for a place that has {len(span.number_spans)}: {span}"
                 )
-            for (start, end), string in zip(span.number_spans, written, strict=True):
-                parts += (self.text[position:start], string)
-                position = end
+            edits += ((*place, string) for place, string in zip(span.number_spans, written, strict=True))
+        parts: list[str] = []
+        position = 0
+        for start, end, string in sorted(edits):  # a markup may have y before x
+            parts += (self.text[position:start], string)
+            position = end
         return "".join([*parts, self.text[position:]])
 
     def objects(self, frame: Frame | str, width: int, height: int) -> list[PlacedObject]:
@@ -273,7 +223,7 @@ class ParsedText:
             >>> parsed.objects("square_unit", 640, 512)[0].coordinates
             (160.0, 96.0, 320.0, 416.0)
         """
-        move = _mover(as_frame(frame), Frame.PIXEL, width, height)
+        move = mover(as_frame(frame), Frame.PIXEL, width, height)
         return [
             PlacedObject(span.label, span.kind, move(span.numbers), span.raw_label, span.problems)
             for span in self.spans
@@ -285,7 +235,8 @@ def parse_boxes(text: str) -> ParsedText:
     """Find the boxes, polygons and points in a text.
 
     Args:
-        text: A question or an answer of a release, in any of the grammars of this module, or prose.
+        text: A question or an answer of a release or of a model, in any of the grammars of this module or in the
+            markup of a model family, or prose.
 
     Returns:
         The places found in the order of the text, and every problem found.
@@ -299,47 +250,21 @@ def parse_boxes(text: str) -> ParsedText:
         ()
     """
     spans: list[BoxSpan] = []
-    problems: list[Problem] = []
     lists: list[_LabelledList] = []
-    bracket = -1
-    for group in _groups(text):
-        if group.bracket != bracket:
-            bracket = group.bracket
+    marked = find_markup(text)
+    for group in _groups(text, marked):
+        if not spans or group.bracket != spans[-1].bracket:
             _open_bracket(text, group, lists)
         lists[-1].size += 1
-        span = _span(text, group, lists[-1])
-        spans.append(span)
-        problems += (
-            Problem(code, span.start, span.end, text[span.start : span.end]) for code in span.problems
-        )
+        spans.append(_span(text, group, lists[-1]))
+    problems = [
+        Problem(code, span.start, span.end, text[span.start : span.end])
+        for span in spans
+        for code in span.problems
+    ]
     problems += _text_problems(text, lists)
     problems.sort(key=lambda problem: problem.start)
     return ParsedText(text, tuple(spans), tuple(problems))
-
-
-def read_label(text: str) -> Label:
-    """Return the canonical class name in a label, and the count in front of it.
-
-    Count words (one to ninety-nine, a, an, no, hundred) and digits are taken off, the last word is made
-    singular unless the count is one, and a hyphen or underscore between letters becomes a blank, since
-    MMRS-1M writes "large vehicles" beside horizontal boxes and "large-vehicles" beside oriented ones. Case is
-    kept.
-
-    Example:
-        >>> read_label("two large-vehicles")
-        Label(name='large vehicle', count=2)
-        >>> read_label("13 ships"), read_label("buses")
-        (Label(name='ship', count=13), Label(name='bus', count=None))
-    """
-    count = None
-    name = text
-    if match := _COUNT.fullmatch(text):
-        word = " ".join(match["count"].lower().split())
-        count = int(word) if word.isdecimal() else _COUNT_WORDS[word]
-        name = match["name"]
-    name = re.sub(r"(?<=[^\W\d_])[-_](?=[^\W\d_])", " ", " ".join(name.split()))
-    head, blank, last = name.rpartition(" ")
-    return Label(name if count == 1 else head + blank + _singular(last), count)
 
 
 def merge_rounds(
@@ -388,192 +313,6 @@ def merge_rounds(
     return merged
 
 
-class RewrittenText(NamedTuple):
-    """A text with its numbers in another frame."""
-
-    text: str
-    numbers: int
-    """How many numbers were converted."""
-    boxes: int
-    """How many boxes, polygons and points they make."""
-    unreadable: tuple[Problem, ...]
-    """Places that look like boxes and could not be read: **they still are in the old frame**."""
-
-
-def rewrite_text(
-    text: str,
-    source: Frame | str,
-    target: Frame | str,
-    width: int,
-    height: int,
-    decimals: int | None = None,
-    *,
-    resized: tuple[int, int] | None = None,
-) -> RewrittenText:
-    """Convert every number of the boxes in a text, and nothing else of it.
-
-    Args:
-        text: A question or an answer.
-        source: The frame of its numbers.
-        target: The frame wanted. The same frame returns the text as it is, with counts of 0.
-        width: Of the upright image in pixels.
-        height: Likewise.
-        decimals: Digits after the point; None takes `irtd_datasets.boxes.frames.DEFAULT_DECIMALS` of the
-            target. `irtd_datasets.boxes.rounding_bound` says what they cost in pixels.
-        resized: Width and height that the image has been brought to since; the new numbers are about that image.
-            It changes pixels, and the padding of the square frames by less than a pixel.
-
-    Returns:
-        The text, what was converted, and the places that could not be.
-
-    Raises:
-        BoxError: An unknown frame, a size that is no positive whole number, or decimals outside 0 to 12.
-
-    Example:
-        >>> rewrite_text("a ship [0.16, 0.18, 0.25, 0.24].", "square_unit", "per_mille", 640, 512).text
-        'a ship [160, 100, 250, 175].'
-    """
-    return _rewriter(source, target, (width, height), decimals, resized)(text)
-
-
-def _rewriter(
-    source: Frame | str,
-    target: Frame | str,
-    size: tuple[int, int],
-    decimals: int | None,
-    resized: tuple[int, int] | None,
-) -> Callable[[str], RewrittenText]:
-    source, target = as_frame(source), as_frame(target)
-    decimals = check_decimals(target, decimals)
-    move = _mover(source, target, *size, resized)
-    # Numbers that are parts of the image do not change with its size.
-    if source is target and (resized in {None, size} or source is not Frame.PIXEL):
-        return _leave
-    return partial(_rewrite, move=move, decimals=decimals, cut=is_cut(target, decimals))
-
-
-def _leave(text: str) -> RewrittenText:
-    return RewrittenText(text, 0, 0, ())
-
-
-def _rewrite(text: str, *, move: _Move, decimals: int, cut: bool) -> RewrittenText:
-    if "[" not in text and "<" not in text:
-        return _leave(text)
-    parts: list[str] = []
-    unreadable: list[Problem] = []
-    numbers = boxes = position = 0
-    for match in _PLACE.finditer(text):
-        if quick := _rewrite_clean(match, move, decimals, cut=cut):
-            parts += (text[position : match.start(4)], quick.text)
-            position = match.end(4)
-            numbers += quick.numbers
-            boxes += quick.boxes
-            continue
-        for group in _groups_of(text, match, 0):
-            values, code = _values(text, group)
-            if code in _UNREADABLE:
-                unreadable.append(Problem(code, group.start, group.end, text[group.start : group.end]))
-                continue
-            for (start, end), value in zip(group.fields, move(values), strict=True):
-                parts += (text[position:start], format_coordinate(value, decimals, cut=cut))
-                position = end
-            numbers += len(values)
-            boxes += 1
-    return RewrittenText("".join([*parts, text[position:]]), numbers, boxes, tuple(unreadable))
-
-
-def _rewrite_clean(match: re.Match[str], move: _Move, decimals: int, *, cut: bool) -> RewrittenText | None:
-    """Rewrite a whole bracket at once when nothing in it needs a second look, which is the common case."""
-    content = match[4]
-    if not match[5] or not _CLEAN.fullmatch(content):
-        return None
-    values = tuple(map(float, content.replace(";", ",").split(",")))
-    boxes = content.count(";") + 1
-    if len(values) != 4 * boxes and "." not in content:
-        return None  # eight whole numbers can be four with decimal commas
-    moved = move(values)
-    if cut:
-        strings = tuple(format_coordinate(value, decimals, cut=True) for value in moved)
-        new = _CLEAN_NUMBER.sub("%s", content) % strings
-    else:
-        new = _CLEAN_NUMBER.sub(f"%.{decimals}f", content) % moved
-    if "-" in new:
-        new = _MINUS_ZERO.sub(r"\1", new)
-    if "n" in new:
-        return None  # infinity
-    return RewrittenText(new, len(values), boxes, ())
-
-
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """Messages with their numbers in another frame; unpacks to ``messages, numbers``."""
-
-    messages: list[dict[str, Any]]
-    numbers: int
-    """How many numbers were converted."""
-    boxes: int
-    """How many boxes, polygons and points they make."""
-    unreadable: tuple[tuple[int, Problem], ...]
-    """Index of the message and place of what could not be read: **it still is in the old frame**."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.messages, self.numbers))
-
-
-def rewrite_boxes(
-    messages: Iterable[Mapping[str, Any]],
-    source: Frame | str,
-    target: Frame | str,
-    width: int,
-    height: int,
-    decimals: int | None = None,
-    *,
-    resized: tuple[int, int] | None = None,
-) -> Rewritten:
-    """Convert every number of the boxes in a conversation, in questions and answers.
-
-    Args:
-        messages: ``{"role": ..., "content": text}`` each; other keys are copied. Not changed.
-        source: The frame of the numbers in them.
-        target: The frame wanted. The same frame leaves every text as it is, and counts 0.
-        width: Of the upright image in pixels.
-        height: Likewise.
-        decimals: As `rewrite_text`.
-        resized: Likewise.
-
-    Returns:
-        New messages, how many numbers and boxes were converted, and the places that could not be.
-
-    Raises:
-        AnnotationError: A message without a text under ``"content"``.
-        BoxError: As `rewrite_text`.
-
-    Example:
-        >>> talk = [{"role": "assistant", "content": "<box>[[0, 0, 640, 512]]</box>"}]
-        >>> messages, changed = rewrite_boxes(talk, source="pixel", target="per_mille", width=640, height=512)
-        >>> messages[0]["content"], changed
-        ('<box>[[0, 0, 1000, 1000]]</box>', 4)
-    """
-    out: list[dict[str, Any]] = []
-    unreadable: list[tuple[int, Problem]] = []
-    rewrite = _rewriter(source, target, (width, height), decimals, resized)
-    numbers = boxes = 0
-    for index, message in enumerate(messages):
-        content = message.get("content") if hasattr(message, "get") else None
-        if not isinstance(content, str):
-            raise AnnotationError(
-                f"expected a text under 'content', found {message!r:.200}",
-                where=f"message {index}",
-                remedy="Pass messages as a list of {'role': ..., 'content': text}.",
-            )
-        new = rewrite(content)
-        out.append({**message, "content": new.text})
-        numbers += new.numbers
-        boxes += new.boxes
-        unreadable += ((index, problem) for problem in new.unreadable)
-    return Rewritten(out, numbers, boxes, tuple(unreadable))
-
-
 class _Group(NamedTuple):
     """The characters between two separators that should be one box."""
 
@@ -585,14 +324,30 @@ class _Group(NamedTuple):
     bracket_start: int
     bracket_end: int
     closed: bool
+    marked: Marked | None = None
 
 
-def _groups(text: str) -> Iterator[_Group]:
+def _groups(text: str, marked: Sequence[Marked]) -> list[_Group]:
     bracket = 0
-    for match in _PLACE.finditer(text):
-        found = _groups_of(text, match, bracket)
-        yield from found
-        bracket += bool(found)
+    found = [
+        _Group("", one.start, one.end, list(one.spans), 0, one.start, one.end, closed=True, marked=one)
+        for one in marked
+    ]
+    parts: list[str] = []
+    position = 0
+    for one in marked:
+        parts += (text[position : one.start], " " * (one.end - one.start))
+        position = one.end
+    plain = "".join([*parts, text[position:]])
+    for match in PLACE.finditer(plain):
+        found += _groups_of(plain, match, 0)
+    if not marked and len(found) < 2:
+        return found
+    found.sort(key=lambda group: group.bracket_start)
+    for index, group in enumerate(found):
+        bracket += bool(index) and group.bracket_start != found[index - 1].bracket_start
+        found[index] = group._replace(bracket=bracket)
+    return found
 
 
 def _groups_of(text: str, match: re.Match[str], bracket: int) -> list[_Group]:
@@ -732,15 +487,19 @@ def _open_bracket(text: str, group: _Group, lists: list[_LabelledList]) -> None:
 
 
 def _span(text: str, group: _Group, labelled: _LabelledList) -> BoxSpan:
-    values, code = _values(text, group)
+    marked = group.marked
+    values, code = _values(text, group) if marked is None else _marked_values(marked)
     problems = [code] if code else _shape_problems(values)
     if not group.closed:
         problems.append("unclosed-bracket")
     kind = "" if code in ("malformed-number", "wrong-number-count") else _KIND[len(values)]
+    raw, label = labelled.raw_label, labelled.label
+    if marked is not None and marked.label:
+        raw, label = marked.label, read_label(marked.label)
     return BoxSpan(
-        label=labelled.label.name,
-        raw_label=labelled.raw_label,
-        count=labelled.label.count,
+        label=label.name,
+        raw_label=raw,
+        count=label.count,
         kind=kind,
         numbers=values,
         raw_numbers=tuple(text[start:end] for start, end in group.fields),
@@ -750,7 +509,16 @@ def _span(text: str, group: _Group, labelled: _LabelledList) -> BoxSpan:
         bracket=group.bracket,
         bracket_span=(group.bracket_start, group.bracket_end),
         problems=tuple(problems),
+        family=marked.family if marked else "",
     )
+
+
+def _marked_values(marked: Marked) -> tuple[tuple[float, ...], str]:
+    if not marked.kind:
+        return marked.numbers, "wrong-number-count"
+    if not all(map(math.isfinite, marked.numbers)):
+        return marked.numbers, "nan"
+    return marked.numbers, "own-frame" if marked.fixed or not marked.spans else ""
 
 
 def _shape_problems(values: tuple[float, ...]) -> list[str]:
@@ -770,7 +538,8 @@ def _shape_problems(values: tuple[float, ...]) -> list[str]:
 def _label_before(text: str, previous: int, start: int) -> tuple[str, Label]:
     before = text[max(previous, start - _LOOK_BACK) : start].rstrip()
     if match := _TAGGED_LABEL.search(before):
-        return match[2], read_label(match[2])
+        raw = match[2] if match[1] else match[4]
+        return raw, read_label(raw)
     # One line with single blanks: the pattern never meets a run of blanks to go back and forth over.
     if match := _PROSE_LABEL.search(" ".join(before.rpartition("\n")[2].split())):
         raw = match["label"]
@@ -795,24 +564,6 @@ def _text_problems(text: str, lists: list[_LabelledList]) -> Iterator[Problem]:
             yield Problem("label-without-box", match.start(), match.end(), match[0])
 
 
-def _singular(word: str) -> str:
-    lower = word.lower()
-    if lower in _IRREGULAR:
-        return _IRREGULAR[lower]
-    if (
-        len(word) < 4
-        or lower in _SAME_IN_PLURAL
-        or not lower.endswith("s")
-        or lower.endswith(("ss", "us", "is"))
-    ):
-        return word
-    if lower.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if lower.endswith(("sses", "xes", "ches", "shes", "zes")):
-        return word[:-2]
-    return word[:-1]
-
-
 def _place_key(item: BoxSpan | PlacedObject, decimals: int) -> tuple[str, tuple[float, ...]] | None:
     values = item.numbers if isinstance(item, BoxSpan) else item.coordinates
     if not item.kind or not all(map(math.isfinite, values)):
@@ -824,34 +575,3 @@ def _place_key(item: BoxSpan | PlacedObject, decimals: int) -> tuple[str, tuple[
         cycles += [cycle[::-1] for cycle in cycles]
         rounded = tuple(value for corner in min(cycles) for value in corner)
     return item.kind, rounded
-
-
-def _mover(
-    source: Frame, target: Frame, width: int, height: int, resized: tuple[int, int] | None = None
-) -> _Move:
-    """Return what `convert` does, for rows of any even length: they are too short to pay for an array."""
-    width, height = check_size(width, "width"), check_size(height, "height")
-    new_width, new_height = resized or (width, height)
-    new_width, new_height = check_size(new_width, "resized width"), check_size(new_height, "resized height")
-    scale_x, scale_y = new_width / width, new_height / height
-    if source is target and scale_x == scale_y == 1:
-        return tuple
-    one, two = axis_maps(source, width, height), axis_maps(target, new_width, new_height)
-    base, new_base = float(one.base), float(two.base)
-    (extent_x, extent_y, pad_x, pad_y), (new_x, new_y, new_pad_x, new_pad_y) = _floats(one), _floats(two)
-
-    def move(values: tuple[float, ...]) -> tuple[float, ...]:
-        out = list(values)
-        out[::2] = [
-            ((x * extent_x / base - pad_x) * scale_x + new_pad_x) / new_x * new_base for x in values[::2]
-        ]
-        out[1::2] = [
-            ((y * extent_y / base - pad_y) * scale_y + new_pad_y) / new_y * new_base for y in values[1::2]
-        ]
-        return tuple(out)
-
-    return move
-
-
-def _floats(maps: AxisMaps) -> tuple[float, float, float, float]:
-    return float(maps.extent_x), float(maps.extent_y), float(maps.pad_x), float(maps.pad_y)

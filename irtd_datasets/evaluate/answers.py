@@ -9,36 +9,44 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, TypeAlias
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from irtd_datasets.evaluate.places import read_boxes, read_points
+from irtd_datasets.evaluate.reasoning import without_reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    Numbers: TypeAlias = tuple[float, ...]
-
 __all__ = [
+    "normal_words",
     "plain_text",
     "read_boxes",
     "read_choices",
+    "read_class",
     "read_count",
     "read_ordinal",
+    "read_phrase",
     "read_points",
     "read_yes_no",
 ]
 
-_LIMIT = 8000  # characters that are looked at; the longest released answer has 500
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_HEAD, _TAIL = 4000, 8000  # characters that are looked at; the longest released answer has 500
 _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*[ \t]*\n?|```")
-_SPECIAL = re.compile(r"<\|(?:im_end|im_start|endoftext|eot_id|end|assistant)\|>|</?s>|<pad>|</?answer>")
-_EMPHASIS = re.compile(r"\*\*|__|\\boxed\{([^{}]*)\}|\$")
+_SPECIAL = re.compile(
+    r"<\|/?[A-Za-z_]{1,30}\|>|<\uff5c[^<>\uff5c]{1,40}\uff5c>|<\|[^<>|]{1,40}\|>|</?s>|<pad>|<(?:end_of_turn|eos|bos|unk)>|\[/?INST\]"
+)
+_LATEX = re.compile(r"\\(?:boxed|text|mathrm|textbf)\{([^{}]*)\}|\\[()\[\]]")
+_EMPHASIS = re.compile(r"\*\*|__|\$")
 _VERDICT = re.compile(
-    r"(?:answers?|options?|choices?|result|count|total|number)\s*(?:\w+\s+){0,4}?"
-    r"(?:is|are|would be|should be|:|=)\s*:?",
+    r"(?:\banswers?|\boptions?|\bchoices?|\bresult|\bcount|\btotal|\bnumber|\bcategory|\bclass)\s*(?:\w+\s+){0,4}?"
+    r"(?:is|are|would be|should be|:|=)\s*:?|(?:答案|选项?|结果|共有?)\s*(?:应该)?[是为:]?\s*",
     re.IGNORECASE,
 )
 _KEYS = (
     "answer",
-    "Answer",
+    "final_answer",
     "prediction",
     "response",
     "output",
@@ -47,31 +55,53 @@ _KEYS = (
     "choice",
     "count",
     "number",
+    "category",
+    "class",
+    "label",
+    "caption",
 )
 
 
 def plain_text(text: str) -> str:
     r"""An answer without reasoning, code fences, special tokens and emphasis; a JSON answer gives its value.
 
+    Of what is longer than 12,000 characters, the first 4,000 and the last 8,000 are looked at.
+
     Example:
         >>> plain_text("<think>Hm, A?</think>```json\n{\"answer\": \"B\"}\n```<|im_end|>")
         'B'
     """
-    text = _THINKING.sub(" ", text[:_LIMIT])
+    text = without_reasoning(text)
+    if len(text) > _HEAD + _TAIL:
+        text = f"{text[:_HEAD]} … {text[-_TAIL:]}"
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
     text = _SPECIAL.sub(" ", _FENCE.sub(" ", text))
-    text = _EMPHASIS.sub(lambda match: match[1] or "", text).strip()
-    if text[:1] == "{" and text[-1:] == "}":
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-        for key in _KEYS:
-            if isinstance(value, dict) and isinstance(value.get(key), (str, int, float, list)):
-                inner = value[key]
-                return inner.strip() if isinstance(inner, str) else json.dumps(inner)
+    if "\\" in text:
+        for _ in range(2):  # one in another
+            text = _LATEX.sub(lambda match: match[1] or "", text)
+    text = _EMPHASIS.sub("", text).strip()
+    if text[:1] in {"{", "["}:
+        text = _json_value(text)
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'`":
         text = text[1:-1].strip()
     return text
+
+
+def _json_value(text: str) -> str:
+    """The answer in an object or a list of one; any other text as it is."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        named = {str(key).lower().strip(): inner for key, inner in value.items()}
+        value = next((named[key] for key in _KEYS if key in named), None)
+        if isinstance(value, list):
+            return json.dumps(value)
+    return str(value).strip() if isinstance(value, (str, int, float)) else text
 
 
 def _verdicts(text: str) -> list[str]:
@@ -86,15 +116,22 @@ def _verdicts(text: str) -> list[str]:
 
 _BRACKETED = re.compile(r"\(\s*([A-Za-z])\s*\)|\[\s*([A-Z])\s*\]")
 _LISTED = re.compile(
-    r"(?:(?<=^)|(?<=[\s,;/&(]))([A-Z])(?=\s*[).:,;/&]|\s+and\b|\s*$|\s+[A-Z]\b)|(?i:option|choice)\s+([A-Z])\b"
+    r"(?:(?<=^)|(?<=[\s,;/&|(]))([A-Z])(?=\s*[).:,;/&|?!(]|\s+(?:and|or)\b|\s*$|\s+[A-Z]\b)"
+    r"|(?i:option|choice)\s+([A-Z])\b|(?<=[\u4e00-\u9fff])([A-Z])(?![A-Za-z])"
 )
-_BARE = re.compile(r"[A-Za-z](?:\s*(?:,|;|/|&|\s|and)\s*[A-Za-z])*[.)]?", re.IGNORECASE)
+_JOINTS = re.compile(r"\b(?:and|or)\b", re.IGNORECASE)
+_BARE = re.compile(
+    r"[A-Za-z](?:\s?(?:,|;|/|&|\||\s|and\b|or\b)\s?(?:and\s|or\s)?[A-Za-z])*[.)]?", re.IGNORECASE
+)
+_HEDGE = re.compile(r"\b(?:or|either|versus|vs)\b|或|还是", re.IGNORECASE)
 _NONE = re.compile(r"\b(?:none|nothing|no (?:object|option)s?)\b", re.IGNORECASE)
 _ALL = re.compile(r"\ball (?:of )?(?:the )?(?:above|them|options|four|objects)\b", re.IGNORECASE)
 
 
 def read_choices(text: str, choices: Sequence[str]) -> frozenset[int] | None:
     """The options that a text names, by letter, by word, or both.
+
+    Options joined by "or" are no answer, and an option that the text rules out ("not A") is not named.
 
     Args:
         text: What the model wrote.
@@ -111,12 +148,15 @@ def read_choices(text: str, choices: Sequence[str]) -> frozenset[int] | None:
         >>> sorted(read_choices("(A) scooter (C) light", words)), read_choices("(A) car", words)
         ([0, 2], None)
     """
-    text = plain_text(text)
+    choices = tuple(choices)
+    text = _ruled_out(choices).sub(" ", plain_text(text))
     for part in _verdicts(text):
         letters = _letters(part, len(choices))
         if letters is None:
             return None
         words, rest = _words(part, choices)
+        if len(letters | words) > 1 and _HEDGE.search(rest):
+            return None
         if letters and words:
             # "(A) scooter (C)" names C by letter only; "(A) car" contradicts itself.
             return frozenset(letters) if words <= letters else None
@@ -129,38 +169,92 @@ def read_choices(text: str, choices: Sequence[str]) -> frozenset[int] | None:
     return None
 
 
+def read_class(text: str, choices: Sequence[str]) -> int | None:
+    """The one class of a list without letters that a text names.
+
+    Example:
+        >>> [read_class(text, ["river", "river bank", "storage_tanks"]) for text in
+        ...  ("River bank.", "The category is storage tanks", "a river or a river bank", "lake")]
+        [1, 2, None, None]
+    """
+    choices = tuple(choices)
+    text = _ruled_out(choices).sub(" ", plain_text(text))
+    for part in _verdicts(text):
+        words, _ = _words(part, choices)
+        if words:
+            return words.pop() if len(words) == 1 else None
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _ruled_out(choices: tuple[str, ...]) -> re.Pattern[str]:
+    """What an answer says that it is not: "not (A)", "rather than a duck"."""
+    words = "|".join(_word(choice) for choice in sorted(choices, key=len, reverse=True))
+    return re.compile(
+        rf"(?:\b(?:not|rather than|instead of)|n't)\s+(?:(?:an?|the|option)\s+){{0,2}}"
+        rf"(?:\(?[A-Z]\)(?:\s*(?:{words}))?|(?-i:[A-Z])(?![\w'])|(?:{words})(?![\w-]))",
+        re.IGNORECASE,
+    )
+
+
+def _word(choice: str) -> str:
+    return re.sub(r"(?:\\[ _-]|[ _-])+", r"[\\s_-]+", re.escape(choice.strip()))
+
+
 def _letters(text: str, count: int) -> set[int] | None:
     """Options named by letter; None where a bracketed letter is no option."""
     stripped = text.strip().strip("\"'`").rstrip(".!").strip()
-    if (
-        _BARE.fullmatch(stripped)
-        and len(re.findall(r"[A-Za-z]", re.sub(r"(?i)\band\b", "", stripped))) <= count
-    ):
-        found = re.findall(r"[A-Za-z]", re.sub(r"(?i)\band\b", " ", stripped))
-    else:
+    found: list[str] = []
+    if len(stripped) < 200 and _BARE.fullmatch(stripped):
+        found = re.findall(r"[A-Za-z]", _JOINTS.sub(" ", stripped))
+    if not 0 < len(found) <= count:
         found = [one or two for one, two in _BRACKETED.findall(text)]
         if not found:
-            found = [one or two for one, two in _LISTED.findall(text)]
+            found = [one or two or three for one, two, three in _LISTED.findall(text)]
     positions = {ord(letter.upper()) - ord("A") for letter in found}
     return None if any(position >= count for position in positions) else positions
 
 
-def _words(text: str, choices: Sequence[str]) -> tuple[set[int], str]:
+@lru_cache(maxsize=1024)
+def _choice_patterns(choices: tuple[str, ...]) -> tuple[tuple[int, re.Pattern[str]], ...]:
+    order = sorted(range(len(choices)), key=lambda index: -len(choices[index]))
+    return tuple(
+        (index, re.compile(rf"(?<![\w-]){_word(choices[index])}(?:s|es)?(?![\w-])", re.IGNORECASE))
+        for index in order
+        if choices[index].strip()
+    )
+
+
+def _words(text: str, choices: tuple[str, ...]) -> tuple[set[int], str]:
     """Options named by word, the longest first, and the text without them."""
     found = set()
-    rest = text
-    for position in sorted(range(len(choices)), key=lambda index: -len(choices[index])):
-        word = re.escape(choices[position].strip()).replace(r"\ ", r"[\s_-]+")
-        rest, times = re.subn(rf"(?<![\w-]){word}(?:s|es)?(?![\w-])", "\0", rest, flags=re.IGNORECASE)
+    for position, pattern in _choice_patterns(choices):
+        text, times = pattern.subn("\0", text)
         if times:
             found.add(position)
-    return found, rest
+    return found, text
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Yes or no
 
 _YES_NO = re.compile(r"\b(yes|yeah|true|correct|no|nope|false|incorrect)\b", re.IGNORECASE)
+# The question's own choice, repeated: "(yes/no)", "Yes or No:".
+_BOTH = re.compile(
+    r"[(\[]?\b(?:yes\s?(?:/|or|and|\||,)\s?no|no\s?(?:/|or|and|\||,)\s?yes)\b(?!\s+\w)[)\]]?"
+    r"|\b(?:yes or no|true or false)\b"
+    r"|\btrue\s?/\s?false\b",
+    re.IGNORECASE,
+)
+_NO_DOUBT = re.compile(
+    r"\bno (?:doubt|question|problem)\b|\bwhether\b[^.?!]*|\bnot (?:yes|no|true|false|correct)\b",
+    re.IGNORECASE,
+)
+_OPINION = re.compile(
+    r"^\W*(yes|no)\b|(?:answers?\b\s*(?:\w+\s+){0,3}?(?:is|would be|:)\s*:?\s*)\W{0,3}(yes|no)\b",
+    re.IGNORECASE,
+)
+_CHINESE = re.compile(r"^\W*(?:答案[是为:]?\s*)?(是的?|有的?|存在|对|不是|没有|否|不存在|不对|无)\W*$")
 # Only what is said of the thing itself: "it is not clear" and "I cannot tell" are no answers.
 _DENIED = re.compile(r"\bthere (?:is|are) (?:no|not|none)\b|\bthere (?:isn't|aren't)", re.IGNORECASE)
 _AFFIRMED = re.compile(r"\bthere (?:is|are) (?:indeed )?(?:an?|one|two|several|some|the)\b", re.IGNORECASE)
@@ -174,10 +268,13 @@ def read_yes_no(text: str) -> bool | None:
         >>> [read_yes_no(text) for text in ("Yes, there is.", "no", "There is no car behind the person.", "perhaps")]
         [True, False, False, None]
     """
-    text = plain_text(text)
-    first = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
-    if first:
-        return first[1].lower() == "yes"
+    text = _BOTH.sub(" ", _NO_DOUBT.sub(" ", plain_text(text)))
+    chinese = _CHINESE.match(text)
+    if chinese:
+        return chinese[1][0] in "是有存对"
+    opinions = {(one or two).lower() for one, two in _OPINION.findall(text)}
+    if opinions:
+        return opinions == {"yes"} if len(opinions) == 1 else None
     for part in _verdicts(text):
         said = {word.lower() in _YES for word in _YES_NO.findall(_DENIED.sub(" ", part))}
         if len(said) == 1 and not _DENIED.search(part):
@@ -210,7 +307,9 @@ _NUMBER_WORDS = re.compile(
     rf"\b(?:(?:{'|'.join([*_VALUES, 'hundred', 'thousand'])})(?:(?:[\s-]+and)?[\s-]+|\b))+", re.IGNORECASE
 )
 _TAGGED = re.compile(r"<num>\s*([^<]{1,40}?)\s*</num>", re.IGNORECASE)
-_DIGITS = re.compile(r"(?<![\w.,-])(?:\d{1,3}(?:,\d{3})+|\d{1,9})(?:\.0+)?(?![\w%]|[.,]\d)")
+_DIGITS = re.compile(
+    r"(?<![A-Za-z0-9_.,-])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,9})(?:\.0+)?(?![A-Za-z0-9_%]|[.,][0-9])"
+)
 _RANGE = re.compile(r"\d\s*(?:-|–|to|or)\s*\d|\bbetween\b", re.IGNORECASE)  # noqa: RUF001 - a dash that models write
 _SAID = re.compile(
     r"\b(?:there (?:are|is)|i (?:can )?(?:see|count)|shows?|contains?)\s+(.*)", re.IGNORECASE | re.DOTALL
@@ -293,76 +392,31 @@ def _value_of(words: Iterable[str]) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Places
+# Words
 
-_N = r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*"
-_GAP = r"(?:,|;|\s)"
-_FOUR = re.compile(rf"[\[({{<]{_N}{_GAP}{_N}{_GAP}{_N}{_GAP}{_N}[\])}}>]")
-_CORNERS = re.compile(rf"[\[(]{_N}{_GAP}{_N}[\])]\s*(?:,|;|and|to|-)?\s*[\[(]{_N}{_GAP}{_N}[\])]")
-_TWO = re.compile(rf"[\[(]{_N}{_GAP}{_N}[\])]")
-_NAMED_FOUR = re.compile(
-    rf"(?:x_?min|x_?1|left)\W{{1,4}}{_N}\W{{1,3}}(?:y_?min|y_?1|top)\W{{1,4}}{_N}"
-    rf"\W{{1,3}}(?:x_?max|x_?2|right)\W{{1,4}}{_N}\W{{1,3}}(?:y_?max|y_?2|bottom)\W{{1,4}}{_N}",
-    re.IGNORECASE,
-)
-_NAMED_TWO = re.compile(rf"\bx\d*\W{{1,4}}{_N}\W{{1,3}}y\d*\W{{1,4}}{_N}", re.IGNORECASE)
-_BARE_FOUR = re.compile(rf"{_N},{_N},{_N},{_N}")
-_BARE_TWO = re.compile(rf"{_N},{_N}")
-_TOKENS = re.compile(
-    r"<\|?/?(?:box|quad|point|object_ref|ref|det|grounding|obj)(?:_start|_end)?\|?>|</?(?:bbox|pos|p)>"
-)
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_NOT_WORD = re.compile(r"[^\w.\s]|\.(?!\d)|_")
 
 
-def read_boxes(text: str) -> list[Numbers] | None:
-    """Boxes in the order written, corners in order, in whatever frame the model counts.
+def normal_words(text: str) -> str:
+    """A word or phrase for comparison: small letters, no articles, no punctuation, number words as digits.
 
-    Read are JSON lists and objects, ``<box>[[...]]</box>`` (InternVL), ``<|box_start|>(x,y),(x,y)<|box_end|>`` (Qwen),
-    ``[0.1, 0.2, 0.3, 0.4]`` (LLaVA), ``x1=.., y1=..``, and four bare numbers.
+    These are the rules of the VQA evaluation (Antol et al. 2015, ``vqaEvaluation/vqaEval.py``), which has them for the
+    numbers up to ten; here they go on to ninety-nine.
 
     Example:
-        >>> read_boxes("<|object_ref_start|>car<|object_ref_end|><|box_start|>(10,20),(30,40)<|box_end|>")
-        [(10.0, 20.0, 30.0, 40.0)]
-        >>> read_boxes("I see no car.") is None
-        True
+        >>> normal_words("A Basketball-Court."), normal_words("three")
+        ('basketball court', '3')
     """
-    text = _place_text(text)
-    found = [match for pattern in (_FOUR, _NAMED_FOUR) for match in pattern.finditer(text)]
-    if not found:
-        found = list(_CORNERS.finditer(text))
-    if not found:
-        bare = _BARE_FOUR.fullmatch(text.strip().strip("[](){}. "))
-        found = [bare] if bare else []
-    boxes = [tuple(float(number) for number in match.groups()) for match in found]
-    return [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in boxes] or None
+    words = _ARTICLE.sub(" ", _NOT_WORD.sub(" ", text.lower())).split()
+    return " ".join(str(_VALUES[word]) if word in _VALUES else word for word in words)
 
 
-def read_points(text: str) -> list[Numbers] | None:
-    """Points in the order written; a box counts as its centre.
+def read_phrase(text: str) -> str | None:
+    """The word or phrase that a text answers with, as `normal_words`; None where it is empty.
 
     Example:
-        >>> read_points("<ref>car</ref> at <pos>[(10, 520), (81, 514)]</pos>")
-        [(10.0, 520.0), (81.0, 514.0)]
-        >>> read_points('[{"point_2d": [5, 6], "label": "car"}]'), read_points("[[0, 10, 20, 30]]")
-        ([(5.0, 6.0)], [(10.0, 20.0)])
+        >>> read_phrase("The answer is: **Rural**."), read_phrase("...")
+        ('rural', None)
     """
-    text = _place_text(text)
-    if "<point" in text:
-        text = "".join(re.findall(r"<points?\b[^<>]*", text))
-        return [(float(x), float(y)) for x, y in _NAMED_TWO.findall(text)] or None
-    centres = [match for pattern in (_FOUR, _NAMED_FOUR) for match in pattern.finditer(text)]
-    if centres:
-        boxes = [tuple(float(number) for number in match.groups()) for match in centres]
-        return [((a + c) / 2, (b + d) / 2) for a, b, c, d in boxes]
-    found = list(_TWO.finditer(text)) or list(_NAMED_TWO.finditer(text))
-    if not found:
-        bare = _BARE_TWO.fullmatch(text.strip().strip("[](){}. "))
-        found = [bare] if bare else []
-    if found:
-        return [tuple(float(number) for number in match.groups()) for match in found]
-    return [] if re.search(r"\[\s*\]", text) or re.search(r"(?i)\b(?:none|no \w+)\b", text) else None
-
-
-def _place_text(text: str) -> str:
-    text = _THINKING.sub(" ", text[:_LIMIT])
-    # Runs of blanks would make the patterns below go back and forth.
-    return " ".join(_TOKENS.sub(" ", _SPECIAL.sub(" ", _FENCE.sub(" ", text))).split())
+    return normal_words(_verdicts(plain_text(text))[0]) or None

@@ -20,6 +20,7 @@ ISSUES = {
     "malformed-number": "box-malformed",
     "wrong-number-count": "box-malformed",
     "nan": "box-malformed",
+    "own-frame": "box-malformed",
     "unclosed-bracket": "box-malformed",
     "zero-area": "box-degenerate",
     "exchanged-corners": "box-degenerate",

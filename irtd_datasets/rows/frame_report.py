@@ -20,7 +20,8 @@ from PIL import Image
 from irtd_datasets.annotations.coco import parse_coco
 from irtd_datasets.annotations.json_records import JsonRecordsError, read_records
 from irtd_datasets.annotations.outline import outline_of
-from irtd_datasets.boxes import check_frames, parse_boxes
+from irtd_datasets.boxes import check_frames
+from irtd_datasets.boxes.markup import FAMILIES, may_have_markup
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError, UnsafePathError
 from irtd_datasets.releases.containers import open_container
 from irtd_datasets.releases.paths import safe_name
@@ -95,8 +96,10 @@ class FrameFile:
         file: Its path or name.
         form: ``conversation``, ``question``, ``caption`` or ``coco``; several joined by ``+``.
         records: Records in it.
-        places: Boxes, polygons and points in it, by kind.
+        places: Boxes, polygons and points in it, by kind; those of ``own_frame`` included.
         unreadable: Places that look like boxes and cannot be read.
+        own_frame: Places whose markup fixes their frame, such as the tokens of PaliGemma, by family
+            (`irtd_datasets.boxes.markup.FAMILIES`); no sample is taken of them.
         sampled: Boxes looked at.
         images: Distinct images of those.
         found: Of these, found and readable.
@@ -109,6 +112,7 @@ class FrameFile:
     records: int
     places: dict[str, int]
     unreadable: int
+    own_frame: dict[str, int]
     sampled: int
     images: int
     found: int
@@ -118,6 +122,10 @@ class FrameFile:
     @property
     def verdict(self) -> str:
         """The name of a frame, or a sentence that begins with ``undecidable:`` or ``unknown:``."""
+        if self.own_frame and not self.sampled:
+            return "its own: " + "; ".join(FAMILIES[family] for family in self.own_frame)
+        if not self.sampled and self.unreadable:
+            return f"undecidable: {self.unreadable:,} places look like boxes, and none can be read"
         if not self.sampled:
             return "undecidable: there are no boxes in this file"
         if not self.found:
@@ -137,7 +145,7 @@ class FrameFile:
 
 def has_boxes(text: str) -> bool:
     """Whether a text can hold a box at all; far cheaper than parsing it."""
-    return "[" in text or "<box>" in text or "<pos>" in text
+    return "[" in text or "<box>" in text or "<pos>" in text or may_have_markup(text)
 
 
 def image_size(file: BinaryIO) -> tuple[int, int] | None:
@@ -222,6 +230,7 @@ def report_frames(path: str | os.PathLike[str], images: str | os.PathLike[str] |
         found.records,
         dict(found.kinds),
         found.unreadable,
+        dict(found.own),
         len(found.sample.rows),
         asked,
         there,
@@ -237,6 +246,7 @@ class _Numbers:
     sample: BoxSample = field(default_factory=BoxSample)
     kinds: Counter[str] = field(default_factory=Counter)
     forms: Counter[str] = field(default_factory=Counter)
+    own: Counter[str] = field(default_factory=Counter)
     records: int = 0
     unreadable: int = 0
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -250,9 +260,11 @@ class _Numbers:
             self.unreadable += malformed
             if labels.width and labels.height:
                 self.sizes[labels.image] = labels.width, labels.height
-            for box in (one.box for one in labels.objects if one.box is not None):
-                self.kinds["box"] += 1
-                self.sample.add(box, labels.image)
+            for one in labels.objects:
+                if one.polygon is not None and len(one.polygon) == 8:
+                    self._take("polygon", one.polygon, labels.image)
+                elif one.box is not None:
+                    self._take("box", one.box, labels.image)
 
     def read_texts(self, path: Path) -> None:
         for _, record in _records(path):
@@ -262,11 +274,18 @@ class _Numbers:
                 continue
             self.forms[seen.form] += 1
             for span in (span for text in seen.texts if has_boxes(text) for span in parse_boxes(text).spans):
-                if span.is_readable:
-                    self.kinds[span.kind] += 1
-                    self.sample.add(span.numbers, seen.image)
-                else:
-                    self.unreadable += 1
+                family = span.family if "own-frame" in span.problems else ""
+                self._take(span.kind, span.numbers if span.is_readable else (), seen.image, family)
+
+    def _take(self, kind: str, numbers: tuple[float, ...], image: str, family: str = "") -> None:
+        if numbers:
+            self.sample.add(numbers, image)
+        elif family:
+            self.own[family] += 1
+        else:
+            self.unreadable += 1
+            return
+        self.kinds[kind] += 1
 
 
 def _records(path: Path) -> Iterator[tuple[int, Record]]:

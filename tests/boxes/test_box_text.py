@@ -493,3 +493,73 @@ print(sorted(heavy.intersection(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "written"),
+    [
+        (
+            "<|object_ref_start|>car<|object_ref_end|><|box_start|>(100,200),(900,800)<|box_end|>",
+            [("car", "box", (100, 200, 900, 800))],
+            "<|object_ref_start|>car<|object_ref_end|><|box_start|>(64,102),(576,410)<|box_end|>",
+        ),
+        (
+            '[{"box_2d": [200, 100, 800, 900], "label": "car"}]',
+            [("car", "box", (100, 200, 900, 800))],
+            '[{"box_2d": [102, 64, 410, 576], "label": "car"}]',
+        ),
+        (
+            '{"ymin": 200, "xmin": 100, "ymax": 800, "xmax": 900}',
+            [("", "box", (100, 200, 900, 800))],
+            '{"ymin": 102, "xmin": 64, "ymax": 410, "xmax": 576}',
+        ),
+        (
+            "<ref>car</ref><box>(100,200),(900,800)</box>",
+            [("car", "box", (100, 200, 900, 800))],
+            "<ref>car</ref><box>(64,102),(576,410)</box>",
+        ),
+        ("<box>100 200 900 800</box>", [("", "box", (100, 200, 900, 800))], "<box>64 102 576 410</box>"),
+    ],
+)
+def test_markup_of_models_is_read_and_moved(text, expected, written):
+    """Boxes in the markup of a family are read x first, and their numbers are changed where they stand."""
+    parsed = parse_boxes(text)
+    assert shown(text) == expected
+    assert parsed.problems == ()
+    assert parsed.write() == text
+    assert rewrite_text(text, "per_mille", "pixel", 640, 512) == (written, 4, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "numbers"),
+    [
+        ("<loc0100><loc0164><loc0180><loc0256> ship", "paligemma", (164, 100, 256, 180)),
+        ("ship<loc_100><loc_164><loc_180><loc_256>", "florence-2", (100, 164, 180, 256)),
+        ("<p>car</p> {<10><20><90><80>|<45>}", "geochat", (10, 20, 90, 80)),
+        ("<object><patch_index_0000><patch_index_0000></object>", "kosmos-2", (0, 0, 1 / 32, 1 / 32)),
+        ('{"x": 1, "y": 2, "width": 3, "height": 4}', "named", (1, 2, 4, 6)),
+    ],
+)
+def test_markup_with_a_frame_of_its_own_is_told(text, family, numbers):
+    """Tokens that can count nothing else are read, never moved, and the caller is told so."""
+    (span,) = parse_boxes(text).spans
+    assert (span.family, span.numbers, span.problems) == (family, numbers, ("own-frame",))
+    assert not span.is_readable
+    moved = rewrite_text(text, "per_mille", "pixel", 640, 512)
+    assert moved.text == text
+    assert [problem.code for problem in moved.unreadable] == ["own-frame"]
+    _, changed = rewrite_boxes([{"role": "assistant", "content": text}], "per_mille", "pixel", 640, 512)
+    assert changed == 0
+
+
+def test_markup_and_brackets_in_one_text():
+    """A text may have both; each is read once, in the order of the text."""
+    text = "<p>a ship</p>[1, 2, 3, 4] and <loc0010><loc0020><loc0030><loc0040> plane; and [5, 6, 7, 8]."
+    assert [(span.label, span.family, span.numbers) for span in parse_boxes(text).spans] == [
+        ("ship", "", (1, 2, 3, 4)),
+        ("plane", "paligemma", (20, 10, 40, 30)),
+        ("", "", (5, 6, 7, 8)),
+    ]
+    moved = rewrite_text(text, "pixel", "per_mille", 500, 500)
+    assert moved.text == text.replace("1, 2, 3, 4", "2, 4, 6, 8").replace("5, 6, 7, 8", "10, 12, 14, 16")
+    assert (moved.numbers, moved.boxes, len(moved.unreadable)) == (8, 2, 1)

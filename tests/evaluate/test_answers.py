@@ -1,8 +1,10 @@
 """What models write is read: every form that is known, and nothing is guessed where there is no answer."""
 
 import json
+import time
 
 import pytest
+from answer_corpus import CLASSES, CORPUS, OPTIONS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,13 +12,14 @@ from irtd_datasets.evaluate.answers import (
     plain_text,
     read_boxes,
     read_choices,
+    read_class,
     read_count,
     read_ordinal,
+    read_phrase,
     read_points,
     read_yes_no,
 )
-
-OPTIONS = ("person", "duck", "other vehicle", "crocodile")
+from irtd_datasets.evaluate.places import read_places
 
 
 @pytest.mark.parametrize(
@@ -245,6 +248,73 @@ def test_plain_text_leaves_json_that_is_no_answer():
     assert plain_text('{"answer": ') == '{"answer":'
 
 
+CORPUS_READERS = {
+    "boxes": read_boxes,
+    "points": read_points,
+    "choices": lambda text: read_choices(text, OPTIONS),
+    "class": lambda text: read_class(text, CLASSES),
+    "yes_no": read_yes_no,
+    "count": read_count,
+    "ordinal": read_ordinal,
+    "phrase": read_phrase,
+}
+
+
+def test_the_corpus_is_large():
+    """At least 150 answers in the forms of at least 20 families, and no two alike."""
+    assert len({(what, text) for _, what, text, _ in CORPUS}) == len(CORPUS) >= 150
+    assert len({family for family, *_ in CORPUS}) >= 20
+    assert sum(reading is None for *_, reading in CORPUS) >= 30
+
+
+@pytest.mark.parametrize(("family", "what", "text", "expected"), CORPUS)
+def test_the_corpus_is_read(family, what, text, expected):
+    """Each family's forms have their right reading, or none."""
+    found = CORPUS_READERS[what](text)
+    if what in {"boxes", "points"} and expected:
+        assert found is not None
+        assert [pytest.approx(place) for place in found] == expected
+    else:
+        assert found == expected
+        assert type(found) is type(expected) or isinstance(expected, set)
+
+
+def test_a_place_keeps_what_its_markup_says():
+    """Label, confidence and the frame of the markup come with the place."""
+    (place,) = read_places('[{"box_2d": [20, 10, 40, 30], "label": "red cars", "confidence": 0.5}]')
+    assert (place.label, place.score, place.base, place.fixed) == ("red car", 0.5, 1000, False)
+    (place,) = read_places("<loc0020><loc0010><loc0040><loc0030> a ship")
+    assert (place.label, place.base, place.fixed) == ("ship", 1023, True)
+    assert [place.label for place in read_places("<p>two ships</p>[.1,.2,.3,.4;.5,.6,.7,.8]")] == ["ship"] * 2
+    (place,) = read_places("<|ref|>the car<|/ref|><|det|>[[10, 20, 30, 40]]<|/det|>")
+    assert place.label == "the car"
+
+
+def test_ten_thousand_boxes_are_all_read():
+    """A long list is read to its end, in whatever form."""
+    rows = [(i, i + 1, i + 2, i + 3) for i in range(10_000)]
+    for text in (
+        json.dumps([{"bbox_2d": row, "label": "car"} for row in rows]),
+        json.dumps(rows),
+        "".join(f"<loc_{number % 900}>" for row in rows for number in row),
+    ):
+        start = time.perf_counter()
+        assert len(read_boxes(text)) == 10_000
+        assert time.perf_counter() - start < 20
+
+
+def test_ten_megabytes_are_read_in_little_time():
+    """Reasoning of any length costs reading it once, and the answer behind it is found."""
+    text = "Let me see. [1, 2] <b> (A) 3 " * 350_000 + "</think>"
+    assert len(text) > 10_000_000
+    start = time.perf_counter()
+    assert read_count(text + "12") == 12
+    assert read_choices(text + "(B)", OPTIONS) == {1}
+    assert read_boxes(text + "[10, 20, 30, 40]") == [BOX]
+    assert read_yes_no("no " * 4_000_000) is False
+    assert time.perf_counter() - start < 30
+
+
 READERS = [
     lambda text: read_choices(text, OPTIONS),
     read_yes_no,
@@ -252,6 +322,8 @@ READERS = [
     read_count,
     read_boxes,
     read_points,
+    read_phrase,
+    lambda text: read_class(text, CLASSES),
     plain_text,
 ]
 
@@ -280,6 +352,19 @@ def test_long_texts_are_read_in_little_time():
         "{",
         " ",
         "- ",
+        "<think>",
+        "</think>",
+        "<loc0001>",
+        "<loc_1> ",
+        "{<1><2>",
+        '{"box_2d": [',
+        "xmin=1 ",
+        '<point x="1" ',
+        "top left ",
+        "<|box_start|>(1,2),",
+        "not A ",
+        "yes/no ",
+        "whether ",
     ):
         for read in READERS:
             read(piece * 50_000)

@@ -434,3 +434,49 @@ def test_real_dior_rsvg(tmp_path, frame):
     assert (row["source"], row["width"], row["height"]) == ("DIOR-RSVG", 800, 800)
     assert max(abs(a - b) for a, b in zip(row["objects"]["box"][0], box, strict=True)) <= 4.01
     assert row["issues"] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("<loc0100><loc0164><loc0180><loc0256> car", "PaliGemma, 0 to 1023 of height and width, y before x"),
+        ("car<loc_100><loc_164><loc_180><loc_256>", "Florence-2"),
+        ("<p>car</p> {<10><20><90><80>|<45>}", "GeoChat"),
+    ],
+)
+def test_markup_that_fixes_its_frame_is_named(tmp_path, answer, words):
+    """A file whose boxes can have one frame only is told by the name of its markup, with the number of places."""
+    record = {"id": "0", "image": "0.png", "conversations": [{"from": "human", "value": "<image>\nWhere?"}]}
+    record["conversations"].append({"from": "gpt", "value": answer})
+    (tmp_path / "a.json").write_text(json.dumps([record] * 3))
+    found = report_frames(tmp_path / "a.json")
+    assert found.verdict.startswith("its own: ")
+    assert words in found.verdict
+    assert (found.places, sum(found.own_frame.values()), found.unreadable) == ({"box": 3}, 3, 0)
+
+
+def test_boxes_in_the_tokens_of_qwen_are_looked_at(tmp_path):
+    """Markup that fixes no frame is sampled like any other, and what cannot be read is said."""
+    turns = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": ""}]
+    for answer, places, words in (
+        ("<|box_start|>(100,200),(900,800)<|box_end|>", {"box": 1}, "none of the images was found"),
+        ("<box>[[1, 2, x, 4]]</box>", {}, "1 places look like boxes, and none can be read"),
+    ):
+        turns[1]["value"] = answer
+        (tmp_path / "a.json").write_text(json.dumps([{"id": "0", "image": "0.png", "conversations": turns}]))
+        found = report_frames(tmp_path / "a.json")
+        assert found.places == places
+        assert words in found.verdict
+
+
+def test_oriented_boxes_of_coco_files_are_looked_at(tmp_path):
+    """Five numbers are centre, size and angle of an oriented box; a box that cannot be read is counted."""
+    boxes = [[100, 80, 40, 20, 0.5], [300, 200, 60, 30, 0], [10, 10, 5, 5], [1, 2, 3], ["a", 1, 2, 3], None]
+    whole = {
+        "images": [{"id": 1, "filename": "a.png", "width": 640, "height": 512}],
+        "annotation": [{"image_id": 1, "bbox": box} if box else {"image_id": 1} for box in boxes],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(whole))
+    found = report_frames(tmp_path / "a.json")
+    assert (found.form, found.places, found.unreadable) == ("coco", {"polygon": 2, "box": 1}, 2)
+    assert found.sampled == 3

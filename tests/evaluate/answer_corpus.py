@@ -1,0 +1,203 @@
+"""Answers in the forms of the model families, each with its right reading; None is "unreadable".
+
+The texts are our own, the forms are those that the families' documentation and code show. The options of a choice are
+always person, duck, other vehicle, crocodile; the classes river, river bank, storage tanks, harbor.
+"""
+
+OPTIONS = ("person", "duck", "other vehicle", "crocodile")
+CLASSES = ("river", "river bank", "storage_tanks", "harbor")
+BOX = [(10, 20, 30, 40)]
+LONG = "I look at the left part, then at the right part. " * 400  # 20,000 characters
+
+# family, what is read, answer, reading
+CORPUS = [
+    # Qwen2-VL: tokens around corners
+    ("qwen2-vl", "boxes", "<|object_ref_start|>car<|object_ref_end|><|box_start|>(10,20),(30,40)<|box_end|><|im_end|>", BOX),
+    ("qwen2-vl", "boxes", "<|box_start|>(10,20),(30,40)<|box_end|><|box_start|>(1,2),(3,4)<|box_end|>", [*BOX, (1, 2, 3, 4)]),
+    ("qwen2-vl", "boxes", "<|box_start|>(10,20),(30,40)", BOX),
+    ("qwen2-vl", "points", "<|point_start|>(10,20)<|point_end|>", [(10, 20)]),
+    ("qwen2-vl", "boxes", "<|quad_start|>(10,20),(30,20),(30,40),(10,40)<|quad_end|>", BOX),
+    ("qwen2-vl", "boxes", "<|box_start|>(10,20)", None),
+    ("qwen2-vl", "choices", "B<|im_end|>\n<|im_start|>", {1}),
+    # Qwen-VL
+    ("qwen-vl", "boxes", "<ref>car</ref><box>(10,20),(30,40)</box>", BOX),
+    ("qwen-vl", "boxes", "<box>(10,20),(30,40)</box><quad>(1,2),(3,2),(3,4),(1,4)</quad>", [*BOX, (1, 2, 3, 4)]),
+    ("qwen-vl", "count", "图中有5辆车。", 5),
+    ("qwen-vl", "yes_no", "是的", True),
+    ("qwen-vl", "yes_no", "没有", False),
+    ("qwen-vl", "choices", "答案:B", {1}),
+    # Qwen2.5-VL and Qwen3-VL: JSON in a fence, reasoning before it
+    ("qwen2.5-vl", "boxes", '```json\n[\n\t{"bbox_2d": [10, 20, 30, 40], "label": "car"}\n]\n```', BOX),
+    ("qwen2.5-vl", "boxes", '[{"bbox_2d": [10, 20, 30, 40], "label": "car"}, {"bbox_2d": [1, 2, 3', BOX),
+    ("qwen2.5-vl", "points", '```json\n[{"point_2d": [10, 20], "label": "car"}]\n```', [(10, 20)]),
+    ("qwen2.5-vl", "boxes", "There are no cars in the image.", None),
+    ("qwen2.5-vl", "boxes", "```json\n[]\n```", None),
+    ("qwen2.5-vl", "points", "```json\n[]\n```", []),
+    ("qwen3-vl", "count", f"<think>\n{LONG} maybe 3 or 4\n</think>\n\n12", 12),
+    ("qwen3-vl", "choices", f"{LONG} so (A) seems right.\n</think>\n\nB", {1}),
+    ("qwen3-vl", "yes_no", f"<think>{LONG} yes", None),
+    ("qwen3-vl", "boxes", f"<think>[1, 2, 3, 4]? {LONG}</think>[[10, 20, 30, 40]]", BOX),
+    ("qwen3-vl", "choices", "<think>\n\n</think>\n\nB. duck", {1}),
+    # InternVL
+    ("internvl", "boxes", "<ref>car</ref><box>[[10, 20, 30, 40]]</box>", BOX),
+    ("internvl", "boxes", "<ref>cars</ref><box>[[10, 20, 30, 40], [1, 2, 3, 4]]</box>", [*BOX, (1, 2, 3, 4)]),
+    ("internvl", "boxes", "<box>[[10, 20, 30", None),
+    ("internvl", "choices", "\\boxed{B}", {1}),
+    ("internvl", "choices", "The final answer is \\(\\boxed{\\text{B}}\\).", {1}),
+    ("internvl", "count", "<num>21</num>", 21),
+    ("internvl", "points", "<ref>car</ref> at <pos>[(10, 520), (81, 514)]</pos>", [(10, 520), (81, 514)]),
+    # PaliGemma: y before x
+    ("paligemma", "boxes", "<loc0020><loc0010><loc0040><loc0030> car", BOX),
+    ("paligemma", "boxes", "<loc0020><loc0010><loc0040><loc0030> car ; <loc0002><loc0001><loc0004><loc0003> ship", [*BOX, (1, 2, 3, 4)]),
+    ("paligemma", "boxes", "<loc0020><loc0010><loc0040><loc0030><seg001><seg002> car", BOX),
+    ("paligemma", "boxes", "<loc0020><loc0010><loc0040>", None),
+    ("paligemma", "boxes", "<seg001><seg002> car", None),
+    ("paligemma", "points", "<loc0020><loc0010>", [(10, 20)]),
+    ("paligemma", "yes_no", "no<eos>", False),
+    # Florence-2: x before y
+    ("florence-2", "boxes", "car<loc_10><loc_20><loc_30><loc_40>", BOX),
+    ("florence-2", "boxes", "</s><s>car<loc_10><loc_20><loc_30><loc_40><loc_1><loc_2><loc_3><loc_4></s>", [*BOX, (1, 2, 3, 4)]),
+    ("florence-2", "boxes", "ship<loc_10><loc_20><loc_30><loc_20><loc_30><loc_40><loc_10><loc_40>", BOX),
+    ("florence-2", "boxes", "</s><s>a photo of ships</s>", None),
+    # GeoChat, MiniGPT-v2, SkyEyeGPT
+    ("geochat", "boxes", "<p>car</p> {<10><20><30><40>|<45>}", BOX),
+    ("geochat", "boxes", "{<10><20><30><40>|<90>}<delim>{<1><2><3><4>|<0>}", [*BOX, (1, 2, 3, 4)]),
+    ("geochat", "boxes", "<p> car </p> {<10><20><30><40>}", BOX),
+    ("geochat", "boxes", "{<10><20><30>}", None),
+    ("geochat", "yes_no", "Yes", True),
+    ("geochat", "class", "River Bank", 1),
+    ("minigpt-v2", "boxes", "<p>car</p>{<10><20><30><40>}", BOX),
+    # Gemini and Gemma: y before x
+    ("gemini", "boxes", '```json\n[{"box_2d": [20, 10, 40, 30], "label": "car"}]\n```', BOX),
+    ("gemini", "boxes", '[{"label": "car", "box_2d": [20, 10, 40, 30]}]', BOX),
+    ("gemini", "boxes", "[{'box_2d': [20, 10, 40, 30], 'label': 'car'}]", BOX),
+    ("gemini", "boxes", '[{"box_2d": [20, 10, 40, 30], "mask": "data:image/png;base64,iVBOR', BOX),
+    ("gemini", "points", '[{"point": [20, 10], "label": "car"}]', [(10, 20)]),
+    ("gemini", "boxes", '{"ymin": 20, "xmin": 10, "ymax": 40, "xmax": 30}', BOX),
+    ("gemini", "choices", "The correct option is **(B) duck**.", {1}),
+    ("gemma-3", "choices", "B<end_of_turn>", {1}),
+    ("gemma-3", "boxes", '{"box_2d": [20, 10, 40, 30]}', BOX),
+    ("medgemma", "choices", "<unused94>thought\nIt may be A.<unused95>The answer is B.", {1}),
+    # GPT and gpt-oss
+    ("gpt", "boxes", '{"x1": 10, "y1": 20, "x2": 30, "y2": 40}', BOX),
+    ("gpt", "boxes", '{"left": 10, "top": 20, "right": 30, "bottom": 40, "label": "car"}', BOX),
+    ("gpt", "boxes", '{"x": 10, "y": 20, "width": 20, "height": 20}', BOX),
+    ("gpt", "boxes", "x_min=10, y_min=20, x_max=30, y_max=40", BOX),
+    ("gpt", "boxes", "The top-left corner is at (10, 20) and the bottom-right corner is at (30, 40).", BOX),
+    ("gpt", "boxes", '{"bounding_box": {"x_min": 10, "y_min": 20, "x_max": 30, "y_max": 40}}', BOX),
+    ("gpt", "boxes", '{"top_left": [10, 20], "bottom_right": [30, 40]}', BOX),
+    ("gpt", "boxes", "I'm sorry, I can't locate objects with pixel precision.", None),
+    ("gpt", "boxes", "Left: about a third. Top: near the edge.", None),
+    ("gpt", "count", "I count 3 rows of 4 cars, so the total is 12.", 12),
+    ("gpt", "count", "There are approximately 1,024 people in the image.", 1024),
+    ("gpt", "count", "Somewhere between 20 and 25.", None),
+    ("gpt", "count", "About 20–25 people.", None),  # noqa: RUF001 - a dash that models write
+    ("gpt", "choices", "Answer: A or B", None),
+    ("gpt", "choices", "It is either a person or a duck.", None),
+    ("gpt", "choices", "A/B", {0, 1}),
+    ("gpt", "choices", "It is not (A) person but (B) duck.", {1}),
+    ("gpt", "choices", "B rather than A", {1}),
+    ("gpt", "choices", "A (or B)", None),
+    ("gpt", "choices", "a or b", None),
+    ("gpt", "choices", "Option B or option C", None),
+    ("gpt", "yes_no", "Yes/No", None),
+    ("gpt", "yes_no", "Yes or no?", None),
+    ("gpt", "yes_no", "yes and no", None),
+    ("gpt", "yes_no", "(Yes/No): No", False),
+    ("gpt", "yes_no", "Yes/No: Yes", True),
+    ("gpt", "yes_no", "No doubt, yes.", True),
+    ("gpt", "yes_no", "I cannot tell whether the answer is yes or no.", None),
+    ("gpt", "yes_no", "Yes, at first sight. The answer is no.", None),
+    ("gpt", "ordinal", "Person 7 matches person 1.", 7),
+    ("gpt", "ordinal", "2 or 4", None),
+    ("gpt-oss", "choices", "<|channel|>analysis<|message|>Perhaps A.<|end|><|start|>assistant<|channel|>final<|message|>B", {1}),
+    ("gpt-oss", "count", "<|channel|>analysis<|message|>I see 3, no 4", None),
+    # Claude
+    ("claude", "boxes", "The car is at approximately [10, 20, 30, 40] (x_min, y_min, x_max, y_max).", BOX),
+    ("claude", "count", "Looking at the image, I can see **21** cars.", 21),
+    ("claude", "choices", "<thinking>Could be A.</thinking>\n\n<answer>B</answer>", {1}),
+    ("claude", "choices", "I don't see a clear answer here.", None),
+    ("claude", "yes_no", "There is no car behind the person.", False),
+    ("claude", "phrase", "The answer is: rural.", "rural"),
+    # DeepSeek-VL2 and DeepSeek-R1
+    ("deepseek-vl2", "boxes", "<|ref|>car<|/ref|><|det|>[[10, 20, 30, 40]]<|/det|><｜end▁of▁sentence｜>", BOX),  # noqa: RUF001 - its own token
+    ("deepseek-vl2", "yes_no", "yes<｜end▁of▁sentence｜>", True),  # noqa: RUF001 - its own token
+    ("deepseek-r1", "choices", "<think>A, B, C?</think><answer>(B)</answer>", {1}),
+    ("deepseek-r1", "choices", "<think>A, B, C?</think>", None),
+    ("deepseek-r1", "count", "So 5 + 7 = 12</think>12", 12),
+    # GLM-4.1V and GLM-4.5V
+    ("glm-4.5v", "boxes", "<think>Where?</think><answer><|begin_of_box|>[[10,20,30,40]]<|end_of_box|></answer>", BOX),
+    ("glm-4.5v", "choices", "<think>A?</think><answer>It is <|begin_of_box|>B<|end_of_box|></answer>", {1}),
+    ("glm-4.5v", "count", "<|begin_of_box|>21<|end_of_box|>", 21),
+    # Kimi-VL, Magistral, Sky-T1, Seed
+    ("kimi-vl", "choices", f"◁think▷{LONG}◁/think▷B", {1}),
+    ("kimi-vl", "yes_no", "◁think▷Is it? Yes.", None),
+    ("magistral", "count", "[THINK]3? 4?[/THINK]5", 5),
+    ("sky-t1", "count", "<|begin_of_thought|>3 4<|end_of_thought|><|begin_of_solution|>5<|end_of_solution|>", 5),
+    ("seed-vl", "choices", "<seed:think>A</seed:think>B", {1}),
+    ("llava-cot", "choices", "<SUMMARY>s</SUMMARY><CAPTION>A</CAPTION><REASONING>A?</REASONING><CONCLUSION>B</CONCLUSION>", {1}),
+    # LLaVA and what came of it
+    ("llava", "boxes", "[0.12, 0.2, 0.34, 0.45]", [(0.12, 0.2, 0.34, 0.45)]),
+    ("llava", "choices", "B.</s>", {1}),
+    ("llava", "choices", "USER: B", {1}),
+    ("llava", "phrase", "Urban</s>", "urban"),
+    ("llava", "class", "The scene is a harbor.", 3),
+    ("llava", "class", "storage tanks", 2),
+    ("llava", "class", "harbor or river", None),
+    ("llava", "class", "airport", None),
+    ("llava", "class", "not a river but a harbor", 3),
+    # EarthGPT, RS-GPT4V and their kind
+    ("earthgpt", "boxes", "There are <p>two ships</p>[0.1,0.2,0.3,0.4;0.5,0.6,0.7,0.8]", [(0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)]),
+    ("earthgpt", "boxes", "There are one ship[0.1,0.2,0.3,0.2,0.3,0.4,0.1,0.4] in the image.", [(0.1, 0.2, 0.3, 0.4)]),
+    ("earthgpt", "boxes", "There are no ships in the image.", None),
+    ("earthgpt", "class", "river_bank", 1),
+    ("earthgpt", "phrase", "3", "3"),
+    ("earthgpt", "phrase", "three", "3"),
+    # MiniCPM-V
+    ("minicpm-v", "boxes", "<ref>car</ref><box>10 20 30 40</box>", BOX),
+    ("minicpm-v", "choices", "B: duck", {1}),
+    # Molmo
+    ("molmo", "points", ' <point x="10.5" y="20.1" alt="car">car</point>', [(10.5, 20.1)]),
+    ("molmo", "points", '<points x1="10.5" y1="20.1" x2="30" y2="40" alt="cars">cars</points>', [(10.5, 20.1), (30, 40)]),
+    ("molmo", "points", "There are none.", []),
+    ("molmo", "count", 'Counting the <points x1="10.5" y1="20.1" x2="30" y2="40" alt="cars">cars</points> shows a total of 2.', 2),
+    # Kosmos-2: patches of a grid of 32 x 32
+    ("kosmos-2", "boxes", "<phrase>a car</phrase><object><patch_index_0000><patch_index_0033></object>", [(1 / 64, 1 / 64, 3 / 64, 3 / 64)]),
+    ("kosmos-2", "boxes", "<object><patch_index_0000><patch_index_0000></object>", [(0, 0, 1 / 32, 1 / 32)]),
+    ("kosmos-2", "boxes", "<object><patch_index_0000><patch_index_9999></object>", None),
+    # CogVLM, Shikra, Ferret
+    ("cogvlm", "boxes", "[[010,020,030,040]]", BOX),
+    ("shikra", "boxes", "The car [0.100,0.200,0.300,0.400] is parked.", [(0.1, 0.2, 0.3, 0.4)]),
+    ("ferret", "boxes", "car [10, 20, 30, 40].", BOX),
+    ("ferret", "boxes", "(10%, 20%, 30%, 40%)", BOX),
+    # Masks and indices: known, and no place in the text
+    ("lisa", "boxes", "Sure, the car is [SEG].", None),
+    ("glamm", "boxes", "<p> car </p> [SEG]", None),
+    ("groma", "boxes", "<p>car</p><roi><r3></roi>", None),
+    # Llama, Phi, Mistral, Idefics
+    ("llama-3.2", "choices", "**Answer:** B) duck<|eot_id|>", {1}),
+    ("llama-3.2", "yes_no", "*Answer*: No", False),
+    ("llama-3.2", "count", "**Step 1:** look. **Answer:** 7", 7),
+    ("phi-4", "choices", "B<|end|>", {1}),
+    ("phi-4", "count", '{"count": 21}<|end|>', 21),
+    ("phi-4", "count", "[21]", 21),
+    ("mistral", "boxes", '[INST] Where? [/INST] {"bbox": [10, 20, 30, 40]}', BOX),
+    ("mistral", "choices", '```json\n{"Answer": "B", "confidence": 0.9}\n```', {1}),
+    ("idefics", "choices", "Answer: B", {1}),
+    ("idefics", "choices", "Answer: The person", {0}),
+    # What no family should write, and all do at times
+    ("any", "boxes", "[NaN, NaN, NaN, NaN]", None),
+    ("any", "boxes", "[1e999, 0, 1, 2]", None),
+    ("any", "boxes", "", None),
+    ("any", "choices", "A B C D", {0, 1, 2, 3}),
+    ("any", "choices", "E", None),
+    ("any", "choices", "(A) duck", None),
+    ("any", "choices", "None of the above.", set()),
+    ("any", "yes_no", "null", None),
+    ("any", "count", "-3", None),
+    ("any", "count", "50%", None),
+    ("any", "count", "no cars", 0),
+    ("any", "count", "3.5", None),
+    ("any", "phrase", "   ", None),
+    ("any", "class", "", None),
+]  # fmt: skip
