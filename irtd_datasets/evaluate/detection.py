@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
     Ints: TypeAlias = NDArray[np.int64]
 
-__all__ = ["THRESHOLDS", "Detections", "Matches", "match"]
+__all__ = ["THRESHOLDS", "Detections", "Matches", "match", "numbered", "overlap"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Overlaps at which a detection counts, of which AP is the mean (``COCOeval``)."""
@@ -159,9 +159,9 @@ def _near(one: Ints, two: Ints, boxes: Floats, others: Floats, least: float) -> 
     """The pairs that overlap enough, with their overlap."""
     near = _bound(boxes, others) >= least
     one, two = one[near], two[near]
-    overlap = _overlap(boxes[near], others[near])
-    worth = overlap >= least
-    return one[worth], two[worth], overlap[worth]
+    found = overlap(boxes[near], others[near])
+    worth = found >= least
+    return one[worth], two[worth], found[worth]
 
 
 def _match_some(
@@ -226,13 +226,14 @@ def _areas(boxes: Floats) -> Floats:
     return twice / 2
 
 
-def _overlap(one: Floats, two: Floats) -> Floats:
+def overlap(one: Floats, two: Floats) -> Floats:
+    """Intersection over union pair by pair, of boxes (N, 4) or corners (N, 8); one without area overlaps its equal."""
     parts = box_parts(one, two) if one.shape[1] == 4 else polygon_parts(one, two)
-    overlap = pair_iou(parts)
+    found = pair_iou(parts)
     flat = parts[1] <= 0
     if flat.any():
-        overlap[flat] = np.all(one[flat] == two[flat], axis=1)
-    return overlap
+        found[flat] = np.all(one[flat] == two[flat], axis=1)
+    return found
 
 
 def numbered(names: Sequence[str], known: dict[str, int]) -> Ints:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.mmrs_1m.spec import Component
 
-__all__ = ["ParsedRecord", "Round", "asked_task", "place_task", "read_record", "read_rounds"]
+__all__ = ["ParsedRecord", "Round", "asked_class", "asked_task", "place_task", "read_record", "read_rounds"]
 
 _SALVAGED = frozenset({"turn-odd", "turn-order", "empty-answer", "empty-question"})
 """Reasons that leave the other rounds of a record sound."""
@@ -248,7 +248,7 @@ def _detection(rounds: Sequence[Round]) -> ParsedRecord:
     said: list[list[BoxSpan]] = []
     issues: list[str] = []
     for one in rounds:
-        asked = _asked_class(one.question)
+        asked = asked_class(one.question)
         found = find_boxes(one.answer, issues).spans
         said.append([span if span.label or not asked else replace(span, label=asked) for span in found])
         if not found and not _NOTHING.search(one.answer):
@@ -267,7 +267,7 @@ _READERS: dict[str, Callable[[Sequence[Round]], ParsedRecord]] = {
 }
 
 
-def _asked_class(question: str) -> str:
+def asked_class(question: str) -> str:
     """The class that a question asks for; empty when it asks for all of them."""
     found = _ALL_OF_CLASS.search(question)
     name = read_label(found[1]).name if found else ""

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from irtd_datasets.report.console import make_console, make_table, styled
 
 if TYPE_CHECKING:
-    from irtd_datasets.evaluate.scoring import Scores
+    from rich.console import Console
 
-__all__ = ["show_scores"]
+    from irtd_datasets.evaluate.compare import Comparison
+    from irtd_datasets.evaluate.scoring import Interval, Scores
+
+__all__ = ["show_comparison", "show_scores"]
 
 _TITLES = {
     "scene": "Scene",
@@ -25,19 +28,29 @@ _TITLES = {
     "pedestrian_counting": "PC",
     "nsum": "nsum",
 }
-_METRICS = {
-    "grounding": "mAP at 0.5, %",
-    "location": "distance, thousandths",
-    "aerial_counting": "MAE",
-    "pedestrian_counting": "MAE",
-}
 
 
 def show_scores(scores: Scores, name: str) -> None:
-    """Print the table of the paper with a row for these scores, then each task with its interval."""
-    from irtd_datasets.evaluate.scoring import paper_table
-
+    """Print the table of the dataset's paper with a row for these scores, then each task with its intervals."""
     console = make_console()
+    if scores.dataset in {"mmrs_1m", "rs_gpt4v"}:
+        _show_published(console, scores, name)
+    elif any(task in _TITLES for task in scores.tasks):
+        _show_table_2(console, scores, name)
+    _show_tasks(console, scores)
+    if scores.skipped:
+        console.print(
+            f"{scores.skipped:,} rows without a prediction were left out: this is no score of the whole config"
+        )
+    for reason, count in scores.left_out.items():
+        console.print(f"not scored: {count:,}, {reason}")
+    for sentence in scores.suspicions:
+        console.print(styled("Look again:", f" {sentence}", "yellow"))
+
+
+def _show_table_2(console: Console, scores: Scores, name: str) -> None:
+    from irtd_datasets.evaluate.tasks import paper_table
+
     table = make_table(
         "model", "training", *_TITLES.values(), title="Table 2 of the IRGPT paper", numbers=_TITLES.values()
     )
@@ -45,43 +58,91 @@ def show_scores(scores: Scores, name: str) -> None:
         table.add_row(row["model"], row["training"], *(row[column] for column in _TITLES))
     table.add_section()
     values = {task: one.value for task, one in scores.tasks.items()}
-    values |= {"psum": scores.psum[0], "nsum": scores.nsum[0]}
+    values |= {"psum": scores.psum.value, "nsum": scores.nsum.value}
     table.add_row(styled(name), "", *(_number(values.get(column)) for column in _TITLES))
-    console.print(table)
-    numbers = ("score", f"{scores.options.level:.0%} interval", "unreadable", "missing")
-    table = make_table(
-        "task", "metric", numbers[0], numbers[1], "rows", *numbers[2:], "released scorer", numbers=numbers
-    )
-    for task, one in scores.tasks.items():
-        released = ", ".join(f"{key} {_number(value, 4)}" for key, value in one.released.items())
-        table.add_row(
-            task,
-            _METRICS.get(task, "accuracy, %"),
-            _number(one.value),
-            _range(one.low, one.high),
-            f"{one.questions:,}",
-            f"{one.unreadable:,}",
-            f"{one.missing:,}",
-            released,
-        )
-    for column, total in (("psum", scores.psum), ("nsum", scores.nsum)):
-        if not math.isnan(total[0]):
-            table.add_row(column, "sum", _number(total[0]), _range(total[1], total[2]), "", "", "", "")
     console.print(table)
     absent = [_TITLES[task] for task in _TITLES if task not in values]
     if absent:
         console.print(f"No rows of {', '.join(absent)}: a sum is given only where all of its tasks are there")
-    if scores.skipped:
-        console.print(
-            f"{scores.skipped:,} rows without a prediction were left out: this is no score of the whole config"
-        )
-    for sentence in scores.suspicions:
-        console.print(styled("Look again:", f" {sentence}", "yellow"))
+
+
+def _show_published(console: Console, scores: Scores, name: str) -> None:
+    from irtd_datasets.evaluate.tasks import METRICS, paper_rows
+
+    titles = {"mmrs_1m": "Results of the EarthGPT paper", "rs_gpt4v": "Results of the RS-GPT4V paper"}
+    table = make_table(
+        "model", "task", "on", "metric", "value", title=titles[scores.dataset], numbers=("value",)
+    )
+    for row in paper_rows(scores.dataset):
+        if row["task"] in scores.tasks:
+            table.add_row(
+                row["model"],
+                row["task"],
+                row["on"],
+                METRICS[row["metric"]].title,
+                row["value"] or "not known",
+            )
+    table.add_section()
+    for task, one in scores.tasks.items():
+        title = METRICS[one.headline].title
+        table.add_row(styled(name), task, "these rows", title, _number(one.value))
+    console.print(table)
+
+
+def _show_tasks(console: Console, scores: Scores) -> None:
+    from irtd_datasets.evaluate.tasks import METRICS
+
+    numbers = ("score", f"{scores.options.level:.0%} interval", "rows", "unreadable", "missing")
+    table = make_table("task", "metric", *numbers, "released scorer", numbers=numbers)
+    for task, one in scores.tasks.items():
+        released = ", ".join(f"{key} {_number(value, 4)}" for key, value in one.released.items())
+        counts = (f"{one.questions:,}", f"{one.unreadable:,}", f"{one.missing:,}", released)
+        order = [one.headline, *(metric for metric in one.metrics if metric != one.headline)]
+        for index, metric in enumerate(order):
+            table.add_row(
+                task if index == 0 else "",
+                METRICS[metric].title,
+                *_figures(one.metrics[metric]),
+                *(counts if index == 0 else [""] * 4),
+            )
+    for column, total in (("psum", scores.psum), ("nsum", scores.nsum)):
+        if not math.isnan(total.value):
+            table.add_row(column, "sum", *_figures(total), "", "", "", "")
+    console.print(table)
+    for task, one in scores.tasks.items():
+        if "type" in one.groups:
+            types = ", ".join(
+                f"{kind} {mean:.2f} ({rows:,})" for kind, (mean, rows) in one.groups["type"].items()
+            )
+            console.print(f"{task} by type of question, % (rows): {types}")
+        if one.problems:
+            codes = ", ".join(f"{code} {count:,}" for code, count in one.problems.items())
+            console.print(f"{task}, unreadable: {codes}")
+
+
+def show_comparison(found: Comparison, names: tuple[str, str]) -> None:
+    """Print each metric of two files of predictions, and the difference with its interval."""
+    from irtd_datasets.evaluate.tasks import METRICS
+
+    numbers = (*names, "difference", f"{found.level:.0%} interval")
+    table = make_table("task", "metric", *numbers, "rows", numbers=(*numbers, "rows"))
+    for row in found.rows:
+        table.add_row(
+            row.task, METRICS[row.metric].title, _number(row.one), _number(row.two), *_figures(row.difference),
+            f"{row.questions:,}",
+        )  # fmt: skip
+    console = make_console()
+    console.print(table)
+    console.print(
+        "The second minus the first, on the same resamples of the images; an interval without 0 is a difference."
+    )
+    for reason, count in found.left_out.items():
+        console.print(f"not compared: {count:,}, {reason}")
+
+
+def _figures(one: Interval) -> tuple[str, str]:
+    return _number(one.value), "-" if math.isnan(one.low) else f"{one.low:.2f} to {one.high:.2f}"
 
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _range(low: float, high: float) -> str:
-    return "-" if math.isnan(low) else f"{low:.2f} to {high:.2f}"

@@ -20,7 +20,7 @@ from PIL import Image
 from irtd_datasets.annotations.coco import parse_coco
 from irtd_datasets.annotations.json_records import JsonRecordsError, read_records
 from irtd_datasets.annotations.outline import outline_of
-from irtd_datasets.boxes import check_frames
+from irtd_datasets.boxes import check_frames, parse_boxes
 from irtd_datasets.boxes.markup import FAMILIES, may_have_markup
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError, UnsafePathError
 from irtd_datasets.releases.containers import open_container
