@@ -176,6 +176,7 @@ class EndpointError(IrtdDatasetsError, ConnectionError):
         again: Whether the same question may be answered later.
         wait: Seconds that the server asked to wait.
         fatal: Whether every other question would fail in the same way.
+        status: HTTP status, where one came back.
     """
 
     def __init__(
@@ -187,9 +188,11 @@ class EndpointError(IrtdDatasetsError, ConnectionError):
         again: bool = False,
         wait: float | None = None,
         fatal: bool = False,
+        status: int | None = None,
     ) -> None:
         super().__init__(problem, where=where, remedy=remedy)
         self.again = again
+        self.status = status
         self.wait = wait
         self.fatal = fatal
 

@@ -50,7 +50,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        url = body["messages"][0]["content"][0]["image_url"]["url"]
+        asked = next(one["content"] for one in body["messages"] if one["role"] == "user")
+        url = asked[0]["image_url"]["url"]
         image = base64.b64decode(url.partition("base64,")[2])
         with server.guard:
             server.asked.append((hashlib.sha256(image).hexdigest(), len(body["messages"])))

@@ -7,10 +7,16 @@ that understands OpenAI's chat completions (vLLM, llama.cpp, TGI, Ollama and the
 from __future__ import annotations
 
 import base64
+import json
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from json import JSONDecodeError
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from irtd_datasets.errors import EndpointError
 from irtd_datasets.remote import Retry, asked_wait, passes
@@ -31,12 +37,14 @@ class Reply:
         finish_reason: Why it stopped.
         input_tokens: Tokens of the question; None when the endpoint does not say.
         output_tokens: Tokens of the answer.
+        model: What the endpoint calls the model that answered; None when it does not say.
     """
 
     text: str
     finish_reason: str | None
     input_tokens: int | None
     output_tokens: int | None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,8 @@ class Endpoint:
             base for base in HfHubHTTPError.__mro__ if base.__name__ in {"HTTPError", "RequestException"}
         ]
         unreachable: tuple[type[BaseException], ...] = (OSError, *transport)
+        if self._is_local() and is_offline():
+            return self._ask_local(messages)
         try:
             output = self._client().chat_completion(
                 list(messages),
@@ -151,6 +161,58 @@ class Endpoint:
             getattr(choice, "finish_reason", None),
             getattr(usage, "prompt_tokens", None),
             getattr(usage, "completion_tokens", None),
+            getattr(output, "model", None),
+        )
+
+    def _is_local(self) -> bool:
+        host = urlsplit(self.url).hostname if self.url else None
+        return host in {"localhost", "127.0.0.1", "::1"}
+
+    def _ask_local(self, messages: Sequence[dict[str, Any]]) -> Reply:
+        """Ask an endpoint on this machine where HF_HUB_OFFLINE keeps the client of huggingface_hub from asking any."""
+        fields = {
+            "model": self.model,
+            "messages": list(messages),
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": self.seed,
+        }
+        request = Request(  # noqa: S310 - its host is this machine
+            f"{str(self.url).rstrip('/')}/chat/completions",
+            data=json.dumps(fields).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.api_key or 'none'}"},
+        )
+        try:
+            with urlopen(request, timeout=self.timeout) as response:  # noqa: S310 - its host is this machine
+                body = response.read()
+        except HTTPError as error:
+            text = error.read(2000).decode(errors="replace")
+            raise self._refused(
+                SimpleNamespace(
+                    response=SimpleNamespace(status_code=error.code, headers=error.headers, text=text)
+                )
+            ) from error
+        except (OSError, HTTPException) as error:
+            raise EndpointError(
+                f"the endpoint cannot be reached: {type(error).__name__}: {error}"[:500],
+                where=self._name(),
+                again=True,
+            ) from error
+        try:
+            found = json.loads(body)
+            choice = found["choices"][0]
+            text = choice["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise self._not_an_answer() from error
+        if not isinstance(text, str) or not text.strip():
+            raise EndpointError("the answer is empty", where=self._name(), again=True)
+        usage = found.get("usage") or {}
+        return Reply(
+            text.strip(),
+            choice.get("finish_reason"),
+            usage.get("prompt_tokens"),
+            usage.get("completion_tokens"),
+            found.get("model"),
         )
 
     def _client(self) -> Any:  # noqa: ANN401 - the client's type is imported lazily
@@ -184,6 +246,7 @@ class Endpoint:
             where=self._name(),
             remedy=remedies.get(status, ""),
             fatal=status in {401, 402, 403, 404},
+            status=status,
         )
 
     def _not_an_answer(self) -> EndpointError:
@@ -198,13 +261,20 @@ class Endpoint:
         return f"{self.model} at {self.url}" if self.url else self.model
 
 
-def image_message(text: str, jpeg: bytes) -> dict[str, Any]:
-    """A user's message with a JPEG image and a text, in the form of OpenAI's chat completions."""
-    data = base64.b64encode(jpeg).decode()
+def is_offline() -> bool:
+    """Whether huggingface_hub was told to ask no address."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def image_message(text: str, image: bytes, kind: str = "jpeg") -> dict[str, Any]:
+    """A user's message with an image (``jpeg`` or ``png``) and a text, in the form of OpenAI's chat completions."""
+    data = base64.b64encode(image).decode()
     return {
         "role": "user",
         "content": [
-            {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}},
+            {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}},
             {"type": "text", "text": text},
         ],
     }

@@ -10,26 +10,26 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from irtd_datasets.captioning.endpoint import Endpoint, image_message
-from irtd_datasets.captioning.journal import Answer, Journal
+from irtd_datasets.captioning.paid import PaidRun, RunReport, image_tokens
 from irtd_datasets.captioning.prompts import Prompts
 from irtd_datasets.captioning.validate import CaptionLimits, adapt, find_faults
-from irtd_datasets.errors import EndpointError, ImageError
+from irtd_datasets.errors import ImageError
 from irtd_datasets.images.files import inspect_image
 from irtd_datasets.images.viewable import viewable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from irtd_datasets.captioning.journal import Answer, Journal
 
 __all__ = [
     "FLAT",
@@ -149,36 +149,16 @@ class Verdict:
 
 
 @dataclass
-class CaptionReport:
-    """Sums of a run.
+class CaptionReport(RunReport):
+    """Sums of a run, with what became of the captions.
 
     Attributes:
         accepted: Captions that passed.
-        asked: Questions that were paid in this run, corrections included.
-        from_journal: Answers taken from the journal.
         rejected: Images without a caption, by fault.
-        failed: Questions that the endpoint did not answer; the next run asks them again.
-        input_tokens: Charged in this run, as far as the endpoint says.
-        output_tokens: Charged in this run.
-        cost: Of these tokens.
-        stopped: Why the run ended early; empty when it did not.
-        over_cost: Whether it ended at ``max_cost``.
     """
 
     accepted: int = 0
-    asked: int = 0
-    from_journal: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
-    stopped: str = ""
-    over_cost: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return {name: dict(value) if name == "rejected" else value for name, value in vars(self).items()}
 
 
 def estimate(
@@ -201,7 +181,7 @@ def estimate(
             answered += 1
             continue
         shrunk = min(1.0, options.max_side / max(info.width, info.height))
-        input_tokens += _tokens(info.width * shrunk, info.height * shrunk) + len(prompt) // 4
+        input_tokens += image_tokens(info.width * shrunk, info.height * shrunk) + len(prompt) // 4
         output_tokens += min(endpoint.max_tokens, round(options.words * 1.4))
     return Estimate(images, answered, input_tokens, output_tokens, options.cost(input_tokens, output_tokens))
 
@@ -269,19 +249,14 @@ class _Image:
     tokens: int
 
 
-class _Run:
+class _Run(PaidRun):
     """What the threads of one run share."""
 
     def __init__(
         self, endpoint: Endpoint, journal: Journal, options: CaptionOptions, report: CaptionReport
     ) -> None:
-        self._endpoint, self._journal, self._options, self._report = endpoint, journal, options, report
-        self._guard = Lock()
-        self._under_way = 0.0
-        self._charge = 1.0  # charged input tokens for each estimated one, the highest so far
-        self._asking: dict[str, Lock] = {}
-        self.first_error: EndpointError | None = None
-        self.over = Event()  # nobody wants more: questions that wait to be asked again are given up
+        super().__init__(endpoint, journal, report, options)
+        self._options = options
 
     def one(self, job: CaptionJob) -> Verdict:
         try:
@@ -292,9 +267,7 @@ class _Run:
             return Verdict(job.id, None, ("image-missing",))
         prompt = _prompt(job, self._options)
         key = _key(self._endpoint, self._options, prompt, data)
-        with self._guard:
-            mine = self._asking.setdefault(key, Lock())
-        with mine:  # the same image under two names is asked about once
+        with self.lock(key):  # the same image under two names is asked about once
             return self._converse(job, prompt, key, data)
 
     def _converse(self, job: CaptionJob, prompt: str, key: str, data: bytes) -> Verdict:
@@ -302,14 +275,14 @@ class _Run:
         image: _Image | None = None
         said: list[dict[str, Any]] = []
         for turn in (0, 1):
-            answer = self._known(key, turn)
+            answer = self.known(key, turn)
             if answer is None:
                 try:
                     image = image or _prepare(job, data, self._options)
                 except _NoImageError as reason:
                     return Verdict(job.id, None, (str(reason),))
                 messages = [image_message(prompt, image.jpeg), *said]
-                answer = self._ask(job, key, turn, messages, image.tokens + len(prompt) // 4)
+                answer = self.ask(job.id, key, turn, messages, image.tokens + len(prompt) // 4)
             if answer is None:
                 return Verdict(job.id, None, (NOT_ANSWERED,))
             verdict = _judge(job, answer, self._options)
@@ -320,65 +293,6 @@ class _Run:
                 {"role": "user", "content": self._options.prompts.fill_correction(verdict.faults)},
             ]
         return verdict
-
-    def _known(self, key: str, turn: int) -> Answer | None:
-        known = self._journal.get(key, turn)
-        if known is not None:
-            with self._guard:
-                self._report.from_journal += 1
-        return known
-
-    def _ask(
-        self, job: CaptionJob, key: str, turn: int, messages: list[dict[str, Any]], tokens: int
-    ) -> Answer | None:
-        expected = self._may_ask(tokens)
-        if expected is None:
-            return None
-        try:
-            reply = self._endpoint.ask(messages, self.over)
-        except EndpointError as error:
-            with self._guard:
-                self._under_way -= expected
-                self._report.failed += 1
-                self.first_error = self.first_error or error
-                if error.fatal:
-                    self._report.stopped = self._report.stopped or str(error)
-                    self.over.set()
-            return None
-        answer = Answer(
-            key,
-            job.id,
-            self._endpoint.model,
-            reply.text,
-            reply.finish_reason,
-            reply.input_tokens,
-            reply.output_tokens,
-            turn,
-        )
-        self._journal.add(answer)
-        with self._guard:
-            self._under_way -= expected
-            self._charge = max(self._charge, (reply.input_tokens or 0) / tokens)
-            report = self._report
-            report.asked += 1
-            report.input_tokens += reply.input_tokens or tokens
-            report.output_tokens += reply.output_tokens or len(reply.text) // 4
-            report.cost = self._options.cost(report.input_tokens, report.output_tokens)
-        return answer
-
-    def _may_ask(self, tokens: int) -> float | None:
-        """Reserve the cost of a question and return it; None when no more is asked."""
-        with self._guard:
-            if self._report.stopped:
-                return None
-            expected = self._options.cost(tokens * self._charge, self._endpoint.max_tokens)
-            limit = self._options.max_cost
-            if limit is not None and self._report.cost + self._under_way + expected > limit:
-                self._report.stopped = f"the next question could go beyond the cost of {limit}"
-                self._report.over_cost = True
-                return None
-            self._under_way += expected
-            return expected
 
 
 def _judge(job: CaptionJob, answer: Answer, options: CaptionOptions) -> Verdict:
@@ -407,11 +321,6 @@ def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, data: bytes) 
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _tokens(width: float, height: float) -> int:
-    """About how many tokens an image counts as: one for each 28 x 28 pixels."""
-    return math.ceil(width / 28) * math.ceil(height / 28)
-
-
 def _prepare(job: CaptionJob, data: bytes, options: CaptionOptions) -> _Image:
     """Bring an image into the form in which it is sent; more than 8 bits are mapped as for looking at."""
     try:
@@ -426,4 +335,4 @@ def _prepare(job: CaptionJob, data: bytes, options: CaptionOptions) -> _Image:
         raise _NoImageError("flat")
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
-    return _Image(buffer.getvalue(), _tokens(*image.size))
+    return _Image(buffer.getvalue(), image_tokens(*image.size))

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Json, Quiet, SourceTable, named_pairs, print_json
+from irtd_datasets.cli.options import (
+    KEY_VARIABLE,
+    Json,
+    Quiet,
+    SourceTable,
+    named_pairs,
+    parse_prices,
+    print_json,
+)
 from irtd_datasets.display import terminal
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import construction as report
@@ -21,10 +29,7 @@ from irtd_datasets.report.console import progress as show_progress
 if TYPE_CHECKING:
     from irtd_datasets.captioning.run import CaptionOptions, Estimate
 
-__all__ = ["KEY_VARIABLE", "construct"]
-
-KEY_VARIABLE = "IRTD_ENDPOINT_TOKEN"
-"""Environment variable that holds the key of a captioning endpoint, unless ``--token-env`` names another."""
+__all__ = ["construct"]
 
 _PANEL = "Captions by a language model"
 # What `--ask` can set: type and least value.
@@ -257,7 +262,7 @@ def _asked(
     from irtd_datasets.captioning.validate import CaptionLimits
 
     given = _numbers(items)
-    prices = _prices(price)
+    prices = parse_prices(price)
     limits = CaptionLimits(**{name: given[name] for name in _LIMITS if name in given})  # type: ignore[arg-type]
     options = CaptionOptions(
         limits=limits,
@@ -288,21 +293,6 @@ def _numbers(items: list[str]) -> dict[str, float]:
                 remedy=f"Write it as --ask {name}=NUMBER.",
             )
     return found
-
-
-def _prices(text: str | None) -> tuple[float, float]:
-    if text is None:
-        return 0.0, 0.0
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in {1, 2} or not all(0 <= value < math.inf for value in values):
-        raise UnknownNameError(
-            f"--price {text} is no price",
-            remedy="Write one or two numbers, for a million tokens of questions and of answers: --price 0.15,0.60.",
-        )
-    return values[0], values[-1]
 
 
 def _confirm(expected: Estimate, *, priced: bool, yes: bool) -> None:

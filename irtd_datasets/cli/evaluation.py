@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, print_json
+from irtd_datasets.cli.options import KEY_VARIABLE, Json, named_pairs, parse_prices, print_json
 from irtd_datasets.report import evaluation as report
 
 if TYPE_CHECKING:
     from irtd_datasets.evaluate.questions import Selection
 
-__all__ = ["compare", "score"]
+__all__ = ["compare", "predict", "score"]
 
 Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder, as `irtd build` makes it.")]
 Config = Annotated[
@@ -135,6 +136,110 @@ def compare(
         print_json(found.as_dict())
     else:
         report.show_comparison(found, (one.stem, two.stem))
+
+
+@app.command()
+def predict(
+    dataset: Annotated[str, typer.Argument(help="Dataset folder, or FOLDER:CONFIG.")],
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            "--endpoint", help="Base address of an OpenAI-compatible endpoint, http://HOST:PORT/v1."
+        ),
+    ],
+    model: Annotated[str, typer.Option("--model", help="Name of the model there.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File of predictions; a journal of paid answers lies beside it.")
+    ],
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            help="Write and ask for boxes in the frame and markup of llava, qwen2-vl, qwen2.5-vl, qwen3-vl, internvl "
+            "or paligemma. Default: questions as released.",
+        ),
+    ] = None,
+    split: Splits = None,
+    task: Tasks = None,
+    source: Sources = None,
+    modality: Modalities = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many rounds.")] = None,
+    token_env: Annotated[
+        str,
+        typer.Option(
+            "--token-env",
+            metavar="NAME",
+            help="Environment variable that holds the endpoint's key. Keys are taken from nowhere else.",
+        ),
+    ] = KEY_VARIABLE,
+    system: Annotated[str, typer.Option("--system", help="System prompt.")] = "",
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt", help="TASK=TEXT that is added to the questions of a task; may be given several times."
+        ),
+    ] = None,
+    max_side: Annotated[
+        int, typer.Option("--max-side", min=28, help="Longest side of the image sent.")
+    ] = 1024,
+    encoding: Annotated[str, typer.Option("--encoding", help="jpeg or png.")] = "jpeg",
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Rows under way at a time.")] = 8,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of an answer.")] = 512,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the sampling.")] = 0.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds that an answer may take.")
+    ] = 120.0,
+    attempts: Annotated[
+        int, typer.Option("--attempts", min=1, help="How often a question is asked in all.")
+    ] = 6,
+    price: Annotated[
+        str | None,
+        typer.Option("--price", help="Price of a million tokens of questions and of answers: 0.15,0.60."),
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", min=0, help="Stop before the cost goes beyond this.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell how much would be asked, and ask nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask an endpoint about the scored rows of a config; the same command goes on where a run was ended."""
+    from irtd_datasets.captioning.endpoint import Endpoint
+    from irtd_datasets.evaluate.predict import PROMPTS, PredictOptions
+    from irtd_datasets.evaluate.run import PredictRequest, run_prediction
+
+    folder, config = _folder_and_config(dataset)
+    prices = parse_prices(price)
+    options = PredictOptions(
+        family, max_side, encoding, system,  # type: ignore[arg-type]
+        {**PROMPTS, **named_pairs(prompt or [], "--prompt")}, concurrency, max_cost, *prices,
+    )  # fmt: skip
+    asked = Endpoint(
+        model, endpoint, os.environ.get(token_env) or None, timeout, attempts, max_tokens, temperature
+    )
+    request = PredictRequest(
+        folder, config, out, asked, options, _selection(split, task, source, modality), limit, dry_run
+    )
+    try:
+        found = run_prediction(request)
+    except KeyboardInterrupt:
+        typer.echo("irtd: interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        report.show_prediction(found)
+    if found.report.unanswered:
+        typer.echo("irtd: the endpoint left questions unanswered; run the same command again", err=True)
+        raise typer.Exit(1)
+
+
+def _folder_and_config(text: str) -> tuple[Path, str | None]:
+    folder, colon, config = text.rpartition(":")
+    if Path(text).exists() or not colon:
+        return Path(text), None
+    return Path(folder), config or None
 
 
 def _selection(*chosen: list[str] | None) -> Selection:

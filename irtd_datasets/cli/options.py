@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.rows.release import ReleaseOptions, absolute_options
 
 __all__ = [
+    "KEY_VARIABLE",
     "BoxFrame",
     "Dataset",
     "Images",
@@ -27,10 +29,14 @@ __all__ = [
     "SourceTable",
     "local_folder",
     "named_pairs",
+    "parse_prices",
     "parse_settings",
     "print_json",
     "release_options",
 ]
+
+KEY_VARIABLE = "IRTD_ENDPOINT_TOKEN"
+"""Environment variable that holds the key of an endpoint, unless ``--token-env`` names another."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on standard output.")]
 Dataset = Annotated[
@@ -180,3 +186,19 @@ def local_folder(path: Path) -> Path:
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
     """Print a value as JSON on standard output."""
     say(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def parse_prices(text: str | None) -> tuple[float, float]:
+    """Prices of a million tokens of questions and of answers from one or two numbers; 0 without any."""
+    if text is None:
+        return 0.0, 0.0
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in {1, 2} or not all(0 <= value < math.inf for value in values):
+        raise UnknownNameError(
+            f"--price {text} is no price",
+            remedy="Write one or two numbers, for a million tokens of questions and of answers: --price 0.15,0.60.",
+        )
+    return values[0], values[-1]

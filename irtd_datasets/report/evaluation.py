@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from irtd_datasets.evaluate.compare import Comparison
+    from irtd_datasets.evaluate.run import PredictResult
     from irtd_datasets.evaluate.scoring import Interval, Scores
 
-__all__ = ["show_comparison", "show_scores"]
+__all__ = ["show_comparison", "show_prediction", "show_scores"]
 
 _TITLES = {
     "scene": "Scene",
@@ -138,6 +139,26 @@ def show_comparison(found: Comparison, names: tuple[str, str]) -> None:
     )
     for reason, count in found.left_out.items():
         console.print(f"not compared: {count:,}, {reason}")
+
+
+def show_prediction(found: PredictResult) -> None:
+    """Print what was asked, what it cost, and what a reader of the predictions should know."""
+    console, done = make_console(), found.report
+    questions, tokens, output, cost = found.expected
+    if not (done.asked or done.from_journal or done.failed):
+        console.print(
+            f"{questions:,} questions, about {tokens:,} tokens in and at most {output:,} out, cost {cost:.2f}; "
+            "nothing was asked"
+        )
+        return
+    console.print(
+        f"{done.answered:,} of {found.questions:,} rounds answered: {done.asked:,} asked now, "
+        f"{done.from_journal:,} from the journal, {done.unanswered:,} without an answer"
+    )
+    console.print(f"{done.input_tokens:,} tokens in, {done.output_tokens:,} out, cost {done.cost:.2f}")
+    for note in found.notes:
+        console.print(styled("Note:", f" {note}", "yellow"))
+    console.print(f"written: {found.out}")
 
 
 def _figures(one: Interval) -> tuple[str, str]:

@@ -400,15 +400,19 @@ def test_released_captions_pass():
         assert find_faults(text, CaptionLimits(min_words=3)) == []
 
 
-def test_offline_mode_is_named(tmp_path, monkeypatch):
-    """With HF_HUB_OFFLINE the client refuses even loopback: said at once, with what to do."""
+def test_offline_mode_asks_this_machine_alone(tmp_path, monkeypatch):
+    """With HF_HUB_OFFLINE an endpoint on this machine is asked all the same, and its failures are told apart."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     forget = getattr(
         huggingface_hub.utils, "reset_sessions", bool
     )  # before 1.0 a session that is open stays as it is
     forget()
     try:
-        with chat_server() as server, pytest.raises(EndpointError, match="Unset HF_HUB_OFFLINE"):
-            run(server, tmp_path, 2)
+        with chat_server(["ok", 503, "empty", "cut"]) as server:
+            verdicts, *_ = run(server, tmp_path, 3)
+            assert all(one.text for one in verdicts)
+        for script, words in (("html", "no chat completion"), (401, "answered 401")):
+            with chat_server([script] * 9) as server, pytest.raises(EndpointError, match=words):
+                run(server, tmp_path / words[:2], 1)
     finally:
         forget()

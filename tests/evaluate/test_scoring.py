@@ -7,7 +7,7 @@ import pytest
 from gold import released_questions
 from processes import irtd, irtd_here, told
 
-from irtd_datasets.errors import AnnotationError, UnknownNameError
+from irtd_datasets.errors import AnnotationError
 from irtd_datasets.evaluate import ScoringOptions, paper_table, score, score_file
 from irtd_datasets.evaluate.questions import SCORED_TASKS, read_questions
 from irtd_datasets.evaluate.scoring import ERRORS

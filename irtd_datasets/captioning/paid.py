@@ -1,0 +1,162 @@
+"""Questions to an endpoint that are paid for once: journal, limit of cost, and what a run has charged so far."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from threading import Event, Lock, local
+from typing import TYPE_CHECKING, Any, Protocol
+
+from irtd_datasets.captioning.journal import Answer
+from irtd_datasets.errors import EndpointError
+
+if TYPE_CHECKING:
+    from irtd_datasets.captioning.endpoint import Endpoint
+    from irtd_datasets.captioning.journal import Journal
+
+__all__ = ["PaidRun", "RunReport", "image_tokens"]
+
+
+class Prices(Protocol):
+    """What a run may cost."""
+
+    @property
+    def max_cost(self) -> float | None:
+        """Most that may be charged; None for no limit."""
+
+    def cost(self, input_tokens: float, output_tokens: float) -> float:
+        """Price of some tokens."""
+
+
+@dataclass
+class RunReport:
+    """Sums of a run.
+
+    Attributes:
+        asked: Questions that were paid in this run, corrections included.
+        from_journal: Answers taken from the journal.
+        failed: Questions that the endpoint did not answer; the next run asks them again.
+        input_tokens: Charged in this run, as far as the endpoint says.
+        output_tokens: Charged in this run.
+        cost: Of these tokens.
+        stopped: Why the run ended early; empty when it did not.
+        over_cost: Whether it ended at ``max_cost``.
+        models: How often each model answered, by the name that the endpoint gave it.
+    """
+
+    asked: int = 0
+    from_journal: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    stopped: str = ""
+    over_cost: bool = False
+    models: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {
+            name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()
+        }
+
+
+def image_tokens(width: float, height: float) -> int:
+    """About how many tokens an image counts as: one for each 28 x 28 pixels."""
+    return math.ceil(width / 28) * math.ceil(height / 28)
+
+
+class PaidRun:
+    """What the threads of one run share.
+
+    Args:
+        endpoint: Where to ask.
+        journal: An open journal; every answer is in it before anything is done with it.
+        report: Filled.
+        prices: What may be charged.
+    """
+
+    def __init__(self, endpoint: Endpoint, journal: Journal, report: RunReport, prices: Prices) -> None:
+        self._endpoint, self._journal, self._report, self._prices = endpoint, journal, report, prices
+        self._guard = Lock()
+        self._under_way = 0.0
+        self._charge = 1.0  # charged input tokens for each estimated one, the highest so far
+        self._asking: dict[str, Lock] = {}
+        self.first_error: EndpointError | None = None
+        self._mine = local()
+        self.over = Event()  # nobody wants more: questions that wait to be asked again are given up
+
+    @property
+    def last_error(self) -> EndpointError | None:
+        """Why the last question of this thread was not answered."""
+        return getattr(self._mine, "error", None)
+
+    def lock(self, key: str) -> Lock:
+        """A lock for one question, so that it is asked once."""
+        with self._guard:
+            return self._asking.setdefault(key, Lock())
+
+    def known(self, key: str, turn: int) -> Answer | None:
+        """The answer in the journal; None when there is none."""
+        known = self._journal.get(key, turn)
+        if known is not None:
+            with self._guard:
+                self._report.from_journal += 1
+        return known
+
+    def ask(
+        self, row: str, key: str, turn: int, messages: list[dict[str, Any]], tokens: int
+    ) -> Answer | None:
+        """Ask and write the answer down; None when nothing more is asked or the endpoint did not answer."""
+        self._mine.error = None
+        expected = self._may_ask(tokens)
+        if expected is None:
+            return None
+        try:
+            reply = self._endpoint.ask(messages, self.over)
+        except EndpointError as error:
+            with self._guard:
+                self._under_way -= expected
+                self._report.failed += 1
+                self.first_error = self.first_error or error
+                self._mine.error = error
+                if error.fatal:
+                    self._report.stopped = self._report.stopped or str(error)
+                    self.over.set()
+            return None
+        answer = Answer(
+            key,
+            row,
+            self._endpoint.model,
+            reply.text,
+            reply.finish_reason,
+            reply.input_tokens,
+            reply.output_tokens,
+            turn,
+        )
+        self._journal.add(answer)
+        with self._guard:
+            self._under_way -= expected
+            self._charge = max(self._charge, (reply.input_tokens or 0) / tokens)
+            report = self._report
+            report.asked += 1
+            report.input_tokens += reply.input_tokens or tokens
+            report.output_tokens += reply.output_tokens or len(reply.text) // 4
+            report.models[reply.model or self._endpoint.model] += 1
+            report.cost = self._prices.cost(report.input_tokens, report.output_tokens)
+        return answer
+
+    def _may_ask(self, tokens: int) -> float | None:
+        """Reserve the cost of a question and return it; None when no more is asked."""
+        with self._guard:
+            if self._report.stopped:
+                return None
+            expected = self._prices.cost(tokens * self._charge, self._endpoint.max_tokens)
+            limit = self._prices.max_cost
+            if limit is not None and self._report.cost + self._under_way + expected > limit:
+                self._report.stopped = f"the next question could go beyond the cost of {limit}"
+                self._report.over_cost = True
+                return None
+            self._under_way += expected
+            return expected
