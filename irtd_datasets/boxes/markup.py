@@ -86,7 +86,7 @@ _POINTS = re.compile(r"<points?\b((?:\s+[\w-]{1,20}\s?=\s?\"[^\"<>]{0,200}\"){1,
 _ATTRIBUTE = re.compile(rf"\b([xy])([0-9]*)\s?=\s?\"{_S}({_N}){_S}\"")
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _LISTED = re.compile(
-    r"[\"'](bbox_2d|bboxes?|box_2d|boxes|box|bounding_?box|coord(?:inate)?s?|bbox_oriented|obb|quad|poly(?:gon)?|"
+    r"[\"'](bbox_2d|bbox(?:es)?|box_2d|boxes|box|bounding_?box|coord(?:inate)?s?|bbox_oriented|obb|quad|poly(?:gon)?|"
     rf"point_2d|points?)[\"']\s{{0,3}}:\s{{0,3}}([\[(]{{1,2}}{_S}({_N}(?:{_S},{_S}{_N}){{1,7}}){_S},?{_S}[\])]{{1,2}})",
     re.IGNORECASE,
 )

@@ -55,7 +55,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an answer says, in the terms of the gold answer; what is wrong with it; the numbers as written."""
+    """What an answer says, in the terms of the gold answer; what is wrong with it; numbers read in a declared frame."""
 
     said: Any
     problem: str = ""
@@ -160,8 +160,8 @@ def _read_places(question: Question, answer: str, frame: Frame | str | None) -> 
         numbers = corners_of(places) if oriented else boxes_of(places)
     if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > _FARTHEST:
         return Reading(None, "unreadable")
-    moved = _moved(numbers, places, question, frame)
-    written = tuple(map(tuple, numbers.tolist()))
+    moved, own = _moved(numbers, places, question, frame)
+    written = tuple(map(tuple, numbers[~own].tolist()))
     if question.task != "detection":
         return Reading(moved, "", written)
     labels = tuple((place.label or question.gold.asked).casefold() for place in places)
@@ -169,8 +169,10 @@ def _read_places(question: Question, answer: str, frame: Frame | str | None) -> 
     return Reading(Found(labels, moved, tuple(scores) if len(scores) == len(places) else None), "", written)
 
 
-def _moved(numbers: Floats, places: Sequence[Place], question: Question, frame: Frame | str | None) -> Floats:
-    """Numbers in the frame of the gold answer: thousandths for points, pixels for boxes."""
+def _moved(
+    numbers: Floats, places: Sequence[Place], question: Question, frame: Frame | str | None
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Numbers in the frame of the gold answer, thousandths or pixels, and whose markup told their own frame."""
     target = Frame.PER_MILLE if question.task == "location" else Frame.PIXEL
     size = (question.width, question.height)
     unknown = size == (1, 1)
@@ -183,4 +185,4 @@ def _moved(numbers: Floats, places: Sequence[Place], question: Question, frame: 
     moved: Floats = convert(numbers, declared, target, *size)
     if own.any():
         moved[own] = convert(numbers[own] / bases[own, None], Frame.UNIT, target, *size)
-    return moved
+    return moved, own
