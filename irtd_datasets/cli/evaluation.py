@@ -88,6 +88,12 @@ def score(
     details: Annotated[
         Path | None, typer.Option("--details", help="Write what was read of each answer here, as JSON lines.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", help="Write a page here: tables, bars, and the worst rows with both answers drawn."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a model's answers on any task of any of the datasets, under the results of its paper."""
@@ -98,6 +104,10 @@ def score(
     scores = score_file(predictions, dataset, config, options, _selection(split, task, source, modality))
     if details:
         write_details(scores, details)
+    if page:
+        from irtd_datasets.evaluate.page import write_report
+
+        write_report(scores, dataset, config, page, name=name)
     if as_json:
         print_json(scores.as_dict())
     else:
