@@ -13,7 +13,7 @@ from collections import Counter
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -26,12 +26,13 @@ from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from irtd_datasets.folder.ledger import Ledger, LedgerLine
+    from irtd_datasets.folder.parts import BuiltPart
     from irtd_datasets.spec import DatasetSpec, PartSpec
 
 __all__ = [
     "SEAL",
     "SIZE_CATEGORIES",
-    "Part",
     "configs_of",
     "prose",
     "render_card",
@@ -105,45 +106,6 @@ _REDISTRIBUTION = {
 }
 
 
-class Part(Protocol):
-    """What a card tells of a built part."""
-
-    @property
-    def subset(self) -> str:
-        """Its subset, the outer folder."""
-
-    @property
-    def part(self) -> str:
-        """Its name, the inner folder."""
-
-    @property
-    def split(self) -> str:
-        """Split of its rows."""
-
-    @property
-    def rows(self) -> int:
-        """Its rows."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of its rows in memory."""
-
-    @property
-    def bytes_on_disk(self) -> int:
-        """Bytes of its shards."""
-
-    def named_digests(self) -> list[tuple[str, str]]:
-        """Name and SHA-256 of each shard."""
-
-
-class _Ledger(Protocol):
-    def totals(self) -> dict[str, int]: ...
-    @property
-    def lines(self) -> tuple[Any, ...]: ...
-    @property
-    def counts_rounds(self) -> bool: ...
-
-
 class _Plain(yaml.SafeDumper):
     """YAML without anchors: the features stand in full under each config, as every reader of cards expects."""
 
@@ -170,7 +132,7 @@ def prose(spec: DatasetSpec) -> str:
     )
 
 
-def configs_of(spec: DatasetSpec, parts: Sequence[Part]) -> dict[str, list[Part]]:
+def configs_of(spec: DatasetSpec, parts: Sequence[BuiltPart]) -> dict[str, list[BuiltPart]]:
     """Configs that a folder with these parts has, each with its parts in order."""
     built = {(part.subset, part.part): part for part in parts if part.rows}
     configs = {}
@@ -204,10 +166,10 @@ def task_categories(tasks: Iterable[str]) -> list[str]:
 
 def render_card(
     spec: DatasetSpec,
-    parts: Sequence[Part],
-    ledger: _Ledger,
+    parts: Sequence[BuiltPart],
+    ledger: Ledger,
     folder: Path | None,
-    count: Callable[[Part, str], Counter[Any]] | None = None,
+    count: Callable[[BuiltPart, str], Counter[Any]] | None = None,
     *,
     seal: str = "",
 ) -> str:
@@ -261,13 +223,16 @@ def render_card(
 
 
 def _metadata(
-    spec: DatasetSpec, present: Sequence[tuple[PartSpec, Part]], configs: dict[str, list[Part]], seal: str
+    spec: DatasetSpec,
+    present: Sequence[tuple[PartSpec, BuiltPart]],
+    configs: dict[str, list[BuiltPart]],
+    seal: str,
 ) -> dict[str, Any]:
     default = spec.default_config if spec.default_config in configs else next(iter(configs), "")
     features = yaml_features()
     entries, infos = [], []
     for name, members in configs.items():
-        splits: dict[str, list[Part]] = {}
+        splits: dict[str, list[BuiltPart]] = {}
         for part in members:
             splits.setdefault(part.split, []).append(part)
         entry: dict[str, Any] = {"config_name": name}
@@ -313,7 +278,7 @@ def _metadata(
     }
 
 
-def _loading(spec: DatasetSpec, configs: dict[str, list[Part]]) -> str:
+def _loading(spec: DatasetSpec, configs: dict[str, list[BuiltPart]]) -> str:
     if not configs:
         return "## Loading\n\nThis folder has no rows."
     name = spec.default_config if spec.default_config in configs else next(iter(configs))
@@ -331,7 +296,7 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[Part]]) -> str:
     )
 
 
-def _task_table(present: Sequence[tuple[PartSpec, Part]]) -> str:
+def _task_table(present: Sequence[tuple[PartSpec, BuiltPart]]) -> str:
     counts: Counter[tuple[str, str, str]] = Counter()
     for declared, part in present:
         counts[declared.task, declared.modality, part.split] += part.rows
@@ -341,8 +306,8 @@ def _task_table(present: Sequence[tuple[PartSpec, Part]]) -> str:
 
 def _source_table(
     spec: DatasetSpec,
-    present: Sequence[tuple[PartSpec, Part]],
-    count: Callable[[Part, str], Counter[Any]],
+    present: Sequence[tuple[PartSpec, BuiltPart]],
+    count: Callable[[BuiltPart, str], Counter[Any]],
 ) -> str:
     counts: Counter[str | None] = Counter()
     tasks: dict[str | None, dict[str, None]] = {}
@@ -364,11 +329,11 @@ def _source_table(
     )
 
 
-def _count_in(folder: Path, part: Part, column: str) -> Counter[Any]:
+def _count_in(folder: Path, part: BuiltPart, column: str) -> Counter[Any]:
     return count_values(sorted((folder / part.subset / part.part).glob("*.parquet")), column)
 
 
-def _frame_table(parts: Sequence[Part], count: Callable[[Part, str], Counter[Any]]) -> str:
+def _frame_table(parts: Sequence[BuiltPart], count: Callable[[BuiltPart, str], Counter[Any]]) -> str:
     counts: Counter[Any] = Counter()
     for part in parts:
         counts.update(count(part, "box_frame"))
@@ -393,7 +358,7 @@ def _public(spec: DatasetSpec) -> str:
     return "\n".join([*public, "", "Not released:", "", *lacking])
 
 
-def _row_counts(configs: dict[str, list[Part]]) -> list[list[str]]:
+def _row_counts(configs: dict[str, list[BuiltPart]]) -> list[list[str]]:
     return [
         [name, split, f"{sum(part.rows for part in parts if part.split == split):,}"]
         for name, parts in configs.items()
@@ -401,7 +366,7 @@ def _row_counts(configs: dict[str, list[Part]]) -> list[list[str]]:
     ]
 
 
-def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
+def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.record_counts is None:
@@ -444,7 +409,7 @@ def _ledger_table(spec: DatasetSpec, ledger: _Ledger) -> str:
     return _table(head, rows) + "".join(f"\n\n{markdown(note)}" for note in notes)
 
 
-def _rounds_table(ledger: _Ledger) -> str:
+def _rounds_table(ledger: Ledger) -> str:
     rows = []
     for line in ledger.lines:
         if line.record_counts is None:
@@ -471,12 +436,12 @@ def _rounds_table(ledger: _Ledger) -> str:
     )
 
 
-def _released(spec: DatasetSpec, line: Any) -> str:  # noqa: ANN401 - a line of the ledger
+def _released(spec: DatasetSpec, line: LedgerLine) -> str:
     none = spec.part(line.subset, line.part).count_unknown
     return none if line.released is None else f"{line.released:,}"
 
 
-def _issue_table(spec: DatasetSpec, ledger: _Ledger) -> str:
+def _issue_table(spec: DatasetSpec, ledger: Ledger) -> str:
     seen: dict[str, int] = {}
     for line in ledger.lines:
         if line.record_counts is not None:

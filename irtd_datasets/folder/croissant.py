@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.folder.card import configs_of
@@ -20,7 +21,7 @@ from irtd_datasets.schema import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from irtd_datasets.folder.card import Part
+    from irtd_datasets.folder.parts import BuiltPart
     from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["LEFT_OUT", "render_croissant"]
@@ -31,43 +32,8 @@ _TYPES = {"string": "sc:Text", "float32": "cr:Float32", "int32": "cr:Int32"}
 LEFT_OUT = frozenset({"original"})
 """Columns that are not described: Croissant 1.0 has no type for bytes that are neither text nor an image."""
 
-_CONTEXT: dict[str, Any] = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "dct": "http://purl.org/dc/terms/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "sc": "https://schema.org/",
-    "conformsTo": "dct:conformsTo",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "description": {"@container": "@language"},
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "name": {"@container": "@language"},
-    **{
-        term: f"cr:{term}"
-        for term in (
-            *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field"),
-            *("fileObject", "fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset"),
-            *(
-                "jsonPath",
-                "key",
-                "md5",
-                "parentField",
-                "path",
-                "recordSet",
-                "references",
-                "regex",
-                "repeated",
-            ),
-            *("replace", "samplingRate", "separator", "source", "subField", "transform"),
-        )
-    },
-}
-"""The standard context of Croissant 1.1, whole: readers warn of one that differs."""
 
-
-def render_croissant(spec: DatasetSpec, parts: Sequence[Part]) -> str:
+def render_croissant(spec: DatasetSpec, parts: Sequence[BuiltPart]) -> str:
     """The whole ``croissant.json``: a file set, its splits and its records for each config.
 
     Args:
@@ -82,7 +48,7 @@ def render_croissant(spec: DatasetSpec, parts: Sequence[Part]) -> str:
     configs = configs_of(spec, parts)
     year = re.search(r"year=\{(\d{4})\}", spec.citation)
     document = {
-        "@context": _CONTEXT,
+        "@context": _context(),
         "@type": "sc:Dataset",
         "name": spec.name,
         "conformsTo": _CONFORMS_TO,
@@ -110,7 +76,16 @@ def render_croissant(spec: DatasetSpec, parts: Sequence[Part]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def _file_set(config: str, parts: Sequence[Part]) -> dict[str, Any]:
+def _context() -> dict[str, Any]:
+    """The standard context of Croissant 1.1, whole: readers warn of one that differs."""
+    text = (
+        resources.files("irtd_datasets.folder").joinpath("croissant_context.json").read_text(encoding="utf-8")
+    )
+    context: dict[str, Any] = json.loads(text)
+    return context
+
+
+def _file_set(config: str, parts: Sequence[BuiltPart]) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": _files_of(config),
@@ -125,7 +100,7 @@ def _files_of(config: str) -> str:
     return f"files-of-{config}"
 
 
-def _splits(config: str, parts: Sequence[Part]) -> dict[str, Any]:
+def _splits(config: str, parts: Sequence[BuiltPart]) -> dict[str, Any]:
     name = f"{config}_splits"
     return {
         "@type": "cr:RecordSet",
@@ -141,7 +116,7 @@ def _splits(config: str, parts: Sequence[Part]) -> dict[str, Any]:
     }
 
 
-def _records(config: str, parts: Sequence[Part]) -> dict[str, Any]:
+def _records(config: str, parts: Sequence[BuiltPart]) -> dict[str, Any]:
     rows: dict[str, int] = {}
     for part in parts:
         rows[part.split] = rows.get(part.split, 0) + part.rows

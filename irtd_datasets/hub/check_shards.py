@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.folder.names import part_of
 from irtd_datasets.schema import FIELDS, arrow_schema, hub_metadata
+from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,48 +55,6 @@ _LOCAL_PATH = rf"(?:^|[\s\"'`(=:,\[])(?:(?:file://)?/(?:{_ROOTS})/[^\s/\"']+|[A-
 # In a column that holds names, every absolute path is one.
 _ABSOLUTE = r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/|file://)"
 _NAME_COLUMNS = ("id", "source", "image_note")
-_COMMON_NAMES = frozenset(
-    [
-        "admin",
-        "administrator",
-        "build",
-        "builder",
-        "circleci",
-        "daemon",
-        "data",
-        "debian",
-        "docker",
-        "guest",
-        "home",
-        "jenkins",
-        "jovyan",
-        "linux",
-        "localhost",
-        "machine",
-        "nobody",
-        "person",
-        "persons",
-        "people",
-        "root",
-        "runner",
-        "sandbox",
-        "server",
-        "sysadmin",
-        "test",
-        "train",
-        "ubuntu",
-        "user",
-        "users",
-        "vagrant",
-        "work",
-        "worker",
-        "container",
-        "computer",
-        "desktop",
-        "laptop",
-        "windows",
-    ]
-)
 
 
 def image_columns(shard: Shard) -> list[str]:
@@ -520,7 +479,8 @@ def machine_names() -> list[str]:
     found = {socket.gethostname().partition(".")[0]}
     with contextlib.suppress(OSError, KeyError, ImportError):  # a user without a name, as in some containers
         found.add(getpass.getuser())
-    return sorted(name for name in found if len(name) >= 4 and name.lower() not in _COMMON_NAMES)
+    known = {row["name"] for row in read_table("irtd_datasets.hub", "names.csv") if row["kind"] == "machine"}
+    return sorted(name for name in found if len(name) >= 4 and name.lower() not in known)
 
 
 def _machine_pattern(names: Sequence[str], *, anywhere: bool) -> str:

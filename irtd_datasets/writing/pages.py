@@ -16,14 +16,30 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from irtd_datasets.errors import BuildError
+from irtd_datasets.folder.thrift import (
+    BINARY,
+    I32,
+    I64,
+    LIST,
+    STRUCT,
+    Fields,
+    binary,
+    list_of,
+    read_fields,
+    read_signed,
+    skip,
+    struct_of,
+    varint,
+    zigzag,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from irtd_datasets.rows.image_column import ImageColumn
 
@@ -31,11 +47,6 @@ __all__ = ["MAGIC", "ImageChunk", "PlacedChunk", "encode_chunk", "splice"]
 
 MAGIC = b"PAR1"
 
-# Types of the compact protocol.
-_I16, _I32, _I64, _BINARY, _LIST, _STRUCT = 4, 5, 6, 8, 9, 12
-# Bytes of values of a type in a list: booleans, a byte, a double. As fields, booleans are part of the field's head.
-_BOOLEANS = (1, 2)
-_FIXED = {1: 1, 2: 1, 3: 1, 7: 8}
 # Parquet's enumerations.
 _BYTE_ARRAY = 6
 _UNCOMPRESSED = 0
@@ -76,38 +87,38 @@ class ImageChunk:
         stats = [(_DATA_PAGE, _RLE_DICTIONARY if repeated else _PLAIN)]
         stats += [(_DICTIONARY_PAGE, _PLAIN)] if repeated else []
         pages = [
-            _struct((1, _I32, page), (2, _I32, encoding), (3, _I32, 1)) for page, encoding in reversed(stats)
+            struct_of((1, I32, page), (2, I32, encoding), (3, I32, 1)) for page, encoding in reversed(stats)
         ]
-        return _struct(
-            (2, _I64, 0),
+        return struct_of(
+            (2, I64, 0),
             (
                 3,
-                _STRUCT,
-                _struct(
-                    (1, _I32, _BYTE_ARRAY),
-                    (2, _LIST, _list(_I32, [_zigzag(encoding) for encoding in encodings])),
-                    (3, _LIST, _list(_BINARY, [_binary(name.encode()) for name in path])),
-                    (4, _I32, _UNCOMPRESSED),
-                    (5, _I64, self.values),
-                    (6, _I64, self.size),
-                    (7, _I64, self.size),
-                    (9, _I64, offset + self.dictionary_size),
-                    *([(11, _I64, offset)] if repeated else []),
-                    (13, _LIST, _list(_STRUCT, pages)),
+                STRUCT,
+                struct_of(
+                    (1, I32, _BYTE_ARRAY),
+                    (2, LIST, list_of(I32, [zigzag(encoding) for encoding in encodings])),
+                    (3, LIST, list_of(BINARY, [binary(name.encode()) for name in path])),
+                    (4, I32, _UNCOMPRESSED),
+                    (5, I64, self.values),
+                    (6, I64, self.size),
+                    (7, I64, self.size),
+                    (9, I64, offset + self.dictionary_size),
+                    *([(11, I64, offset)] if repeated else []),
+                    (13, LIST, list_of(STRUCT, pages)),
                 ),
             ),
-            (4, _I64, index[0]),
-            (5, _I32, index[1]),
+            (4, I64, index[0]),
+            (5, I32, index[1]),
         )
 
     def offset_index(self, offset: int) -> bytes:
         """The page index of a chunk whose bytes begin at ``offset``: its only data page."""
-        page = _struct(
-            (1, _I64, offset + self.dictionary_size),
-            (2, _I32, self.size - self.dictionary_size),
-            (3, _I64, 0),
+        page = struct_of(
+            (1, I64, offset + self.dictionary_size),
+            (2, I32, self.size - self.dictionary_size),
+            (3, I64, 0),
         )
-        return _struct((1, _LIST, _list(_STRUCT, [page])))
+        return struct_of((1, LIST, list_of(STRUCT, [page])))
 
 
 def encode_chunk(column: ImageColumn) -> ImageChunk:
@@ -145,10 +156,10 @@ def _levels(rows: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> bytes:
     """Definition levels in runs, behind their length in four bytes."""
     present = np.count_nonzero(rows >= 0)
     if len(rows) and present in (0, len(rows)):
-        runs = _varint(len(rows) << 1) + bytes([_PRESENT if present else 0])
+        runs = varint(len(rows) << 1) + bytes([_PRESENT if present else 0])
     else:
         runs = b"".join(
-            _varint(len(list(run)) << 1) + bytes([_PRESENT if shown else 0])
+            varint(len(list(run)) << 1) + bytes([_PRESENT if shown else 0])
             for shown, run in groupby((rows >= 0).tolist())
         )
     return struct.pack("<I", len(runs)) + runs
@@ -161,17 +172,17 @@ def _indices(rows: np.ndarray[tuple[int, ...], np.dtype[np.int32]], count: int) 
     padded[: len(rows)] = rows
     bits = (padded[:, None] >> np.arange(width)) & 1
     packed = np.packbits(bits.astype(np.uint8).reshape(-1), bitorder="little").tobytes()
-    return bytes([width]) + _varint(len(padded) // 8 << 1 | 1) + packed
+    return bytes([width]) + varint(len(padded) // 8 << 1 | 1) + packed
 
 
 def _page(kind: int, size: int, values: int, encoding: int) -> bytes:
     """A page's header."""
     if kind == _DICTIONARY_PAGE:
-        inner = (7, _STRUCT, _struct((1, _I32, values), (2, _I32, encoding)))
+        inner = (7, STRUCT, struct_of((1, I32, values), (2, I32, encoding)))
     else:
-        levels = ((3, _I32, _RLE), (4, _I32, _RLE))
-        inner = (5, _STRUCT, _struct((1, _I32, values), (2, _I32, encoding), *levels))
-    return _struct((1, _I32, kind), (2, _I32, size), (3, _I32, size), inner)
+        levels = ((3, I32, _RLE), (4, I32, _RLE))
+        inner = (5, STRUCT, struct_of((1, I32, values), (2, I32, encoding), *levels))
+    return struct_of((1, I32, kind), (2, I32, size), (3, I32, size), inner)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -213,10 +224,10 @@ def splice(
         BuildError: The offsets in ``footer`` are not those of the file.
     """
     indexes: list[bytes] = []
-    whole, ours = _fields(template), _fields(footer, lists={4: _row_group})
+    whole, ours = read_fields(template), read_fields(footer, lists={4: _row_group})
     groups = []
     for (start, chunks), group in zip(row_groups, ours.lists.get(4, ()), strict=True):
-        if _number(footer, group.spans[5][0]) != start:
+        if read_signed(footer, group.spans[5][0])[0] != start:
             raise BuildError(
                 "this version of pyarrow does not take the position of the file for that of its pages",
                 remedy="Use a version of pyarrow that the library is tested with, and report this one.",
@@ -229,17 +240,17 @@ def splice(
             indexes.append(index)
             position += len(index)
         added = sum(placed.chunk.size for placed in chunks.values())
-        fields: list[tuple[int, int, int | bytes]] = [(1, _LIST, _list(_STRUCT, columns))]
+        fields: list[tuple[int, int, int | bytes]] = [(1, LIST, list_of(STRUCT, columns))]
         for number, (value, end, kind) in group.spans.items():
             if number in (2, 6):  # total_byte_size, total_compressed_size
-                fields.append((number, kind, _number(footer, value) + added))
+                fields.append((number, kind, read_signed(footer, value)[0] + added))
             elif number != 1:
                 fields.append((number, kind, footer[value:end]))
-        groups.append(_struct(*fields))
-    replaced = {4: _list(_STRUCT, groups)}
+        groups.append(struct_of(*fields))
+    replaced = {4: list_of(STRUCT, groups)}
     if 3 in ours.spans:
         replaced[3] = footer[ours.spans[3][0] : ours.spans[3][1]]  # num_rows
-    merged = _struct(
+    merged = struct_of(
         *(
             (number, kind, replaced.get(number, template[value:end]))
             for number, (value, end, kind) in whole.spans.items()
@@ -248,164 +259,11 @@ def splice(
     return b"".join([*indexes, merged, struct.pack("<I", len(merged)), MAGIC])
 
 
-@dataclass(slots=True)
-class _Fields:
-    """The fields of a struct.
-
-    Attributes:
-        spans: Number to where the value begins and ends, and its type.
-        lists: Number to the elements of a list that was looked into.
-        end: Where the struct ends.
-    """
-
-    spans: dict[int, tuple[int, int, int]]
-    lists: dict[int, list[Any]]
-    end: int
-
-
-def _fields(
-    data: bytes, position: int = 0, lists: Mapping[int, Callable[[bytes, int], tuple[Any, int]]] | None = None
-) -> _Fields:
-    """Read a struct; each byte is looked at once, also of the lists that are looked into.
-
-    Args:
-        data: The struct and what lies around it.
-        position: Where it begins.
-        lists: Number of a list of structs to what reads one of them: told where it begins, gives what it makes of it,
-            and where it ends.
-    """
-    fields = _Fields({}, {}, 0)
-    number = 0
-    while head := data[position]:
-        position += 1
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, position = _signed(data, position)
-        begin, kind = position, head & 15
-        if lists and number in lists:
-            fields.lists[number] = found = []
-            count, position = (
-                _unsigned(data, begin + 1) if data[begin] >> 4 == 15 else (data[begin] >> 4, begin + 1)
-            )
-            for _ in range(count):
-                element, position = lists[number](data, position)
-                found.append(element)
-        elif kind not in _BOOLEANS:
-            position = _skip(data, position, kind)
-        fields.spans[number] = (begin, position, kind)
-    fields.end = position + 1
-    return fields
-
-
-def _row_group(data: bytes, position: int) -> tuple[_Fields, int]:
-    fields = _fields(data, position, {1: _column})
+def _row_group(data: bytes, position: int) -> tuple[Fields, int]:
+    fields = read_fields(data, position, {1: _column})
     return fields, fields.end
 
 
 def _column(data: bytes, position: int) -> tuple[tuple[int, int], int]:
-    end = _skip(data, position, _STRUCT)
+    end = skip(data, position, STRUCT)
     return (position, end), end
-
-
-def _number(data: bytes, position: int) -> int:
-    return _signed(data, position)[0]
-
-
-def _signed(data: bytes, position: int) -> tuple[int, int]:
-    value, position = _unsigned(data, position)
-    return (value >> 1) ^ -(value & 1), position
-
-
-def _unsigned(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-        shift += 7
-
-
-def _skip(data: bytes, position: int, kind: int) -> int:  # noqa: C901, PLR0912 - runs for every value of a footer
-    """Where a value ends."""
-    if kind == _STRUCT:
-        while head := data[position]:
-            position += 1
-            if head < 16:  # the number follows
-                position = _skip(data, position, _I64)
-            kind = head & 15
-            if kind == 5 or kind == 6:  # noqa: PLR1714 - most of them; half the time of a look into a set
-                while data[position] > 127:
-                    position += 1
-                position += 1
-            elif kind > 2:
-                position = _skip(data, position, kind)
-        return position + 1
-    if kind == _LIST:
-        count, kind = data[position] >> 4, data[position] & 15
-        position += 1
-        if count == 15:
-            count, position = _unsigned(data, position)
-        if kind == _BINARY:
-            for _ in range(count):
-                size = data[position]
-                position += size + 1 if size < 128 else _skip(data, position, _BINARY) - position
-        elif kind in (_I16, _I32, _I64):
-            for _ in range(count):
-                while data[position] > 127:
-                    position += 1
-                position += 1
-        else:
-            for _ in range(count):
-                position = _skip(data, position, kind)
-        return position
-    if kind == _BINARY:
-        size, position = _unsigned(data, position)
-        return position + size
-    if _I16 <= kind <= _I64:
-        while data[position] > 127:
-            position += 1
-        return position + 1
-    if kind in _FIXED:
-        return position + _FIXED[kind]
-    raise ValueError(f"type {kind} does not occur in Parquet's footers")
-
-
-# ------------------------------------------------------------------------------------------------------------
-# The compact protocol.
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _zigzag(value: int) -> bytes:
-    return _varint(value << 1)  # nothing here is negative
-
-
-def _binary(value: bytes) -> bytes:
-    return _varint(len(value)) + value
-
-
-def _list(kind: int, elements: Sequence[bytes | memoryview]) -> bytes:
-    count = len(elements)
-    head = bytes([count << 4 | kind]) if count < 15 else bytes([15 << 4 | kind]) + _varint(count)
-    return head + b"".join(elements)
-
-
-def _struct(*fields: tuple[int, int, int | bytes]) -> bytes:
-    """A struct of fields in ascending order: number, type, and a number or an encoded value."""
-    parts = []
-    last = 0
-    for number, kind, value in fields:
-        parts.append(bytes([(number - last) << 4 | kind]))
-        parts.append(_zigzag(value) if isinstance(value, int) else value)
-        last = number
-    return b"".join([*parts, b"\0"])

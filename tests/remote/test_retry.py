@@ -43,10 +43,9 @@ def urllib_error(status, headers=()):
 
 
 def wrapped(error):
-    try:
-        raise FileNotFoundError("as s3fs says it") from error
-    except FileNotFoundError as outer:
-        return outer
+    outer = FileNotFoundError("as s3fs says it")
+    outer.__cause__ = error
+    return outer
 
 
 LIBRARIES = [requests_error, boto_error, aiohttp_error, urllib_error]

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections import deque
 
 import numpy as np
@@ -10,6 +9,9 @@ import pyarrow as pa
 from PIL import Image
 
 from irtd_datasets.folder.index import write_folder_index
+from irtd_datasets.folder.manifest import Manifest
+from irtd_datasets.folder.parts import BuiltPart, ShardResult
+from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.schema import MODALITIES, TASKS
 from irtd_datasets.writing.image_column import ImageColumn
 from irtd_datasets.writing.write import RowGroup, write_shard
@@ -59,7 +61,7 @@ def make_folder(
 ):
     """Write a folder with one config, ``all``; every 11th row has no image. Returns the rows as readers see them."""
     expected = []
-    digests = []
+    written = []
     ends = [rows * (shard + 1) // shards for shard in range(shards)]
     first = 0
     for shard, end in enumerate(ends):
@@ -78,17 +80,15 @@ def make_folder(
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         summary = write_shard(path, SCHEMA, groups)
-        digests.append((name, summary.sha256, summary.size))
+        written.append(ShardResult("", summary, RecordCounts(found=summary.rows, kept=summary.rows)))
         first = end
     (root / "README.md").write_text(
         "---\nconfigs:\n- config_name: all\n  data_files:\n  - split: train\n    path: data/part/train-*\n---\n# Made\n"
     )
-    manifest = {
-        "parts": [{"shards": [{"file": n, "summary": {"size": s, "sha256": d}} for n, d, s in digests]}]
-    }
-    (root / "manifest.json").write_text(json.dumps(manifest))
+    part = BuiltPart("data", "part", "train", "", tuple(written), RecordCounts())
+    (root / "manifest.json").write_text(Manifest("made", "1", 0, (), (part,), {}).render())
     if index:
-        write_folder_index(root, [(name, digest) for name, digest, _ in digests])
+        write_folder_index(root, part.named_digests())
     return expected
 
 

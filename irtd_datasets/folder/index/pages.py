@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irtd_datasets.errors import AnnotationError
+from irtd_datasets.folder.thrift import I32, I64, STRUCT, read_fields, read_signed, read_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ __all__ = ["ColumnChunk", "PageError", "chunk_of", "locate_in_file", "locate_val
 _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 1, 2, 3
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 _ENCODINGS = {4: "BIT_PACKED", 5: "DELTA_BINARY_PACKED", 6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
-_MAX_DEPTH = 8
 _READ = 4096  # bytes of a column chunk that are sooner read than mapped
 _LENGTH = struct.Struct("<I")
 
@@ -149,7 +149,7 @@ def locate_values(
     try:
         offsets, lengths = _walk(memoryview(data), here)
         return np.where(offsets < 0, offsets, offsets + first), lengths
-    except (struct.error, IndexError, OverflowError, ValueError) as error:
+    except (struct.error, IndexError, OverflowError, ValueError, RecursionError) as error:
         if isinstance(error, PageError):
             raise
         raise PageError(
@@ -165,7 +165,7 @@ def _walk(data: memoryview, chunk: ColumnChunk) -> tuple[NDArray[np.int64], NDAr
     while row < chunk.values:
         if position >= chunk.stop:
             raise _damaged(f"{row} of {chunk.values} values at the end of the pages")
-        header, body = _read_struct(data, position, chunk.stop)
+        header, body = _header(data, position, chunk.stop)
         end = body + _number(header, 3)
         if end > chunk.stop:
             raise _damaged(f"a page ends at byte {end}, the column at {chunk.stop}")
@@ -270,7 +270,7 @@ def _hybrid(data: memoryview, position: int, end: int, width: int, count: int) -
     found = np.zeros(count, np.int64)
     done = 0
     while done < count and position < end:
-        head, position = _varint(data, position, end)
+        head, position = read_unsigned(data, position)
         if head & 1:
             size = (head >> 1) * width
             if position + size > end and position + -(-(count - done) * width // 8) > end:
@@ -298,73 +298,16 @@ def _hybrid(data: memoryview, position: int, end: int, width: int, count: int) -
     return found
 
 
-def _varint(data: memoryview, position: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if position >= end or shift > 63:
-            raise _damaged("a number without an end")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, position
-        shift += 7
-
-
-def _read_struct(data: memoryview, position: int, end: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """One struct of Thrift's compact protocol as {field id: value}, and where it ends."""
-    if depth > _MAX_DEPTH:
-        raise _damaged("a page header that is nested too deeply")
-    fields: dict[int, Any] = {}
-    last = 0
-    while True:
-        if position >= end:
-            raise _damaged("a page header without an end")
-        head = data[position]
-        position += 1
-        if not head:
-            return fields, position
-        if head >> 4:
-            last += head >> 4
-        else:
-            number, position = _varint(data, position, end)
-            last = _zigzag(number)
-        kind = head & 0x0F
-        if kind in (1, 2):
-            fields[last] = kind == 1
-        else:
-            fields[last], position = _read_value(data, position, end, kind, depth)
-
-
-def _read_value(data: memoryview, position: int, end: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (1, 2, 3):  # 1 and 2: an element of a list of booleans
-        return data[position] if kind == 3 else data[position] == 1, position + 1
-    if kind in (4, 5, 6):
-        number, position = _varint(data, position, end)
-        return _zigzag(number), position
-    if kind == 7:
-        return struct.unpack_from("<d", data, position)[0], position + 8
-    if kind == 8:
-        size, position = _varint(data, position, end)
-        if position + size > end:
-            raise _damaged("a statistic longer than its page")
-        return None, position + size  # minima and maxima, of no use here
-    if kind in (9, 10):
-        head = data[position]
-        position += 1
-        size = head >> 4
-        if size == 15:
-            size, position = _varint(data, position, end)
-        for _ in range(size):
-            _, position = _read_value(data, position, end, head & 0x0F, depth + 1)
-        return None, position
-    if kind == 12:
-        return _read_struct(data, position, end, depth + 1)
-    raise _damaged(f"a field of type {kind} in a page header")
-
-
-def _zigzag(number: int) -> int:
-    return (number >> 1) ^ -(number & 1)
+def _header(data: memoryview, position: int, end: int) -> tuple[dict[int, Any], int]:
+    """A page header as {field id: value}, and where it ends; texts and lists are of no use here."""
+    found = read_fields(data[:end], position)
+    values: dict[int, Any] = {}
+    for number, (begin, _, kind) in found.spans.items():
+        if kind == STRUCT:
+            values[number], _ = _header(data, begin, end)
+        elif kind in {I32, I64}:
+            values[number], _ = read_signed(data, begin)
+    return values, found.end
 
 
 def _number(fields: dict[int, Any], field: int) -> int:
