@@ -397,7 +397,7 @@ def test_images_elsewhere(tmp_path):
 
 
 def test_file_named_after_nothing(tmp_path):
-    """A file whose name and images' folders tell nothing is reported and disturbs nothing."""
+    """A file of which nothing tells what it is is reported; one that cannot be read stops the build till left out."""
     root = write_release(
         tmp_path / "release",
         {
@@ -409,9 +409,12 @@ def test_file_named_after_nothing(tmp_path):
         },
         {"detection/SSDD/1.png": sample_image()},
     )
-    report, rows = build_rows(root, tmp_path / "out")
+    with pytest.raises(AnnotationError, match=r"cut\.json") as caught:
+        build_rows(root, tmp_path / "out")
+    assert "--set without=" in str(caught.value)
+    report, rows = build_rows(root, tmp_path / "out", settings={"without": "detection/cut.json"})
     assert list(rows) == ["ssdd"]
-    assert sum("coco.json" in note or "cut.json" in note for note in report.ledger.unknown_files) == 2
+    assert sum("coco.json" in note or "cut.json" in note for note in report.ledger.unknown_files) == 1
 
 
 def test_images_named_without_a_folder(tmp_path):
