@@ -195,7 +195,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(release, tmp_path):
     folder = release(name="[red]release[/red]")
     (folder / "json_sft.zip").write_bytes(b"<html></html>")
     process = irtd_here("doctor", "irtd", "--release", folder)
-    assert process.returncode == 0
+    assert process.returncode == 1  # a problem is shown
     assert f"release at {os.fspath(folder)}" in process.stdout.replace("\n", "")
 
 

@@ -165,7 +165,7 @@ def test_a_name_that_is_taken_is_refused(installed, tmp_path):
         with pytest.raises(UnknownNameError):
             new_dataset(name, tmp_path / "x", title="X", licence="mit")
     with pytest.raises(UnknownNameError, match="signs"):
-        new_dataset("foors", tmp_path / "x", title='X", y="', licence="mit")
+        new_dataset("foors", tmp_path / "x", title="X\ny", licence="mit")
     new_dataset("foors", tmp_path / "x", title="X", licence="mit")
     with pytest.raises(BuildError, match="already"):
         new_dataset("foors", tmp_path / "x", title="X", licence="mit")

@@ -67,7 +67,10 @@ def doctor(
     frame: BoxFrame = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a release has, what it lacks, and how many rows of each config can be built."""
+    """Show what a release has, what it lacks, and how many rows of each config can be built.
+
+    Ends with 1 when nothing can be built, or something stops the build of a config.
+    """
     from irtd_datasets.rows.doctor import examine
 
     options = release_options(dataset, release, images, None, parse_settings(settings, frame))
@@ -76,6 +79,8 @@ def doctor(
         print_json(diagnosis.as_dict())
     else:
         report.show_diagnosis(diagnosis)
+    if not diagnosis.sound:
+        raise typer.Exit(1)
 
 
 @app.command()

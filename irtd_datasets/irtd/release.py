@@ -6,6 +6,7 @@ import fnmatch
 import os
 import re
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from irtd_datasets.releases.containers import Container, FolderContainer, common
 from irtd_datasets.releases.parts import find_parts
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
+from irtd_datasets.rows.layout import first_problem, stopping
 from irtd_datasets.rows.pending import Message, PendingRow
 from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions
 
@@ -69,6 +71,7 @@ class IrtdRelease(Release):
         Raises:
             ReleaseError: Two different copies of the file are there.
         """
+        self._check_unknown(member.subset.name)
         found = None if member.part.file in self._left_out else self._find(member)
         entry = found[0].find(found[1]) if found else None
         if found is None or entry is None:
@@ -85,20 +88,39 @@ class IrtdRelease(Release):
 
     def unknown_files(self, subset: SubsetSpec) -> list[str]:
         """Annotation files beside the known ones that no task claims."""
-        known = {part.file for part in subset.parts}
-        unknown = []
-        for container, folder in self._places(subset.name):
+        return sorted(self._unknown(subset.name))
+
+    def _unknown(self, subset: str) -> dict[str, tuple[Container, str]]:
+        """Container and name of the annotation files that no task claims, by what a user knows them as."""
+        known = {part.file for part in SPEC.subset(subset).parts}
+        unknown = {}
+        for container, folder in self._places(subset):
             if has_folder(container, folder) and (folder or not isinstance(container, FolderContainer)):
-                unknown += [
-                    "/".join(part for part in (container.label, folder, name) if part)
-                    for name in container.folder(folder)
-                    if name.endswith(".json") and name not in known
-                ]
-        return sorted(set(unknown))
+                for name in container.folder(folder):
+                    if name.endswith((".json", ".jsonl")) and name not in known:
+                        inner = f"{folder}/{name}" if folder else name
+                        unknown[f"{container.label}/{inner}"] = container, inner
+        return unknown
 
     @cached_property
     def _left_out(self) -> frozenset[str]:
-        return self.left_out(dict.fromkeys(member.part.file for member in SPEC.members))
+        known = dict.fromkeys(member.part.file for member in SPEC.members)
+        others = (name for subset in SPEC.subsets for name in self._unknown(subset.name))
+        return self.left_out(chain(known, others))
+
+    @cached_property
+    def _checked(self) -> set[str]:
+        """Subsets whose unclaimed annotation files were looked into."""
+        return set()
+
+    def _check_unknown(self, subset: str) -> None:
+        if subset not in self._checked:
+            for where, (container, name) in self._unknown(subset).items():
+                if where not in self._left_out:
+                    problem = first_problem(lambda: container.open(name), where)  # noqa: B023 - called at once
+                    if problem is not None:
+                        raise stopping(problem, where)
+            self._checked.add(subset)
 
     def _find(self, member: Member) -> tuple[Container, str] | None:
         name = member.part.file

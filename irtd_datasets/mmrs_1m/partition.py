@@ -26,6 +26,7 @@ from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, UnsafePathE
 from irtd_datasets.mmrs_1m.names import home_of, is_merged, read_image_name
 from irtd_datasets.mmrs_1m.records import asked_task, place_task
 from irtd_datasets.mmrs_1m.spec import COMPONENTS
+from irtd_datasets.rows.layout import is_foreign, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -199,6 +200,7 @@ class _OneFile:
         self._home = home_of(source.name)
         self._covered = frozenset(partitioner.found.parts) if is_merged(source.name) else frozenset[str]()
         self._bad: list[tuple[int, AnnotationError]] = []
+        self._damaged: AnnotationError | None = None
         self._lost: Counter[str] = Counter()
         self._assigned: Counter[str] = Counter()
         self._repeated = 0
@@ -217,12 +219,16 @@ class _OneFile:
         )
         try:
             self._sort(iter(reader))
+            if self._damaged is not None and not reader.count:
+                raise self._damaged
         except IrtdDatasetsError as error:
+            if not self._assigned and is_foreign(error, self._source.open):
+                self._note(f"no annotation file: {error.problem.splitlines()[0]}")
+                return
             concerned = sorted({one.part for one in self._home} | set(self._assigned))
-            if concerned:
-                self._partitioner.found.problems.append((str(error), concerned))
-            else:
-                self._note(f"cannot be read: {error.problem.splitlines()[0]}")
+            everything = [one.part for one in COMPONENTS]  # nobody knows what the file holds
+            problem = str(stopping(error, self._source.where))
+            self._partitioner.found.problems.append((problem, concerned or everything))
             return
         self._note_repairs(reader.repairs)
         self._note_lost()
@@ -319,6 +325,8 @@ class _OneFile:
     def _flush_bad(self) -> None:
         for index, error in self._bad:
             code = str(getattr(error, "code", "record-unreadable"))
+            if code != "json-record-type":
+                self._damaged = self._damaged or error
             self._write_bad({FILE: self._source.name, INDEX: index}, code, error.problem)
         self._bad.clear()
 

@@ -78,9 +78,7 @@ class MmrsRelease(Release):
         found = self._sorted
         problems = [message for message, concerned in found.problems if part in concerned]
         if problems:
-            raise AnnotationError(
-                "\n".join(problems), remedy="Get the file again, or build the other configs without it."
-            )
+            raise AnnotationError("\n".join(problems))
         entry = found.parts.get(part)
         if entry is None:
             return []
@@ -257,7 +255,15 @@ class MmrsRelease(Release):
     def _sorted(self) -> Partition:
         """The records by component; taken from the scratch folder where an earlier run left them."""
         scratch = Path(self.options.scratch) if self.options.scratch else self._temporary
-        facts = (__version__, SPEC.version, COMPONENTS, self.options.root, self._annotation_identity())
+        settings = sorted(self.options.settings.items())
+        facts = (
+            __version__,
+            SPEC.version,
+            COMPONENTS,
+            self.options.root,
+            settings,
+            self._annotation_identity(),
+        )
         name = hashlib.blake2b(repr(facts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         folder = scratch / f"records-{name}"
         found = load_partition(folder)
@@ -273,10 +279,16 @@ class MmrsRelease(Release):
         folder = self._folder
         if folder is None or not self._json_files:
             return []
-        return [
-            AnnotationSource(name, path, lambda path=path: folder.open(path))  # type: ignore[misc]
-            for name, path in self._json_files.items()
-        ]
+        return self._kept(
+            [
+                AnnotationSource(name, path, lambda path=path: folder.open(path))  # type: ignore[misc]
+                for name, path in self._json_files.items()
+            ]
+        )
+
+    def _kept(self, sources: list[AnnotationSource]) -> list[AnnotationSource]:
+        left_out = self.left_out(one.where for one in sources)
+        return [one for one in sources if one.where not in left_out]
 
     def _archive_sources(self, archive: CutArchive, folder: Path) -> list[AnnotationSource]:
         written = extract_tar(archive.parts, folder, wanted=lambda name: is_annotation(below_base(name)))
@@ -285,7 +297,7 @@ class MmrsRelease(Release):
             where = path.relative_to(folder.resolve()).as_posix()
             name = below_base(where).partition("/")[2]
             sources.append(AnnotationSource(name, where, lambda path=path: path))  # type: ignore[misc]
-        return sources
+        return self._kept(sources)
 
     @cached_property
     def _temporary(self) -> Path:

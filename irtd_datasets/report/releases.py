@@ -163,6 +163,10 @@ def _show_problems(console: Console, diagnosis: Diagnosis) -> None:
     # One file can feed several parts.
     problems = dict.fromkeys(file.problem for file in diagnosis.files if file.problem)
     lines = [f"Problem: {problem}" for problem in problems]
+    for file in diagnosis.files:
+        if file.dropped:
+            reasons = ", ".join(f"{code} {count:,}" for code, count in sorted(file.dropped.items()))
+            lines.append(f"Left out of {file.file}: {reasons}")
     for folder in diagnosis.folders:
         if folder.ambiguous:
             lines.append(f"Ambiguous: {folder.ambiguous_count:,} images of {folder.folder}, such as")

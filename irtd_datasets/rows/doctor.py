@@ -1,4 +1,7 @@
-"""What a release has and what it lacks: which files, which images, which configs can be built with how many rows."""
+"""What a release has and what it lacks: which files, which images, which configs can be built with how many rows.
+
+Records are read, parsed and judged as a build does it; only the images stay closed.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.errors import AmbiguousImageError, IrtdDatasetsError
-from irtd_datasets.rows.parsing import parse_file
+from irtd_datasets.errors import AmbiguousImageError, DefectError, IrtdDatasetsError
+from irtd_datasets.rows.parsing import check_counts, parse_file
 from irtd_datasets.rows.record_counts import RecordCounts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from irtd_datasets.releases.resolve import ImageResolver
-    from irtd_datasets.rows.release import Release
+    from irtd_datasets.rows.release import AnnotationFile, Release
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["Diagnosis", "FileReport", "FolderReport", "examine"]
@@ -39,6 +44,7 @@ class FileReport:
         rounds: Rounds found.
         rounds_released: Rounds that the paper counts; None where it counts records, or nothing.
         public: Whether its authors ever handed it out.
+        dropped: Records that a build leaves out, by reason.
     """
 
     subset: str
@@ -56,6 +62,7 @@ class FileReport:
     rounds: int = 0
     rounds_released: int | None = None
     public: bool = True
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,6 +100,11 @@ class Diagnosis:
     configs: dict[str, int]
     unknown_files: list[str]
 
+    @property
+    def sound(self) -> bool:
+        """Whether something can be built, and nothing stops the build of any config."""
+        return any(self.configs.values()) and not any(file.problem for file in self.files)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = asdict(self)
@@ -117,10 +129,12 @@ def examine(release: Release) -> Diagnosis:
         # An archive that cannot be opened is told once for each annotation file that may be in it.
         with contextlib.suppress(IrtdDatasetsError):
             unknown += [name for name in release.unknown_files(subset) if name not in unknown]
-    rows = {(report.subset, report.part): report.rows for report in files}
-    configs = {
-        config.name: sum(rows[member.key] for member in config.members) for config in release.spec.configs
-    }
+    found = {(report.subset, report.part): report for report in files}
+    configs = {}
+    for config in release.spec.configs:
+        reports = [found[member.key] for member in config.members]
+        # What cannot be read in one part stops the build of the whole config.
+        configs[config.name] = 0 if any(one.problem for one in reports) else sum(one.rows for one in reports)
     return Diagnosis(release.spec.name, release.options.root, files, list(folders.values()), configs, unknown)
 
 
@@ -133,22 +147,44 @@ def _examine_part(release: Release, member: Member, search: _Search) -> FileRepo
         files = release.files(member)
         report.where = ", ".join(file.where for file in files)
         report.notes = [f"{file.where}: {file.note}" for file in files if file.note]
-        record_counts = RecordCounts()
         images: Counter[str] = Counter()
-        for file in files:
-            images.update(pending.image for pending in parse_file(release, file, record_counts))
-        report.records = record_counts.found
-        report.rounds = record_counts.rounds_found
-        report.repairs = dict(record_counts.repairs)
+        counts, refused = RecordCounts(), list[IrtdDatasetsError]()
+        try:
+            for file in files:
+                images += _read(release, file, counts, refused)
+        finally:
+            report.records, report.rounds = counts.found, counts.rounds_found
+            report.repairs, report.dropped = dict(counts.repairs), dict(counts.dropped)
         stream = release.stream(member.subset)
         if stream is not None:
             report.streamed = stream.label
-            report.rows = sum(images.values())
+            rows = sum(images.values())
         else:
-            report.rows = sum(count for image, count in images.items() if search.finds(image))
+            rows = sum(count for image, count in images.items() if search.finds(image))
+            search.check_certain(images)
+        if refused:
+            raise refused[0]
+        report.rows = rows
     except IrtdDatasetsError as error:
         report.problem = str(error)
     return report
+
+
+def _read(
+    release: Release, file: AnnotationFile, counts: RecordCounts, refused: list[IrtdDatasetsError]
+) -> Counter[str]:
+    """Images of the records of a file that become rows, each with their number; the rest is counted."""
+    own, flagged, images = RecordCounts(), Counter[str](), Counter[str]()
+    try:
+        for pending in parse_file(release, file, own):
+            flagged.update(pending.issues)
+            images[pending.image] += 1
+        check_counts(release.spec, file, own, flagged)
+    except DefectError as error:
+        refused.append(error)  # a build would stop here; what images there are is of use all the same
+    finally:
+        counts.add(own)
+    return images
 
 
 class _Search:
@@ -159,6 +195,7 @@ class _Search:
         self._subset = subset
         self._folders = folders
         self._found: dict[str, bool] = {}
+        self._ambiguous: dict[str, AmbiguousImageError] = {}
 
     @cached_property
     def _resolver(self) -> ImageResolver:
@@ -168,6 +205,20 @@ class _Search:
         if image not in self._found:
             self._found[image] = self._look_up(image)
         return self._found[image]
+
+    def check_certain(self, images: Iterable[str]) -> None:
+        """Refuse images with two candidates, which a build does not choose between.
+
+        Raises:
+            AmbiguousImageError: There are some.
+        """
+        found = [self._ambiguous[image] for image in images if image in self._ambiguous]
+        if found:
+            raise AmbiguousImageError(
+                f"{len(found):,} images have several candidates: {found[0].problem}",
+                where=found[0].where,
+                remedy=found[0].remedy,
+            )
 
     def _look_up(self, image: str) -> bool:
         folder = image.rpartition("/")[0]
@@ -181,6 +232,7 @@ class _Search:
         try:
             located = self._resolver.resolve(image)
         except AmbiguousImageError as error:
+            self._ambiguous[image] = error
             report.ambiguous_count += 1
             if len(report.ambiguous) < EXAMPLES_KEPT:
                 report.ambiguous.append(f"{image}: {error.problem}")

@@ -7,6 +7,7 @@ nobody can know what it held.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from irtd_datasets.annotations.json_records import read_member_lists
+from irtd_datasets.annotations.json_records import read_member_lists, read_records
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseError, ReleaseNotFoundError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.resolve import ImageResolver, Mount, mounts_from_options
@@ -209,6 +210,24 @@ def is_foreign(problem: IrtdDatasetsError, source: Callable[[], Source]) -> bool
         if isinstance(opened, io.IOBase):
             opened.close()
     return True
+
+
+def first_problem(source: Callable[[], Source], where: str) -> IrtdDatasetsError | None:
+    """Why an annotation file that nobody reads is no sound JSON; None when it is.
+
+    Args:
+        source: Opens it.
+        where: What a user knows it as.
+    """
+    bad: list[AnnotationError] = []
+    try:
+        opened = source()
+        with contextlib.closing(opened) if isinstance(opened, io.IOBase) else contextlib.nullcontext():
+            for _ in read_records(opened, name=where, on_bad=lambda _, error: bad.append(error)):
+                pass
+    except IrtdDatasetsError as error:
+        return None if is_foreign(error, source) else error
+    return next((error for error in bad if getattr(error, "code", "") != "json-record-type"), None)
 
 
 def stopping(problem: IrtdDatasetsError, where: str) -> AnnotationError | ReleaseError:

@@ -6,18 +6,14 @@ import fnmatch
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.boxes import Frame
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseError
-from irtd_datasets.rows.layout import SearchedRelease, is_foreign, stopping
+from irtd_datasets.rows.layout import SearchedRelease, first_problem, stopping
 from irtd_datasets.rows.llava import FileReading, TextFrame, read_record, record_key
 from irtd_datasets.rows.release import AnnotationFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.errors import AnnotationError
     from irtd_datasets.rows.layout import Candidate
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.rows.release import ReleaseOptions
@@ -116,16 +112,5 @@ def _problem(candidate: Candidate) -> IrtdDatasetsError | None:
 
     key = (str(candidate.container.path), candidate.where, candidate.size, candidate.stamp)
     if key not in _PROBLEMS:
-        _PROBLEMS[key] = _first_problem(source, candidate.where)
+        _PROBLEMS[key] = first_problem(source, candidate.where)
     return _PROBLEMS[key]
-
-
-def _first_problem(source: Callable[[], Source], where: str) -> IrtdDatasetsError | None:
-    bad: list[AnnotationError] = []
-    try:
-        with source() as opened:  # type: ignore[union-attr]  # a container gives an open file
-            for _ in read_records(opened, name=where, on_bad=lambda _, error: bad.append(error)):
-                pass
-    except IrtdDatasetsError as error:
-        return None if is_foreign(error, source) else error
-    return next((error for error in bad if getattr(error, "code", "") != "json-record-type"), None)

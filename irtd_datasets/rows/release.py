@@ -249,11 +249,12 @@ class Release(ABC):
         Raises:
             UnknownNameError: The setting names a file that is not among them.
         """
-        names, found = list(names), set[str]()
-        for wanted in filter(
-            None, (item.strip() for item in self.options.settings.get("without", "").split(","))
-        ):
-            named = [name for name in names if name == wanted or name.endswith("/" + wanted)]
+        items = list(filter(None, map(str.strip, self.options.settings.get("without", "").split(","))))
+        if not items:
+            return frozenset()  # the names, which may have to be looked for, are not asked for
+        known, found = list(names), set[str]()
+        for wanted in items:
+            named = [name for name in known if name == wanted or name.endswith("/" + wanted)]
             if not named:
                 raise UnknownNameError(
                     f"without={wanted}: there is no such annotation file",

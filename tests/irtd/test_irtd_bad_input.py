@@ -150,14 +150,15 @@ def test_what_cannot_be_read_is_an_error_that_says_which_file_and_why(kind, good
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_the_command_line_tells_a_users_mistake_in_a_message(kind, release, tmp_path):
-    """`irtd build` ends with 1 and the message, without a traceback; `irtd doctor` goes on to what is well."""
+    """`irtd build` ends with 1 and the message, without a traceback; `irtd doctor` tells, too, and goes on."""
     config, _, words = ERRORS[kind]
     folder = release()
     damage(folder, kind)
     arguments = ("build", "irtd", config, "--release", folder, "--out", tmp_path / "irtd")
     told(irtd_here(*arguments), 1, *words)
     doctor = irtd_here("doctor", "irtd", "--release", folder, "--json")
-    assert doctor.returncode == 0, doctor.stderr
+    # Only a build reads a cut archive to its end.
+    assert doctor.returncode == (0 if kind in {"swapped-parts", "truncated-last-part"} else 1), doctor.stderr
     assert doctor.stderr == ""
     configs = json.loads(doctor.stdout)["configs"]
     assert configs["instruct" if config == "pretrain" else "pretrain"] == (80 if config == "pretrain" else 18)

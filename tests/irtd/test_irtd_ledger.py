@@ -64,7 +64,10 @@ def test_a_whole_release_of_texts_has_the_released_counts(large):
     assert found == RELEASED
     assert sum(found.values()) == SPEC.subset("instruct").records == 40_200
     assert {file.file: file.released for file in diagnosis.files if file.subset == "instruct"} == RELEASED
-    assert all(not file.problem for file in diagnosis.files)
+    # A build refuses files with the released number of records and other defects, and so does the doctor.
+    problems = {file.file for file in diagnosis.files if file.problem}
+    assert problems
+    assert all("table of known defects" in file.problem for file in diagnosis.files if file.problem)
     assert sum(folder.needed for folder in diagnosis.folders) == 17_227  # as released
     assert diagnosis.configs["instruct"] == 0
 

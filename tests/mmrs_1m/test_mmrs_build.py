@@ -397,7 +397,7 @@ def test_images_elsewhere(tmp_path):
 
 
 def test_file_named_after_nothing(tmp_path):
-    """A file whose name and images' folders tell nothing is reported and disturbs nothing."""
+    """A file of which nothing tells what it is is reported; one that cannot be read stops the build till left out."""
     root = write_release(
         tmp_path / "release",
         {
@@ -409,9 +409,12 @@ def test_file_named_after_nothing(tmp_path):
         },
         {"detection/SSDD/1.png": sample_image()},
     )
-    report, rows = build_rows(root, tmp_path / "out")
+    with pytest.raises(AnnotationError, match=r"cut\.json") as caught:
+        build_rows(root, tmp_path / "out")
+    assert "--set without=" in str(caught.value)
+    report, rows = build_rows(root, tmp_path / "out", settings={"without": "detection/cut.json"})
     assert list(rows) == ["ssdd"]
-    assert sum("coco.json" in note or "cut.json" in note for note in report.ledger.unknown_files) == 2
+    assert sum("coco.json" in note or "cut.json" in note for note in report.ledger.unknown_files) == 1
 
 
 def test_images_named_without_a_folder(tmp_path):
@@ -538,14 +541,11 @@ def test_nothing_there(tmp_path):
 
 
 def test_doctor_counts_what_can_be_built(samples, built):
-    """Doctor and build agree on every config, up to images that turn out to be unusable."""
+    """Doctor and build agree on every config."""
     diagnosis = examine(open_release("mmrs_1m", absolute_options(samples("folder").folder)))
     rows = {name: len(own) for name, own in built[1].items()}
     for config in SPEC.configs:
-        unusable = {"vqa": 1, "default": 1}.get(config.name, 0)  # an empty answer
-        assert diagnosis.configs[config.name] - unusable == sum(
-            rows[member.part.name] for member in config.members
-        )
+        assert diagnosis.configs[config.name] == sum(rows[member.part.name] for member in config.members)
     assert {report.rounds_released for report in diagnosis.files} == {
         member.part.rounds for member in SPEC.members
     }

@@ -269,7 +269,12 @@ def test_doctor(sample):
     """Doctor counts records and rows by part, without reading an image's pixels."""
     diagnosis = examine(opened(sample.folder))
     assert sum(file.records for file in diagnosis.files) == sum(sample.counts.values())
-    assert diagnosis.configs["default"] == sum(sample.counts.values()) - 1  # an image is missing
+    # An image is missing; an empty answer and two questions in a row cannot be used.
+    assert diagnosis.configs["default"] == sum(sample.counts.values()) - 3
+    assert sum((Counter(file.dropped) for file in diagnosis.files), Counter()) == {
+        "empty-answer": 1,
+        "turn-order": 1,
+    }
     assert any("square_unit" in note for file in diagnosis.files for note in file.notes)
     assert len(diagnosis.unknown_files) == 2
 
