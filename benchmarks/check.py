@@ -26,10 +26,10 @@ def make(folder, groups, image_bytes):
     """A dataset folder of IR-TD whose rows look like those of its Location task."""
     from irtd_datasets.catalog import spec
     from irtd_datasets.folder.ledger import Ledger, LedgerLine
+    from irtd_datasets.rows.image_column import ImageColumn
     from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.schema import TASKS, arrow_schema, hub_metadata
     from irtd_datasets.writing.folder import BuiltPart, DatasetFolder
-    from irtd_datasets.writing.image_column import ImageColumn
     from irtd_datasets.writing.shards import ShardResult
     from irtd_datasets.writing.write import RowGroup, ShardWriter
 

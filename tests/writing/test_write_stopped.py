@@ -143,7 +143,7 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from irtd_datasets.writing.image_column import ImageColumn
+from irtd_datasets.rows.image_column import ImageColumn
 from irtd_datasets.writing.write import RowGroup, write_shard
 from irtd_datasets.errors import BuildError
 
