@@ -103,9 +103,9 @@ def shard(files: list[str], output: Path) -> None:
 
 def shard_without_hash(files: list[str], output: Path) -> None:
     """Our writer, its hash left out, to see what that costs."""
-    from irtd_datasets.writing import write_behind
+    from irtd_datasets.writing import write
 
-    write_behind.hashlib = types.SimpleNamespace(sha256=_NoHash)
+    write.hashlib = types.SimpleNamespace(sha256=_NoHash)
     shard(files, output)
 
 
