@@ -27,10 +27,10 @@ def make(folder, groups, image_bytes):
     from irtd_datasets.catalog import spec
     from irtd_datasets.folder.ledger import Ledger, LedgerLine
     from irtd_datasets.folder.parts import BuiltPart, ShardResult
+    from irtd_datasets.rows.image_column import ImageColumn
     from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.schema import TASKS, arrow_schema, hub_metadata
     from irtd_datasets.writing.folder import DatasetFolder
-    from irtd_datasets.writing.image_column import ImageColumn
     from irtd_datasets.writing.write import RowGroup, ShardWriter
 
     place = DatasetFolder(folder, spec("irtd"))

@@ -28,7 +28,7 @@ CAPTIONS = 6_000
 def records(release: Path, _: Path) -> dict[str, float]:
     """Parse every record of json_sft and find its image."""
     from irtd_datasets.catalog import open_release
-    from irtd_datasets.rows.parsing import parse, scan_file
+    from irtd_datasets.rows.parsing import parse_file
     from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.rows.release import absolute_options
 
@@ -38,9 +38,9 @@ def records(release: Path, _: Path) -> dict[str, float]:
     for member in opened.spec.config("instruct").members:
         resolver = opened.resolver(member.subset)
         for file in opened.files(member):
-            for scanned in scan_file(opened, file, record_counts):
-                count += parse(opened, file, scanned, record_counts) is not None
-                found += resolver.resolve(scanned.image) is not None
+            for pending in parse_file(opened, file, record_counts):
+                count += 1
+                found += resolver.resolve(pending.image) is not None
     return {"seconds": time.perf_counter() - start, "records": count, "images_found": found}
 
 
@@ -227,7 +227,7 @@ def _release(folder: Path, json_sft: Path | None) -> Path:
     from PIL import Image
 
     from irtd_datasets.catalog import open_release
-    from irtd_datasets.rows.parsing import scan_file
+    from irtd_datasets.rows.parsing import parse_file
     from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.rows.release import absolute_options
     from irtd_datasets.testing import write_sample_release
@@ -244,7 +244,7 @@ def _release(folder: Path, json_sft: Path | None) -> Path:
     release = open_release("irtd", absolute_options(root))
     members = release.spec.config("instruct").members
     files = [file for member in members for file in release.files(member)]
-    names = {scanned.image for file in files for scanned in scan_file(release, file, RecordCounts())}
+    names = {pending.image for file in files for pending in parse_file(release, file, RecordCounts())}
     frames = {name for name in names if name.startswith(f"{FLIR}/")}
     number = 0
     while len(frames) < FOLDER_FILES:

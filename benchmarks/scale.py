@@ -31,24 +31,25 @@ def simulate(rows):
     import numpy as np
 
     from irtd_datasets.catalog import spec
+    from irtd_datasets.rows.order import RowOrder
     from irtd_datasets.rows.release import ReleaseOptions
     from irtd_datasets.writing.dask_workers import WINDOW
-    from irtd_datasets.writing.plan import ShardJob, shard_count
-    from irtd_datasets.writing.row_order import Images, RowOrder
+    from irtd_datasets.writing.plan import IMAGE_SIZES, ShardJob, cut_shards, shard_count
     from irtd_datasets.writing.shards import write_shard
     from irtd_datasets.writing.worker_environment import WorkerEnvironment, run_at
 
     draw = np.random.default_rng(0)
     before, clock = peak(), Clock()
     order = RowOrder()
-    with tempfile.TemporaryDirectory() as folder, Images(Path(folder)) as images:
+    found = total = 0
+    with tempfile.TemporaryFile() as images:
         for start in range(0, rows, BATCH):
             count = min(BATCH, rows - start)
-            keys = draw.integers(0, 2**64, count, dtype=np.uint64)
-            lengths = draw.integers(LINE_BYTES // 2, LINE_BYTES * 3 // 2, count, dtype=np.uint32)
+            keys = draw.integers(0, 2**64, count, dtype=np.uint64).tolist()
+            lengths = draw.integers(LINE_BYTES // 2, LINE_BYTES * 3 // 2, count).tolist()
             with clock:
-                order.extend(keys, lengths)
-        found = 0
+                for key, length in zip(keys, lengths, strict=True):
+                    order.add(key, length)
         shares = order.shares("by-image")
         while True:
             with clock:
@@ -58,17 +59,21 @@ def simulate(rows):
                 starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
             sizes = draw.integers(IMAGE_BYTES // 2, IMAGE_BYTES * 3 // 2, len(starts))
             with clock:
-                images.extend(sizes, np.add.reduceat(places[:, 1], starts))
+                for size, length in zip(
+                    sizes.tolist(), np.add.reduceat(places[:, 1], starts).tolist(), strict=True
+                ):
+                    images.write(IMAGE_SIZES.pack(size, length))
             found += len(starts)
+            total += int(sizes.sum())
         with clock:
-            shards = images.shards(shard_count(images.total))
+            shards = cut_shards(images, shard_count(total))
             member = spec("mmrs_1m").members[0]
             options = ReleaseOptions("/data/mmrs_1m")
             jobs = [
                 ShardJob("mmrs_1m", options, member, index, "/data/records.jsonl", stretch, size, "0" * 32)
                 for index, (stretch, size) in enumerate(shards)
             ]
-    assert found == len(images)
+    assert sum(size for _, size in shards) == total
     site = WorkerEnvironment.here("run", [("the release", "/data/mmrs_1m")])
     task = len(pickle.dumps((run_at, site, write_shard, jobs[0], "/data/out/shard-00000.parquet")))
     print(
@@ -81,7 +86,7 @@ def simulate(rows):
                 "before_mb": before // 1000,
                 "shards": len(jobs),
                 "row_groups": -(-rows // 100),
-                "data_gb": images.total // 10**9,
+                "data_gb": total // 10**9,
                 "records_gb": round(sum(end - start for (start, end), _ in shards) / 1e9, 1),
                 "task_bytes": task,
                 "scheduler_mb": round(min(WINDOW, len(jobs)) * task / 1e6, 1),

@@ -52,7 +52,7 @@ def prepare_rows(corpus: Path, rows: int) -> Path:
     from corpus import base_images, distinct
 
     from irtd_datasets.folder.index import write_folder_index
-    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.rows.image_column import ImageColumn
     from irtd_datasets.writing.write import RowGroup, write_shard
 
     root = corpus / f"stream-rows-v1-{rows}"

@@ -80,18 +80,19 @@ def copy_and_hash(files: list[str], output: Path) -> None:
 def shard(files: list[str], output: Path) -> None:
     """Our writer, each file read to where its bytes are written from."""
     from irtd_datasets.releases.containers import FolderContainer
-    from irtd_datasets.writing.image_column import ImageColumn
-    from irtd_datasets.writing.shards import Buffers
+    from irtd_datasets.rows.image_column import ImageBuffer, ImageColumn
     from irtd_datasets.writing.write import RowGroup, write_shard
 
-    buffers = Buffers()
+    buffers = [ImageBuffer(), ImageBuffer()]
     folder = FolderContainer(Path(files[0]).parent)
     names = [os.path.basename(file) for file in files]  # noqa: PTH119
 
     def groups():
         for start in range(0, len(names), ROWS):
             part = names[start : start + ROWS]
-            buffer = buffers.next()
+            buffers.reverse()  # while the images of one are written, the other is filled
+            buffer = buffers[0]
+            buffer.clear()
             for name in part:
                 buffer.append(folder.read_into(name, buffer.room))
             rows = [{"id": f"{start + n}"} for n in range(len(part))]
@@ -102,9 +103,9 @@ def shard(files: list[str], output: Path) -> None:
 
 def shard_without_hash(files: list[str], output: Path) -> None:
     """Our writer, its hash left out, to see what that costs."""
-    from irtd_datasets.writing import write_behind
+    from irtd_datasets.writing import write
 
-    write_behind.hashlib = types.SimpleNamespace(sha256=_NoHash)
+    write.hashlib = types.SimpleNamespace(sha256=_NoHash)
     shard(files, output)
 
 
@@ -246,7 +247,7 @@ def compare(corpus: Path, output: Path, rounds: int) -> None:
 
 def sizes(corpus: Path, output: Path) -> None:
     """Bytes on disk against the bytes of the distinct images, rows of one image standing together."""
-    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.rows.image_column import ImageColumn
     from irtd_datasets.writing.write import RowGroup, write_shard
 
     images = [file.read_bytes() for file in sorted(corpus.iterdir())[:300]]
@@ -291,7 +292,7 @@ def revisions(output: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from irtd_datasets.writing.image_column import ImageColumn
+    from irtd_datasets.rows.image_column import ImageColumn
     from irtd_datasets.writing.write import RowGroup, write_shard
 
     whole = schema().append(pa.field("text", pa.string()))

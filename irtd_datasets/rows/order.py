@@ -75,14 +75,6 @@ class RowOrder:
         self._keys.append(key)
         self._ends.append(self._end)
 
-    def extend(self, keys: NDArray[np.uint64], lengths: NDArray[np.uint32]) -> None:
-        """Take many rows, whose lines have less than 4 GB together; see `add`."""
-        self._close_chunk()
-        ends = np.cumsum(lengths, dtype=np.int64)
-        self._chunks.append((keys, ends.astype(np.uint32), self._start))
-        self._start += int(ends[-1]) if len(ends) else 0
-        self._rows += len(keys)
-
     def _close_chunk(self) -> None:
         if self._keys:
             keys, ends = np.frombuffer(self._keys, np.uint64), np.frombuffer(self._ends, np.uint32)

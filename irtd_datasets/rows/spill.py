@@ -63,7 +63,7 @@ class PendingRowFile:
         ...     rows = PendingRowFile(file)
         ...     rows.extend(PendingRow(f"irtd/x/{n}", n + ".jpg", "captioning", "sar", None, turns) for n in "aba")
         ...     [(image, len(entries)) for image, entries in rows.units("by-image")]
-        [('b.jpg', 1), ('a.jpg', 2)]
+        [('a.jpg', 2), ('b.jpg', 1)]
     """
 
     def __init__(self, file: IO[bytes]) -> None:

@@ -14,7 +14,7 @@ and of the Thrift compact protocol.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.rows.image_column import ImageColumn
 
-__all__ = ["MAGIC", "ImageChunk", "PlacedChunk", "encode_chunk", "splice"]
+__all__ = ["MAGIC", "ImageChunk", "encode_chunk", "splice"]
 
 MAGIC = b"PAR1"
 
@@ -63,13 +63,11 @@ class ImageChunk:
     """The column chunk of one image column in one row group.
 
     Attributes:
-        parts: Its bytes, one after another; they may be views of the caller's images.
-        size: Sum of their lengths.
+        size: Its bytes.
         values: Rows of the row group.
         dictionary_size: Bytes of the dictionary page with its header; 0 without one.
     """
 
-    parts: tuple[bytes | memoryview, ...]
     size: int
     values: int
     dictionary_size: int
@@ -121,11 +119,14 @@ class ImageChunk:
         return struct_of((1, LIST, list_of(STRUCT, [page])))
 
 
-def encode_chunk(column: ImageColumn) -> ImageChunk:
+def encode_chunk(column: ImageColumn) -> tuple[ImageChunk, Sequence[bytes | memoryview]]:
     """Encode an image column of a row group, each image once where that takes fewer bytes.
 
     Args:
         column: The images, and which row shows which.
+
+    Returns:
+        The chunk, and its bytes one after another; they may be views of the caller's images.
     """
     rows = column.rows
     levels = _levels(rows)
@@ -134,14 +135,14 @@ def encode_chunk(column: ImageColumn) -> ImageChunk:
         values = _plain(column)
         payload = sum(map(len, values))
         data = _page(_DATA_PAGE, len(levels) + payload, len(rows), _PLAIN) + levels
-        return ImageChunk((data, *values), len(data) + payload, len(rows), 0)
+        return ImageChunk(len(data) + payload, len(rows), 0), (data, *values)
     images = repeated.images.framed()
     dictionary = _page(_DICTIONARY_PAGE, len(images), len(repeated.images), _PLAIN)
     indices = _indices(repeated.rows[repeated.rows >= 0], len(repeated.images))
     body = levels + indices
     data = _page(_DATA_PAGE, len(body), len(rows), _RLE_DICTIONARY) + body
     first = len(dictionary) + len(images)
-    return ImageChunk((dictionary, images, data), first + len(data), len(rows), first)
+    return ImageChunk(first + len(data), len(rows), first), (dictionary, images, data)
 
 
 def _plain(column: ImageColumn) -> list[bytes | memoryview]:
@@ -189,23 +190,11 @@ def _page(kind: int, size: int, values: int, encoding: int) -> bytes:
 # The footer.
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedChunk:
-    """An image chunk and where it begins in the file."""
-
-    chunk: ImageChunk
-    offset: int
-
-    def without_parts(self) -> PlacedChunk:
-        """What the footer needs of it, which does not keep the memory of the images."""
-        return PlacedChunk(replace(self.chunk, parts=()), self.offset)
-
-
 def splice(
     footer: bytes,
     template: bytes,
     images: Mapping[int, Sequence[str]],
-    row_groups: Sequence[tuple[int, Mapping[int, PlacedChunk]]],
+    row_groups: Sequence[tuple[int, Mapping[int, tuple[int, ImageChunk]]]],
     position: int,
 ) -> bytes:
     """The end of a file: page indexes of image columns, and the footer with these columns in it.
@@ -214,7 +203,7 @@ def splice(
         footer: Footer of the file as pyarrow wrote it, without the image bytes.
         template: Footer of an empty file of the whole schema, whose schema and metadata are taken.
         images: Position among the leaves of the whole schema to the name of each image column.
-        row_groups: Where each row group begins in the file, and its image chunks by position.
+        row_groups: Where each row group begins in the file, and by position where each image chunk does, and the chunk.
         position: Where in the file the result will begin.
 
     Returns:
@@ -234,12 +223,12 @@ def splice(
             )
         columns: list[bytes | memoryview] = [footer[begin:end] for begin, end in group.lists[1]]
         for leaf, path in sorted(images.items()):
-            placed = chunks[leaf]
-            index = placed.chunk.offset_index(placed.offset)
-            columns.insert(leaf, placed.chunk.metadata(path, placed.offset, (position, len(index))))
+            offset, chunk = chunks[leaf]
+            index = chunk.offset_index(offset)
+            columns.insert(leaf, chunk.metadata(path, offset, (position, len(index))))
             indexes.append(index)
             position += len(index)
-        added = sum(placed.chunk.size for placed in chunks.values())
+        added = sum(chunk.size for _, chunk in chunks.values())
         fields: list[tuple[int, int, int | bytes]] = [(1, LIST, list_of(STRUCT, columns))]
         for number, (value, end, kind) in group.spans.items():
             if number in (2, 6):  # total_byte_size, total_compressed_size

@@ -221,7 +221,7 @@ def cut_shards(images: IO[bytes], count: int) -> list[tuple[tuple[int, int], int
             starts.append((position, done))
         position += length
         done += size
-    ends = [*starts[1:], (position, done)]
+    ends = [*starts, (position, done)][1:]
     return [((start, end), last - first) for (start, first), (end, last) in zip(starts, ends, strict=True)]
 
 

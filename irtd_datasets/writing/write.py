@@ -12,7 +12,7 @@ What a shard is, and why:
 - The pages of image columns are put together here, from the buffer that the images were read into (see
   `irtd_datasets.writing.pages`); pyarrow writes all other columns. In each row group the texts come first and
   lie together, then the images.
-- Encoding the texts, writing and hashing the file happen in threads while the next row group is made: all of
+- Encoding the texts, writing and hashing the file happen in a thread while the next row group is made: all of
   it is work of the system and of native code, as long together as reading the images, checking them and
   completing their rows. At most one row group waits, which bounds the memory.
 - Every reader sees plain ``binary``.
@@ -25,11 +25,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +42,11 @@ from irtd_datasets.errors import BuildError
 from irtd_datasets.folder.parts import ShardSummary
 from irtd_datasets.rows.groups import GROUP_BYTES, GROUP_ROWS, RowGroup, text_columns
 from irtd_datasets.rows.image_column import ImageColumn, check_columns
-from irtd_datasets.writing.pages import MAGIC, ImageChunk, PlacedChunk, encode_chunk, splice
-from irtd_datasets.writing.write_behind import WriteBehind
+from irtd_datasets.writing.pages import MAGIC, ImageChunk, encode_chunk, splice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
     from types import FrameType, TracebackType
 
     from typing_extensions import Self
@@ -62,6 +64,9 @@ _FILTERED = ("id", "source")
 
 # Far above any row group, so that a column of a row group is one page.
 _PAGE_LIMIT = 1 << 30
+
+# Bytes hashed right after they were written, while the processor has them in its cache.
+_WRITE_SIZE = 1 << 20
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _IMAGE_PATH = pa.struct([("path", pa.string())])
@@ -361,22 +366,25 @@ def _footer(file: pa.Buffer) -> bytes:
 
 
 class _ParquetFile:
-    """A Parquet file under its temporary name.
+    """A Parquet file under its temporary name, written and hashed by a thread.
 
     pyarrow and this class write into the same open file. pyarrow asks the file where it stands whenever it writes a
-    page, so that the room left free for images needs no more than a step forward; `splice` checks that.
+    page, so that images written in between are room that it leaves; `splice` checks that.
     """
 
     def __init__(self, path: Path, layout: _Layout) -> None:
         self.path = path
         self._layout = layout
-        self._row_groups: list[tuple[int, dict[int, PlacedChunk]]] = []
+        self._row_groups: list[tuple[int, dict[int, tuple[int, ImageChunk]]]] = []
+        self._digest = hashlib.sha256()
+        self._running: Future[None] | None = None
         with contextlib.ExitStack() as stack:
-            self._sink = pa.OSFile(str(path), "wb")
-            stack.callback(self._sink.close)
-            self._descriptor = _descriptor(self._sink, path)
-            self._behind = WriteBehind(path)
-            stack.callback(self._behind.close)
+            self._sink = stack.enter_context(pa.OSFile(str(path), "wb"))
+            self._written = stack.enter_context(FileIO(path, "r+b"))
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shard")
+            # The thread is there before it has work: an executor does not wait for one that Ctrl-C keeps it from
+            # noting, and what that one writes into would be closed under its hands.
+            self._thread.submit(int).result()
             self._writer = pq.ParquetWriter(self._sink, layout.written, **layout.options)
             stack.pop_all()
 
@@ -387,13 +395,16 @@ class _ParquetFile:
             for name in self._layout.written.names
         ]
         table = pa.Table.from_arrays(arrays, schema=self._layout.written)
-        self._behind.add(partial(self._write_texts, table, images))
+        self._wait()
+        self._running = self._thread.submit(self._write_group, table, images)
 
-    def _write_texts(
-        self, table: pa.Table, images: Mapping[str, ImageColumn]
-    ) -> tuple[int, Sequence[ImageChunk]]:
-        """Write what pyarrow writes; returns where the images go, and their chunks."""
-        start = self._position()
+    def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _write_group(self, table: pa.Table, images: Mapping[str, ImageColumn]) -> None:
+        start = self._sink.tell()
         try:
             self._writer.write_table(table, row_group_size=table.num_rows)
         except pa.ArrowInvalid as error:
@@ -402,36 +413,59 @@ class _ParquetFile:
                 where=f"{self.path}, row group {len(self._row_groups)}",
                 remedy="Check the row group against the schema.",
             ) from error
-        first = position = self._position()
-        placed = {}
+        self._hash_written(self._sink.tell())
+        chunks = {}
         for leaf, (name, _) in self._layout.image_leaves.items():
-            placed[leaf] = PlacedChunk(encode_chunk(images[name]), position)
-            position += placed[leaf].chunk.size
-        os.lseek(self._descriptor, position, os.SEEK_SET)
-        self._row_groups.append((start, {leaf: item.without_parts() for leaf, item in placed.items()}))
-        return first, [item.chunk for item in placed.values()]
+            position = self._sink.tell()
+            chunk, parts = encode_chunk(images[name])
+            chunks[leaf] = position, chunk
+            for part in parts:
+                view = memoryview(part)
+                for begin in range(0, len(view), _WRITE_SIZE):
+                    self._put(view[begin : begin + _WRITE_SIZE])
+            self._written.seek(position + chunk.size)
+        self._row_groups.append((start, chunks))
+
+    def _put(self, block: memoryview) -> None:
+        self._sink.write(block)
+        self._digest.update(block)
+
+    def _hash_written(self, end: int) -> None:
+        """Hash what pyarrow has written since."""
+        while missing := end - self._written.tell():
+            block = self._written.read(min(missing, _WRITE_SIZE))
+            if not block:
+                raise OSError(errno.EIO, "the file became shorter while it was written")
+            self._digest.update(block)
 
     def close(self) -> tuple[int, str]:
         """Write the footer; return the size and the SHA-256 of the file."""
-        self._behind.wait()
+        self._wait()
         self._writer.close()
-        end = self._position()
+        end = self._sink.tell()
         self._sink.close()
-        digest = self._behind.finish(end, self._finish_footer)
-        self._behind.close()
-        return self.path.stat().st_size, digest
+        with self.path.open("rb") as file:
+            file.seek(end - len(MAGIC) - 4)
+            size = int.from_bytes(file.read(4), "little")
+            position = end - len(MAGIC) - 4 - size
+            file.seek(position)
+            footer = file.read(size)
+        self._hash_written(position)
+        tail = splice(footer, self._layout.template, self._layout.image_leaves, self._row_groups, position)
+        self._written.write(tail)
+        self._written.truncate()
+        self._digest.update(tail)
+        self._close()
+        return position + len(tail), self._digest.hexdigest()
 
-    def _finish_footer(self, tail: bytes, end: int) -> bytes:
-        """What replaces the last bytes of the file, the footer as pyarrow wrote it."""
-        footer = tail[: -len(MAGIC) - 4]
-        layout = self._layout
-        position = end - len(tail)
-        return splice(footer, layout.template, layout.image_leaves, self._row_groups, position)
+    def _close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._written.close()
 
     def discard(self) -> None:
         """Give up the file and remove it; never raises, since it runs while an exception is on its way."""
         with contextlib.suppress(Exception):
-            self._behind.close()
+            self._close()
         with contextlib.suppress(Exception):
             self._writer.close()
         # Otherwise the writer's finalizer tries again to write a footer, and complains.
@@ -440,22 +474,6 @@ class _ParquetFile:
             self._sink.close()
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
-
-    def _position(self) -> int:
-        return os.lseek(self._descriptor, 0, os.SEEK_CUR)
-
-
-def _descriptor(sink: pa.OSFile, path: Path) -> int:
-    """The file descriptor that pyarrow writes to."""
-    try:
-        return int(sink.fileno())
-    except AttributeError:  # a defect of pyarrow up to 20 at least; nobody else has this file open yet
-        wanted = path.stat()
-    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 - names only
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(int(entry)), wanted):
-                return int(entry)
-    raise OSError(errno.EBADF, "the file that pyarrow opened is not found")
 
 
 @contextlib.contextmanager

@@ -15,9 +15,9 @@ from PIL import Image
 from irtd_datasets.errors import ImageError
 from irtd_datasets.images.bands import preview, read_directory
 from irtd_datasets.images.files import viewable_image
-from irtd_datasets.rows.assembly import RowGroup
+from irtd_datasets.rows.groups import GroupCutter
 from irtd_datasets.schema import features
-from irtd_datasets.writing.shards import write_groups
+from irtd_datasets.writing.shards import open_shard
 
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "f4")
 KINDS = {"u": 1, "i": 2, "f": 3}
@@ -218,22 +218,26 @@ def row(number):
     }  # fmt: skip
 
 
+def write(path, *images):
+    """Write one row group of images with their rows."""
+    cutter = GroupCutter()
+    with open_shard(path) as writer:
+        for image in images:
+            assert not list(cutter.add(*image))
+        for group in cutter.rest():
+            writer.write(group)
+
+
 def test_the_file_goes_through_a_shard_once_and_comes_back(tmp_path):
     """Rows of one image share its file; plain `datasets` gives it back, mapped, streamed and interleaved."""
     data = tiff(random_values("u2", (200, 330, 12)))
     shown = viewable_image(data, "S2.tif")
     beside = {"bytes": data, "path": "S2.tif"}
     plain = viewable_image(shown.data, "plain.png")
-    group = RowGroup(
-        [row(0), row(1), row(2)],
-        [shown.data, plain.data],
-        ["S2.tif", "plain.png"],
-        [0, 0, 1],
-        {0: data},
-    )
     path = tmp_path / "train-00000-of-00001.parquet"
-    write_groups([group], path)
-    write_groups([RowGroup([row(3)], [plain.data], ["plain.png"], [0])], tmp_path / "other.parquet")
+    with_file = [{**row(number), "original": data} for number in range(2)]
+    write(path, ("S2.tif", with_file, shown.data), ("plain.png", [row(2)], plain.data))
+    write(tmp_path / "other.parquet", ("plain.png", [row(3)], plain.data))
     assert path.stat().st_size < len(data) * 1.5
     stored = pq.read_table(path)["original"].to_pylist()
     assert stored == [beside, beside, None]

@@ -62,8 +62,9 @@ def rows_of(root, images=None):
     policy, rows, record_counts = DefectPolicy(SPEC, {}), {}, RecordCounts()
     for member in SPEC.config("instruct").members:
         for group in release_groups(release, member, policy, record_counts):
-            for row, image in zip(group.rows, group.image_of, strict=True):
-                rows[row["id"]] = {**row, "bytes": group.images[image], "name": group.names[image]}
+            column = group.images["image"]
+            for row, image, name in zip(group.rows, column.rows.tolist(), column.names(), strict=True):
+                rows[row["id"]] = {**row, "bytes": bytes(column.images[image]), "name": name}
     assert record_counts.balanced
     return rows
 

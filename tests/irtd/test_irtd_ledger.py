@@ -9,7 +9,7 @@ from irtd_datasets.errors import DefectError
 from irtd_datasets.folder.ledger import Ledger, unbalanced
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.rows.doctor import examine
-from irtd_datasets.rows.parsing import DefectPolicy, check_counts, parse, scan_file
+from irtd_datasets.rows.parsing import DefectPolicy, check_counts, parse_file
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import DamageKind, damage, write_sample_release
@@ -35,17 +35,15 @@ def large(tmp_path_factory):
 
 
 def read(folder, task):
-    """All drafts of one task file: its release's file, tally and counts by issue."""
+    """All rows of one task file: its release's file, tally and counts by issue."""
     from collections import Counter
 
     release = open_release("irtd", absolute_options(folder))
     (member,) = SPEC.config(f"instruct-{task}").members
     (file,) = release.files(member)
     record_counts, flagged = RecordCounts(), Counter()
-    for scanned in scan_file(release, file, record_counts):
-        pending = parse(release, file, scanned, record_counts)
-        if pending is not None:
-            flagged.update(pending.issues)
+    for pending in parse_file(release, file, record_counts):
+        flagged.update(pending.issues)
     return file, record_counts, flagged
 
 

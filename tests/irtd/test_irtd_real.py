@@ -230,15 +230,14 @@ def test_every_row_of_the_table_is_used(released):
 
 def test_every_released_record_can_be_read(places):
     """All 40,200 records of the release parse, each with an id of its own."""
-    from irtd_datasets.rows.parsing import parse, scan_file
+    from irtd_datasets.rows.parsing import parse_file
     from irtd_datasets.rows.record_counts import RecordCounts
 
     release = open_release("irtd", absolute_options(*places))
     ids, record_counts = set(), RecordCounts()
     for member in SPEC.config("instruct").members:
         for file in release.files(member):
-            for scanned in scan_file(release, file, record_counts):
-                pending = parse(release, file, scanned, record_counts)
+            for pending in parse_file(release, file, record_counts):
                 ids.add(pending.id)
                 assert not pending.image.startswith("/")
                 assert "<image>" not in "".join(message["content"] for message in pending.messages)

@@ -1,20 +1,19 @@
-"""Drafts and records that wait in a file."""
+"""Pending rows that wait in a file."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
-from types import SimpleNamespace
+from dataclasses import fields, replace
+from itertools import groupby
+from operator import attrgetter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from irtd_datasets.boxes import Frame
-from irtd_datasets.rows.parsing import Scanned
+from irtd_datasets.rows.order import image_key
 from irtd_datasets.rows.pending import Correction, PendingRow, Regions
-from irtd_datasets.rows.record_counts import RecordCounts
-from irtd_datasets.rows.spill import PendingRowFile, RecordFile, pack_pending, unpack_pending
+from irtd_datasets.rows.spill import PendingRowFile, pack_pending, unpack_pending
 
 _TEXT = st.text(max_size=8)
 _NUMBER = st.integers(-5, 2000) | st.floats(allow_nan=False)
@@ -70,16 +69,46 @@ def folder(tmp_path_factory):
 
 @settings(deadline=None)
 @given(pending_rows=st.lists(_PENDING_ROWS, min_size=1, max_size=4))
-def test_drafts_come_back_as_they_were(folder, pending_rows):
-    """Every field of every draft survives the file, types included, whatever order they are asked for in."""
+def test_rows_come_back_as_they_were(folder, pending_rows):
+    """Every field of every row survives the file, types included, in whatever order they are asked for."""
     with (folder / "spill").open("w+b") as file:
+        rows = PendingRowFile(file)
+        rows.extend(pending_rows)
+        waiting = rows.waiting()
+        assert list(waiting) == list(dict.fromkeys(pending.image for pending in pending_rows))
+        for image, places in reversed(waiting.items()):
+            found = [rows.pending(place) for place in places]
+            assert repr(found) == repr(
+                [row for row in pending_rows if row.image == image]
+            )  # tells 1 from 1.0
+            assert [pack_pending(row) for row in found] == [
+                pack_pending(unpack_pending(pack_pending(row))) for row in found
+            ]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    images=st.lists(st.sampled_from("abcd"), max_size=12), order=st.sampled_from(["by-image", "as-released"])
+)
+@pytest.mark.parametrize("same_key", [False, True])
+def test_rows_of_an_image_come_together(folder, images, order, same_key, monkeypatch):
+    """By image all its rows, as released neighbours only; also where two images have one sort key."""
+    if same_key:
+        monkeypatch.setattr("irtd_datasets.rows.spill.image_key", lambda _: bytes(8))
+    rows = [replace(PENDING, id=str(number), image=image) for number, image in enumerate(images)]
+    with (folder / "units").open("w+b") as file:
         spill = PendingRowFile(file)
-        regions = [spill.add(pending) for pending in pending_rows]
-        for pending, place in reversed(list(zip(pending_rows, regions, strict=True))):
-            found = spill.pending(place)
-            assert found == pending
-            assert repr(found) == repr(pending)  # tells 1 from 1.0 and a tuple from a list
-            assert pack_pending(unpack_pending(pack_pending(pending))) == pack_pending(pending)
+        spill.extend(rows)
+        found = [
+            (image, [unpack_pending(entry).id for entry in entries]) for image, entries in spill.units(order)
+        ]
+    if order == "as-released":
+        runs = [(image, [row.id for row in run]) for image, run in groupby(rows, key=attrgetter("image"))]
+        assert found == runs
+    else:
+        key = (lambda image: image) if same_key else (lambda image: (image_key(image), image))
+        expected = sorted(dict.fromkeys(images), key=key)
+        assert found == [(image, [row.id for row in rows if row.image == image]) for image in expected]
 
 
 def test_every_field_is_tried():
@@ -108,26 +137,7 @@ def test_every_field_is_tried():
 def test_a_file_written_before_can_be_read(folder):
     """Drafts are read from a file that another object wrote, as after planning."""
     with (folder / "earlier").open("wb") as file:
-        place = PendingRowFile(file).add(PENDING)
+        PendingRowFile(file).extend([PENDING])
+        place = (0, file.tell())
     with (folder / "earlier").open("rb") as file:
         assert PendingRowFile(file).pending(place) == PENDING
-
-
-@pytest.mark.parametrize("depth", [1, 500, 3000])
-def test_records_of_any_depth_come_back(depth, folder):
-    """A record that JSON could be read from is set aside whatever it holds; Python 3.13 reads deeper than others."""
-    text = f'{{"image": "a.jpg", "id": NaN, "odd": {"[" * depth}1e400{"]" * depth}, "\\ud800": null}}'
-    try:
-        record = json.loads(text)
-    except RecursionError:
-        pytest.skip(f"this Python reads no JSON of {depth} levels")
-    found = []
-    release = SimpleNamespace(
-        pending=lambda file, record, index: found.append((file, record, index)) or PENDING
-    )
-    with (folder / f"depth-{depth}").open("w+b") as file:
-        spill = RecordFile(file)
-        place = spill.add(1, Scanned(7, record, "a.jpg", ""))
-        assert spill.parse(release, ["first", "second"], place, RecordCounts()) is PENDING
-    ((file, again, index),) = found
-    assert (file, index, json.dumps(again)) == ("second", 7, json.dumps(record))

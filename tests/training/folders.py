@@ -11,9 +11,9 @@ from PIL import Image
 from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.parts import BuiltPart, ShardResult
+from irtd_datasets.rows.image_column import ImageColumn
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.schema import MODALITIES, TASKS
-from irtd_datasets.writing.image_column import ImageColumn
 from irtd_datasets.writing.write import RowGroup, write_shard
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

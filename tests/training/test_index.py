@@ -171,7 +171,7 @@ def test_the_index_of_a_large_shard_takes_little_memory(tmp_path):
         """
 import resource, sys
 import numpy as np, pyarrow as pa
-from irtd_datasets.writing.image_column import ImageColumn
+from irtd_datasets.rows.image_column import ImageColumn
 from irtd_datasets.writing.write import RowGroup, write_shard
 from irtd_datasets.folder.index import index_table
 image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

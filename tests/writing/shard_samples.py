@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from irtd_datasets.writing.image_column import ImageBatch, ImageColumn
+from irtd_datasets.rows.image_column import ImageBatch, ImageColumn
 from irtd_datasets.writing.write import RowGroup
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

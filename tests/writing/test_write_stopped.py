@@ -18,12 +18,13 @@ import pytest
 from shard_samples import IDS, image_groups, jpeg
 
 from irtd_datasets.errors import BuildError
+from irtd_datasets.writing import pages
 from irtd_datasets.writing.write import (
     ShardWriter,
+    _ParquetFile,
     remove_temporaries,
     write_shard,
 )
-from irtd_datasets.writing.write_behind import WriteBehind
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_ctrl_c_while_a_thread_starts_waits_for_what_it_writes(target, tmp_path,
 
 def test_a_second_ctrl_c_while_the_first_is_dealt_with_leaves_no_file(target, tmp_path, monkeypatch):
     """An interrupt that arrives while the threads of an interrupted shard are waited for."""
-    original = WriteBehind.close
+    original = _ParquetFile._close
 
     def interrupted(self):
         original(self)
@@ -112,20 +113,20 @@ def test_a_second_ctrl_c_while_the_first_is_dealt_with_leaves_no_file(target, tm
         yield from image_groups([b"a"])
         raise KeyboardInterrupt("first")
 
-    monkeypatch.setattr(WriteBehind, "close", interrupted)
+    monkeypatch.setattr(_ParquetFile, "_close", interrupted)
     with pytest.raises(KeyboardInterrupt, match="second"):
         write_shard(target, IDS, groups())
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("method", ["_put", "_hash"])
+@pytest.mark.parametrize("method", ["_put", "_hash_written"])
 def test_a_failure_behind_the_scenes_is_told(target, tmp_path, monkeypatch, method):
     """An error of the thread that writes images, or hashes them, reaches the caller, who gets no shard."""
 
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(WriteBehind, method, fail)
+    monkeypatch.setattr(_ParquetFile, method, fail)
     with pytest.raises(BuildError, match="Input/output error"):
         write_shard(target, IDS, image_groups([b"a", b"b"], per_group=1))
     assert list(tmp_path.iterdir()) == []
@@ -133,7 +134,12 @@ def test_a_failure_behind_the_scenes_is_told(target, tmp_path, monkeypatch, meth
 
 def test_a_pyarrow_that_counts_positions_itself_is_noticed(target, tmp_path, monkeypatch):
     """Offsets that are not those of the file never reach a shard."""
-    monkeypatch.setattr("irtd_datasets.writing.write._ParquetFile._position", lambda _: 4)
+
+    def elsewhere(*arguments):
+        *others, row_groups, position = arguments
+        return pages.splice(*others, [(start + 4, chunks) for start, chunks in row_groups], position)
+
+    monkeypatch.setattr("irtd_datasets.writing.write.splice", elsewhere)
     with pytest.raises(BuildError, match="pyarrow"):
         write_shard(target, IDS, image_groups([b"a" * 100, b"b" * 100], per_group=1))
     assert list(tmp_path.iterdir()) == []
@@ -143,7 +149,7 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from irtd_datasets.writing.image_column import ImageColumn
+from irtd_datasets.rows.image_column import ImageColumn
 from irtd_datasets.writing.write import RowGroup, write_shard
 from irtd_datasets.errors import BuildError
 
