@@ -63,7 +63,7 @@ READING_ORDER = {
     ),
     "Build": ("building.md", "scale.md", "preview.md"),
     "Construct": ("construct.md", "captions.md", "pairs.md"),
-    "Train": ("training.md", "examples.md", "exports.md", "loaders.md"),
+    "Train": ("training.md", "launchers.md", "examples.md", "exports.md", "loaders.md"),
     "Score": ("scoring.md",),
     "Publish": ("checking.md", "publishing.md"),
     "Extend": ("../CONTRIBUTING.md",),

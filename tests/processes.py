@@ -29,14 +29,14 @@ def python(code, *arguments, cwd=None, env=None, **options):
     return run(["-c", code, *map(str, arguments)], cwd=cwd, env=env, **options)
 
 
-def run(arguments, *, cwd=None, env=None, **options):
+def run(arguments, *, cwd=None, env=None, deadline=DEADLINE, **options):
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
         env=environment(**(env or {})),
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=deadline,
         check=False,
         **options,
     )
