@@ -24,7 +24,7 @@ from irtd_datasets.folder.row_groups import card_configs, choose_config, config_
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.schema import MODALITIES, TASKS
 from irtd_datasets.training.shards import OpenShard, ShardRef, open_index, read_footer, read_index_group
-from irtd_datasets.training.storage import FileFacts, Storage, open_storage, split_name
+from irtd_datasets.training.storage import FileFacts, Storage, local_folder, open_storage, split_name
 
 if TYPE_CHECKING:
     import os
@@ -277,7 +277,10 @@ def open_source(
     import os
 
     text = os.fspath(name)
-    place, inner = (text, None) if config is not None else split_name(text)
+    whole = config is not None or (
+        "://" not in text and local_folder(text).is_dir()
+    )  # a folder may have a colon
+    place, inner = (text, None) if whole else split_name(text)
     storage = open_storage(place, options)
     files = storage.files()
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import urllib.parse
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ GAP = 256 << 10
 
 _THREADS = 16
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
+_OF_URLS = "%/:?#[]@!$&'()*+,;=~"  # what a URL may have, and the sign of what is quoted already
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def open_storage(place: str | os.PathLike[str], options: Mapping[str, Any] | Non
     """
     text = os.fspath(place)
     if "://" not in text:
-        path = Path(text).expanduser()
+        path = local_folder(text)
         if path.is_dir():
             return LocalStorage(str(path.resolve()))
         if not _HUB_NAME.match(text) or text.startswith(("./", "../", ".\\", "~")) or path.is_absolute():
@@ -95,7 +97,10 @@ def open_storage(place: str | os.PathLike[str], options: Mapping[str, Any] | Non
             )
         text = f"hf://datasets/{text}"
     if text.startswith("file://"):
-        return LocalStorage(str(Path(text.removeprefix("file://")).resolve()))
+        path = Path(text.removeprefix("file://"))
+        if not path.is_dir():  # a URL by the rules, in which a space is %20
+            path = Path(urllib.parse.unquote(str(path)))
+        return LocalStorage(str(path.resolve()))
     if text.startswith("hf://"):
         from irtd_datasets.training.hub_storage import HubStorage
 
@@ -103,6 +108,15 @@ def open_storage(place: str | os.PathLike[str], options: Mapping[str, Any] | Non
     if text.startswith(("http://", "https://")):
         return HttpStorage(text.rstrip("/"), dict(options or {}))
     return RemoteStorage(text.rstrip("/"), dict(options or {}))
+
+
+def local_folder(text: str) -> Path:
+    """A path as it is written, if something lies there; else with ``~`` as a home."""
+    path = Path(text)
+    if not path.exists():
+        with contextlib.suppress(RuntimeError):  # there is no such user
+            return path.expanduser()
+    return path
 
 
 class Storage(ABC):
@@ -338,13 +352,12 @@ class HttpStorage(RemoteStorage):
 
     def _open(self, name: str, wanted: str) -> Any:  # noqa: ANN401 - what urlopen gives
         import urllib.error
-        import urllib.parse
         import urllib.request
 
         headers = dict(self.options.get("headers", {}))
         if wanted:
             headers["Range"] = wanted
-        url = f"{self.place}/{urllib.parse.quote(name)}"
+        url = f"{urllib.parse.quote(self.place, safe=_OF_URLS)}/{urllib.parse.quote(name)}"
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https, see open_storage
         try:
             return urllib.request.urlopen(request, timeout=self.patience)  # noqa: S310
