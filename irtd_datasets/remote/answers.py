@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import re
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,8 @@ def _refuses_here(error: BaseException) -> bool:
 
 
 def _is_network(error: BaseException) -> bool:
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_AGAIN
     if isinstance(error, (TimeoutError, ConnectionError, EOFError)):
         return True
     kinds = type(error).__mro__[:-2]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from irtd_datasets.errors import IrtdDatasetsError
-from irtd_datasets.remote.answers import asked_wait, passes
+from irtd_datasets.remote.answers import asked_wait, error_status, passes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_WAIT", "Retry"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 300.0
 """Seconds; where a server asks for more, the user is told instead."""
@@ -50,12 +52,18 @@ class Retry:
         spread = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return min(self.first * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * spread
 
-    def call(self, action: Callable[[], _T], sleep: Callable[[float], None] | None = None) -> _T:
+    def call(
+        self,
+        action: Callable[[], _T],
+        sleep: Callable[[float], None] | None = None,
+        passing: Callable[[Exception], bool] = passes,
+    ) -> _T:
         """Call until it succeeds, while the failure is one that passes.
 
         Args:
             action: What to do. Errors of this library are final.
             sleep: How to wait.
+            passing: Whether a failure passes.
 
         Raises:
             Exception: The last error of the action.
@@ -68,7 +76,10 @@ class Retry:
             except IrtdDatasetsError:
                 raise
             except Exception as error:
-                pause = self.wait(attempt, asked_wait(error)) if passes(error) else None
+                asked = asked_wait(error)
+                pause = self.wait(attempt, asked) if passing(error) else None
                 if pause is None:
                     raise
+                if asked is not None and asked >= 1:
+                    _log.warning("the server asks to wait for %.0f s (status %s)", asked, error_status(error))
             (sleep or time.sleep)(pause)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.training.storage import FileFacts, RemoteStorage
+from irtd_datasets.training.storage import FileFacts, RemoteStorage, check_range
 
 __all__ = ["HubStorage"]
 
@@ -129,8 +130,16 @@ class HubStorage(RemoteStorage):
             retry_on_status_codes=(),
         )
         hf_raise_for_status(response)
+        if "range" in headers and response.status_code == 206:
+            check_range(response.headers.get("Content-Range", ""), start, stop)
         data: bytes = response.content
         return data
+
+    def _server(self) -> str:
+        """Host and port of the Hub."""
+        from huggingface_hub import constants
+
+        return urlsplit(str(self.options.get("endpoint") or constants.ENDPOINT)).netloc
 
 
 def _plural(kind: str) -> str:

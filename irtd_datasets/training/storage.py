@@ -7,8 +7,10 @@ token that is no longer valid), and never return fewer bytes than were asked for
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
 import urllib.parse
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,7 @@ from irtd_datasets.errors import (
     ShardChangedError,
     UnknownNameError,
 )
-from irtd_datasets.remote import Retry, error_status
+from irtd_datasets.remote import Retry, error_status, passes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,8 @@ GAP = 256 << 10
 """Ranges of remote files that are no further apart are fetched by one request: a request costs about as much time."""
 
 _THREADS = 16
+_RENEWALS = 3
+_LEAST_RATE = 1024  # bytes a second of an answer, over all of it and behind the first `patience` seconds
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
 _OF_URLS = "%/:?#[]@!$&'()*+,;=~"  # what a URL may have, and the sign of what is quoted already
 
@@ -290,15 +294,20 @@ class RemoteStorage(Storage):
 
     def _get(self, name: str, start: int, stop: int | None) -> bytes:
         url = self.where(name)
-        data: bytes = (
-            self.fs.cat_file(url) if stop is None and not start else self.fs.cat_file(url, start, stop)
-        )
+        whole = stop is None and not start
+        # By name: some file systems have another argument before these two.
+        data: bytes = self.fs.cat_file(url) if whole else self.fs.cat_file(url, start=start, end=stop)
         return data
 
     def _try(self, action: Any, url: str) -> Any:  # noqa: ANN401 - returns what the action returns
         """Call until it succeeds, with growing pauses, while the failure is one that passes."""
+        renewals = iter(range(_RENEWALS))
+
+        def passing(error: BaseException) -> bool:
+            return passes(error) or (self._link_ran_out(error) and next(renewals, None) is not None)
+
         try:
-            return Retry(self.retries + 1, 0.25).call(action)
+            return Retry(self.retries + 1, 0.25).call(action, passing=passing)
         except IrtdDatasetsError:
             raise
         except Exception as error:
@@ -312,6 +321,17 @@ class RemoteStorage(Storage):
                 where=url,
                 remedy="Check the connection and start again from the last state: no row is lost.",
             ) from error
+
+    def _link_ran_out(self, error: BaseException) -> bool:
+        """Whether a file store refuses, to which a server sends with signed links: asking again gives another link."""
+        url = str(getattr(getattr(error, "response", None), "url", "") or getattr(error, "url", "") or "")
+        return (
+            error_status(error) == 403 and bool(url) and urllib.parse.urlsplit(url).netloc != self._server()
+        )
+
+    def _server(self) -> str:
+        """Host and port of the server that signs links."""
+        return urllib.parse.urlsplit(self.place).netloc
 
 
 @dataclass
@@ -330,7 +350,10 @@ class HttpStorage(RemoteStorage):
     def facts(self, name: str) -> FileFacts:
         def once() -> FileFacts:
             with self._open(name, "bytes=0-0") as response:
-                whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+                whole = response.headers.get("Content-Range", "")
+                if response.status == 206:
+                    check_range(whole, 0, 1)
+                whole = whole.rpartition("/")[2]
                 size = whole or response.headers.get("Content-Length", "")
                 return _facts(name, {"size": int(size) if size.isdigit() else None, "ETag": _mark(response)})
 
@@ -344,11 +367,22 @@ class HttpStorage(RemoteStorage):
             mark = _mark(response)
             if self._marks.setdefault(name, mark) != mark:
                 raise changed(self.where(name), f"it is {mark} now, {self._marks[name]} before")
-            data: bytes = response.read()
+            if wanted and response.status == 206:
+                check_range(response.headers.get("Content-Range", ""), start, stop)
+            data = self._receive(response)
             expected = response.headers.get("Content-Length", "")
             if expected.isdigit() and len(data) != int(expected):
                 raise EOFError(f"{len(data)} bytes came of {expected}")
             return data
+
+    def _receive(self, response: Any) -> bytes:  # noqa: ANN401
+        """All of an answer, as long as it comes faster than a server that only keeps the connection open."""
+        begun, data = time.monotonic(), bytearray()
+        while piece := response.read1(1 << 18):
+            data += piece
+            if time.monotonic() - begun > self.patience + len(data) / _LEAST_RATE:
+                raise TimeoutError(f"{len(data)} bytes came in {time.monotonic() - begun:.0f} s")
+        return bytes(data)
 
     def _open(self, name: str, wanted: str) -> Any:  # noqa: ANN401 - what urlopen gives
         import urllib.error
@@ -394,6 +428,19 @@ def _refused(where: str, status: int | None) -> ReleaseError:
         remedy="The token is missing, has expired, or does not reach this folder: log in again (`hf auth login`) and "
         "go on from the last state.",
     )
+
+
+def check_range(header: str, start: int, stop: int | None) -> None:
+    """Compare what a server says that it sends with what was asked for.
+
+    Raises:
+        EOFError: It is another part of the file, or not said: asking again may give the right one.
+    """
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", header.strip())
+    if found is None or int(found[1]) != start or (stop is not None and int(found[2]) != stop - 1):
+        raise EOFError(
+            f"bytes {start} to {stop} were asked for, the server sent {header or 'what it does not say'!r}"
+        )
 
 
 def _facts(name: str, info: Mapping[str, Any]) -> FileFacts:

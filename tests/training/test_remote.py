@@ -195,6 +195,19 @@ def test_faults_on_the_way(hub, made, fault, way):
     assert by_id(found) == by_id(made[1])
 
 
+@pytest.mark.parametrize("way", ["hub", "http"])
+def test_links_that_ran_out(hub, made, way):
+    """A signed link that the file store refuses is asked for again, a few times; then it is a refusal."""
+    place = NAME if way == "hub" else f"{hub.endpoint}/datasets/{NAME}/resolve/main"
+    settings = options(hub) if way == "hub" else {"patience": 0.6}
+    hit = hub.fail(status=403, path="objects|/store", times=2)
+    assert by_id(stream(place, storage_options=settings)) == by_id(made[1])
+    assert hit.hits == 2
+    hub.fail(status=403, path="objects|/store", times=None)
+    with pytest.raises(ReleaseError, match="access was refused"):
+        list(stream(place, storage_options=settings))
+
+
 def test_faults_that_do_not_pass(hub, made):
     """After enough tries it is an error that says so, and the state taken then loses no row."""
     one = stream(NAME, storage_options=options(hub, retries=2))
