@@ -36,6 +36,13 @@ def tiff(values, *, order="<", planar=1, deflate=False, rows=7, tile=None, predi
                 if tile:
                     pad = ((0, tile - piece.shape[0]), (0, tile - piece.shape[1]), (0, 0))
                     piece = np.pad(piece, pad)
+                if predictor == 3:  # bytes of one order after those of the next, as differences along the row
+                    high, wide, deep = piece.shape
+                    split = piece.astype(piece.dtype.newbyteorder(">")).view(np.uint8)
+                    split = split.reshape(high, wide * deep, size).transpose(0, 2, 1).reshape(high, -1, deep)
+                    data = (split - np.pad(split, ((0, 0), (1, 0), (0, 0)))[:, :-1]).tobytes()
+                    pieces.append(zlib.compress(data) if deflate else data)
+                    continue
                 if predictor == 2:
                     before = np.zeros_like(piece)
                     before[:, 1:] = piece[:, :-1]
@@ -143,6 +150,39 @@ def test_sizes_are_limited_before_memory_is_taken():
     with pytest.raises(ImageError) as caught:
         viewable_image(huge, "x.tif")
     assert caught.value.code in {"image-unreadable", "image-too-large"}
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("bands", [1, 3])
+def test_floats_of_every_size_come_back(dtype, order, bands):
+    """16- and 64-bit floats, and the bytes of floats in the order of predictor 3, give the values written."""
+    values = np.random.default_rng(0).normal(20, 5, (9, 16, bands)).astype(dtype)
+    assert np.array_equal(read(tiff(values, order=order, deflate=True)), values)
+    data = tiff(values, order=order, deflate=True, predictor=3)
+    assert np.array_equal(read(data), values)
+    assert viewable_image(data, "celsius.tif").original is data
+
+
+def test_a_whole_file_that_is_not_read_is_not_called_damaged():
+    """A TIFF whose bytes are all there and that no decoder takes is to be converted, not to be fetched again."""
+    data = tiff(np.ones((8, 8, 1), np.uint8)).replace(
+        struct.pack("<HHII", 259, 4, 1, 1), struct.pack("<HHII", 259, 4, 1, 34712)
+    )
+    with pytest.raises(ImageError, match=r"JPEG 2000(.|\n)*has all its bytes") as caught:
+        viewable_image(data, "x.tif")
+    assert "again" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [-9999, -3.4e38, 3.4e38, 1e20, np.nan, np.inf])
+def test_pixels_without_data_do_not_decide_what_is_shown(mark):
+    """A mark for pixels without data, of a tenth of them, leaves the others their whole range, and is black."""
+    values = np.linspace(20, 30, 1000, dtype=np.float32).reshape(20, 50)
+    values[:2] = mark
+    shown, _ = preview(values)
+    assert not shown[:2].any()
+    assert (shown[2:].min(), shown[2:].max()) == (0, 255)
+    assert 100 < shown[2:].mean() < 155
 
 
 def test_twelve_bands_are_kept_with_a_preview():

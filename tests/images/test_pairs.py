@@ -365,3 +365,33 @@ def png_16_bit_colour(pixels):
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
+
+
+@pytest.mark.parametrize("mark", [np.nan, np.inf, -9999.0])
+def test_pixels_without_data_do_not_decide_an_alignment(mark):
+    """A dead pixel, or a corner without data, in an image of temperatures leaves its pair aligned."""
+    visible = _blocks(4)
+    for hole in ((slice(3, 4), slice(3, 4)), (slice(0, 60), slice(0, 80))):
+        thermal = 40 - visible.astype(np.float32) / 10
+        thermal[hole] = mark
+        assert crop_pair(thermal, visible).status == "aligned"
+
+
+@pytest.mark.parametrize("degrees", [-8, -5, -3.1, 2, 3.1, 5])
+def test_turned_images_are_never_aligned(degrees):
+    """A view that is turned against the other is refused, whichever path found that they are alike."""
+    visible = _blocks(5)
+    turned = Image.fromarray(visible).rotate(degrees, Image.Resampling.BICUBIC)
+    result = crop_pair(255 - visible, np.asarray(turned))
+    assert result.status == "refused"
+    assert result.reason in {"turned", "not-sure"}
+
+
+def _blocks(seed):
+    """A grey image of many rectangles."""
+    rng = np.random.default_rng(seed)
+    scene = np.full((480, 640), 90, np.uint8)
+    for _ in range(150):
+        x, y, w, h = rng.integers(0, 600), rng.integers(0, 440), rng.integers(8, 60), rng.integers(8, 60)
+        scene[y : y + h, x : x + w] = rng.integers(0, 255)
+    return scene
