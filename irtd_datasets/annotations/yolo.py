@@ -52,7 +52,8 @@ def parse_yolo(data: bytes, name: str, width: int, height: int) -> LabelFile:
         "line 1 '0 320 256 64 51': no shares of the image; pixels?"
     """
     found = LabelFile(width=width, height=height)
-    lines = []
+    odd: list[_Line] = []  # lines that are more than a class number and a box in shares
+    boxes: list[list[float]] = []
     for number, line in enumerate(decode_text(data, name).splitlines(), 1):
         words = line.split()
         if not words:
@@ -62,9 +63,11 @@ def parse_yolo(data: bytes, name: str, width: int, height: int) -> LabelFile:
             found.lose("box-malformed", f"line {number}: {quoted(line.strip())}")
             continue
         label = words[0] if words[0].isdecimal() else _class(words[0])
-        lines.append((number, line, label, values, "." not in words[-1]))
-        place = _place(values)
+        place = values if len(values) == 4 else _place(values)
+        if len(values) > 4 or label is None or max(values) > 2 or min(values) < -1:
+            odd.append((number, line, label, values, "." not in words[-1]))
         if len(place) == 4:
+            boxes.append(place)
             cx, cy, w, h = place
             box = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
             found.objects.append(LabelledObject(label or "", box))
@@ -72,7 +75,7 @@ def parse_yolo(data: bytes, name: str, width: int, height: int) -> LabelFile:
             corners = tuple(value * (height if at % 2 else width) for at, value in enumerate(place))
             polygon = corners if len(corners) == 8 else None
             found.objects.append(LabelledObject(label or "", enclosing(corners), polygon))
-    refused = next((doubt for line in lines if (doubt := _refused(*line))), "") or _refused_together(lines)
+    refused = next((doubt for line in odd if (doubt := _refused(*line))), "") or _refused_together(odd, boxes)
     if refused:
         found.refuse(refused)
     return found
@@ -102,12 +105,11 @@ def _refused(number: int, line: str, label: str | None, values: list[float], who
     return doubt and f"line {number} {quoted(line.strip())}: {doubt}"
 
 
-def _refused_together(lines: Sequence[_Line]) -> str:
+def _refused_together(odd: Sequence[_Line], boxes: Sequence[Sequence[float]]) -> str:
     """Why the lines of a file together are none of YOLO; empty where they may be."""
-    boxes = [values[:4] for _, _, _, values, _ in lines if len(_place(values)) == 4]
     if boxes and _are_corners(boxes):
         return f"{quoted(boxes[0])}: a corner and a corner where centre and size are due?"
-    for number, line, _, values, whole in lines:
+    for number, line, _, values, whole in odd:
         if len(values) == 6 and whole and not _is_tracked(values):
             return f"line {number} {quoted(line)}: a triangle, or a box with confidence and track number?"
     return ""
@@ -146,5 +148,7 @@ def _doubt(values: Sequence[float]) -> str:
 
 def _are_corners(boxes: Sequence[Sequence[float]]) -> bool:
     """Whether boxes reach over the edge as centre and size, one at least, and none does as two corners."""
-    over = any(max(abs(cx - 0.5) + w / 2, abs(cy - 0.5) + h / 2) > 0.5 + _TOLERANCE for cx, cy, w, h in boxes)
-    return over and all(a < c <= 1 and b < d <= 1 for a, b, c, d in boxes)
+    for a, b, c, d in boxes:
+        if not (a < c <= 1 and b < d <= 1):
+            return False
+    return any(max(abs(cx - 0.5) + w / 2, abs(cy - 0.5) + h / 2) > 0.5 + _TOLERANCE for cx, cy, w, h in boxes)
