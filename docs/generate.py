@@ -39,8 +39,10 @@ LOADERS = ROOT / "loaders"
 sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 
 import irtd_datasets  # noqa: E402 - needs the path
+from irtd_datasets.boxes.markup import FAMILIES, UNREADABLE_MARKUP  # noqa: E402
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.construct.targets import targets  # noqa: E402
+from irtd_datasets.evaluate.tasks import METRICS, TASK_METRICS  # noqa: E402
 from irtd_datasets.hub import findings  # noqa: E402
 from irtd_datasets.irtd.tasks import MODULES as MODULES_OF_TASKS  # noqa: E402
 from irtd_datasets.irtd.tasks.generation import CHOICES  # noqa: E402
@@ -94,9 +96,14 @@ UNLINKED = {"glossary.md", "index.md", "reference.md"}
 MODULES = (
     "captioning.endpoint",
     "captioning.journal",
+    "captioning.paid",
     "captioning.run",
     "captioning.validate",
     "errors",
+    "evaluate.compare",
+    "evaluate.places",
+    "evaluate.predict",
+    "evaluate.tasks",
     "hub.check",
     "folder.contact_sheet",
     "hub.findings",
@@ -517,6 +524,28 @@ def _first_sentence(text: str) -> str:
     return (found[1] if found else paragraph).replace("``", "`")
 
 
+def metrics() -> str:
+    """The metrics of each task, with the source of each."""
+    rows = [
+        [task.replace("_", " "), ", ".join(METRICS[name].title for name in names)]
+        for task, names in TASK_METRICS.items()
+    ]
+    sources: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        sources.setdefault(metric.source, []).append(metric.title.removesuffix(", %"))
+    told = [[", ".join(titles), source] for source, titles in sources.items()]
+    return f"{table(['task', 'metrics'], rows)}\n\n{table(['metric', 'its rule'], told)}"
+
+
+def markup() -> str:
+    """The markup of model families that is read, and what is known and not readable."""
+    rows = [[name, text] for name, text in FAMILIES.items()]
+    rows += [[f"{code}, not readable", text] for code, (text, _) in UNREADABLE_MARKUP.items()]
+    return table(
+        ["form", "what it is"], [[name, re.sub(r"(<[^ ]+>|\[SEG\])", r"`\1`", text)] for name, text in rows]
+    )
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
     block.__name__: block
     for block in (
@@ -533,6 +562,8 @@ BLOCKS: dict[str, Callable[..., str]] = {
         issues,
         layouts,
         made_tasks,
+        markup,
+        metrics,
         missing,
         number,
         obtain,

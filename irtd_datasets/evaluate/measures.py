@@ -233,12 +233,15 @@ def _confusion(questions: Sequence[Question], readings: Sequence[Reading]) -> di
 
 
 def _texts(questions: Sequence[Question], readings: Sequence[Reading]) -> Measured:
+    known: dict[str, str] = {}
     cached: dict[str, list[str]] = {}
 
     def words(text: str) -> list[str]:
-        return cached.setdefault(text, tokens(text))
+        if text not in cached:
+            cached[text] = tokens(text, known)
+        return cached[text]
 
-    said = [tokens(reading.said) if isinstance(reading.said, str) else [] for reading in readings]
+    said = [tokens(one.said, known) if isinstance(one.said, str) else [] for one in readings]
     references = [[words(text) for text in one.references] for one in questions]
     cached.clear()
     corpus = make_corpus(said, references)

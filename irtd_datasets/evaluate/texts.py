@@ -34,23 +34,28 @@ _TOKEN = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|(?:(?!n't\b)\w)+(?:[-./,](?=\w
 _PUNCTUATION = frozenset("'`.?!,:-;(){}\"[]")
 
 
-def tokens(text: str) -> list[str]:
+def tokens(text: str, known: dict[str, str] | None = None) -> list[str]:
     """Words in small letters, without punctuation.
+
+    Args:
+        text: Any text.
+        known: Words met before, so that millions of words are kept as the thousands that they are.
 
     Example:
         >>> tokens("There's a T-shaped pier, 3.5 km long; it isn't wide.")
         ['there', "'s", 'a', 't-shaped', 'pier', '3.5', 'km', 'long', 'it', 'is', "n't", 'wide']
     """
-    return [token for token in _TOKEN.findall(text.lower()) if token not in _PUNCTUATION]
+    found = [token for token in _TOKEN.findall(text.lower()) if token not in _PUNCTUATION]
+    return found if known is None else [known.setdefault(token, token) for token in found]
 
 
 @dataclass(frozen=True, slots=True)
 class _Grams:
     """The n-grams of sentences, counted: one entry for each sentence and n-gram."""
 
-    sentence: Ints
-    gram: Ints
-    count: Floats
+    sentence: NDArray[np.int32]
+    gram: NDArray[np.int32]
+    count: NDArray[np.int32]
     size: int
     """How many different n-grams there are."""
 
@@ -82,7 +87,9 @@ def _grams(sentence: Ints, words: Ints) -> list[_Grams]:
         grams = coded.indices.to_numpy().astype(np.int64)
         size = max(len(coded.dictionary), 1)
         pairs, counts = _counted(sentence[where] * size + grams)
-        found.append(_Grams(pairs // size, pairs % size, counts.astype(np.float64), size))
+        # Half the memory of int64; there are fewer than 2**31 words in any file of captions.
+        own, gram, count = (one.astype(np.int32) for one in (pairs // size, pairs % size, counts))
+        found.append(_Grams(own, gram, count, size))
     return found
 
 
