@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Numbers: TypeAlias = tuple[float, ...]
 
-__all__ = ["Numbers", "Place", "read_boxes", "read_places", "read_points"]
+__all__ = ["Place", "read_boxes", "read_places", "read_points"]
 
 _N = r"\s?([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s?"
 _GAP = r"(?:,|;|\s)"
