@@ -86,8 +86,9 @@ _POINTS = re.compile(r"<points?\b((?:\s+[\w-]{1,20}\s?=\s?\"[^\"<>]{0,200}\"){1,
 _ATTRIBUTE = re.compile(rf"\b([xy])([0-9]*)\s?=\s?\"{_S}({_N}){_S}\"")
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _LISTED = re.compile(
-    r"[\"'](bbox_2d|bbox(?:es)?|box_2d|boxes|box|bounding_?box|coord(?:inate)?s?|bbox_oriented|obb|quad|poly(?:gon)?|"
-    rf"point_2d|points?)[\"']\s{{0,3}}:\s{{0,3}}([\[(]{{1,2}}{_S}({_N}(?:{_S},{_S}{_N}){{1,7}}){_S},?{_S}[\])]{{1,2}})",
+    r"(?:[\"'](bbox_2d|bbox(?:es)?|boxes|box|bounding_?box|coord(?:inate)?s?|bbox_oriented|obb|quad|poly(?:gon)?|"
+    r"point_2d|points?)[\"']|(?<![A-Za-z0-9_])[\"']?(box_?2d)[\"']?)\s{0,3}[:=]\s{0,3}[\"']?"
+    rf"([\[(]{{1,2}}{_S}({_N}(?:{_S},{_S}{_N}){{1,7}}){_S},?{_S}[\])]{{1,2}})",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
@@ -119,14 +120,15 @@ _KEYS = {
 }
 _MEANING = {name: key for key, names in _KEYS.items() for name in names}
 _NAMED = re.compile(
-    rf"(?<![A-Za-z0-9_])([\"']?)({'|'.join(sorted(_MEANING, key=len, reverse=True))})\1\s{{0,3}}[:=]\s{{0,3}}"
+    rf"(?<![A-Za-z0-9_])([\"']?)({'|'.join(sorted(_MEANING, key=len, reverse=True))})\1\s{{0,3}}(?:[:=>]|(?<=\s))\s{{0,3}}"
     rf"[\"']?({_N})(?![0-9]*%)[\"']?",
     re.IGNORECASE,
 )
-_NEXT = re.compile(r"[\s,;]{0,12}(?:and\s)?")
+_NEXT = re.compile(r"[\s,;]{0,12}(?:and\s)?|\s{0,3}</\w{1,12}>\s{0,12}<")
 _MAY = re.compile(
     r"<\|(?:box|quad|point)_start|<(?:box|quad)>\s{0,3}[(\d.+-]|<loc_?[0-9]|\{\s{0,3}<|<patch_index|<points?\s|\{|"
-    r"(?:top|upper)[ _-]?left|(?<![A-Za-z0-9_])(?:x_?(?:min|1|0)|y_?min|left|top)[\"']?\s{0,3}[:=]",
+    r"(?:top|upper)[ _-]?left|(?<![A-Za-z0-9_])(?:x_?(?:min|1|0)|y_?min|left|top)[\"']?"
+    r"(?:\s{0,3}[:=>]|\s[+-]?[0-9])|box_?2d",
     re.IGNORECASE,
 )
 
@@ -279,7 +281,7 @@ def _objects(text: str) -> Iterator[Marked]:
                     label=(label[1] or label[2] or "") if label else "",
                     score=float(score[1]) if score else None,
                 )
-    if '"box_2d"' in text or "'box_2d'" in text:  # the object can be cut off, or hold another
+    if "box_2d" in text or "box2d" in text:  # the object can be cut off, or hold another
         for one in _LISTED.finditer(text):
             found = _listed(text, one, 0)
             if found is not None and found.start not in taken:
@@ -287,8 +289,8 @@ def _objects(text: str) -> Iterator[Marked]:
 
 
 def _listed(text: str, match: re.Match[str], offset: int) -> Marked | None:
-    key = match[1].lower()
-    start, end = match.start(3) + offset, match.end(3) + offset
+    key = (match[1] or "box_2d").lower()
+    start, end = match.start(4) + offset, match.end(4) + offset
     numbers, spans = _numbers_in(text, start, end)
     if len(numbers) not in _KIND or ("point" in key) != (len(numbers) == 2):
         return None
@@ -298,7 +300,7 @@ def _listed(text: str, match: re.Match[str], offset: int) -> Marked | None:
         numbers, spans = tuple(numbers[i] for i in order), tuple(spans[i] for i in order)
     family, base = ("gemini", 1000.0) if y_first else ("json", None)
     return Marked(
-        family, _KIND[len(numbers)], numbers, spans, match.start(2) + offset, match.end(2) + offset, base
+        family, _KIND[len(numbers)], numbers, spans, match.start(3) + offset, match.end(3) + offset, base
     )
 
 

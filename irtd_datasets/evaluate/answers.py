@@ -116,14 +116,14 @@ def _verdicts(text: str) -> list[str]:
 
 _BRACKETED = re.compile(r"\(\s*([A-Za-z])\s*\)|\[\s*([A-Z])\s*\]")
 _LISTED = re.compile(
-    r"(?:(?<=^)|(?<=[\s,;/&|(]))([A-Z])(?=\s*[).:,;/&|?!(]|\s+(?:and|or)\b|\s*$|\s+[A-Z]\b)"
+    r"(?:(?<=^)|(?<=[\s,;/&|(]))([A-Z])(?=\s*[).:,;/&|?!(]|\s+(?:and|or|vs|versus)\b|\s*$|\s+[A-Z]\b)"
     r"|(?i:option|choice)\s+([A-Z])\b|(?<=[\u4e00-\u9fff])([A-Z])(?![A-Za-z])"
 )
 _JOINTS = re.compile(r"\b(?:and|or)\b", re.IGNORECASE)
 _BARE = re.compile(
     r"[A-Za-z](?:\s?(?:,|;|/|&|\||\s|and\b|or\b)\s?(?:and\s|or\s)?[A-Za-z])*[.)]?", re.IGNORECASE
 )
-_HEDGE = re.compile(r"\b(?:or|either|versus|vs)\b|或|还是", re.IGNORECASE)
+_HEDGE = re.compile(r"\b(?:or|either|between|versus|vs)\b|或|还是", re.IGNORECASE)
 _NONE = re.compile(r"\b(?:none|nothing|no (?:object|option)s?)\b", re.IGNORECASE)
 _ALL = re.compile(r"\ball (?:of )?(?:the )?(?:above|them|options|four|objects)\b", re.IGNORECASE)
 
@@ -269,6 +269,9 @@ def read_yes_no(text: str) -> bool | None:
         [True, False, False, None]
     """
     text = _BOTH.sub(" ", _NO_DOUBT.sub(" ", plain_text(text)))
+    alone = {word.lower() for word in re.findall(r"[A-Za-z]+", text[:40])} if len(text) < 40 else set()
+    if alone == {"yes", "no"}:
+        return None  # "yes & no", or one under the other
     chinese = _CHINESE.match(text)
     if chinese:
         return chinese[1][0] in "是有存对"

@@ -25,6 +25,11 @@ _CORNERS = re.compile(rf"[\[(]{_N}{_GAP}{_N}[\])]\s?(?:,|;|and|to|-)?\s?[\[(]{_N
 _TWO = re.compile(rf"[\[(]{_N}{_GAP}{_N}[\])]")
 _BARE_FOUR = re.compile(rf"{_N},{_N},{_N},{_N}")
 _BARE_TWO = re.compile(rf"{_N},{_N}")
+# An order that the answer itself states: "[ymin, xmin, ymax, xmax]".
+_Y_FIRST = re.compile(
+    r"\by_?(?:min|1)[\"']?\s?,\s?[\"']?x_?(?:min|1)[\"']?\s?,\s?[\"']?y_?(?:max|2)[\"']?\s?,\s?[\"']?x_?(?:max|2)\b",
+    re.IGNORECASE,
+)
 _NO_PLACES = re.compile(r"\[\s?\]|\b(?:none|no \w+)\b", re.IGNORECASE)
 
 
@@ -69,10 +74,17 @@ def read_places(text: str) -> list[Place]:
         extra = (mark.score, mark.base, mark.fixed) if mark else (None, None, False)
         found.append(Place(span.kind, _ordered(span.kind, span.numbers), span.label, *extra))
     if any(place.kind != "point" for place in found):
-        return [place for place in found if place.kind != "point"]
-    return found or _unmarked(
+        found = [place for place in found if place.kind != "point"]
+    found = found or _unmarked(
         " ".join(text.split())
     )  # runs of blanks would make the patterns go back and forth
+    if _Y_FIRST.search(text):
+        return [place if place.base or place.kind == "point" else _exchanged(place) for place in found]
+    return found
+
+
+def _exchanged(place: Place) -> Place:
+    return place._replace(numbers=tuple(place.numbers[index ^ 1] for index in range(len(place.numbers))))
 
 
 def _unmarked(text: str) -> list[Place]:
