@@ -86,8 +86,8 @@ _POINTS = re.compile(r"<points?\b((?:\s+[\w-]{1,20}\s?=\s?\"[^\"<>]{0,200}\"){1,
 _ATTRIBUTE = re.compile(rf"\b([xy])([0-9]*)\s?=\s?\"{_S}({_N}){_S}\"")
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _LISTED = re.compile(
-    r"(?:[\"'](bbox_2d|bbox(?:es)?|boxes|box|bounding_?box|coord(?:inate)?s?|bbox_oriented|obb|quad|poly(?:gon)?|"
-    r"point_2d|points?)[\"']|(?<![A-Za-z0-9_])[\"']?(box_?2d)[\"']?)\s{0,3}[:=]\s{0,3}[\"']?"
+    r"(?:[\"'](bbox_2d|bbox(?:es)?|boxes|box|bounding_?box|coord(?:inate)?s?|bbox_oriented|obb|quad|"
+    r"poly(?:gon)?|point_2d|points?)[\"']|(?<![A-Za-z0-9_])[\"']?(box_?2d)[\"']?)\s{0,3}[:=]\s{0,3}[\"']?"
     rf"([\[(]{{1,2}}{_S}({_N}(?:{_S},{_S}{_N}){{1,7}}){_S},?{_S}[\])]{{1,2}})",
     re.IGNORECASE,
 )
@@ -120,8 +120,8 @@ _KEYS = {
 }
 _MEANING = {name: key for key, names in _KEYS.items() for name in names}
 _NAMED = re.compile(
-    rf"(?<![A-Za-z0-9_])([\"']?)({'|'.join(sorted(_MEANING, key=len, reverse=True))})\1\s{{0,3}}(?:[:=>]|(?<=\s))\s{{0,3}}"
-    rf"[\"']?({_N})(?![0-9]*%)[\"']?",
+    rf"(?<![A-Za-z0-9_])([\"']?)({'|'.join(sorted(_MEANING, key=len, reverse=True))})\1"
+    rf"\s{{0,3}}(?:[:=>]|(?<=\s))\s{{0,3}}[\"']?({_N})(?![0-9]*%)[\"']?",
     re.IGNORECASE,
 )
 _NEXT = re.compile(r"[\s,;]{0,12}(?:and\s)?|\s{0,3}</\w{1,12}>\s{0,12}<")

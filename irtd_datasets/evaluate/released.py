@@ -70,7 +70,7 @@ def _recall_or_none(answer: str, label: str, threshold: float) -> float | None:
     """The recall of one sample; None where the released script ends in an error."""
     try:
         return _recall(_boxes(answer), _boxes(label), threshold)
-    except (TypeError, IndexError, AttributeError, ZeroDivisionError):
+    except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError):
         return None
 
 

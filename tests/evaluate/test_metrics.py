@@ -90,7 +90,17 @@ def test_released_detection_is_a_recall():
 
 
 @pytest.mark.parametrize(
-    "answer", ["nothing here", "[0, 0, 10, 10]", "[[1, 2]]", "", "[[[]]]", "[['a', 1, 2, 3]]"]
+    "answer",
+    [
+        "nothing here",
+        "[0, 0, 10, 10]",
+        "[[1, 2]]",
+        "",
+        "[[[]]]",
+        "[['a', 1, 2, 3]]",
+        "[{'bbox': [1, 2, 3, 4]}]",
+        "{1: 2}",
+    ],
 )
 def test_released_detection_counts_its_crashes_as_wrong(answer):
     """Where the released script ends in an error, the answer is wrong and counted."""
