@@ -60,18 +60,16 @@ class Measure:
         """The figures over all rows."""
         return self._value(self._rows.sum(axis=0))
 
-    def draw(self, image: Ints, images: int, times: Sequence[Ints]) -> Floats:
+    def draw(self, image: Ints, times: Sequence[Ints]) -> Floats:
         """The figures of resamples, shape (resamples, names).
 
         Args:
             image: Of each row.
-            images: How many there are.
             times: How often each image counts, for each resample.
         """
         used, place = np.unique(image, return_inverse=True)
         columns = [np.bincount(place, weights=column, minlength=len(used)) for column in self._rows.T]
         sums = np.stack(columns, axis=1)
-        del images
         return self._value(np.stack([count[used] @ sums for count in times]))
 
 
@@ -86,8 +84,7 @@ class _Precision(Measure):
         found = 100 * self._matches.average_precision()
         return np.array([found[0], found.mean()])
 
-    def draw(self, image: Ints, images: int, times: Sequence[Ints]) -> Floats:
-        del images
+    def draw(self, image: Ints, times: Sequence[Ints]) -> Floats:
         most = max(_MOST_DRAWS // max(len(self._matches.image), 1), 25)
         rows = [
             100 * self._matches.average_precision(count[image[self._questions]].astype(np.int64))

@@ -20,7 +20,7 @@ from irtd_datasets.boxes import Frame, convert
 from irtd_datasets.boxes.text import parse_boxes
 from irtd_datasets.captioning.endpoint import image_message
 from irtd_datasets.captioning.paid import PaidRun, RunReport, image_tokens
-from irtd_datasets.errors import BoxError, BuildError, ImageError, UnknownNameError
+from irtd_datasets.errors import BoxError, ImageError, UnknownNameError
 from irtd_datasets.evaluate.places import read_places, read_point_places
 from irtd_datasets.folder.row_groups import config_files, read_groups
 from irtd_datasets.images.viewable import viewable
@@ -467,15 +467,3 @@ class _Run(PaidRun):
             options.family, hashlib.sha256(row.image).hexdigest(), said, question,
         )  # fmt: skip
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-
-
-def write_line(file: Any, line: Mapping[str, Any], where: str) -> None:  # noqa: ANN401 - an open text file
-    """Write a prediction.
-
-    Raises:
-        BuildError: The file cannot be written.
-    """
-    try:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise BuildError(f"it cannot be written: {error.strerror or error}", where=where) from error

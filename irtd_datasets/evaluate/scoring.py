@@ -350,7 +350,7 @@ def _scored(
         rows, read = [asked[i] for i in index], [readings[i] for i in index]
         measured = measure_task(task, rows, read, options.unreadable, options.cutoff)
         values[index] = measured.values
-        metrics, draws = _intervals(measured, image[index], len(images), times, options.level)
+        metrics, draws = _intervals(measured, image[index], times, options.level)
         name = headline(task, rows[0].id.partition("/")[0], tuple(metrics))
         if name in draws:
             drawn[task] = draws[name]
@@ -431,7 +431,7 @@ def metric_draws(
         rows = [questions[i] for i in index]
         read = [read_answer(one, said[i], options.frame) for one, i in zip(rows, index, strict=True)]
         measured = measure_task(task, rows, read, options.unreadable, options.cutoff)
-        metrics, draws = _intervals(measured, image[index], len(images), times, options.level)
+        metrics, draws = _intervals(measured, image[index], times, options.level)
         found.update(
             {
                 (task, name): (one.value, draws.get(name, np.zeros(0)), len(rows))
@@ -452,13 +452,13 @@ def _resamples(images: int, options: ScoringOptions) -> list[Ints]:
 
 
 def _intervals(
-    measured: Measured, image: Ints, images: int, times: Sequence[Ints], level: float
+    measured: Measured, image: Ints, times: Sequence[Ints], level: float
 ) -> tuple[dict[str, Interval], dict[str, Floats]]:
     found: dict[str, Interval] = {}
     draws: dict[str, Floats] = {}
     for measure in measured.measures:
         values = measure.values()
-        drawn = measure.draw(image, images, times) if times else np.zeros((0, len(values)))
+        drawn = measure.draw(image, times) if times else np.zeros((0, len(values)))
         for column, name in enumerate(measure.names):
             if len(drawn):
                 draws[name] = drawn[:, column]
