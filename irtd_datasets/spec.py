@@ -454,6 +454,7 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
         "configs": configs,
         "issues": issues,
         "default_config": configs[0].name,
+        "package": package,
         "source_terms": terms_from_table(package) if _has_table(package, "terms.csv") else (),
         **facts,
     }
