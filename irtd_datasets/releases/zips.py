@@ -274,7 +274,7 @@ class ZipContainer:
                 own = _member_name(head[_LOCAL.size : named], fields[2], head[named:length], self.label)
             except UnsafePathError as error:
                 own = error.where
-            if own != name:
+            if own != safe_name(name):
                 raise self._damaged(name, f"is called {own!r} in its own header")
         return length
 

@@ -70,6 +70,15 @@ def test_a_damaged_directory_loses_and_renames_nothing(tmp_path):
             assert found == content, (at, bit)
 
 
+def test_names_are_asked_for_in_any_spelling(tmp_path):
+    """A name with a doubled or a turned slash is that of the member, read whole or forwards."""
+    container = ZipContainer(write_zip(tmp_path / "x.zip", {"a/b/1.txt": b"one"}))
+    for name in ("a//b/1.txt", "a\\b\\1.txt", "./a/b/1.txt"):
+        assert container.read(name) == b"one"
+        with container.open(name) as file:
+            assert file.read() == b"one"
+
+
 def test_wrong_crc(tmp_path):
     """Content that does not match its CRC is refused, read whole or forwards."""
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
