@@ -51,25 +51,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Boxes": "irtd_datasets.boxes",
-    "Frame": "irtd_datasets.boxes",
-    "Irtd": "irtd_datasets.irtd.builder",
-    "IrtdBenchmark": "irtd_datasets.irtd.builder",
-    "IrtdInstruct": "irtd_datasets.irtd.builder",
-    "IrtdPretrain": "irtd_datasets.irtd.builder",
-    "Mmrs1M": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MCaptioning": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MClassification": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MDetection": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MGrounding": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MRegionCaptioning": "irtd_datasets.mmrs_1m.builder",
-    "Mmrs1MVqa": "irtd_datasets.mmrs_1m.builder",
-    "RsGpt4v": "irtd_datasets.rs_gpt4v.builder",
-    "load_dataset": "irtd_datasets.catalog",
-    "not_in": "irtd_datasets.hub.overlap",
-    "pad_and_normalize": "irtd_datasets.boxes",
-    "rewrite_boxes": "irtd_datasets.boxes",
-    "undo_pad_and_normalize": "irtd_datasets.boxes",
+    "irtd_datasets.boxes": ["Boxes", "Frame", "pad_and_normalize", "rewrite_boxes", "undo_pad_and_normalize"],
+    "irtd_datasets.irtd.builder": ["Irtd", "IrtdBenchmark", "IrtdInstruct", "IrtdPretrain"],
+    "irtd_datasets.mmrs_1m.builder": [
+        "Mmrs1M",
+        "Mmrs1MCaptioning",
+        "Mmrs1MClassification",
+        "Mmrs1MDetection",
+        "Mmrs1MGrounding",
+        "Mmrs1MRegionCaptioning",
+        "Mmrs1MVqa",
+    ],
+    "irtd_datasets.rs_gpt4v.builder": ["RsGpt4v"],
+    "irtd_datasets.catalog": ["load_dataset"],
+    "irtd_datasets.hub.overlap": ["not_in"],
 }
 
 
