@@ -20,6 +20,7 @@ from irtd_datasets.display import markdown
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
+from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,29 +53,6 @@ SIZE_CATEGORIES = {
 SEAL = "manifest_sha256"
 """Key of the front matter that seals the manifest."""
 
-_TASK_CATEGORIES = {
-    "image-text-to-text": (
-        "conversation",
-        "reasoning",
-        "detailed_description",
-        "region_captioning",
-        "security",
-        "relationship",
-    ),
-    "visual-question-answering": (
-        "vqa",
-        "recognition",
-        "reid",
-        "relationship",
-        "security",
-        "aerial_counting",
-        "pedestrian_counting",
-        "scene",
-    ),
-    "image-to-text": ("captioning", "detailed_description", "region_captioning"),
-    "object-detection": ("grounding", "location", "detection"),
-    "image-classification": ("classification", "scene", "recognition"),
-}
 # What each frame's numbers count, as in `irtd_datasets.boxes.Frame`.
 _FRAMES = {
     Frame.PIXEL: "Pixels of the upright image.",
@@ -154,7 +132,8 @@ def task_categories(tasks: Iterable[str]) -> list[str]:
         ['image-to-text', 'object-detection']
     """
     wanted = set(tasks)
-    return [category for category, covered in _TASK_CATEGORIES.items() if wanted.intersection(covered)]
+    table = read_table("irtd_datasets.folder", "task_categories.csv")
+    return [row["category"] for row in table if wanted.intersection(row["tasks"].split())]
 
 
 def render_card(

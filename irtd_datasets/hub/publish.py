@@ -243,7 +243,7 @@ class _Publication:
         """What can be said without the Hub: the files, the tag, warnings."""
         self._progress.stage("checking the folder")
         local = read_folder(self.folder)
-        tag = self._options.revision or f"v{local.version}"
+        tag = self._options.revision or f"v{local.manifest.version}"
         if not _TAG.fullmatch(tag) or tag in {"main", "HEAD"} or re.fullmatch(r"[0-9a-f]{40}", tag):
             raise UnknownNameError(
                 f"{tag!r} cannot be a tag", remedy="Use letters, digits, '.', '_' and '-', as in v1."
@@ -320,9 +320,9 @@ class _Publication:
                 where=self._remote.repo_id,
                 remedy=remedy,
             ) from error
-        if earlier.dataset != local.dataset:
+        if earlier.dataset != local.manifest.dataset:
             raise PublishError(
-                f"the repository holds the dataset {earlier.dataset!r}, the folder {local.dataset!r}",
+                f"the repository holds the dataset {earlier.dataset!r}, the folder {local.manifest.dataset!r}",
                 where=self._remote.repo_id,
                 remedy=remedy,
             )
@@ -357,7 +357,7 @@ class _Publication:
                     (self._uploads[file.path] for file in plan.add),
                     plan.delete,
                     parent=state.head,
-                    message=f"{spec(local.dataset).title} {local.version}",
+                    message=f"{spec(local.manifest.dataset).title} {local.manifest.version}",
                 )
             except HubError as error:
                 known = error.status is not None and error.status < 500
@@ -424,7 +424,7 @@ class _Publication:
 
     def _tag(self, local: FolderFiles, tag: str, commit: str) -> None:
         try:
-            self._remote.tag(tag, commit, f"{local.dataset} {local.version}")
+            self._remote.tag(tag, commit, f"{local.manifest.dataset} {local.manifest.version}")
         except HubError as error:
             # Made by somebody else meanwhile, or by a request whose answer was lost.
             state = self._remote.state() if error.status == 409 else None
@@ -504,13 +504,13 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
     Raises:
         PublishError: The terms of a source restrict redistribution, and nobody took the responsibility.
     """
-    if local.dataset not in DATASETS:
+    if local.manifest.dataset not in DATASETS:
         raise PublishError(
-            f"the folder holds the dataset {local.dataset!r}, which is not known here",
+            f"the folder holds the dataset {local.manifest.dataset!r}, which is not known here",
             where=str(local.root),
             remedy=f"Known: {', '.join(DATASETS)}.",
         )
-    declared = spec(local.dataset)
+    declared = spec(local.manifest.dataset)
     rows: Counter[str | None] = Counter()
     for _, table in read_groups([shard.file for shard in local.shards], ["source"]):
         for counted in table.column("source").value_counts().to_pylist():

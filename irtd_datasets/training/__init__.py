@@ -1,4 +1,4 @@
-"""What training needs of a dataset folder beyond ``load_dataset``: streams, random access, forms of other programs.
+"""What training needs of a dataset folder beyond ``load_dataset``: streams, tables, exports. It writes no folder.
 
 `stream` and `table` read dataset folders on a disk, on the Hub or in a bucket; `merge_states` puts the states of
 their ranks and workers together.
