@@ -54,25 +54,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Boxes": "irtd_datasets.boxes",
-    "Frame": "irtd_datasets.boxes",
-    "Irtd": "irtd_datasets.builder",
-    "IrtdBenchmark": "irtd_datasets.builder",
-    "IrtdInstruct": "irtd_datasets.builder",
-    "IrtdPretrain": "irtd_datasets.builder",
-    "Mmrs1M": "irtd_datasets.builder",
-    "Mmrs1MCaptioning": "irtd_datasets.builder",
-    "Mmrs1MClassification": "irtd_datasets.builder",
-    "Mmrs1MDetection": "irtd_datasets.builder",
-    "Mmrs1MGrounding": "irtd_datasets.builder",
-    "Mmrs1MRegionCaptioning": "irtd_datasets.builder",
-    "Mmrs1MVqa": "irtd_datasets.builder",
-    "RsGpt4v": "irtd_datasets.builder",
-    "load_dataset": "irtd_datasets.catalog",
-    "not_in": "irtd_datasets.hub.overlap",
-    "pad_and_normalize": "irtd_datasets.boxes",
-    "rewrite_boxes": "irtd_datasets.boxes",
-    "undo_pad_and_normalize": "irtd_datasets.boxes",
+    "irtd_datasets.boxes": ["Boxes", "Frame", "pad_and_normalize", "rewrite_boxes", "undo_pad_and_normalize"],
+    "irtd_datasets.builder": [
+        "Irtd",
+        "IrtdBenchmark",
+        "IrtdInstruct",
+        "IrtdPretrain",
+        "Mmrs1M",
+        "Mmrs1MCaptioning",
+        "Mmrs1MClassification",
+        "Mmrs1MDetection",
+        "Mmrs1MGrounding",
+        "Mmrs1MRegionCaptioning",
+        "Mmrs1MVqa",
+        "RsGpt4v",
+    ],
+    "irtd_datasets.catalog": ["load_dataset"],
+    "irtd_datasets.hub.overlap": ["not_in"],
 }
 
 

@@ -1,1 +1,1 @@
-"""Captions by a language model: the prompt, the endpoint, the journal that loses no paid answer, the validator."""
+"""Captions by a language model: prompt, endpoint, journal, validator. Which images want one, `construct` decides."""

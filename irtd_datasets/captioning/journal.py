@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from irtd_datasets.documents import LIMIT, parse_json
 from irtd_datasets.errors import AnnotationError, BuildError
 
 if TYPE_CHECKING:
@@ -63,19 +65,16 @@ def read_answers(path: str | os.PathLike[str]) -> Iterator[Answer]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(partial(file.readline, LIMIT + 1), b""), 1):
             if not line.strip():
                 continue
             try:
-                yield _answer(json.loads(line))
-            except (ValueError, TypeError) as error:
-                if not line.endswith(b"\n"):
+                answer = _answer(line, f"{path} line {number}")
+            except AnnotationError:
+                if not line.endswith(b"\n") and len(line) <= LIMIT:
                     return
-                raise AnnotationError(
-                    "the line is no answer of a model",
-                    where=f"{path} line {number}",
-                    remedy="Take that line out; the other answers stay good.",
-                ) from error
+                raise
+            yield answer
 
 
 class Journal:
@@ -161,21 +160,34 @@ class Journal:
 
     def _end_cut_line(self, file: BinaryIO) -> None:
         """A cut line is either a whole answer without its end, which is kept, or a piece of one, which goes."""
-        content = self.path.read_bytes()
+        with self.path.open("rb") as whole:
+            whole.seek(max(0, self.path.stat().st_size - LIMIT))
+            content = whole.read()
         if not content or content.endswith(b"\n"):
             return
-        start = content.rfind(b"\n") + 1
+        last = content[content.rfind(b"\n") + 1 :]
         try:
-            _answer(json.loads(content[start:]))
-        except (ValueError, TypeError):
-            os.truncate(self.path, start)
+            _answer(last, str(self.path))
+        except AnnotationError:
+            os.truncate(self.path, self.path.stat().st_size - len(last))
         else:
             file.write(b"\n")
             file.flush()
 
 
-def _answer(values: Any) -> Answer:  # noqa: ANN401 - whatever a line of JSON holds
-    answer = Answer(**values)
-    if not all(isinstance(one, str) for one in (answer.key, answer.id, answer.model, answer.text)):
-        raise TypeError("a field that must be text is not")
-    return answer
+def _answer(line: bytes, where: str) -> Answer:
+    values = parse_json(line, where, "Take that line out; the other answers stay good.")
+    key, row, model, text = (values[name].text() for name in ("key", "id", "model", "text"))
+    reason = values.get("finish_reason")
+    names = ("input_tokens", "output_tokens", "turn")
+    numbers = {name: found.count() for name in names if (found := values.get(name)) is not None}
+    return Answer(
+        key,
+        row,
+        model,
+        text,
+        None if reason is None else reason.text(),
+        numbers.get("input_tokens"),
+        numbers.get("output_tokens"),
+        numbers.get("turn", 0),
+    )

@@ -1,1 +1,1 @@
-"""The dataset folder as a format: files, manifest, ledger, card, Croissant, index, and reading its rows."""
+"""The dataset folder as a format: its files, read and rendered. Building, checking and publishing stand above it."""

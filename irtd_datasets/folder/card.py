@@ -22,6 +22,7 @@ from irtd_datasets.display import markdown
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
+from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,29 +55,6 @@ SIZE_CATEGORIES = {
 SEAL = "manifest_sha256"
 """Key of the front matter that seals the manifest."""
 
-_TASK_CATEGORIES = {
-    "image-text-to-text": (
-        "conversation",
-        "reasoning",
-        "detailed_description",
-        "region_captioning",
-        "security",
-        "relationship",
-    ),
-    "visual-question-answering": (
-        "vqa",
-        "recognition",
-        "reid",
-        "relationship",
-        "security",
-        "aerial_counting",
-        "pedestrian_counting",
-        "scene",
-    ),
-    "image-to-text": ("captioning", "detailed_description", "region_captioning"),
-    "object-detection": ("grounding", "location", "detection"),
-    "image-classification": ("classification", "scene", "recognition"),
-}
 # What each frame's numbers count, as in `irtd_datasets.boxes.Frame`.
 _FRAMES = {
     Frame.PIXEL: "Pixels of the upright image.",
@@ -161,7 +139,8 @@ def task_categories(tasks: Iterable[str]) -> list[str]:
         ['image-to-text', 'object-detection']
     """
     wanted = set(tasks)
-    return [category for category, covered in _TASK_CATEGORIES.items() if wanted.intersection(covered)]
+    table = read_table("irtd_datasets.folder", "task_categories.csv")
+    return [row["category"] for row in table if wanted.intersection(row["tasks"].split())]
 
 
 def render_card(
@@ -238,10 +217,8 @@ def _metadata(
         entry: dict[str, Any] = {"config_name": name}
         if name == default:
             entry["default"] = True
-        # `datasets` names its cache of a folder after the card, not after the files: rows that are corrected at the
-        # same path have to change it. A builder's config has this attribute in all versions.
-        content = sorted(digest for part in members for digest in part.named_digests())
-        entry["description"] = f"content sha256:{hashlib.sha256(repr(content).encode()).hexdigest()}"
+        # `datasets` names its cache after what stands here: other shards under the same names are other rows.
+        entry["description"] = f"SHA-256 of its shards: {_digest_of(members)}"
         entry["data_files"] = [
             {"split": split, "path": [f"{part.subset}/{part.part}/{split}-*" for part in parts]}
             for split, parts in splits.items()
@@ -276,6 +253,11 @@ def _metadata(
         "configs": entries,
         "dataset_info": infos,
     }
+
+
+def _digest_of(parts: Sequence[BuiltPart]) -> str:
+    lines = [f"{name} {digest}\n" for part in parts for name, digest in part.named_digests()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _loading(spec: DatasetSpec, configs: dict[str, list[BuiltPart]]) -> str:

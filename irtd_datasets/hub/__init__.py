@@ -1,1 +1,1 @@
-"""What makes a folder a Hub dataset: the card, and images of what is in it."""
+"""Dataset folders checked, compared, shown and published. What their files look like is the business of `folder`."""

@@ -6,6 +6,7 @@ break, the manifest and the ledger of the build, and what nobody wants to publis
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,10 +39,13 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-__all__ = ["IMAGES", "check_folder"]
+__all__ = ["HASHED_BYTES", "IMAGES", "check_folder"]
 
 IMAGES = ("sample", "all", "none")
 """How many images a check decodes."""
+
+HASHED_BYTES = 2 << 30
+"""Bytes of shards of which a check computes the SHA-256 when it is not told to read all: some seconds."""
 
 
 def check_folder(
@@ -49,6 +53,7 @@ def check_folder(
     *,
     images: Literal["sample", "all", "none"] = "sample",
     hashes: bool = False,
+    hashed_bytes: int = HASHED_BYTES,
     workers: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> CheckReport:
@@ -62,6 +67,7 @@ def check_folder(
             no image.
         hashes: Compare the SHA-256 of every shard with the manifest, which reads every byte; otherwise of the smallest
             ones, up to 2 GiB in all, and of the others size, rows and footer.
+        hashed_bytes: Another number of bytes than 2 GiB.
         workers: Threads that decode images.
         progress: Told the name of each file that is read through.
 
@@ -90,7 +96,14 @@ def check_folder(
     check_foreign(root, found, manifest, findings)
     hashed = 0
     if manifest is not None:
-        hashed = check_files(root, found, manifest, findings, hashes=hashes, progress=progress)
+        hashed = check_files(
+            root,
+            found,
+            manifest,
+            findings,
+            hashed_bytes=sys.maxsize if hashes else hashed_bytes,
+            progress=progress,
+        )
         check_seal(root, manifest, findings)
     shards = open_shards(root, found, manifest, findings)
     check_index(root, shards, found, findings)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +61,6 @@ _REMEDIES = {
 }
 """What to do about files that are no shards and not those of the build."""
 _INDEX_REMEDY = "Start the same `irtd build` again: finished shards are taken over, the index is made anew."
-HASHED_BYTES = 2 << 30
-"""Bytes of shards of which a check computes the SHA-256 when it is not told to read all: some seconds."""
 _SHARD_NAME = re.compile(r"(?P<split>\w+(?:\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet")
 _FILES_PER_FOLDER, _FILES = 10_000, 100_000
 _FILE_ADVISED, _FILE_LIMIT = 50 * 10**9, 200 * 10**9
@@ -175,7 +172,7 @@ def check_files(
     manifest: Manifest,
     findings: Findings,
     *,
-    hashes: bool,
+    hashed_bytes: int,
     progress: Callable[[str], None],
 ) -> int:
     """Files of the folder against those that the manifest lists.
@@ -185,18 +182,17 @@ def check_files(
         found: Its files with their sizes.
         manifest: Its manifest.
         findings: Takes what is found.
-        hashes: Read every byte of every shard; otherwise of the smallest ones, up to `HASHED_BYTES` in all. Of the
-            others size, rows and footer are compared.
+        hashed_bytes: Bytes of shards that are read through for their SHA-256, the smallest ones first. Of the others
+            size, rows and footer are compared.
         progress: Told the name of each file whose bytes are read.
 
     Returns:
         How many shards were read through.
     """
-    room = sys.maxsize if hashes else HASHED_BYTES
     read = set()
     for name in sorted(manifest.shards, key=lambda name: manifest.shards[name].size):
-        room -= manifest.shards[name].size
-        if room >= 0 and name in found:
+        hashed_bytes -= manifest.shards[name].size
+        if hashed_bytes >= 0 and name in found:
             read.add(name)
     for name, listed in manifest.files.items():
         shard = name in manifest.shards

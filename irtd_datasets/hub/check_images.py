@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from irtd_datasets.errors import ImageError
-from irtd_datasets.hub.check_shards import image_columns
+from irtd_datasets.hub.check_shards import PAGE_ROWS, image_columns
 from irtd_datasets.images.files import inspect_image
 from irtd_datasets.images.memory import keep_freed_memory
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_images", "is_viewable"]
 
-_PAGE_ROWS = 100
 _ELSEWHERE = 64
 """Row groups from which the sample takes an image beside those of the preview."""
 _GPS = 0x8825
@@ -127,7 +126,7 @@ def _sample(shards: Sequence[Shard], configs: ConfigFiles) -> dict[str, dict[int
         [name] for name in by_name
     ]
     for names in splits:
-        left = _PAGE_ROWS
+        left = PAGE_ROWS
         for name in names:
             if name not in by_name:
                 continue

@@ -42,7 +42,8 @@ __all__ = [
 
 PAGE_BYTES = 300_000_000
 """What the viewer reads of one row group for a page: `LimitedAsyncReader` of its Parquet reader refuses more."""
-_PAGE_ROWS = 100
+PAGE_ROWS = 100
+"""Rows that a page of the viewer shows, and that it previews of a split."""
 _GROUP_BYTES = 100_000_000
 _COLUMNS, _COLUMN_NAME = 1_000, 500
 
@@ -197,10 +198,10 @@ def _check_groups(shard: Shard, findings: Findings) -> None:  # noqa: C901 - one
 
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        if group.num_rows > _PAGE_ROWS:
+        if group.num_rows > PAGE_ROWS:
             once(
                 "row-group-rows",
-                f"row group {index} has {group.num_rows:,} rows, expected at most {_PAGE_ROWS}",
+                f"row group {index} has {group.num_rows:,} rows, expected at most {PAGE_ROWS}",
             )
         size = 0
         for position, path in enumerate(columns):

@@ -243,7 +243,7 @@ class _Publication:
         """What can be said without the Hub: the files, the tag, warnings."""
         self._progress.stage("checking the folder")
         local = read_folder(self.folder)
-        tag = self._options.revision or f"v{local.version}"
+        tag = self._options.revision or f"v{local.manifest.version}"
         if not _TAG.fullmatch(tag) or tag in {"main", "HEAD"} or re.fullmatch(r"[0-9a-f]{40}", tag):
             raise UnknownNameError(
                 f"{tag!r} cannot be a tag", remedy="Use letters, digits, '.', '_' and '-', as in v1."
@@ -320,9 +320,9 @@ class _Publication:
                 where=self._remote.repo_id,
                 remedy=remedy,
             ) from error
-        if earlier.dataset != local.dataset:
+        if earlier.dataset != local.manifest.dataset:
             raise PublishError(
-                f"the repository holds the dataset {earlier.dataset!r}, the folder {local.dataset!r}",
+                f"the repository holds the dataset {earlier.dataset!r}, the folder {local.manifest.dataset!r}",
                 where=self._remote.repo_id,
                 remedy=remedy,
             )
@@ -357,7 +357,7 @@ class _Publication:
                     (self._uploads[file.path] for file in plan.add),
                     plan.delete,
                     parent=state.head,
-                    message=f"{spec(local.dataset).title} {local.version}",
+                    message=f"{spec(local.manifest.dataset).title} {local.manifest.version}",
                 )
             except HubError as error:
                 known = error.status is not None and error.status < 500
@@ -424,7 +424,7 @@ class _Publication:
 
     def _tag(self, local: FolderFiles, tag: str, commit: str) -> None:
         try:
-            self._remote.tag(tag, commit, f"{local.dataset} {local.version}")
+            self._remote.tag(tag, commit, f"{local.manifest.dataset} {local.manifest.version}")
         except HubError as error:
             # Made by somebody else meanwhile, or by a request whose answer was lost.
             state = self._remote.state() if error.status == 409 else None
@@ -471,7 +471,8 @@ def _check(folder: Path) -> list[str]:
     Raises:
         PublishError: It found errors.
     """
-    report = check_folder(folder, workers=min(os.cpu_count() or 1, _CHECKING))
+    # The client reads every file for its SHA-256 before it is sent, see `_check_unchanged`.
+    report = check_folder(folder, hashed_bytes=0, workers=min(os.cpu_count() or 1, _CHECKING))
     if report.errors:
         raise PublishError(
             f"the folder has {len(report.errors)} errors:\n{summarize(map(_told, report.errors))}",
@@ -503,13 +504,13 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
     Raises:
         PublishError: The terms of a source restrict redistribution, and nobody took the responsibility.
     """
-    if local.dataset not in dataset_names():
+    if local.manifest.dataset not in dataset_names():
         raise PublishError(
-            f"the folder holds the dataset {local.dataset!r}, which is not known here",
+            f"the folder holds the dataset {local.manifest.dataset!r}, which is not known here",
             where=str(local.root),
             remedy=f"Known: {', '.join(dataset_names())}.",
         )
-    declared = spec(local.dataset)
+    declared = spec(local.manifest.dataset)
     rows: Counter[str | None] = Counter()
     for _, table in read_groups([shard.file for shard in local.shards], ["source"]):
         for counted in table.column("source").value_counts().to_pylist():

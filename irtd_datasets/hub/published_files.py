@@ -67,16 +67,6 @@ class FolderFiles:
     left_out: tuple[str, ...]
 
     @property
-    def dataset(self) -> str:
-        """Name of its dataset."""
-        return self.manifest.dataset
-
-    @property
-    def version(self) -> str:
-        """Version of its dataset."""
-        return self.manifest.version
-
-    @property
     def shards(self) -> list[LocalFile]:
         """The Parquet files that hold rows."""
         return [self.files[name] for name in self.manifest.shards]

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import RecordError, parse_conversation
 from irtd_datasets.annotations.labelled import LabelledImage
-from irtd_datasets.errors import ReleaseError
+from irtd_datasets.documents import read_json
+from irtd_datasets.errors import AnnotationError, ReleaseError, ReleaseNotFoundError
 from irtd_datasets.images.files import PIXEL_TRANSFORMS
 from irtd_datasets.images.mosaic import draw_mosaic
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
@@ -63,12 +64,11 @@ class ConstructedRelease(Release):
         super().__init__(options)
         path = self.root / CONSTRUCTED
         try:
-            self.description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            self.description["sources"].items()
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise ReleaseError(
-                f"it cannot be read: {error}", where=str(path), remedy="Construct it again."
-            ) from error
+            values = read_json(path, "Construct it again.")
+            dict(values["sources"].items())
+            self.description: dict[str, Any] = values.value
+        except (ReleaseNotFoundError, AnnotationError) as error:
+            raise ReleaseError(error.problem, where=str(path), remedy="Construct it again.") from error
 
     def files(self, member: Member) -> list[AnnotationFile]:
         """The records of a part; none when they were not constructed."""

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from irtd_datasets.annotations.conversations import find_image, find_turns, read_turn
 from irtd_datasets.annotations.json_records import read_records
-from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, UnsafePathError
+from irtd_datasets.documents import read_json
+from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError, UnsafePathError
 from irtd_datasets.mmrs_1m.names import home_of, is_merged, read_image_name
 from irtd_datasets.mmrs_1m.records import asked_task, place_task
 from irtd_datasets.mmrs_1m.spec import COMPONENTS
@@ -110,14 +111,19 @@ class Partition:
 
 
 def load_partition(folder: Path) -> Partition | None:
-    """What an earlier sorting left in a folder; None when there is none."""
+    """What an earlier sorting left in a folder; None when there is none, or it is damaged."""
     try:
-        values = json.loads((folder / _INDEX_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(folder / _INDEX_FILE, "")
+        parts = {
+            name: PartitionFile(
+                part["files"].texts(), part["records"].count(), part["size"].count(), part["repairs"].counts()
+            )
+            for name, part in values["parts"].items()
+        }
+        problems = [(entry[0].text(), entry[1].texts()) for entry in values["problems"]]
+        return Partition(folder, parts, problems, values["unknown"].texts())
+    except (ReleaseNotFoundError, AnnotationError):
         return None
-    parts = {name: PartitionFile(**part) for name, part in values["parts"].items()}
-    problems = [(message, concerned) for message, concerned in values["problems"]]
-    return Partition(folder, parts, problems, values["unknown"])
 
 
 def partition_records(sources: Sequence[AnnotationSource], folder: Path) -> Partition:
@@ -143,6 +149,8 @@ def partition_records(sources: Sequence[AnnotationSource], folder: Path) -> Part
             "unknown": found.unknown,
         }
         (unfinished / _INDEX_FILE).write_text(json.dumps(values), encoding="utf-8")
+        if folder.exists() and load_partition(folder) is None:  # damaged
+            shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another process was faster
             unfinished.rename(folder)
     finally:

@@ -1,4 +1,4 @@
-"""What training needs of a dataset folder beyond ``load_dataset``: streams, random access, forms of other programs.
+"""What training needs of a dataset folder beyond ``load_dataset``: streams, tables, exports. It writes no folder.
 
 `stream` and `table` read dataset folders on a disk, on the Hub or in a bucket; `merge_states` puts the states of
 their ranks and workers together.
@@ -36,19 +36,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Batches": "irtd_datasets.training.batching",
-    "batches": "irtd_datasets.training.batching",
-    "Curriculum": "irtd_datasets.training.tiers",
-    "Filters": "irtd_datasets.training.source",
-    "Decoder": "irtd_datasets.training.decode",
-    "ShuffledSampler": "irtd_datasets.training.tables",
-    "Source": "irtd_datasets.training.source",
-    "Stream": "irtd_datasets.training.streams",
-    "Table": "irtd_datasets.training.tables",
-    "merge_states": "irtd_datasets.training.progress",
-    "open_source": "irtd_datasets.training.source",
-    "stream": "irtd_datasets.training.streams",
-    "table": "irtd_datasets.training.tables",
+    "irtd_datasets.training.batching": ["Batches", "batches"],
+    "irtd_datasets.training.tiers": ["Curriculum"],
+    "irtd_datasets.training.source": ["Filters", "Source", "open_source"],
+    "irtd_datasets.training.decode": ["Decoder"],
+    "irtd_datasets.training.tables": ["ShuffledSampler", "Table", "table"],
+    "irtd_datasets.training.streams": ["Stream", "stream"],
+    "irtd_datasets.training.progress": ["merge_states"],
 }
 
 

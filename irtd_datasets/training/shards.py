@@ -22,16 +22,8 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
-from irtd_datasets.folder.index import (
-    PageError,
-    ShardEntry,
-    chunk_of,
-    footer_digest,
-    image_columns,
-    leaf_columns,
-    locate_in_file,
-    locate_values,
-)
+from irtd_datasets.folder.index import ShardEntry, footer_digest, image_columns, leaf_columns
+from irtd_datasets.folder.pages import PageError, chunk_of, locate_in_file, locate_values
 from irtd_datasets.training.rows import value_reader
 from irtd_datasets.training.storage import LocalStorage, Storage, changed
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from irtd_datasets.errors import UnknownNameError
-from irtd_datasets.folder.index import PageError
+from irtd_datasets.folder.pages import PageError
 from irtd_datasets.training.order import Mixture, Shuffle, StopRule, key_of
 from irtd_datasets.training.progress import Resumable, Spans
 from irtd_datasets.training.shard_cache import ShardCache

@@ -1,1 +1,1 @@
-"""From a release to a dataset folder: plan, write, account for everything, put into place."""
+"""From a release to a dataset folder: plan, write, account, put into place. How records are read stands in `rows`."""

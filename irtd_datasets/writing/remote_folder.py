@@ -39,12 +39,7 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.documents import parse_json
 from irtd_datasets.errors import AnnotationError, BuildError
-from irtd_datasets.folder.index import (
-    read_tables,
-    renamed,
-    write_index,
-    write_tables,
-)
+from irtd_datasets.folder.index import read_tables, renamed, write_index, write_tables
 from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Listed, Manifest
 from irtd_datasets.folder.names import (

@@ -423,7 +423,7 @@ def _(_folder, patch):
 
 @breaks("row-group-rows")
 def _(_folder, patch):
-    patch.setattr(check_shards, "_PAGE_ROWS", 2)
+    patch.setattr(check_shards, "PAGE_ROWS", 2)
 
 
 @breaks("row-group-bytes")

@@ -17,7 +17,9 @@ from processes import environment, irtd_here
 
 from irtd_datasets.catalog import spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
-from irtd_datasets.folder.card import SIZE_CATEGORIES, prose, size_category, task_categories
+from irtd_datasets.folder.card import SIZE_CATEGORIES, prose, render_card, size_category, task_categories
+from irtd_datasets.folder.ledger import Ledger
+from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import STATE
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.hub.folder_card import card_of, write_card
@@ -268,3 +270,24 @@ def test_front_matter_is_plain_yaml(folder):
     head = text_of(folder).split("---\n")[1]
     assert not re.search(r"(^|\s)[&*!]\w", head)
     assert yaml.safe_load(head)["configs"]
+
+
+def test_other_shards_are_other_rows_for_the_cache(copy):
+    """Plain `load_dataset` of a folder whose shards were replaced does not give the rows that it has in its cache."""
+
+    def cache(parts):
+        names = ("instruct-location", "instruct-reid")
+        text = render_card(spec("irtd"), parts, Ledger.read(copy), copy, seal=manifest.seal)
+        (copy / "README.md").write_text(text)
+        return [datasets.load_dataset_builder(str(copy), name).cache_dir for name in names]
+
+    manifest = Manifest.read(copy)
+    before = cache(manifest.parts)
+    assert cache(manifest.parts) == before
+    values = json.loads(manifest.render())
+    shards = {shard["file"]: shard for part in values["parts"] for shard in part["shards"]}
+    name = next(name for name in shards if name.startswith("instruct/location/"))
+    for entry in (shards[name]["summary"], values["files"][name]):
+        entry["sha256"] = "0" * 64
+    after = cache(Manifest.parse(json.dumps(values).encode()).parts)
+    assert after[0] != before[0]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from processes import python
 
 from irtd_datasets.errors import AnnotationError
-from irtd_datasets.folder.index import PageError, chunk_of, index_table, locate_in_file, locate_values
+from irtd_datasets.folder.index import index_table
+from irtd_datasets.folder.pages import PageError, chunk_of, locate_in_file, locate_values
 
 VALUES = [b"one", None, b"", b"three" * 50, b"one", None, b"\0\1\2"]
 

@@ -34,8 +34,8 @@ import pyarrow.parquet as pq
 from irtd_datasets.arrow import from_numpy, to_array
 from irtd_datasets.documents import parse_json
 from irtd_datasets.errors import AnnotationError
-from irtd_datasets.folder.index.pages import chunk_of, locate_in_file
 from irtd_datasets.folder.names import INDEX_FOLDER, index_name
+from irtd_datasets.folder.pages import chunk_of, locate_in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
