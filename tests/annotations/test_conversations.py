@@ -21,10 +21,9 @@ from irtd_datasets.annotations.conversations import (
     parse_caption,
     parse_conversation,
     parse_question,
-    parse_records,
     strip_prefix,
 )
-from irtd_datasets.errors import AnnotationError, UnsafePathError
+from irtd_datasets.errors import UnsafePathError
 
 thorough = settings(deadline=None, database=None, max_examples=200)
 texts = st.text(min_size=1).filter(lambda text: text.strip() and "<image>" not in text)
@@ -471,38 +470,6 @@ def test_a_record_with_many_keys_does_not_flood_the_message():
     with pytest.raises(RecordError) as caught:
         detect_form({f"key{n}": n for n in range(1000)})
     assert len(caught.value.problem) < 400
-
-
-def test_bad_records_are_reported_together():
-    """One error names all bad records after the good ones have been handed out."""
-    rows = [(0, record()), (1, record(image=[])), (2, record(human())), (3, record())]
-    parse = partial(parse_conversation, name="ReID.json")
-    conversations = parse_records(rows, parse, name="ReID.json")
-    assert [next(conversations).index, next(conversations).index] == [0, 3]
-    with pytest.raises(AnnotationError) as caught:
-        next(conversations)
-    assert "bad records: 2" in str(caught.value)
-    assert "ReID.json record 1: 0 images" in str(caught.value)
-    assert "ReID.json record 2: 1 turns" in str(caught.value)
-
-
-def test_reporting_gives_up_after_the_limit():
-    """A file of another kind is not read to its end, and not printed."""
-    rows = iter([(n, {"a": n}) for n in range(100)])
-    with pytest.raises(AnnotationError, match="bad records: 20; gave up") as caught:
-        list(parse_records(rows, partial(parse_caption, name="x"), name="x", collected=20))
-    assert "... and 10 more" in str(caught.value)
-    assert next(rows)[0] == 20
-
-
-def test_a_handler_gets_each_bad_record():
-    """With on_bad every record is either handed out or reported with its code."""
-    rows = [(0, record()), (1, record(image=[])), (2, record(human()))]
-    bad = {}
-    parse = partial(parse_conversation, name="x")
-    good = list(parse_records(rows, parse, name="x", on_bad=lambda i, error: bad.update({i: error.code})))
-    assert [conversation.index for conversation in good] == [0]
-    assert bad == {1: "image-count", 2: "turn-odd"}
 
 
 def test_results_and_errors_cross_process_borders():
