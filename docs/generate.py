@@ -227,7 +227,7 @@ def rules(name: str, csv: str) -> str:
 
 def settings(name: str) -> str:
     """The options that a dataset alone has."""
-    return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).settings.items())
+    return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).all_settings.items())
 
 
 def sources(which: str) -> str:

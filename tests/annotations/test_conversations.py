@@ -451,6 +451,46 @@ def test_the_form_is_told_by_the_keys(given, form):
 
 
 @pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("[vqa] <image>\nIs there a road?", "[vqa] Is there a road?"),
+        ("[refer]<image> where is the car?", "[refer] where is the car?"),
+        ("[scene graph] <image>What is it?", "[scene graph] What is it?"),
+    ],
+)
+def test_a_task_before_the_image_token_is_kept(question, kept):
+    """A task in brackets may stand before the token, which goes as it does at the start of a question."""
+    found = parse_conversation(record(human(question), gpt()), 0, name="x")
+    assert (found.turns[0].text, found.image_token) == (kept, "start")
+
+
+@pytest.mark.parametrize(
+    "question", ["[0.1, 0.2] <image> Where?", "Look at <image> here.", "[vqa] a <image> b"]
+)
+def test_other_places_of_the_image_token_are_refused(question):
+    """Anything else before the token may belong to the question, so its place is not certain."""
+    assert problem(record(human(question), gpt())).code == "image-token"
+
+
+@pytest.mark.parametrize("word", ["bot", "GPT", "Assistant", "gpt"])
+def test_speakers_of_other_projects(word):
+    """The assistant has several names, in letters of any case."""
+    found = parse_conversation(record(human(), {"from": word, "value": "2"}), 0, name="x")
+    assert found.turns[1].role == "assistant"
+
+
+def test_a_box_in_place_of_an_answer_is_refused_with_the_reason():
+    """Numbers under gt_bbox are an answer in an unknown frame, as the message says; beside an answer they are kept."""
+    given = {"question_id": 0, "image": "a", "text": "Where is the car?", "gt_bbox": [1, 2, 3, 4]}
+    with pytest.raises(
+        RecordError, match="'gt_bbox', numbers of which nothing says in which frame"
+    ) as caught:
+        detect_form(given)
+    assert caught.value.code == "record-form"
+    assert parse_question({**given, "answer": "there"}, 0, name="x").extra == {"gt_bbox": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize(
     "given", [{}, {"a": 1}, {"bbox": [], "category_id": 1}, {"text": "x"}, {"answer": "x"}]
 )
 def test_another_form_is_refused_with_both_sets_of_keys(given):
