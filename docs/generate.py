@@ -33,6 +33,7 @@ LOADERS = ROOT / "loaders"
 sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 
 import irtd_datasets  # noqa: E402 - needs the path
+from irtd_datasets import spec as spec_module  # noqa: E402
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.construct.targets import targets  # noqa: E402
 from irtd_datasets.hub import findings  # noqa: E402
@@ -164,6 +165,21 @@ def issues(name: str) -> str:
         for issue in spec(name).issues
     ]
     return table(["code", "file", "stands in", "kind", "records", "meaning", "how it is known"], rows)
+
+
+def issue_codes() -> str:
+    """The vocabulary of issues that all datasets share."""
+    places = {
+        "row": "the row",
+        "file": "the ledger",
+        "record": "the ledger, no row",
+        "unreadable": "an error",
+    }
+    rows = [
+        [f"`{one.code}`", places[one.scope], one.kind, one.meaning]
+        for one in spec_module.issue_codes().values()
+    ]
+    return table(["code", "stands in", "kind", "meaning"], rows)
 
 
 def layouts(name: str) -> str:
@@ -449,6 +465,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
         datasets,
         fields,
         files,
+        issue_codes,
         issues,
         layouts,
         made_tasks,
