@@ -39,6 +39,7 @@ LOADERS = ROOT / "loaders"
 sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 
 import irtd_datasets  # noqa: E402 - needs the path
+from irtd_datasets import spec as spec_module  # noqa: E402
 from irtd_datasets.boxes.markup import FAMILIES, UNREADABLE_MARKUP  # noqa: E402
 from irtd_datasets.catalog import DATASETS, spec  # noqa: E402
 from irtd_datasets.construct.targets import targets  # noqa: E402
@@ -250,6 +251,21 @@ def issues(name: str) -> str:
     return table(["code", "file", "reported in", "kind", "records", "meaning", "evidence"], rows)
 
 
+def issue_codes() -> str:
+    """The vocabulary of issues that all datasets share."""
+    places = {
+        "row": "the row",
+        "file": "the ledger",
+        "record": "the ledger, no row",
+        "unreadable": "an error",
+    }
+    rows = [
+        [f"`{one.code}`", places[one.scope], one.kind, one.meaning]
+        for one in spec_module.issue_codes().values()
+    ]
+    return table(["code", "reported in", "kind", "meaning"], rows)
+
+
 def layouts(name: str) -> str:
     """Other known layouts of the images of a dataset."""
     rows = [
@@ -315,8 +331,8 @@ def rules(name: str, csv: str) -> str:
 
 
 def settings(name: str) -> str:
-    """The options that only this dataset has."""
-    return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).settings.items())
+    """The options that a dataset has."""
+    return "\n".join(f"- `{setting}`: {meaning}" for setting, meaning in spec(name).all_settings.items())
 
 
 def sources(which: str) -> str:
@@ -559,6 +575,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
         datasets,
         fields,
         files,
+        issue_codes,
         issues,
         layouts,
         made_tasks,

@@ -140,7 +140,23 @@ def spec(name: str) -> DatasetSpec:
             f"the package {package_of(name)} does not declare the dataset {name!r}",
             remedy=f"Its module `spec` needs SPEC, a DatasetSpec with the name {name!r}.",
         )
+    if name not in DATASETS:
+        _check_words(found)
     return found
+
+
+def _check_words(declared: DatasetSpec) -> None:
+    """Refuse a declaration of others with words that the schema does not have."""
+    from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
+
+    for member in declared.members:
+        part = member.part
+        for word, known in ((part.task, TASKS), (part.modality, MODALITIES), (part.frame, ("", *BOX_FRAMES))):
+            if word not in known:
+                raise UnknownNameError(
+                    f"the part {'/'.join(member.key)} of {declared.name!r} has the word {word!r}, which no column has",
+                    remedy=f"Use one of {', '.join(filter(None, known))}.",
+                )
 
 
 def open_release(name: str, options: ReleaseOptions) -> Release:

@@ -27,6 +27,7 @@ __all__ = [
     "SourceTerms",
     "SubsetSpec",
     "config_per_subset_and_part",
+    "config_per_task",
     "issue_codes",
     "issues_from_table",
     "read_table",
@@ -171,6 +172,20 @@ def config_per_subset_and_part(subsets: tuple[SubsetSpec, ...]) -> tuple[ConfigS
                 for member in subset.members
             ]
     return tuple(configs)
+
+
+def config_per_task(subsets: tuple[SubsetSpec, ...]) -> tuple[ConfigSpec, ...]:
+    """A config ``default`` of everything, and one for each task over all subsets."""
+    members = tuple(member for subset in subsets for member in subset.members)
+    titles = {member.part.task: member.part.title for member in members}
+    where = " and ".join(subset.name for subset in subsets)
+    return (
+        ConfigSpec("default", members, f"All tasks, {where}."),
+        *(
+            ConfigSpec(task, tuple(one for one in members if one.part.task == task), f"{title}, {where}.")
+            for task, title in titles.items()
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,33 +421,23 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
     """Declare a dataset by the tables beside its code.
 
     ``parts.csv`` has a line for each part, with the columns ``subset``, ``split``, ``part``, ``task``, ``file``,
-    ``records``, ``modality`` and ``frame``; ``image_dirs`` (with ``|`` between) and ``title`` may be there, too.
+    ``records``, ``modality`` and ``frame``; ``image_dirs`` (with ``|`` between), ``title`` and ``public`` (``no`` for
+    what was never handed out) may be there, too. ``subsets.csv`` (``subset``, ``order``, ``summary``, ``available``),
     ``issues.csv`` and ``terms.csv`` may be absent.
 
     Args:
         package: The package with the tables.
         facts: Fields of `DatasetSpec`. ``name``, ``title``, ``summary``, ``licence`` and ``licence_id`` have to be
-            given; ``obtain`` and the others are empty where they are not.
+            given; ``obtain`` and the others are empty where they are not. ``configs`` is what makes them of the
+            subsets, `config_per_subset_and_part` or `config_per_task`.
 
     Example:
         A module ``spec`` of a package ``foors``::
 
             SPEC = spec_from_tables("foors", name="foors", title="FooRS", licence_id="cc-by-4.0", ...)
     """
-    rows = read_table(package, "parts.csv")
-    titles = {row["subset"]: row["split"] for row in rows}
-    subsets = tuple(
-        SubsetSpec(
-            subset,
-            split,
-            tuple(_part(row, facts["title"]) for row in rows if row["subset"] == subset),
-            "by-image",
-            f"The part {subset} of {facts['title']}.",
-            facts.get("obtain", ("",))[0],
-        )
-        for subset, split in titles.items()
-    )
-    configs = config_per_subset_and_part(subsets)
+    subsets = _subsets(package, facts["title"], facts.get("obtain", ("",))[0])
+    configs = facts.pop("configs", config_per_subset_and_part)(subsets)
     issues = issues_from_table(package) if _has_table(package, "issues.csv") else ()
     codes, named = issue_codes(), {issue.code for issue in issues}
     issues += tuple(
@@ -443,7 +448,7 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
     )  # fmt: skip
     declared: dict[str, Any] = {
         "version": "1.0.0",
-        "modality": rows[0]["modality"],
+        "modality": subsets[0].parts[0].modality,
         "paper": "",
         "homepage": "",
         "terms": "",
@@ -461,16 +466,30 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
     return DatasetSpec(**{"release_notes": {declared["version"]: "First version."}, **declared})
 
 
-def _part(row: dict[str, str], title: str) -> PartSpec:
-    return PartSpec(
-        row["part"],
-        row["task"],
-        row["file"],
-        int(row["records"]) if row["records"] else None,
-        tuple(filter(None, (row.get("image_dirs") or "").split("|"))),
-        row.get("title") or title,
-        row["modality"],
-        frame=row["frame"],
+def _subsets(package: str, title: str, available: str) -> tuple[SubsetSpec, ...]:
+    told = read_table(package, "subsets.csv") if _has_table(package, "subsets.csv") else []
+    facts = {row["subset"]: row for row in told}
+    plain = {"order": "by-image", "summary": f"Rows of {title}.", "available": available}
+    splits: dict[str, str] = {}
+    parts: dict[str, list[PartSpec]] = {}
+    for row in read_table(package, "parts.csv"):
+        splits.setdefault(row["subset"], row["split"])
+        parts.setdefault(row["subset"], []).append(
+            PartSpec(
+                row["part"],
+                row["task"],
+                row["file"],
+                int(row["records"]) if row["records"] else None,
+                tuple(filter(None, (row.get("image_dirs") or "").split("|"))),
+                row.get("title") or title,
+                row["modality"],
+                public=row.get("public") != "no",
+                frame=row["frame"],
+            )
+        )
+    return tuple(
+        SubsetSpec(name, split, tuple(parts[name]), *(facts.get(name, plain)[key] for key in plain))  # type: ignore[arg-type]
+        for name, split in splits.items()
     )
 
 

@@ -90,7 +90,7 @@ def test_every_code_of_the_code_stands_in_the_table():
 def test_a_dataset_refers_to_the_vocabulary(name):
     """The table of a dataset has codes, counts and evidence only; scope, kind and meaning are those of all datasets."""
     rows = read_table(f"irtd_datasets.{name}", "issues.csv")
-    assert {tuple(row) for row in rows} == {("code", "file", "count", "evidence")}
+    assert {tuple(row) for row in rows} <= {("code", "file", "count", "evidence")}
     codes = issue_codes()
     for issue in spec(name).issues:
         shared = codes[issue.code]

@@ -147,6 +147,17 @@ def test_a_package_that_declares_another_name_is_refused(installed):
         spec("barrs")
 
 
+@pytest.mark.parametrize(
+    ("word", "wrong"), [("grounding,test", "ground"), ("optical,", "radar"), ("unit,", "units")]
+)
+def test_a_word_that_no_column_has_is_refused(installed, word, wrong):
+    """A task, sensor or frame outside the schema is told by its part before anything is read."""
+    table = installed("foors") / "foors" / "parts.csv"
+    table.write_text(table.read_text().replace(word, wrong + word[word.index(",") :]))
+    with pytest.raises(UnknownNameError, match=f"'{wrong}', which no column has"):
+        spec("foors")
+
+
 def test_a_broken_package_is_told_and_the_others_are_shown(installed, capsys):
     """A package that cannot be imported does not take the other datasets with it."""
     from irtd_datasets.cli.releases import list_

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
-from irtd_datasets.errors import AnnotationError, UnsafePathError, summarize
+from irtd_datasets.errors import AnnotationError, UnsafePathError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "MANY_ROUNDS",
@@ -41,7 +41,6 @@ __all__ = [
     "parse_caption",
     "parse_conversation",
     "parse_question",
-    "parse_records",
     "read_turn",
     "strip_prefix",
 ]
@@ -49,7 +48,6 @@ __all__ = [
 ImageToken: TypeAlias = Literal["start", "end", "none"]
 RecordForm: TypeAlias = Literal["conversation", "caption", "question"]
 Role: TypeAlias = Literal["user", "assistant", "system"]
-Parsed = TypeVar("Parsed")
 
 IMAGE_TOKEN = "<image>"  # noqa: S105 - no secret
 _FIRST_LINE = f"{IMAGE_TOKEN}\n"
@@ -613,61 +611,6 @@ def detect_form(record: Mapping[str, object], index: int | None = None, *, name:
         "'image' with 'conversations' or 'messages', 'image_path' with 'description',"
         " or 'question_id', 'image', 'text' and 'answer'",
     )
-
-
-def parse_records(
-    records: Iterable[tuple[int, Mapping[str, object]]],
-    parse: Callable[[Mapping[str, object], int], Parsed],
-    *,
-    name: str,
-    on_bad: Callable[[int, AnnotationError], None] | None = None,
-    collected: int = 1000,
-) -> Iterator[Parsed]:
-    """Parse one record after the other and report the bad ones together.
-
-    Args:
-        records: Numbered records, such as a `RecordReader`.
-        parse: A parser of this module with its ``name`` and rules filled in.
-        name: Name of the file, for the message.
-        on_bad: Called with the number and the exception of each bad record; by default they are collected and
-            raised together at the end.
-        collected: Bad records after which parsing gives up.
-
-    Yields:
-        The parsed records, in order.
-
-    Raises:
-        AnnotationError: Some records are bad and there is no ``on_bad``; the message shows the first ten.
-
-    Example:
-        >>> from functools import partial
-        >>> rows = [(0, {"image": "a.jpg", "description": "A road."}), (1, {"image": "b.jpg"})]
-        >>> skipped = []
-        >>> parse = partial(parse_caption, name="x.json")
-        >>> good = parse_records(rows, parse, name="x.json", on_bad=lambda i, e: skipped.append((i, e.code)))
-        >>> [caption.image for caption in good], skipped
-        (['a.jpg'], [(1, 'record-form')])
-    """
-    bad: list[str] = []
-    for index, record in records:
-        try:
-            parsed = parse(record, index)
-        except AnnotationError as error:
-            if on_bad is not None:
-                on_bad(index, error)
-                continue
-            bad.append(f"{error.where}: {error.problem}")
-            if len(bad) >= collected:
-                break
-            continue
-        yield parsed
-    if bad:
-        more = "; gave up after these" if len(bad) >= collected else ""
-        raise AnnotationError(
-            f"bad records: {len(bad)}{more}\n{summarize(bad)}",
-            where=name,
-            remedy="Repair the file, or pass on_bad to take note of each and go on.",
-        )
 
 
 def strip_prefix(path: str, marker: str = "Data4MLLM/") -> str:

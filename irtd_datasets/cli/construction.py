@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["construct"]
 
-_PANEL = "Captions by a language model"
+_asking = partial(typer.Option, rich_help_panel="Captions by a language model")
 # What `--ask` can set: type and least value.
 _ENDPOINT = {
     "max_tokens": (int, 1),
@@ -78,84 +79,68 @@ def construct(
     ] = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(
+        _asking(
             "--endpoint",
             metavar="URL",
             help="Base of an OpenAI-compatible interface, such as http://localhost:8000/v1. "
             "Default: Hugging Face's inference providers.",
-            rich_help_panel=_PANEL,
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="The model, as its endpoint calls it.", rich_help_panel=_PANEL),
-    ] = None,
+    model: Annotated[str | None, _asking("--model", help="The model, as its endpoint calls it.")] = None,
     token_env: Annotated[
         str,
-        typer.Option(
+        _asking(
             "--token-env",
             metavar="NAME",
             help="Environment variable that holds the endpoint's key. Keys are taken from nowhere else; the Hugging "
             "Face token goes to Hugging Face only.",
-            rich_help_panel=_PANEL,
         ),
     ] = KEY_VARIABLE,
     concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency", min=1, max=256, help="Questions under way at a time.", rich_help_panel=_PANEL
-        ),
+        int, _asking("--concurrency", min=1, max=256, help="Questions under way at a time.")
     ] = 8,
     price: Annotated[
         str | None,
-        typer.Option(
+        _asking(
             "--price",
             metavar="IN[,OUT]",
             help="Price of a million tokens of questions and of answers, for the estimate and --max-cost.",
-            rich_help_panel=_PANEL,
         ),
     ] = None,
     max_cost: Annotated[
         float | None,
-        typer.Option(
+        _asking(
             "--max-cost",
             min=0,
             help="Stop asking before the charges go beyond this. Build with what is there.",
-            rich_help_panel=_PANEL,
         ),
     ] = None,
     journal: Annotated[
         Path | None,
-        typer.Option(
+        _asking(
             "--journal",
             metavar="FILE",
             help="Keeps every paid answer; another run takes them from it. Default: beside --out, "
             "OUT.captions.jsonl.",
-            rich_help_panel=_PANEL,
         ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option(
+        _asking(
             "--prompt",
             metavar="NAME=FILE",
             help="A prompt of your own: visible, infrared or correction. Repeatable.",
-            rich_help_panel=_PANEL,
         ),
     ] = None,
     ask: Annotated[
         list[str] | None,
-        typer.Option(
+        _asking(
             "--ask",
             metavar="NAME=NUMBER",
             help=f"How to ask: {', '.join((*_ENDPOINT, *_CAPTION, *_LIMITS))}. Repeatable.",
-            rich_help_panel=_PANEL,
         ),
     ] = None,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", "-y", help="Ask without confirming the estimate.", rich_help_panel=_PANEL),
-    ] = False,
+    yes: Annotated[bool, _asking("--yes", "-y", help="Ask without confirming the estimate.")] = False,
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -186,8 +171,7 @@ def construct(
     source_table: SourceTable = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Tell what the sources can give; open no image, write nothing."),
+        bool, typer.Option("--dry-run", help="Tell what the sources can give; open no image, write nothing.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,

@@ -21,12 +21,10 @@ def sources(
         str | None, typer.Argument(help="Show one source only: its name, number or folder in IR-TD.")
     ] = None,
     have: Annotated[
-        Path | None,
-        typer.Option("--have", metavar="DIR", help="Mark the sources that lie in this folder."),
+        Path | None, typer.Option("--have", metavar="DIR", help="Mark the sources that lie in this folder.")
     ] = None,
     check: Annotated[
-        bool,
-        typer.Option("--check", help="Read those that --have finds, and show what is wrong with them."),
+        bool, typer.Option("--check", help="Read those that --have finds, and show what is wrong with them.")
     ] = False,
     source_table: SourceTable = None,
     as_json: Json = False,

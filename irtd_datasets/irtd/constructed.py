@@ -28,7 +28,6 @@ from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, relationship, security
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Located
-from irtd_datasets.rows.pending import Message, PendingRow
 from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions, file_identity
 from irtd_datasets.sources import TABLE, Source, SourceOptions, get, merge_tables, open_source, read_table
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.irtd.tasks.parsing import Parser
+    from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["KEY", "ConstructedRelease", "SourceImages", "project_of"]
@@ -102,20 +102,15 @@ class ConstructedRelease(Release):
         unsure = ("identity-unverified",) if member.part.task == "reid" else ()
         if described := facts.get("caption_of"):
             unsure = (f"caption-from-{described}",)
-        return PendingRow(
+        return parsed.as_row(
+            question,
+            answer,
             id="/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
             image=safe_name(conversation.images[0]),
             task=member.part.task,
             modality=str(facts.get("modality", SPEC.modality)),
             source=str(facts["source"]),
-            messages=(Message(role="user", content=question), Message(role="assistant", content=answer)),
-            question=parsed.question,
-            choices=parsed.choices,
-            answer=parsed.answer,
-            regions=parsed.regions,
             issues=(*parsed.issues, *unsure),
-            corrections=parsed.corrections,
-            quirks=parsed.quirks,
         )
 
     def resolver(self, subset: SubsetSpec) -> SourceImages:

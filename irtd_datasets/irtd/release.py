@@ -21,18 +21,19 @@ from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
 from irtd_datasets.irtd.corrections import AMBIGUOUS, ISSUE, fits_several, target_centre
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import PARSERS, captioning
+from irtd_datasets.irtd.tasks.parsing import TaskReading
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.parts import find_parts
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
 from irtd_datasets.rows.layout import first_problem, stopping
-from irtd_datasets.rows.pending import Message, PendingRow
 from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
+    from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
 __all__ = ["IrtdRelease", "known_image_dirs", "open_release"]
@@ -180,17 +181,9 @@ class IrtdRelease(Release):
         if task == "captioning":
             caption = parse_caption(record, index, name=file.where)
             image = _image_name(caption.image)
-            messages = (
-                Message(role="user", content=captioning.PROMPT),
-                Message(role="assistant", content=caption.text),
-            )
-            return PendingRow(
-                id=f"irtd/{subset}/{image}",
-                image=image,
-                task=task,
-                modality=SPEC.modality,
-                source=_source(image),
-                messages=messages,
+            facts = {"task": task, "modality": SPEC.modality, "source": _source(image), "image": image}
+            return TaskReading(None, None).as_row(
+                captioning.PROMPT, caption.text, id=f"irtd/{subset}/{image}", **facts
             )
         conversation = parse_conversation(record, index, rules=_RULES, name=file.where)
         image = _image_name(conversation.images[0])
@@ -207,20 +200,16 @@ class IrtdRelease(Release):
         if ISSUE in issues:
             centre = target_centre(image, parsed.regions[0].numbers[0])
             corrections += (centre,) if centre else ()
-        return PendingRow(
+        return parsed.as_row(
+            question,
+            answer,
             id=f"irtd/{subset}/{task}/{conversation.id if conversation.id is not None else index}",
             image=image,
             task=task,
             modality=SPEC.modality,
             source=_source(image),
-            messages=(Message(role="user", content=question), Message(role="assistant", content=answer)),
-            question=parsed.question,
-            choices=parsed.choices,
-            answer=parsed.answer,
-            regions=parsed.regions,
             issues=issues,
             corrections=corrections,
-            quirks=parsed.quirks,
         )
 
     def image_name(self, released: str) -> str:

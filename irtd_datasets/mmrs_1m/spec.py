@@ -7,6 +7,7 @@ public readers of the release; rounds are the paper's, records are given where t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from irtd_datasets.spec import (
     ConfigSpec,
@@ -64,22 +65,15 @@ class Component:
 
 def _component(row: dict[str, str]) -> Component:
     width, _, height = row["image_size"].partition("x")
-    return Component(
-        part=row["part"],
-        title=row["title"],
-        upstream=row["upstream"],
-        task=row["task"],
-        modality=row["modality"],
-        rounds=int(row["rounds"]),
-        records=int(row["records"]) if row["records"] else None,
-        directories=tuple(row["directories"].split("|")),
-        json=tuple(row["json"].split("|")),
-        annotation=row["annotation"],
-        boxes=row["boxes"],
-        image_size=(int(width), int(height)) if width else None,
-        caveats=tuple(code for code in row["caveats"].split("|") if code),
-        used=row["used"],
-    )
+    read: dict[str, Any] = {
+        "rounds": int(row["rounds"]),
+        "records": int(row["records"]) if row["records"] else None,
+        "directories": tuple(row["directories"].split("|")),
+        "json": tuple(row["json"].split("|")),
+        "image_size": (int(width), int(height)) if width else None,
+        "caveats": tuple(filter(None, row["caveats"].split("|"))),
+    }
+    return Component(**{**row, **read})
 
 
 COMPONENTS = tuple(_component(row) for row in read_table("irtd_datasets.mmrs_1m", "components.csv"))

@@ -1,74 +1,21 @@
 """RS-GPT4V as far as it is known: splits, tasks, published totals, terms.
 
 The totals are those of the public benchmark card of RS-GPT4V; its README names the components. No record, file name or
-folder of the release is publicly documented, so nothing here says where a record lies: see `survey`.
+folder of the release is publicly documented, so nothing here says where a record lies: see `survey`. Scene
+classification is not one of the tasks.
 """
 
 from __future__ import annotations
 
-from irtd_datasets.spec import (
-    ConfigSpec,
-    DatasetSpec,
-    PartSpec,
-    SubsetSpec,
-    issues_from_table,
-    terms_from_table,
-)
+from irtd_datasets.spec import config_per_task, issues_from_table, spec_from_tables
 
-__all__ = ["PUBLISHED", "SPEC", "TASK_TITLES"]
+__all__ = ["PUBLISHED", "SPEC"]
 
 PUBLISHED = {"train": (991_206, 91_937), "test": (258_419, 15_999)}
 """Question-answer rounds and images of each split. Rounds are not records: a record can hold several."""
 
-TASK_TITLES = {
-    "captioning": "Captioning",
-    "vqa": "Visual question answering",
-    "grounding": "Visual grounding",
-    "region_captioning": "Region captioning",
-    "detailed_description": "Detailed description",
-    "conversation": "Multi-turn conversation",
-    "reasoning": "Complex reasoning",
-}
-"""The tasks of the release. Scene classification is not one of them."""
-
-
-def _subset(split: str, summary: str) -> SubsetSpec:
-    rounds, images = PUBLISHED[split]
-    return SubsetSpec(
-        split,
-        split,
-        tuple(
-            PartSpec(task, task, f"{split}: {task}", None, (), title, "optical")
-            for task, title in TASK_TITLES.items()
-        ),
-        "by-image",
-        summary,
-        f"{rounds:,} question-answer rounds on {images:,} images were published, on OneDrive (dead) and Baidu "
-        "Netdisk; how many of them each task has is not known.",
-    )
-
-
-_SUBSETS = (
-    _subset("train", "Instructions made from ten component datasets, partly by GPT-4V."),
-    _subset("test", "The same tasks on other images."),
-)
-
-
-def _configs() -> tuple[ConfigSpec, ...]:
-    members = tuple(member for subset in _SUBSETS for member in subset.members)
-    everything = ConfigSpec("default", members, "All tasks, train and test.")
-    return (
-        everything,
-        *(
-            ConfigSpec(
-                task, tuple(one for one in members if one.part.task == task), f"{title}, train and test."
-            )
-            for task, title in TASK_TITLES.items()
-        ),
-    )
-
-
-SPEC = DatasetSpec(
+SPEC = spec_from_tables(
+    "irtd_datasets.rs_gpt4v",
     name="rs_gpt4v",
     title="RS-GPT4V",
     version="1.0.0",
@@ -102,10 +49,8 @@ SPEC = DatasetSpec(
         "  year={2024}\n"
         "}"
     ),
-    subsets=_SUBSETS,
-    configs=_configs(),
+    configs=config_per_task,
     issues=issues_from_table("irtd_datasets.rs_gpt4v"),
-    source_terms=terms_from_table("irtd_datasets.rs_gpt4v"),
     default_config="default",
     settings={
         "frame": "Frame of the boxes where the frame check of a file cannot tell, such as square_unit or unit; "

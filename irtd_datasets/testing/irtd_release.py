@@ -26,7 +26,7 @@ from irtd_datasets.testing.irtd_plan import (
     plan_tasks,
 )
 from irtd_datasets.testing.irtd_text import file_text
-from irtd_datasets.testing.samples import MARKER, SampleImage, SampleRelease, start_sample
+from irtd_datasets.testing.samples import MARKER, SampleImage, SampleRelease, known_defects, start_sample
 from irtd_datasets.testing.scenes import Scene, colour_scene, render_scene, with_border
 
 if TYPE_CHECKING:
@@ -43,27 +43,7 @@ CAPTION_ARCHIVE = "IR-TD-version250724.tar.gz"
 CAPTION_FILE = "new_relative.json"
 MOSAIC_ARCHIVE = "reid_datasets.zip"
 
-IRTD_DEFECTS = {
-    "json-not-an-array": "the file has no outer brackets and ends in a comma",
-    "id-restarts": "ids count from 0 in every file",
-    "foreign-prefix": "paths begin with a folder of the authors' machine",
-    "image-in-list": "image is a list of one path",
-    "pixels-beside-per-mille": "boxes are in pixels, Location points on the same images in thousandths",
-    "box-outside-image": "x_max is 641 in an image 640 wide",
-    "label-reference-object": "asked for the object to the left of another one, the box is of that other",
-    "text-double-the": "Relationship questions say 'the the'",
-    "text-ordinal": "'22th'",
-    "text-leading-space": "Location questions begin with a space",
-    "hidden-pair": "no for one hidden pair, although another object of the class stands in the relation",
-    "absence-unverified": "an option called absent is of a class never annotated",
-    "absence-false": "an option called absent is to be seen in the image",
-    "source-misfiled": "images of DroneVehicle are named under 4-VEDAI",
-    "grey-suffix": "images <n>_T.jpg of RGBT-CC are named <n>_Grey.jpg",
-    "flir-v1-folder": "images are named in the folder layout of FLIR ADAS v1",
-    "mosaic": "images are mosaics made by the authors, in no source dataset",
-    "near-duplicate": "the image is the next video frame of another one, with the same caption",
-    "gold-not-folder-class": "the right answer is not the class in the name of the sequence folder",
-}
+IRTD_DEFECTS = known_defects("irtd")
 """What each code of `SampleRelease.defects` means."""
 
 _FOLLOWS = """File names, layouts, wording and known defects

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.spec import read_table
 from irtd_datasets.testing.archives import CutArchive
 from irtd_datasets.testing.samples import (
     PlantedDefect,
@@ -24,6 +25,7 @@ from irtd_datasets.testing.samples import (
     SampleObject,
     SampleRecord,
     SampleRelease,
+    known_defects,
     start_sample,
 )
 
@@ -33,33 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "MMRS_DEFECTS", "write_mmrs_sample"]
 
-MMRS_DEFECTS = {
-    "folder-by-alias": "a record names its folder in another spelling than the release",
-    "no-data-prefix": "a record's image has no `data/` in front",
-    "doubled-data-prefix": "a record's image has `data/data/` in front",
-    "image-path-key": "a record says `image_path`",
-    "image-token": "a question begins with an image token",
-    "turn-odd": "a record ends with a question",
-    "turn-order": "two questions follow each other",
-    "empty-answer": "an answer is empty; its record has sound rounds, too",
-    "empty-answer-only": "the only answer of a record is empty",
-    "no-image-key": "a record names no image",
-    "duplicate-round": "a record has a round twice",
-    "box-malformed": "a bracket has five numbers",
-    "box-degenerate": "a box under one hundredth of the side collapses at two decimals",
-    "box-off-image": "a box lies in the padding",
-    "box-count-mismatch": "a text announces three objects and has boxes of fewer",
-    "figure-form": "an answer has no `<p>` and ends with 'in the image.', as the paper's figures print it",
-    "mixed-round": "one record has a round from text to box and one from box to text",
-    "image-missing": "the image is not in the release",
-    "image-12-bands": "the image has 12 bands",
-    "image-16-bit": "the image has 16 bits",
-    "image-size-unexpected": "an image of RSVQA-HR's size in the folder of RSVQA-LR",
-    "json-not-an-array": "an annotation file has no outer brackets and ends in a comma",
-    "unknown-json": "an annotation file about images of an unknown set",
-    "merged-json": "a file called total repeats one component and is the only one of another",
-    "other-task-image": "a question about an image of a detection set",
-}
+MMRS_DEFECTS = known_defects("mmrs_1m")
 """Traps of the real release that a sample repeats, by code."""
 
 COLOURS = {
@@ -91,60 +67,18 @@ class _Source:
     json: str
     kind: str
     sizes: tuple[tuple[int, int], ...]
-    look: str = "optical"
-    suffix: str = ".jpg"
-    below: str = ""
+    look: str
+    suffix: str
+    below: str
+
+
+def _source(row: dict[str, str]) -> _Source:
+    sizes = [size.split("x") for size in row.pop("sizes").split("|")]
+    return _Source(sizes=tuple((int(width), int(height)) for width, height in sizes), **row)
 
 
 # Sizes are those of the real sets, made smaller; sides differ by odd numbers in some.
-_SOURCES = (
-    _Source("caption/rsicd", "caption/caption_rsicd.json", "caption", ((112, 112),)),
-    _Source("caption/ucm_caption", "caption/caption_ucm.json", "caption", ((128, 128),), suffix=".tif"),
-    _Source("caption/rstimd_caption", "caption/caption_rsitmd.json", "caption", ((128, 128),), suffix=".tif"),
-    _Source(
-        "caption/syndney_caption", "caption/caption_syndney.json", "caption", ((125, 125),), suffix=".tif"
-    ),
-    _Source("caption/nwpu_caption", "caption/caption_nwpu.json", "caption", ((128, 128),)),
-    _Source("VQA/floodnet", "VQA/floodnet.json", "vqa", ((200, 150),)),
-    _Source("VQA/rsvqa_high", "VQA/rsvqa_high.json", "vqa", ((256, 256),), suffix=".png"),
-    _Source("VQA/RSIVQA", "VQA/sydney_vqa.json", "vqa", ((125, 125),), below="sydney"),
-    _Source("VQA/MQVQA_dataset", "VQA/MQVQA_train.json", "vqa", ((128, 128),)),
-    *(
-        _Source(
-            f"classification/{folder}", f"classification/{name}_cls.json", "class", (size,), below="train"
-        )
-        for folder, name, size in (
-            ("NWPU-RESISC45_split", "NWPU-RESISC45", (128, 128)),
-            ("EuroSAT_split", "EuroSAT", (64, 64)),
-            ("UCMerced_split", "UCMerced", (128, 128)),
-            ("WHU-RS19_split", "WHU-RS19", (150, 150)),
-            ("RSSCN7_split", "RSSCN7", (100, 100)),
-            ("DCSR", "DSCR", (90, 61)),
-            ("FGSCR_split", "FGSCR", (110, 73)),
-        )
-    ),
-    _Source("detection/dotav2", "detection/dota/dota_hbb_obb.json", "both", ((256, 256),), suffix=".png"),
-    _Source("detection/dior", "detection/dior/dior_detection.json", "hbb", ((200, 200),)),
-    _Source("detection/FAR1M", "detection/far1m/FAR1M.json", "obb", ((250, 250), (150, 251)), suffix=".png"),
-    _Source("detection/NWPUVHR10", "detection/vhr/NWPUVHR10.json", "hbb", ((239, 158), (158, 239))),
-    _Source("detection/HRRSD", "detection/hrrsd/HRRSD.json", "hbb", ((200, 180),)),
-    _Source("detection/RSOD", "detection/rsod/RSOD.json", "hbb", ((211, 180),)),
-    _Source("detection/UCAS", "detection/ucas/UCAS.json", "hbb", ((320, 165),), suffix=".png"),
-    _Source("detection/VisDrone", "detection/visdrone/VisDrone.json", "hbb", ((340, 191), (320, 180))),
-    _Source("detection/SARV2", "detection/sar/SARV2.json", "hbb", ((200, 200),), "sar", ".tiff"),
-    _Source("detection/SSDD", "detection/sar/SSDD.json", "hbb", ((250, 175),), "sar"),
-    _Source("detection/HRSID_HBB", "detection/sar/HRSID_HBB.json", "hbb", ((200, 200),), "sar"),
-    _Source("detection/HRSID_OBB", "detection/sar/HRISD_OBB.json", "obb", ((200, 200),), "sar"),
-    _Source("detection/HIT-UAV", "detection/ir/HIT-UAV.json", "hbb", ((320, 256),), "infrared"),
-    _Source("detection/IR_ship", "detection/ir/IR_ship.json", "hbb", ((320, 257),), "infrared"),
-    _Source("detection/IR_security", "detection/ir/IR_security.json", "hbb", ((257, 320),), "infrared"),
-    _Source("detection/IR_peoplecar", "detection/ir/IR_peoplecar.json", "hbb", ((320, 256),), "infrared"),
-    _Source("detection/IR_streetscene", "detection/ir/IR_streetscene.json", "hbb", ((320, 240),), "infrared"),
-    _Source("detection/infrared_ship_fusion", "detection/ir/ir_total.json", "hbb", ((160, 128),), "infrared"),
-    _Source("detection/infrared_ship_lwir", "detection/ir/ir_total.json", "hbb", ((160, 128),), "infrared"),
-    _Source("detection/infrared_ship_swir", "detection/ir/ir_total.json", "hbb", ((160, 128),), "infrared"),
-    _Source("RSVG/DIOR_RSVG", "RSVG/rsvg_trainval.json", "rsvg", ((200, 200),), below="images"),
-)
+_SOURCES = tuple(map(_source, read_table("irtd_datasets.testing", "mmrs_sources.csv")))
 
 
 @dataclass(frozen=True, slots=True)

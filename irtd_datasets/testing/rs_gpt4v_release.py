@@ -21,6 +21,7 @@ from irtd_datasets.testing.samples import (
     SampleObject,
     SampleRecord,
     SampleRelease,
+    known_defects,
     start_sample,
 )
 from irtd_datasets.testing.scenes import Scene
@@ -43,24 +44,7 @@ RS_GPT4V_FILES = {
 MERGED_FILE = "RS-GPT4V_EarthGPT.json"
 PREDICTIONS_FILE = "predictions/answers.jsonl"
 
-RS_GPT4V_DEFECTS = {
-    "id-missing": "the record has no id",
-    "id-twice": "an earlier record of the file has the same id",
-    "image-in-list": "image is a list of one path",
-    "token-at-end": "the image token stands behind the question",
-    "token-absent": "there is no image token",
-    "foreign-prefix": "the path begins with a folder of the authors' machine",
-    "record-key": "the record has a key that no form knows",
-    "several-references": "the answer is a list of references",
-    "rounds": "one question_id has several rounds",
-    "box-degenerate": "two decimals leave a small box without area",
-    "box-malformed": "a number of the box is malformed",
-    "empty-answer": "the answer is empty: the record cannot be used",
-    "turn-order": "two turns of the user follow each other: the record cannot be used",
-    "image-missing": "the image is not in the release",
-    "merged-file": "a file that others made of RS-GPT4V and MMRS-1M stands beside the release",
-    "predictions-file": "a file with the output of a model stands beside the release",
-}
+RS_GPT4V_DEFECTS = known_defects("rs_gpt4v")
 """What each code of `SampleRelease.defects` means."""
 
 _FOLLOWS = """The layout of the real

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import BuildError, UnknownNameError
+from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,7 @@ __all__ = [
     "SampleObject",
     "SampleRecord",
     "SampleRelease",
+    "known_defects",
     "start_sample",
 ]
 
@@ -205,6 +207,12 @@ class SampleRelease:
     def defects_of(self, code: str) -> tuple[PlantedDefect, ...]:
         """Return the planted defects with one code, in the order of their records."""
         return tuple(defect for defect in self.defects if defect.code == code)
+
+
+def known_defects(name: str) -> dict[str, str]:
+    """What the sample of a dataset repeats of its release, by code: the lines of ``defects.csv``."""
+    rows = read_table("irtd_datasets.testing", "defects.csv")
+    return {row["code"]: row["meaning"] for row in rows if row["dataset"] == name}
 
 
 def start_sample(

@@ -21,10 +21,9 @@ from irtd_datasets.annotations.conversations import (
     parse_caption,
     parse_conversation,
     parse_question,
-    parse_records,
     strip_prefix,
 )
-from irtd_datasets.errors import AnnotationError, UnsafePathError
+from irtd_datasets.errors import UnsafePathError
 
 thorough = settings(deadline=None, database=None, max_examples=200)
 texts = st.text(min_size=1).filter(lambda text: text.strip() and "<image>" not in text)
@@ -452,6 +451,46 @@ def test_the_form_is_told_by_the_keys(given, form):
 
 
 @pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("[vqa] <image>\nIs there a road?", "[vqa] Is there a road?"),
+        ("[refer]<image> where is the car?", "[refer] where is the car?"),
+        ("[scene graph] <image>What is it?", "[scene graph] What is it?"),
+    ],
+)
+def test_a_task_before_the_image_token_is_kept(question, kept):
+    """A task in brackets may stand before the token, which goes as it does at the start of a question."""
+    found = parse_conversation(record(human(question), gpt()), 0, name="x")
+    assert (found.turns[0].text, found.image_token) == (kept, "start")
+
+
+@pytest.mark.parametrize(
+    "question", ["[0.1, 0.2] <image> Where?", "Look at <image> here.", "[vqa] a <image> b"]
+)
+def test_other_places_of_the_image_token_are_refused(question):
+    """Anything else before the token may belong to the question, so its place is not certain."""
+    assert problem(record(human(question), gpt())).code == "image-token"
+
+
+@pytest.mark.parametrize("word", ["bot", "GPT", "Assistant", "gpt"])
+def test_speakers_of_other_projects(word):
+    """The assistant has several names, in letters of any case."""
+    found = parse_conversation(record(human(), {"from": word, "value": "2"}), 0, name="x")
+    assert found.turns[1].role == "assistant"
+
+
+def test_a_box_in_place_of_an_answer_is_refused_with_the_reason():
+    """Numbers under gt_bbox are an answer in an unknown frame, as the message says; beside an answer they are kept."""
+    given = {"question_id": 0, "image": "a", "text": "Where is the car?", "gt_bbox": [1, 2, 3, 4]}
+    with pytest.raises(
+        RecordError, match="'gt_bbox', numbers of which nothing says in which frame"
+    ) as caught:
+        detect_form(given)
+    assert caught.value.code == "record-form"
+    assert parse_question({**given, "answer": "there"}, 0, name="x").extra == {"gt_bbox": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize(
     "given", [{}, {"a": 1}, {"bbox": [], "category_id": 1}, {"text": "x"}, {"answer": "x"}]
 )
 def test_another_form_is_refused_with_both_sets_of_keys(given):
@@ -471,38 +510,6 @@ def test_a_record_with_many_keys_does_not_flood_the_message():
     with pytest.raises(RecordError) as caught:
         detect_form({f"key{n}": n for n in range(1000)})
     assert len(caught.value.problem) < 400
-
-
-def test_bad_records_are_reported_together():
-    """One error names all bad records after the good ones have been handed out."""
-    rows = [(0, record()), (1, record(image=[])), (2, record(human())), (3, record())]
-    parse = partial(parse_conversation, name="ReID.json")
-    conversations = parse_records(rows, parse, name="ReID.json")
-    assert [next(conversations).index, next(conversations).index] == [0, 3]
-    with pytest.raises(AnnotationError) as caught:
-        next(conversations)
-    assert "bad records: 2" in str(caught.value)
-    assert "ReID.json record 1: 0 images" in str(caught.value)
-    assert "ReID.json record 2: 1 turns" in str(caught.value)
-
-
-def test_reporting_gives_up_after_the_limit():
-    """A file of another kind is not read to its end, and not printed."""
-    rows = iter([(n, {"a": n}) for n in range(100)])
-    with pytest.raises(AnnotationError, match="bad records: 20; gave up") as caught:
-        list(parse_records(rows, partial(parse_caption, name="x"), name="x", collected=20))
-    assert "... and 10 more" in str(caught.value)
-    assert next(rows)[0] == 20
-
-
-def test_a_handler_gets_each_bad_record():
-    """With on_bad every record is either handed out or reported with its code."""
-    rows = [(0, record()), (1, record(image=[])), (2, record(human()))]
-    bad = {}
-    parse = partial(parse_conversation, name="x")
-    good = list(parse_records(rows, parse, name="x", on_bad=lambda i, error: bad.update({i: error.code})))
-    assert [conversation.index for conversation in good] == [0]
-    assert bad == {1: "image-count", 2: "turn-odd"}
 
 
 def test_results_and_errors_cross_process_borders():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from irtd_datasets.catalog import spec
-from irtd_datasets.rs_gpt4v.spec import PUBLISHED, SPEC, TASK_TITLES
+from irtd_datasets.rs_gpt4v.spec import PUBLISHED, SPEC
 from irtd_datasets.rs_gpt4v.tables import (
     derivative_of,
     foreign_image,
@@ -19,6 +19,8 @@ from irtd_datasets.spec import read_table
 
 PACKAGE = "irtd_datasets.rs_gpt4v"
 
+TITLES = {member.part.task: member.part.title for member in SPEC.members}
+
 
 def conversation(*turns, **more):
     roles = ("human", "gpt")
@@ -31,10 +33,10 @@ def conversation(*turns, **more):
 
 def test_configs():
     """There is a config for everything and one for each task, each with train and test."""
-    assert [config.name for config in spec("rs_gpt4v").configs] == ["default", *TASK_TITLES]
+    assert [config.name for config in spec("rs_gpt4v").configs] == ["default", *TITLES]
     assert all(config.splits == ("train", "test") for config in SPEC.configs)
     assert len(SPEC.config("default").members) == 14
-    assert set(TASK_TITLES) <= set(TASKS)
+    assert set(TITLES) <= set(TASKS)
 
 
 def test_published_totals_are_shown():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import RecordError
+from irtd_datasets.rows.pending import Message, PendingRow
 
 if TYPE_CHECKING:
     from irtd_datasets.rows.pending import Correction, Regions
@@ -36,6 +37,12 @@ class TaskReading:
     issues: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
     corrections: tuple[Correction, ...] = ()
+
+    def as_row(self, question: str, answer: str, **facts: Any) -> PendingRow:  # noqa: ANN401 - fields of the row
+        """The row of a record with these texts; ``facts`` are what the reading does not say, or otherwise."""
+        messages = (Message(role="user", content=question), Message(role="assistant", content=answer))
+        read = {one.name: getattr(self, one.name) for one in fields(self)}
+        return PendingRow(messages=messages, **{**read, **facts})
 
 
 Parser = Callable[[str, str], TaskReading]
