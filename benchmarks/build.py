@@ -61,8 +61,10 @@ def build(release: Path, out: Path, workers: int) -> dict[str, float]:
     """What ``irtd build irtd instruct`` calls."""
     from irtd_datasets.rows.release import absolute_options
     from irtd_datasets.writing.engine import build as run
+    from irtd_datasets.writing.workers import prepare_process
 
     start = time.perf_counter()
+    prepare_process()
     report = run("irtd", ["instruct"], absolute_options(release), out, workers=workers)
     seconds = time.perf_counter() - start
     return {

@@ -69,7 +69,7 @@ READING_ORDER = {
     "Train": ("training.md", "launchers.md", "examples.md", "exports.md", "loaders.md"),
     "Score": ("scoring.md",),
     "Publish": ("checking.md", "publishing.md"),
-    "Extend": ("../CONTRIBUTING.md",),
+    "Extend": ("architecture.md", "../CONTRIBUTING.md"),
     "Reference": ("reference.md", "benchmarks.md", "../CHANGELOG.md"),
 }
 """All pages, in the order in which a newcomer reads them. A page that is not listed is an error."""

@@ -1,17 +1,17 @@
 """Arrow arrays from Python values, from NumPy and to NumPy, without the detour that pyarrow takes.
 
 The first call of ``pyarrow.array`` or ``Array.to_numpy`` in a process imports pandas where it is installed, to be able
-to recognise a Series: 0.2 to 0.4 s and 45 MB for each worker of a build or a training, which has no use for it. Here
-the few types of a schema are put together from their buffers. Whatever is unusual about the values is left to
-``pyarrow.array``, so that what is accepted, and every error, are Arrow's. A process that has pandas, or is never going
-to need it (see `leave_pandas_out`), takes the direct way.
+to recognise a Series: 0.2 to 0.4 s and 45 MB for each worker of a build or a training, which has no use for it. So
+a process that does nothing but a build tells pyarrow that there is none (see `leave_pandas_out`). In others texts and
+numbers are put together from their buffers. Whatever is unusual about the values is left to ``pyarrow.array``, so that
+what is accepted, and every error, are Arrow's.
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["bit_buffer", "from_numpy", "leave_pandas_out", "to_array", "to_batch", "to_numpy"]
+__all__ = ["bit_buffer", "from_numpy", "leave_pandas_out", "to_array", "to_numpy"]
 
 _FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}  # NumPy's names for Arrow's
 _NONE = type(None)
@@ -48,30 +48,11 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         ArrowException: The values are not of this type; see ``pyarrow.array`` for what else it raises.
 
     Example:
-        >>> to_array([["a", None], []], pa.list_(pa.string())).to_pylist()
-        [['a', None], []]
+        >>> to_array(["a", None], pa.string()).to_pylist()
+        ['a', None]
     """
     array = None if _takes_arrows_way() else _fast(values, kind)
     return pa.array(values, type=kind) if array is None else array
-
-
-def to_batch(rows: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch | None:
-    """Rows as a record batch, in one step; None where it has to be made column by column.
-
-    Args:
-        rows: Mappings that have every column of the schema.
-        schema: Columns without metadata, at least one.
-
-    Returns:
-        Equal to a batch of what `to_array` gives for each column. None where that is the faster way, and where a value
-        is not of its column's type, which `to_array` then says.
-    """
-    if not _takes_arrows_way():
-        return None
-    try:
-        return pa.RecordBatch.from_struct_array(pa.array(rows, type=pa.struct(list(schema))))
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return None
 
 
 def _takes_arrows_way() -> bool:
@@ -157,10 +138,6 @@ def _fast(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
         return _strings(values)
     if kind in _NUMBERS:
         return _numbers(values, kind, *_NUMBERS[kind])
-    if pa.types.is_list(kind):
-        return _lists(values, kind)
-    if pa.types.is_struct(kind):
-        return _structs(values, kind)
     return None
 
 
@@ -211,34 +188,6 @@ def _numbers(
     if python is int and not np.array_equal(data, wide):
         return None
     return pa.Array.from_buffers(kind, len(values), [bitmap, pa.py_buffer(data)])
-
-
-def _lists(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
-    kinds = set(map(type, values))
-    bitmap = None
-    if not kinds <= {list, tuple}:
-        if not kinds <= {list, tuple, _NONE}:
-            return None
-        bitmap = _validity(values)
-        values = [() if value is None else value for value in values]
-    offsets = _offsets(map(len, values))
-    items = _fast(list(chain.from_iterable(values)), kind.value_type)
-    if offsets is None or items is None:
-        return None
-    return pa.Array.from_buffers(kind, len(values), [bitmap, pa.py_buffer(offsets)], children=[items])
-
-
-def _structs(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
-    if not set(map(type, values)) <= {dict}:
-        return None
-    columns = []
-    for field in kind:
-        name = field.name
-        column = _fast([value.get(name) for value in values], field.type)
-        if column is None:
-            return None
-        columns.append(column)
-    return pa.Array.from_buffers(kind, len(values), [None], children=columns)
 
 
 def _validity(values: Sequence[Any]) -> pa.Buffer:

@@ -8,11 +8,10 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irtd_datasets.arrow import from_numpy, to_array, to_batch, to_numpy
-from irtd_datasets.schema import arrow_schema
+from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 
 
 @pytest.fixture(autouse=True)
@@ -173,12 +172,12 @@ LEAVE_OUT = "from irtd_datasets.arrow import leave_pandas_out; leave_pandas_out(
 
 
 def test_a_shard_is_written_without_pandas(tmp_path):
-    """Writing rows of the schema imports neither pandas nor datasets, which would cost each worker its start.
+    """Writing rows imports neither pandas nor datasets in a process that leaves pandas out, as each worker does.
 
-    It gives the same bytes in a process that leaves pandas out, and in one that has it.
+    It gives the same bytes in a process that has pandas.
     """
     outputs = []
-    for first in ("", LEAVE_OUT, "import pandas"):
+    for first in (LEAVE_OUT, "import pandas"):
         program = WRITE.format(first=first)
         done = subprocess.run(
             [sys.executable, "-c", program, tmp_path / "a.parquet"],
@@ -188,36 +187,7 @@ def test_a_shard_is_written_without_pandas(tmp_path):
         )
         outputs.append(done.stdout.split(" ", 1))
     assert len({digest for digest, _ in outputs}) == 1
-    assert [imported for _, imported in outputs] == ["[]\n", "[]\n", "['pandas']\n"]
-
-
-_ROW = {
-    "texts": st.none() | st.lists(st.none() | _TEXTS, max_size=2),
-    "turns": st.none() | st.lists(st.none() | _values(_TYPES[-1].value_type), max_size=2),
-    "number": st.none() | _VALUES[pa.int32()],
-}
-_SCHEMA = pa.schema([("texts", pa.list_(pa.string())), ("turns", _TYPES[-1]), ("number", pa.int32())])
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(st.fixed_dictionaries(_ROW), min_size=1, max_size=4))
-def test_rows_in_one_step_are_as_column_by_column(monkeypatch, rows):
-    """A batch of rows equals one of the arrays of its columns, bitmaps and bytes in memory included."""
-    monkeypatch.setattr("irtd_datasets.arrow._left_out", True)
-    batch = to_batch(rows, _SCHEMA)
-    monkeypatch.setattr("irtd_datasets.arrow._left_out", False)
-    assert to_batch(rows, _SCHEMA) is None
-    columns = [to_array([row[field.name] for row in rows], field.type) for field in _SCHEMA]
-    assert batch.equals(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
-    assert [_bitmaps(column) for column in batch.columns] == [_bitmaps(column) for column in columns]
-    assert batch.nbytes == sum(column.nbytes for column in columns)
-
-
-@pytest.mark.parametrize("wrong", [{"number": "x"}, {"texts": [1]}, {"turns": "x"}])
-def test_a_batch_with_a_wrong_value_is_left_to_its_columns(monkeypatch, wrong):
-    """Which column it is, is then said by the conversion of this column."""
-    monkeypatch.setattr("irtd_datasets.arrow._left_out", True)
-    assert to_batch([{"texts": None, "turns": None, "number": 1, **wrong}], _SCHEMA) is None
+    assert [imported for _, imported in outputs] == ["[]\n", "['pandas']\n"]
 
 
 def test_leaving_pandas_out_takes_arrows_own_way():
@@ -235,17 +205,3 @@ print(pandas.DataFrame is not None)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "['a', None] False True\n"
-
-
-def test_every_type_of_the_schema_takes_the_fast_way(monkeypatch):
-    """No column of the schema needs `pyarrow.array`: nulls stand in for the values of every type in it."""
-
-    def refuse(*_, **__):
-        raise AssertionError("pyarrow.array was called")
-
-    monkeypatch.setattr("irtd_datasets.arrow.pa.array", refuse)
-    for field in arrow_schema(metadata=False):
-        if field.name not in ("image", "visible", "original", "objects"):
-            assert to_array([None], field.type).to_pylist() == [None]
-    objects = {"label": ["car"], "box": [], "polygon": [], "point": [[1.0, 2.0]]}
-    assert to_array([objects], arrow_schema().field("objects").type).to_pylist() == [objects]

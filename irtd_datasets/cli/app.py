@@ -77,6 +77,10 @@ def main() -> NoReturn:
     used, the process ends at once: what is registered for its end is run, and no thread is waited for.
     """
     code: object = 0
+    if sys.argv[1:2] == ["build"] and "--help" not in sys.argv:
+        from irtd_datasets.writing.workers import prepare_process
+
+        prepare_process()
     try:
         run()
     except SystemExit as ended:

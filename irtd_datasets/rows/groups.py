@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from irtd_datasets.arrow import to_array, to_batch
 from irtd_datasets.errors import BuildError
 from irtd_datasets.rows.image_column import ImageBatch, ImageBuffer, ImageColumn
 from irtd_datasets.schema import FIELDS, FILE_FIELDS, arrow_schema
@@ -132,18 +131,21 @@ def text_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, where: st
                 where=f"{where}, row {index}",
                 remedy="Give every column of the schema except the images; None where there is no value.",
             )
-    if not names:  # Arrow keeps the number of rows in a struct alone
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
-    batch = to_batch(rows, schema)
-    if batch is not None:
-        return batch
-    return pa.RecordBatch.from_arrays([_column(rows, entry, where) for entry in schema], schema=schema)
-
-
-def _column(rows: Sequence[Mapping[str, Any]], entry: pa.Field, where: str) -> pa.Array:
     try:
-        return to_array([row[entry.name] for row in rows], entry.type)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        return pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct(list(schema))))
+    except _NO_VALUES:
+        for entry in schema:
+            _check_column([row[entry.name] for row in rows], entry, where)
+        raise
+
+
+_NO_VALUES = (pa.ArrowException, TypeError, ValueError, OverflowError)
+
+
+def _check_column(values: Sequence[Any], entry: pa.Field, where: str) -> None:
+    try:
+        pa.array(values, entry.type)
+    except _NO_VALUES as error:
         raise BuildError(
             f"column {entry.name!r} cannot be written as {entry.type}: {error}",
             where=where,

@@ -79,7 +79,7 @@ class ImageBatch:
 
     @classmethod
     def from_images(cls, images: Sequence[Bytes], paths: Sequence[str | None] | None = None) -> ImageBatch:
-        """Join images that are in memory (one copy).
+        """Join images that are in memory.
 
         Args:
             images: The encoded bytes of each image.
@@ -88,12 +88,10 @@ class ImageBatch:
         Raises:
             BuildError: If they have more than 2**31 - 1 bytes together.
         """
-        sizes = list(map(len, images))
-        offsets = _offsets(sizes)
-        parts: list[Bytes] = [b""] * (2 * len(images))
-        parts[::2] = [size.to_bytes(_LENGTH, "little") for size in sizes]
-        parts[1::2] = images
-        return cls(b"".join(parts), offsets, tuple(paths) if paths is not None else (None,) * len(images))
+        buffer = ImageBuffer()
+        for image in images:
+            buffer.append(image)
+        return buffer.batch(paths if paths is not None else [None] * len(images))
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -357,15 +355,3 @@ def check_columns(images: Mapping[str, ImageColumn], expected: Sequence[str], ro
                 where=where,
                 remedy="Give one image index per row, -1 for a row without an image.",
             )
-
-
-def _offsets(sizes: Sequence[int]) -> NDArray[np.int32]:
-    """Where each of the images with its length begins and ends, int32 of shape (N + 1,)."""
-    ends = np.zeros(len(sizes) + 1, dtype=np.int64)
-    np.cumsum(np.asarray(sizes, dtype=np.int64) + _LENGTH, out=ends[1:])
-    if ends[-1] > _MAX_BUFFER:
-        raise BuildError(
-            f"{len(sizes)} images have {ends[-1]} bytes together, expected at most {_MAX_BUFFER}",
-            remedy="Put fewer images into a row group.",
-        )
-    return ends.astype(np.int32)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["ProcessWorkers", "Workers"]
+__all__ = ["ProcessWorkers", "Workers", "prepare_process"]
 
 
 class Workers(Protocol):
@@ -185,11 +185,16 @@ def _interrupted_afterwards() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start() -> None:
+def prepare_process() -> None:
+    """Make this process, which does nothing but a build and then ends, faster at it: no pandas, fewer searches."""
     leave_pandas_out()
     # Rows are freed as they are written: cycles among them, which a search for would find, do not exist.
     gc.freeze()
     gc.set_threshold(100_000)
+
+
+def _start() -> None:
+    prepare_process()
     # Ctrl-C goes to the whole group; the caller decides, and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
