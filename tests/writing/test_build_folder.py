@@ -410,14 +410,15 @@ def test_a_disk_that_is_too_small_from_the_start(small, tmp_path, namespace):
 
 
 def test_a_build_needs_no_slow_import(sample, tmp_path):
-    """Neither pandas nor datasets are imported by a whole build, index and card included."""
+    """Neither pandas nor datasets are imported by the command for a whole build, index and card included."""
     program = """
-import sys
-from irtd_datasets.writing.engine import build
-from irtd_datasets.rows.release import absolute_options
-print(build("irtd", ["instruct"], absolute_options(sys.argv[1]), sys.argv[2]).written > 0)
-print([name for name in ("pandas", "datasets") if name in sys.modules])
+import atexit, sys
+from irtd_datasets.cli import main
+atexit.register(lambda: print([name for name in ("pandas", "datasets") if name in sys.modules]))
+main()
 """
-    arguments = [sys.executable, "-c", program, str(sample.folder), str(tmp_path / "irtd")]
+    arguments = [sys.executable, "-c", program, "build", "irtd", "instruct", "--quiet"]
+    arguments += ["--release", str(sample.folder), "--out", str(tmp_path / "irtd")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "True\n[]\n"), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
+    assert (tmp_path / "irtd" / "manifest.json").is_file()
