@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from irtd_datasets.annotations.json_records import read_member_lists
+from irtd_datasets.annotations.json_members import read_member_lists
 from irtd_datasets.annotations.label_file import (
     FULL_TURN,
     LabelFile,

@@ -18,10 +18,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
+from irtd_datasets.annotations.conversation_keys import IMAGE_KEYS, ROLES, SPOKEN, TURN_KEYS, role_of
 from irtd_datasets.errors import AnnotationError, UnsafePathError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from irtd_datasets.annotations.conversation_keys import Role
 
 __all__ = [
     "MANY_ROUNDS",
@@ -33,36 +36,20 @@ __all__ = [
     "Question",
     "RecordError",
     "RecordForm",
-    "Role",
     "Turn",
     "detect_form",
-    "find_image",
-    "find_turns",
     "parse_caption",
     "parse_conversation",
     "parse_question",
-    "read_turn",
     "strip_prefix",
 ]
 
 ImageToken: TypeAlias = Literal["start", "end", "none"]
 RecordForm: TypeAlias = Literal["conversation", "caption", "question"]
-Role: TypeAlias = Literal["user", "assistant", "system"]
 
 IMAGE_TOKEN = "<image>"  # noqa: S105 - no secret
 _FIRST_LINE = f"{IMAGE_TOKEN}\n"
 _NO_TOKEN: ImageToken = "none"  # noqa: S105 - no secret
-_ROLES: dict[str, Role] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "bot": "assistant",
-    "system": "system",
-}
-_IMAGE_KEYS = ("image", "image_path", "images")
-_TURN_KEYS = ("conversations", "messages")
-_SPOKEN = (("from", "value"), ("role", "content"))
 _leading_token = re.compile(r"<image>\n?").match
 # A task in brackets before the token, as MiniGPT-v2 and GeoChat write it: "[vqa] <image>\nIs there a road?"
 _tagged_token = re.compile(r"(\[[A-Za-z][\w -]{0,30}\]\s*)<image>\n?").match
@@ -198,54 +185,6 @@ class Question:
     extra: dict[str, object] = field(default_factory=dict, hash=False)
 
 
-def find_turns(record: Mapping[str, object]) -> tuple[str, list[Any]]:
-    """The key of a record's turns and the turns, judged by nobody; an empty key and list where it has none.
-
-    Example:
-        >>> find_turns({"image": "a.jpg", "messages": [{"role": "user", "content": "A ship?"}]})[0]
-        'messages'
-    """
-    for key in _TURN_KEYS:
-        turns = record.get(key)
-        if isinstance(turns, list):
-            return key, turns
-    return "", []
-
-
-def read_turn(turn: object) -> tuple[Role | None, str]:
-    """Who says what in a turn, as far as it can be told: None for an unknown speaker, no text for one that is none.
-
-    Example:
-        >>> read_turn({"from": "gpt", "value": "yes"}), read_turn({"from": "narrator", "value": 3})
-        (('assistant', 'yes'), (None, ''))
-    """
-    if not isinstance(turn, dict):
-        return None, ""
-    role_key, text_key = _SPOKEN[0] if "from" in turn or "value" in turn else _SPOKEN[1]
-    word, text = turn.get(role_key), turn.get(text_key)
-    return _role(word), text if isinstance(text, str) else ""
-
-
-def find_image(record: Mapping[str, object]) -> str:
-    """Name of a record's only image as released; empty where it names none, several, or something else.
-
-    Example:
-        >>> find_image({"image": ["a.jpg"]}), find_image({"images": ["a.jpg", "b.jpg"]})
-        ('a.jpg', '')
-    """
-    for key in _IMAGE_KEYS:
-        value = record.get(key)
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if isinstance(value, str) and value:
-            return value
-    return ""
-
-
-def _role(word: object) -> Role | None:
-    return (_ROLES.get(word) or _ROLES.get(word.lower())) if isinstance(word, str) else None
-
-
 class _Fields:
     """Typed access to the fields of one record; every failure names file and record."""
 
@@ -291,7 +230,7 @@ class _Fields:
         return self.fail("id-type", f"{key!r} is {_shown(value)}, expected a text or a whole number")
 
     def images(self, bounds: tuple[int, int | None]) -> tuple[str, ...]:
-        key = self.one_of(_IMAGE_KEYS)
+        key = self.one_of(IMAGE_KEYS)
         value = None if key is None else self.record[key]
         items = value if isinstance(value, list) else [] if value in (None, "") else [value]
         names = tuple(self._image(item, str(key)) for item in items)
@@ -340,9 +279,9 @@ class _Fields:
         return {key: value for key, value in self.record.items() if key not in known}
 
 
-_CONVERSATION_KEYS = frozenset(("id", *_IMAGE_KEYS, *_TURN_KEYS))
+_CONVERSATION_KEYS = frozenset(("id", *IMAGE_KEYS, *TURN_KEYS))
 _CAPTION_KEYS = frozenset(("id", "image", "image_path", "images", "description"))
-_QUESTION_KEYS = frozenset(("question_id", *_IMAGE_KEYS, "text", "answer", "category"))
+_QUESTION_KEYS = frozenset(("question_id", *IMAGE_KEYS, "text", "answer", "category"))
 _BOX_KEYS = ("gt_bbox", "gt_box", "gt_bboxes")
 _ONE_IMAGE = (1, 1)
 
@@ -425,9 +364,9 @@ def _any_conversation(
     fields = _Fields(record, index, name)
     identifier = fields.id("id")
     images = fields.images(rules.images)
-    key = fields.one_of(_TURN_KEYS)
+    key = fields.one_of(TURN_KEYS)
     if key is None:
-        _refuse(fields, f"one of {_quoted(_TURN_KEYS)}")
+        _refuse(fields, f"one of {_quoted(TURN_KEYS)}")
     items = record[key]
     if not isinstance(items, list):
         fields.fail("turn-type", f"{key!r} is {_shown(items)}, expected a list of turns")
@@ -454,7 +393,7 @@ def _any_conversation(
 def _turn(fields: _Fields, item: object, key: str, number: int, extra: dict[str, object]) -> Turn:
     if not isinstance(item, dict):
         fields.fail("turn-type", f"{key}[{number}] is {_shown(item)}, expected an object")
-    for role_key, text_key in _SPOKEN:
+    for role_key, text_key in SPOKEN:
         if role_key in item and text_key in item:
             break
     else:
@@ -464,11 +403,11 @@ def _turn(fields: _Fields, item: object, key: str, number: int, extra: dict[str,
             " or 'role' and 'content'",
         )
     word = item[role_key]
-    role = _role(word)
+    role = role_of(word)
     if role is None:
         fields.fail(
             "unknown-role",
-            f"{key}[{number}] has the role {_shown(word)}, expected one of {_quoted(_ROLES)}",
+            f"{key}[{number}] has the role {_shown(word)}, expected one of {_quoted(ROLES)}",
         )
     if len(item) > 2:
         others = {other: value for other, value in item.items() if other not in (role_key, text_key)}
@@ -591,7 +530,7 @@ def detect_form(record: Mapping[str, object], index: int | None = None, *, name:
         >>> detect_form({"image_path": "a.jpg", "description": "A road."})
         'caption'
     """
-    if any(key in record for key in _TURN_KEYS):
+    if any(key in record for key in TURN_KEYS):
         return "conversation"
     if "text" in record and "answer" in record:
         return "question"

@@ -15,28 +15,26 @@ Record numbers count from 0, lines and columns from 1. Columns count characters,
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
-import zipfile
-import zlib
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
-from irtd_datasets.errors import (
-    AnnotationError,
-    ArchiveError,
-    ReleaseNotFoundError,
-    UnknownNameError,
-    summarize,
+from irtd_datasets.annotations.json_text import (
+    JsonRecordsError,
+    Source,
+    TextWindow,
+    check_encoding,
+    decode_chunks,
+    read_chunks,
 )
+from irtd_datasets.errors import summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator
+    from collections.abc import Callable, Iterator
+
+    from irtd_datasets.errors import AnnotationError
 
 __all__ = [
     "Form",
@@ -47,50 +45,11 @@ __all__ = [
     "RecordReader",
     "Repair",
     "Source",
-    "read_member_lists",
     "read_records",
 ]
 
 Record: TypeAlias = "dict[str, object]"
-Source: TypeAlias = "bytes | str | os.PathLike[str] | BinaryIO"
 Form: TypeAlias = Literal["array", "objects", "lines"]
-
-
-class JsonRecordsError(AnnotationError):
-    """A file of JSON records, or one of its records, that cannot be read.
-
-    Args:
-        problem: What was found and what was expected.
-        code: Short reason, such as ``json-truncated``; a ledger counts by it.
-        where: File, record number, line and column.
-        remedy: What to do next.
-        index: Number of the record, from 0, or None when the whole file is meant.
-        complete: How many records were read completely before the problem.
-
-    Example:
-        >>> try:
-        ...     list(read_records(b'[{"id": "0"}, {"id": ', name="Location.json"))
-        ... except JsonRecordsError as error:
-        ...     print(error.code, error.index, error.complete)
-        json-truncated 1 1
-    """
-
-    def __init__(
-        self,
-        problem: str,
-        *,
-        code: str,
-        where: str = "",
-        remedy: str = "",
-        index: int | None = None,
-        complete: int = 0,
-    ) -> None:
-        super().__init__(problem, where=where, remedy=remedy)
-        self.code = code
-        self.index = index
-        self.complete = complete
-
-
 OnBad: TypeAlias = "Callable[[int, AnnotationError], None]"
 
 
@@ -133,8 +92,7 @@ class Repair:
 
 _REMEMBERED = 1000
 _LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
-_skip_blanks = re.compile(r"[ \t\n\r]*").match
-_comma_and_object = re.compile(r"[ \t\n\r]*,[ \t\n\r]*(?={)").match
+comma_and_object = re.compile(r"[ \t\n\r]*,[ \t\n\r]*(?={)").match
 # What can stand at the end of a file that was cut inside a literal, a number or an escape.
 _cut_token = re.compile(
     r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|N|Na|-?(?:I|In|Inf|Infi|Infin|Infini|Infinit)?|\.|[eE][+-]?"
@@ -146,122 +104,10 @@ _QUOTED = 40
 _LINE_PROBLEMS = frozenset({"json-syntax", "json-truncated", "json-nested-too-deep", "json-number-too-long"})
 
 
-@dataclass(frozen=True, slots=True)
-class _DecodeFailure:
-    offset: int
-    found: int
-    encoding: str
-    at_end: bool
-
-
-class _Text:
-    """A window of decoded text that moves over chunks of bytes.
-
-    ``window[at:]`` is what has been decoded and not consumed. Consumed text is dropped when the window grows.
-    """
-
-    __slots__ = (
-        "_column",
-        "_limit",
-        "_lines",
-        "_pieces",
-        "at",
-        "ended",
-        "failure",
-        "skipped_newline",
-        "window",
-    )
-
-    def __init__(self, pieces: Iterator[str | _DecodeFailure], limit: int) -> None:
-        self.window = ""
-        self.at = 0
-        self.ended = False
-        self.failure: _DecodeFailure | None = None
-        self.skipped_newline = False
-        self._pieces = pieces
-        self._limit = limit
-        self._lines = 0
-        self._column = 0
-
-    def grow(self) -> bool:
-        """Drop what is consumed and append more text; False when there is none.
-
-        The rest is at least doubled, so that parsing a record again after each growth stays linear in its
-        length.
-        """
-        if self.ended:
-            return False
-        rest = self.window[self.at :]
-        wanted = max(1, min(len(rest), self._limit + 1 - len(rest)))
-        parts = [rest]
-        got = 0
-        while got < wanted:
-            piece = next(self._pieces, None)
-            if not isinstance(piece, str):
-                self.ended = True
-                self.failure = piece
-                break
-            parts.append(piece)
-            got += len(piece)
-        self._lines, self._column = self._place(self.at)
-        self.window = "".join(parts)
-        self.at = 0
-        return got > 0
-
-    def _place(self, position: int) -> tuple[int, int]:
-        newlines = self.window.count("\n", 0, position)
-        if not newlines:
-            return self._lines, self._column + position
-        return self._lines + newlines, position - self.window.rfind("\n", 0, position) - 1
-
-    def place(self, position: int) -> tuple[int, int]:
-        """Line and column, both from 1, of a position in the window."""
-        line, column = self._place(position)
-        return line + 1, column + 1
-
-    def peek(self) -> str:
-        """Skip blanks and return the next character without consuming it; empty at the end of the text."""
-        self.skipped_newline = False
-        while True:
-            start = self.at
-            match = _skip_blanks(self.window, start)
-            assert match is not None  # the pattern matches the empty string
-            self.at = match.end()
-            if self.window.find("\n", start, self.at) >= 0:
-                self.skipped_newline = True
-            if self.at < len(self.window):
-                return self.window[self.at]
-            if not self.grow():
-                return ""
-
-    def ahead(self, position: int, length: int) -> int:
-        """Take in text until ``length`` characters follow an unconsumed position; return where it is now."""
-        distance = position - self.at
-        while len(self.window) - self.at - distance < length and self.grow():
-            pass
-        return self.at + distance
-
-    def head(self, length: int) -> str:
-        """The next ``length`` characters, or what is left."""
-        start = self.ahead(self.at, length)
-        return self.window[start : start + length]
-
-    def skip_line(self) -> None:
-        """Consume everything up to and including the next line feed."""
-        while True:
-            end = self.window.find("\n", self.at)
-            if end >= 0:
-                self.at = end + 1
-                return
-            self.at = len(self.window)
-            if not self.grow():
-                return
-
-
-class _Parser:
+class JsonParser:
     """Takes single JSON values off a text and words every failure."""
 
-    def __init__(self, text: _Text, name: str, limits: ReadLimits) -> None:
+    def __init__(self, text: TextWindow, name: str, limits: ReadLimits) -> None:
         self.text = text
         self.name = name
         self.limits = limits
@@ -446,9 +292,9 @@ class RecordReader:
         self._counts: dict[str, int] = {}
         self._records_of: dict[str, list[int]] = {}
         self._bad: list[str] = []
-        chunks = _chunks(self._source, self.name, self._limits.chunk)
-        self._pieces = _decoded(chunks, self._encoding, self._note)
-        self._parser = _Parser(_Text(self._pieces, self._limits.record), self.name, self._limits)
+        chunks = read_chunks(self._source, self.name, self._limits.chunk)
+        self._pieces = decode_chunks(chunks, self._encoding, self._note)
+        self._parser = JsonParser(TextWindow(self._pieces, self._limits.record), self.name, self._limits)
 
     @property
     def form(self) -> Form | None:
@@ -499,7 +345,7 @@ class RecordReader:
             self._form = "lines"
             yield from self._objects()
         else:
-            _refuse_start(self._parser, first)
+            refuse_start(self._parser, first)
 
     def _array(self) -> Iterator[tuple[int, Record]]:
         parser, text = self._parser, self._parser.text
@@ -510,7 +356,7 @@ class RecordReader:
             if not following:
                 parser.truncated(index)
             record = self._accept(index, parser.value(index))
-            comma = _comma_and_object(text.window, text.at)
+            comma = comma_and_object(text.window, text.at)
             if comma is not None and not isinstance(record, JsonRecordsError):
                 # All but the last record of each chunk, at half the cost of what is below.
                 text.at = comma.end()
@@ -616,7 +462,7 @@ class RecordReader:
         if isinstance(value, dict):
             return value
         return JsonRecordsError(
-            f"the record is {_KINDS[type(value)]}, {parser.excerpt(parser.start, parser.text.at)};"
+            f"the record is {KINDS[type(value)]}, {parser.excerpt(parser.start, parser.text.at)};"
             " expected an object",
             code="json-record-type",
             where=parser.where(index, parser.start),
@@ -692,250 +538,13 @@ def read_records(
         ('objects', ['json-not-an-array', 'json-trailing-comma'])
     """
     if encoding is not None:
-        _check_encoding(encoding)
+        check_encoding(encoding)
     return RecordReader(
         source, name=name, encoding=encoding, on_bad=on_bad, on_truncated=on_truncated, limits=limits
     )
 
 
-def read_member_lists(
-    source: Source,
-    *,
-    name: str,
-    keys: Collection[str],
-    limits: ReadLimits = DEFAULT_LIMITS,
-    met: set[str] | None = None,
-) -> Iterator[tuple[str, Record]]:
-    """Read the records of lists that are members of one outer object, as COCO has them, in bounded memory.
-
-    Args:
-        source: The bytes of the file, its path, or a binary file object.
-        name: Name used in messages.
-        keys: Members whose records are wanted. Others are parsed and left out, lists among them record by record.
-        limits: Bounds of memory.
-        met: Gets the names of the wanted members that are there and are lists or objects, empty ones included.
-
-    Yields:
-        Name of the member and record, in the order of the file. A wanted member that is one object, not a list,
-        counts as a list of one.
-
-    Raises:
-        JsonRecordsError: The file is empty, cut, no object of lists, or no text; a wanted list holds something else
-            than objects.
-        ArchiveError: A compressed file object is damaged.
-        ReleaseNotFoundError: There is no such path.
-
-    Example:
-        >>> coco = b'{"info": {"year": 2020}, "images": [{"id": 7}], "annotations": []}'
-        >>> list(read_member_lists(coco, name="train.json", keys={"images", "annotations"}))
-        [('images', {'id': 7})]
-    """
-    pieces = _decoded(_chunks(source, name, limits.chunk), None, lambda _code: None)
-    parser = _Parser(_Text(pieces, limits.record), name, limits)
-    with closing(pieces):
-        first = parser.next_character(0)
-        if first == "[":
-            parser.fail(
-                "json-not-an-object",
-                "the file is a list, expected an object with the members " + ", ".join(sorted(keys)),
-                remedy="It may be of another format: see what its records hold.",
-            )
-        if first != "{":
-            _refuse_start(parser, first)
-        parser.text.at += 1
-        following = parser.next_character(0)
-        while following != "}":
-            yield from _member(parser, keys, set() if met is None else met)
-            following = parser.next_character(0)
-            if following == ",":
-                parser.text.at += 1
-                following = parser.next_character(0)
-            elif not following:
-                parser.truncated(parser.complete)
-            elif following != "}":
-                parser.fail("json-syntax", f"expecting ',' or '}}' after a member, found {parser.excerpt()}")
-
-
-def _member(parser: _Parser, keys: Collection[str], met: set[str]) -> Iterator[tuple[str, Record]]:
-    text = parser.text
-    if not parser.next_character(0):
-        parser.truncated(parser.complete)
-    key = parser.value(0)
-    if not isinstance(key, str) or parser.next_character(0) != ":":
-        parser.fail("json-syntax", f"expecting a member's name and ':', found {parser.excerpt()}")
-    text.at += 1
-    wanted = key in keys
-    if parser.next_character(0) != "[":
-        value = parser.value(0)
-        if wanted and isinstance(value, dict):
-            parser.complete += 1
-            met.add(key)
-            yield key, value
-        return
-    text.at += 1
-    if wanted:
-        met.add(key)
-    yield from _member_list(parser, key, wanted=wanted)
-
-
-def _member_list(parser: _Parser, key: str, *, wanted: bool) -> Iterator[tuple[str, Record]]:
-    text = parser.text
-    index = 0
-    following = parser.next_character(index)
-    while following != "]":
-        if not following:
-            parser.truncated(index)
-        value = parser.value(index)
-        if wanted:
-            if not isinstance(value, dict):
-                parser.fail(
-                    "json-record-type",
-                    f"the record of {key!r} is {_KINDS[type(value)]}, expected an object",
-                    index=index,
-                    position=parser.start,
-                )
-            parser.complete += 1
-            yield key, value
-        index += 1
-        comma = _comma_and_object(text.window, text.at)
-        if comma is not None:
-            text.at = comma.end()
-            continue
-        following = parser.next_character(index)
-        if following == ",":
-            text.at += 1
-            following = parser.next_character(index)
-        elif following not in ("", "]"):
-            parser.fail("json-syntax", f"expecting ',' or ']' after a record, found {parser.excerpt()}")
-    text.at += 1
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        # A round trip, because codecs that are not of text (hex, zlib) have decoders, too.
-        " ".encode(encoding).decode(encoding)
-        codecs.getincrementaldecoder(encoding)
-    except (LookupError, UnicodeError) as error:
-        raise UnknownNameError(
-            f"{encoding!r} is no text encoding", remedy='Examples: "utf-8", "latin-1", "gbk".'
-        ) from error
-
-
-def _chunks(source: Source, name: str, size: int) -> Generator[bytes, None, None]:
-    if isinstance(source, bytes):
-        for start in range(0, len(source), size):
-            yield source[start : start + size]
-    elif isinstance(source, (str, os.PathLike)):
-        try:
-            file = Path(source).open("rb")  # noqa: SIM115 - the with statement follows; only opening is tried here
-        except FileNotFoundError as error:
-            raise ReleaseNotFoundError("no such file", where=str(source), remedy="Check the path.") from error
-        except OSError as error:
-            raise JsonRecordsError(
-                f"cannot be opened: {error.strerror}", code="json-unreadable", where=str(source)
-            ) from error
-        with file:
-            yield from _chunks_of(file, name, size)
-    else:
-        yield from _chunks_of(source, name, size)
-
-
-def _chunks_of(file: BinaryIO, name: str, size: int) -> Iterator[bytes]:
-    while True:
-        try:
-            chunk = file.read(size)
-        except (EOFError, zlib.error, zipfile.BadZipFile) as error:
-            raise ArchiveError(
-                f"the compressed file is damaged: {error or 'it ends too early'}",
-                where=name,
-                remedy="Fetch the archive again.",
-            ) from error
-        if not isinstance(chunk, bytes):
-            raise JsonRecordsError(
-                f"reading gave {type(chunk).__name__}, expected bytes",
-                code="json-unreadable",
-                where=name,
-                remedy='Open the file in binary mode, "rb".',
-            )
-        if not chunk:
-            return
-        yield chunk
-
-
-def _decoded(
-    chunks: Generator[bytes, None, None], encoding: str | None, note: Callable[[str], None]
-) -> Generator[str | _DecodeFailure, None, None]:
-    """Text of the chunks; the last item is a failure where a byte is no text."""
-    with closing(chunks):
-        yield from _decoded_pieces(chunks, encoding, note)
-
-
-def _decoded_pieces(
-    chunks: Iterator[bytes], encoding: str | None, note: Callable[[str], None]
-) -> Iterator[str | _DecodeFailure]:
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= _SNIFFED:
-            break
-    skipped = 0
-    if encoding is None:
-        encoding, skipped, code = _sniff(head[:_SNIFFED])
-        if code:
-            note(code)
-    decoder = codecs.getincrementaldecoder(encoding)()
-    offset = skipped
-    for chunk in chain([head[skipped:]], chunks):
-        state = decoder.getstate()
-        pending = len(state[0])
-        try:
-            piece = decoder.decode(chunk)
-        except UnicodeDecodeError as error:
-            # The text before the bad byte still counts: errors then come in the order of the file.
-            decoder.setstate(state)
-            yield decoder.decode(chunk[: max(0, error.start - pending)])
-            at = offset - pending + error.start
-            yield _DecodeFailure(at, error.object[error.start], encoding, at_end=False)
-            return
-        yield piece
-        offset += len(chunk)
-    rest = decoder.getstate()[0]
-    if rest:
-        yield _DecodeFailure(offset - len(rest), rest[0], encoding, at_end=True)
-
-
-_SNIFFED = 4
-
-
-def _sniff(head: bytes) -> tuple[str, int, str]:
-    """Encoding, length of the byte order mark, and code of the repair, from the first four bytes.
-
-    Without a mark, the place of the zero bytes tells: JSON starts with two ASCII characters (RFC 4627,
-    section 3).
-    """
-    for mark, encoding, code in _MARKS:
-        if head.startswith(mark):
-            return encoding, len(mark), code
-    zeros = tuple(byte == 0 for byte in head)
-    encoding = _ZEROS.get(zeros, "utf-8")
-    return encoding, 0, "" if encoding == "utf-8" else encoding[:6]
-
-
-# The mark of UTF-32 starts with that of UTF-16, so it comes first.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8", "utf-8-bom"),
-    (codecs.BOM_UTF32_LE, "utf-32-le", "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32-be", "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16-le", "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16-be", "utf-16"),
-)
-_ZEROS: dict[tuple[bool, ...], str] = {
-    (False, True, False, True): "utf-16-le",
-    (True, False, True, False): "utf-16-be",
-    (False, True, True, True): "utf-32-le",
-    (True, True, True, False): "utf-32-be",
-}
-_KINDS: dict[type, str] = {
+KINDS: dict[type, str] = {
     list: "a list",
     str: "a text",
     int: "a number",
@@ -945,14 +554,14 @@ _KINDS: dict[type, str] = {
 }
 
 
-def _is_of_one_line(error: JsonRecordsError, text: _Text) -> bool:
+def _is_of_one_line(error: JsonRecordsError, text: TextWindow) -> bool:
     """Whether the damage can be confined to the current line of a file of JSON lines."""
     if error.code == "json-truncated":
         return "\n" in text.window[text.at :].rstrip()
     return error.code in _LINE_PROBLEMS
 
 
-def _refuse_start(parser: _Parser, first: str) -> NoReturn:
+def refuse_start(parser: JsonParser, first: str) -> NoReturn:
     """Raise for a text that starts with neither a bracket nor a brace."""
     head = parser.text.head(64)
     fetch = "Fetch the file again; a browser may show why the server sent something else."
@@ -975,14 +584,14 @@ def _refuse_start(parser: _Parser, first: str) -> NoReturn:
     if head.startswith(("PK\x03\x04", "\x1f")):
         parser.fail("json-compressed", "found a compressed file, expected JSON", remedy="Unpack it first.")
     if first in '"-0123456789tfnNI':
-        kind = _KINDS.get(type(parser.value(0)))
+        kind = KINDS.get(type(parser.value(0)))
         parser.fail(
             "json-not-a-list", f"the file starts with {kind}, {head[:40]!r}, expected a list of objects"
         )
     parser.fail("json-not-json", f"found {head[:40]!r}, expected a list of objects")
 
 
-def _refuse_single(parser: _Parser, value: object) -> NoReturn:
+def _refuse_single(parser: JsonParser, value: object) -> NoReturn:
     """Raise for a file that is one single object: most often a wrapper around lists, such as that of COCO."""
     record = value if isinstance(value, dict) else {}
     lists = [str(key) for key, inner in record.items() if isinstance(inner, list)]

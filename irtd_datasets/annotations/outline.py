@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.conversations import find_image, find_turns, read_turn
+from irtd_datasets.annotations.conversation_keys import find_image, find_turns, read_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.json_records import read_member_lists, read_records
+from irtd_datasets.annotations.json_members import read_member_lists
+from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.annotations.label_file import (
     LabelFile,
     LabelProblem,

@@ -22,6 +22,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
+from irtd_datasets.boxes.arrays import (
+    KINDS,
+    as_coordinates,
+    as_sizes,
+    check_size,
+    check_sizes,
+    column,
+    like_input,
+)
 from irtd_datasets.errors import BoxError
 
 if TYPE_CHECKING:
@@ -55,7 +64,6 @@ __all__ = [
     "undo_pad_and_normalize",
 ]
 
-_KINDS = {2: "points", 4: "boxes", 8: "polygons"}
 _MAX_DECIMALS = 12  # beyond it float64 holds no more digits of a pixel coordinate
 _SNAP = 1e-9  # a value this close below a whole number is that number, blurred by float arithmetic
 _FEW = 16  # rows from which on NumPy is faster
@@ -182,20 +190,20 @@ def convert(
         >>> convert([[0.16, 0.18, 0.25, 0.24]], "square_unit", "pixel", 640, 512).round(1).tolist()
         [[102.4, 51.2, 160.0, 89.6]]
     """
-    array = _as_coordinates(coordinates)
+    array = as_coordinates(coordinates)
     source, target = as_frame(source), as_frame(target)
-    width, height = _as_sizes(width, height, array)
+    width, height = as_sizes(width, height, array)
     out: Floats = array.copy()
     if source is target:
         return out
     one, two = axis_maps(source, width, height), axis_maps(target, width, height)
     for axis in (0, 1):
         values = array[..., axis::2]
-        extent, pad = _column(one[axis]), _column(one[axis + 2])
+        extent, pad = column(one[axis]), column(one[axis + 2])
         if source is not Frame.PIXEL:
             values = values * extent / one.base - pad
         if target is not Frame.PIXEL:
-            extent, pad = _column(two[axis]), _column(two[axis + 2])
+            extent, pad = column(two[axis]), column(two[axis + 2])
             values = (values + pad) / extent * two.base
         out[..., axis::2] = values
     return out
@@ -222,7 +230,7 @@ def few_to_pixels(
         [[320.0, 128.0]]
     """
     kinds, types = set(map(len, rows)), set(map(type, chain.from_iterable(rows)))
-    if not 0 < len(rows) <= _FEW or len(kinds) > 1 or not (kinds <= _KINDS.keys() and types <= _NUMBERS):
+    if not 0 < len(rows) <= _FEW or len(kinds) > 1 or not (kinds <= KINDS.keys() and types <= _NUMBERS):
         converted: list[list[float]] = convert(rows, source, Frame.PIXEL, width, height).tolist()
         return converted
     across, down, left, top, base = _float_maps(source, width, height)
@@ -278,18 +286,18 @@ def pad_and_normalize(box_xywh: ArrayLike, width: ArrayLike, height: ArrayLike) 
         >>> pad_and_normalize(np.array([[0, 0, 5, 10]]), width=5, height=10).tolist()
         [[0.2, 0.0, 0.7, 1.0]]
     """
-    array = _as_coordinates(box_xywh)
-    sizes = _as_sizes(width, height, array)
+    array = as_coordinates(box_xywh)
+    sizes = as_sizes(width, height, array)
     maps = axis_maps(Frame.SQUARE_UNIT, *sizes)
     out = np.empty_like(array)
     for axis in (0, 1):
-        extent, pad = _column(maps[axis]), _column(maps[axis + 2])
+        extent, pad = column(maps[axis]), column(maps[axis + 2])
         shifted = array[..., axis::2] + pad
         if array.shape[-1] == 4:
             # The README adds the box size to the shifted edge: this order, for the same last bit.
             shifted[..., 1] = shifted[..., 0] + array[..., axis + 2]
         out[..., axis::2] = shifted / extent
-    return _like_input(out, box_xywh)
+    return like_input(out, box_xywh)
 
 
 @overload
@@ -334,7 +342,7 @@ def undo_pad_and_normalize(
     out = convert(coordinates, Frame.SQUARE_UNIT, Frame.PIXEL, width, height)
     if form == "xywh" and out.shape[-1] == 4:
         out[..., 2:] -= out[..., :2]
-    return _like_input(out, coordinates)
+    return like_input(out, coordinates)
 
 
 def round_coordinates(coordinates: ArrayLike, frame: Frame | str, decimals: int | None = None) -> Floats:
@@ -415,7 +423,7 @@ def rounding_bound(frame: Frame | str, decimals: int, width: ArrayLike, height: 
     """
     frame = as_frame(frame)
     check_decimals(frame, decimals)
-    width, height = _check_size(width, "width"), _check_size(height, "height")
+    width, height = check_sizes(width, "width"), check_sizes(height, "height")
     maps = axis_maps(frame, width, height)
     step = 1 if is_cut(frame, decimals) else 0.5
     bound = step * np.maximum(maps.extent_x, maps.extent_y) / (10**decimals * maps.base)
@@ -468,9 +476,9 @@ def find_outside(
         >>> find_outside([[0.1, 0.02, 0.2, 0.3]], "square_unit", 640, 512)
         Outside(partly=array([ True]), wholly=array([False]), in_padding=array([ True]))
     """
-    array = np.atleast_2d(_as_coordinates(coordinates))
+    array = np.atleast_2d(as_coordinates(coordinates))
     frame = as_frame(frame)
-    width, height = _as_sizes(width, height, array)
+    width, height = as_sizes(width, height, array)
     pixels = convert(array, frame, Frame.PIXEL, width, height)
     outside = np.zeros(len(array), dtype=np.bool_)
     apart, off_square = outside.copy(), outside.copy()
@@ -522,12 +530,12 @@ class Boxes:
     def __init__(
         self, coordinates: ArrayLike, frame: Frame | str, width: ArrayLike, height: ArrayLike
     ) -> None:
-        array = _as_coordinates(coordinates)
+        array = as_coordinates(coordinates)
         if array.ndim != 2:
             raise BoxError(f"one row of {array.shape[-1]} numbers, expected a table", remedy="Write [[...]].")
         array = array.copy()
         array.flags.writeable = False
-        checked = _as_sizes(width, height, array)
+        checked = as_sizes(width, height, array)
         for name, value in (
             ("coordinates", array),
             ("frame", as_frame(frame)),
@@ -542,7 +550,7 @@ class Boxes:
     @property
     def kind(self) -> str:
         """``"boxes"``, ``"polygons"`` or ``"points"``."""
-        return _KINDS[self.coordinates.shape[1]]
+        return KINDS[self.coordinates.shape[1]]
 
     def to(self, frame: Frame | str) -> Boxes:
         """Return the boxes in another frame; in the same frame, the same boxes."""
@@ -655,60 +663,3 @@ def _areas(array: Floats) -> Floats:
     cross = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
     area: Floats = np.abs(cross) / 2
     return area
-
-
-def _as_coordinates(coordinates: ArrayLike) -> Floats:
-    try:
-        array = np.asarray(coordinates, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BoxError(f"coordinates are no table of numbers: {error}") from error
-    if array.ndim not in (1, 2) or array.shape[-1] not in _KINDS:
-        raise BoxError(
-            f"coordinates have shape {array.shape}, expected rows of 4, 8 or 2 numbers",
-            remedy="Split rows of different lengths, and pass an empty table as shape (0, 4).",
-        )
-    return array
-
-
-def check_size(size: ArrayLike, name: str) -> int:
-    """Return one checked image size; `name` says in the error which it is."""
-    checked = _check_size(size, name)
-    if not isinstance(checked, int):
-        raise BoxError(f"{name} has {len(checked)} values, expected one")
-    return checked
-
-
-def _check_size(size: ArrayLike, name: str) -> Size:
-    if type(size) is int and size > 0:
-        return size
-    array = np.asarray(size)
-    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool(np.all(array == np.floor(array))))
-    if array.ndim > 1 or not whole or not bool(np.all((array > 0) & (array < 2**53))):
-        shown = size if array.ndim == 0 else "an array"
-        raise BoxError(
-            f"{name} is {shown!r}, expected a positive whole number of pixels, or one for each row",
-            remedy="Take width and height from the decoded, upright image.",
-        )
-    return int(array) if array.ndim == 0 else array.astype(np.int64)
-
-
-def _as_sizes(width: ArrayLike, height: ArrayLike, array: Floats) -> tuple[Size, Size]:
-    sizes = _check_size(width, "width"), _check_size(height, "height")
-    for name, size in zip(("width", "height"), sizes, strict=True):
-        if not isinstance(size, int) and size.shape != array.shape[:-1]:
-            rows = 1 if array.ndim == 1 else len(array)
-            raise BoxError(
-                f"{name} has {len(size)} values for {rows} rows", remedy="Pass one size, or one a row."
-            )
-    return sizes
-
-
-def _column(size: Size) -> Size:
-    return size if isinstance(size, int) else size[:, None]
-
-
-def _like_input(out: Floats, given: ArrayLike) -> list[float] | Floats:
-    if out.ndim == 1 and isinstance(given, (list, tuple)):
-        values: list[float] = out.tolist()
-        return values
-    return out

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from irtd_datasets.annotations.conversations import find_image, find_turns, read_turn
+from irtd_datasets.annotations.conversation_keys import find_image, find_turns, read_turn
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError, UnsafePathError

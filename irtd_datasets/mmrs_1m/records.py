@@ -11,14 +11,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.conversations import (
-    MANY_ROUNDS,
-    RecordError,
-    Turn,
-    find_turns,
-    parse_conversation,
-    read_turn,
-)
+from irtd_datasets.annotations.conversation_keys import find_turns, read_turn
+from irtd_datasets.annotations.conversations import MANY_ROUNDS, RecordError, Turn, parse_conversation
 from irtd_datasets.boxes import Frame, merge_rounds, parse_boxes
 from irtd_datasets.boxes.text import BoxSpan, read_label
 from irtd_datasets.mmrs_1m.spec import DECIMALS

@@ -15,7 +15,8 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from irtd_datasets.annotations.json_records import read_member_lists, read_records
+from irtd_datasets.annotations.json_members import read_member_lists
+from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseError, ReleaseNotFoundError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.resolve import ImageResolver, Mount, mounts_from_options

@@ -7,7 +7,8 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.conversations import RecordError, find_turns, read_turn
+from irtd_datasets.annotations.conversation_keys import find_turns, read_turn
+from irtd_datasets.annotations.conversations import RecordError
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import (
     AnnotationError,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from irtd_datasets.annotations.conversations import find_image
+from irtd_datasets.annotations.conversation_keys import find_image
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.streams import stream_tar

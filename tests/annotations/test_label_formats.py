@@ -13,7 +13,7 @@ from irtd_datasets.annotations.boxes_csv import parse_boxes_csv
 from irtd_datasets.annotations.captions import parse_caption_lists, parse_captions
 from irtd_datasets.annotations.coco import parse_coco
 from irtd_datasets.annotations.dota import parse_dota, parse_vedai
-from irtd_datasets.annotations.json_records import read_member_lists
+from irtd_datasets.annotations.json_members import read_member_lists
 from irtd_datasets.annotations.kaist import parse_bbgt
 from irtd_datasets.annotations.label_file import oriented_corners
 from irtd_datasets.annotations.masks import regions

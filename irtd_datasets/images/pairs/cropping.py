@@ -16,6 +16,7 @@ import numpy as np
 from irtd_datasets.boxes import Boxes, Frame
 from irtd_datasets.boxes.frames import as_frame
 from irtd_datasets.errors import BoxError
+from irtd_datasets.images.pairs.geometry import cut_masks, ious, moved_into, shares_of, whole_pixels
 from irtd_datasets.images.pairs.matching import Match, Objects, find_turn, match_objects
 from irtd_datasets.images.pairs.transform import PairTransform
 from irtd_datasets.images.pairs.views import CroppedImage, PairImage, open_image
@@ -396,7 +397,7 @@ class _Pair:
     def objects_inside(self, match: Match, view: Floats) -> tuple[int, int]:
         """Infrared and visible objects that lie in a rectangle in infrared pixels by more than half."""
         first, second = self.infrared.rectangles(), match.transform.apply(self.visible.rectangles())
-        return int((_shares(first, view) > 0.5).sum()), int((_shares(second, view) > 0.5).sum())
+        return int((shares_of(first, view) > 0.5).sum()), int((shares_of(second, view) > 0.5).sum())
 
     def label_quality(self, match: Match, view: Floats, inside: tuple[int, int] | None = None) -> PairQuality:
         """Quality over a rectangle in infrared pixels."""
@@ -406,7 +407,7 @@ class _Pair:
         errors = match.error_at(match.transform.inverse().apply(corners))
         index = np.array(match.pairs)
         sized = bool((first[:, 2:] > first[:, :2]).all())
-        overlap = float(_ious(first[index[:, 0]], second[index[:, 1]]).mean()) if sized else float("nan")
+        overlap = float(ious(first[index[:, 0]], second[index[:, 1]]).mean()) if sized else float("nan")
         return PairQuality(
             min(1.0, len(match.pairs) / max(1, *inside)),
             float(np.sqrt((errors**2).mean())),
@@ -470,7 +471,7 @@ class _Pair:
         first = self.infrared.rectangles()[index[:, 0]]
         if not (first[:, 2:] > first[:, :2]).all():
             return True
-        return bool(np.median(_ious(first, whole.apply(self.visible.rectangles()[index[:, 1]]))) >= 0.6)
+        return bool(np.median(ious(first, whole.apply(self.visible.rectangles()[index[:, 1]]))) >= 0.6)
 
     def cut(self, found: _Found) -> PairCrop:
         """Cut both images and move the objects."""
@@ -485,8 +486,8 @@ class _Pair:
         wanted = self._objects_view(found, view) if self.rules.region == "objects" else self._trimmed(view)
         if wanted is None:
             return self.refuse("no-common-objects", "no object lies in the common view", found.method, found)
-        first = _whole_pixels(wanted, infrared.size)
-        second = _whole_pixels(
+        first = whole_pixels(wanted, infrared.size)
+        second = whole_pixels(
             found.transform.inverse().apply(np.array(first, dtype=np.float64)), visible.size
         )
         for rectangle, name in ((first, "infrared"), (second, "visible")):
@@ -519,7 +520,7 @@ class _Pair:
             index = np.array(found.match.pairs)
             first, second = first[index[:, 0]], second[index[:, 1]]
         boxes = np.concatenate([first, second])
-        boxes = boxes[_shares(boxes, view) >= self.rules.min_visible]
+        boxes = boxes[shares_of(boxes, view) >= self.rules.min_visible]
         if not len(boxes):
             return None
         low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
@@ -552,7 +553,7 @@ class _Pair:
         )
         moved = self._moved(kept, first, second, transform)
         masks = [
-            _cut_masks(side.masks, [pair[place] for pair in kept], rectangle)
+            cut_masks(side.masks, [pair[place] for pair in kept], rectangle)
             for place, (side, rectangle) in enumerate(((self.infrared, first), (self.visible, second)))
         ]
         return PairCrop(
@@ -579,7 +580,7 @@ class _Pair:
     ) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], tuple[int, ...]]]:
         """Objects inside both crops, and those that one side's labels have alone."""
         infrared, visible = self.infrared.rectangles(), self.visible.rectangles()
-        shares = _shares(infrared, first), _shares(visible, second)
+        shares = shares_of(infrared, first), shares_of(visible, second)
         least = self.rules.min_visible
         both = self.infrared.boxes is not None and self.visible.boxes is not None
         if both:
@@ -598,10 +599,10 @@ class _Pair:
             return kept, (lone[0], lone[1])
         if self.infrared.boxes is not None:
             there = transform.inverse().apply(infrared)
-            inside = np.minimum(shares[0], _shares(there, second)) >= least
+            inside = np.minimum(shares[0], shares_of(there, second)) >= least
             return tuple((int(i), -1) for i in np.flatnonzero(inside)), ((), ())
         there = transform.apply(visible)
-        inside = np.minimum(shares[1], _shares(there, first)) >= least
+        inside = np.minimum(shares[1], shares_of(there, first)) >= least
         return tuple((-1, int(j)) for j in np.flatnonzero(inside)), ((), ())
 
     def _moved(
@@ -621,7 +622,7 @@ class _Pair:
             mine = transform.apply(other)
         if other is None:
             other = transform.inverse().apply(mine)
-        return _moved_into(mine, first), _moved_into(other, second)
+        return moved_into(mine, first), moved_into(other, second)
 
     def refuse(self, reason: str, detail: str, method: str, found: _Found | None = None) -> PairCrop:
         infrared, visible = self.infrared.image, self.visible.image
@@ -646,33 +647,6 @@ def _folded(label: Hashable) -> Hashable:
     return label.strip().casefold() if isinstance(label, str) else label
 
 
-def _whole_pixels(rectangle: Floats, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    low, high = np.rint(rectangle[:2]), np.rint(rectangle[2:])
-    x_min, y_min = (int(value) for value in np.clip(low, 0, size))
-    x_max, y_max = (int(value) for value in np.clip(high, 0, size))
-    return x_min, y_min, max(x_max, x_min), max(y_max, y_min)
-
-
-def _shares(boxes: Floats, view: Floats) -> Floats:
-    """Share of each box that is inside a rectangle; 1 or 0 for a point."""
-    if not len(boxes):
-        return np.zeros(0)
-    low, high = np.maximum(boxes[:, :2], view[:2]), np.minimum(boxes[:, 2:], view[2:])
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    inside = (high >= low).all(1)
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    return np.where(areas > 0, shared / np.maximum(areas, 1e-12), inside.astype(np.float64))
-
-
-def _ious(one: Floats, two: Floats) -> Floats:
-    """Intersection over union, row by row."""
-    low, high = np.maximum(one[:, :2], two[:, :2]), np.minimum(one[:, 2:], two[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) for boxes in (one, two)]
-    out: Floats = shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
-    return out
-
-
 def _overlapping(
     infrared: Objects, visible: Objects, transform: PairTransform
 ) -> tuple[tuple[int, int], ...]:
@@ -682,7 +656,7 @@ def _overlapping(
     for i, box in enumerate(infrared.boxes):
         if not len(moved):
             break
-        like = _ious(np.broadcast_to(box, moved.shape), moved) * (visible.classes == infrared.classes[i])
+        like = ious(np.broadcast_to(box, moved.shape), moved) * (visible.classes == infrared.classes[i])
         if not infrared.sized:
             away = np.hypot(*(moved[:, :2] - box[:2]).T)
             like = np.where(visible.classes == infrared.classes[i], np.maximum(1 - away / 16, 0), 0.0)
@@ -697,19 +671,3 @@ def _overlapping(
             taken[1].add(j)
             chosen.append((i, j))
     return tuple(sorted(chosen))
-
-
-def _moved_into(coordinates: Floats, rectangle: tuple[int, int, int, int]) -> Boxes:
-    out = coordinates.copy() if len(coordinates) else np.zeros((0, coordinates.shape[1]))
-    out[:, 0::2] -= rectangle[0]
-    out[:, 1::2] -= rectangle[1]
-    return Boxes(out, Frame.PIXEL, rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]).clip()
-
-
-def _cut_masks(
-    masks: NDArray[np.bool_] | None, kept: Sequence[int], rectangle: tuple[int, int, int, int]
-) -> NDArray[np.bool_] | None:
-    if masks is None:
-        return None
-    x_min, y_min, x_max, y_max = rectangle
-    return masks[list(kept), y_min:y_max, x_min:x_max]
