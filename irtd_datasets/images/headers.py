@@ -172,7 +172,7 @@ class _JpegHeader(NamedTuple):
 
 _MOST_SEGMENTS = 4096
 """Most segments of a JPEG's header, and bytes that fill a place in it; a colour profile takes 255 at most."""
-_MOST_CHUNKS = 1 << 18
+_MOST_CHUNKS = 1 << 16
 _REMEMBERED = 4096  # bytes of a header, at most; with a colour profile it has ten times as many
 _last_header: tuple[bytes, _JpegHeader] | None = None
 

@@ -142,7 +142,7 @@ _strict_pillow = _StrictPillow()
 @contextlib.contextmanager
 def opened(view: bytes | memoryview, name: str, doubt: Doubt) -> Iterator[Image.Image]:
     """Open with Pillow; whatever Pillow raises while the file is open comes out as an `ImageError`."""
-    if view[:2] in _PLAIN_STARTS and bytes(view).count(b"#") > _MOST_COMMENTS:
+    if bytes(view[:2]) in _PLAIN_STARTS and bytes(view).count(b"#") > _MOST_COMMENTS:
         raise _unending(name, "it has thousands of comments")
     try:
         file = BoundedFile(view, name)

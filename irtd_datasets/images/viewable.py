@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from dataclasses import dataclass
 
@@ -49,6 +48,7 @@ def viewable(data: bytes, side: int | None = None, name: str = "") -> Viewable:
         ImageError: It cannot be decoded.
 
     Example:
+        >>> import io
         >>> file = io.BytesIO()
         >>> raw = np.linspace(7000, 9000, 64 * 64).reshape(64, 64).astype(np.uint16)
         >>> Image.fromarray(raw).save(file, "PNG")
