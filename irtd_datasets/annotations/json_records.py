@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
 
 __all__ = [
+    "EVERY_MEMBER",
     "Form",
     "JsonRecordsError",
     "OnBad",
@@ -696,6 +697,15 @@ def read_records(
     return RecordReader(
         source, name=name, encoding=encoding, on_bad=on_bad, on_truncated=on_truncated, limits=limits
     )
+
+
+class _Every(frozenset[str]):
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_MEMBER: Collection[str] = _Every()
+"""For `read_member_lists`: every member that is a list or an object."""
 
 
 def read_member_lists(
