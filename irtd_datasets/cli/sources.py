@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irtd_datasets.cli.app import app
 from irtd_datasets.cli.options import Json, SourceTable, print_json
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.folder.names import MANIFEST
 from irtd_datasets.report import sources as report
+
+if TYPE_CHECKING:
+    from irtd_datasets.sources import FoundSource, SourceRow
 
 __all__ = ["sources"]
 
@@ -28,6 +32,15 @@ def sources(
         bool,
         typer.Option("--check", help="Read those that --have finds, and show what is wrong with them."),
     ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.png",
+            help="Draw what is read of the one source that --have finds, or the rows of a dataset folder that --have "
+            "names, each with its question, answer and objects, as one page of images.",
+        ),
+    ] = None,
     source_table: SourceTable = None,
     as_json: Json = False,
 ) -> None:
@@ -36,11 +49,37 @@ def sources(
 
     if check and have is None:
         raise UnknownNameError("--check needs --have", remedy="Use --have DIR to say where the sources lie.")
+    if sheet is not None and have is None:
+        raise UnknownNameError("--sheet needs --have", remedy="Use --have DIR to say where the source lies.")
     table = merge_tables(read_table(source_table)) if source_table else TABLE
     rows = (get(name, table),) if name else table
     found = find_sources(have, rows) if have else None
     checked = [check_source(one) for one in found or () if one.readable] if check else []
+    if sheet is not None and have is not None:
+        _draw(sheet, have, found or [], table)
     if as_json:
         print_json(report.sources_as_list(rows, found, checked))
     else:
         report.show_sources(rows, found, checked, one=name is not None)
+
+
+def _draw(sheet: Path, have: Path, found: list[FoundSource], table: tuple[SourceRow, ...]) -> None:
+    """Write a page of images: of the one source that was found, or of a dataset folder."""
+    from irtd_datasets.folder.contact_sheet import contact_sheet, labels_sheet, sample_rows
+    from irtd_datasets.sources import open_source
+
+    readable = [one for one in found if one.readable]
+    if (have / MANIFEST).is_file():
+        page = contact_sheet(sample_rows(have))
+    elif len(readable) == 1:
+        page = labels_sheet(open_source(readable[0].row.name, readable[0].path, table=table))
+    else:
+        names = ", ".join(one.row.name for one in readable)
+        raise UnknownNameError(
+            f"--sheet draws one source, {len(readable)} lie in {have}",
+            remedy=f"Name one of {names}: irtd sources NAME --have {have} --sheet {sheet}."
+            if names
+            else "`irtd sources --have DIR` tells what is recognised.",
+        )
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    page.save(sheet)
