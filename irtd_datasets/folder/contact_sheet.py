@@ -17,18 +17,20 @@ from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.schema import TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.sources import Source
 
-__all__ = ["contact_sheet", "draw_row", "labels_sheet", "sample_rows"]
+__all__ = ["contact_sheet", "draw_row", "evidence_of", "labels_sheet", "sample_rows"]
 
 TILE = 400
 """Width of a tile in pixels."""
 _CAPTION_LINES = 5
 _EACH = 2
+_PLACED = frozenset(map(TASKS.index, ("grounding", "location", "relationship")))
+"""Tasks whose answers hang on where objects are, so that the margin is drawn."""
 _LINE_HEIGHT = 14
 _COLOURS = ("#ffd60a", "#30d158", "#64d2ff", "#ff9f0a", "#ff375f", "#bf5af2")
 
@@ -64,14 +66,29 @@ def sample_rows(folder: Path, per_task: int = 3) -> Iterator[dict[str, Any]]:
                 break
 
 
-def contact_sheet(rows: Iterable[dict[str, Any]], columns: int = 4) -> Image.Image:
+def contact_sheet(
+    rows: Iterable[dict[str, Any]],
+    columns: int = 4,
+    *,
+    evidence: Mapping[str, Sequence[LabelledObject]] | None = None,
+    margin: float = 0.0,
+) -> Image.Image:
     """Draw rows as a page of tiles.
 
     Args:
         rows: Rows of the schema as plain dictionaries, with image bytes.
         columns: Tiles side by side.
+        evidence: All objects that the labels have, by the path of the image; they are drawn in white.
+        margin: Share of width and height within which a box may be moved; drawn around the centre of each of them.
     """
-    return _page([_tile(row) for row in rows], columns)
+    return _page([_tile(row, evidence or {}, margin) for row in rows], columns)
+
+
+def evidence_of(source: Source, paths: Collection[str]) -> dict[str, tuple[LabelledObject, ...]]:
+    """The objects that a source labels in images of a constructed dataset, by the path that rows have."""
+    folder = source.row.project_dir or source.name
+    named = ((f"{folder}/{image.image}", image.objects) for image in source.images())
+    return {path: objects for path, objects in named if path in paths}
 
 
 def labels_sheet(source: Source, count: int = 24, columns: int = 4) -> Image.Image:
@@ -187,12 +204,38 @@ def _drawn(image: Image.Image, objects: Sequence[LabelledObject], width: int | N
     return image
 
 
-def _tile(row: dict[str, Any]) -> _Tile:
+def _tile(row: dict[str, Any], evidence: Mapping[str, Sequence[LabelledObject]], margin: float) -> _Tile:
+    labelled = evidence.get(row["image"]["path"], ())
     image = draw_row(row, TILE)
+    _draw_evidence(image, labelled, TILE / row["width"], margin if row["task"] in _PLACED else 0)
     turns = " / ".join(message["content"].replace("\n", " ") for message in row["messages"])
     issues = f" [{', '.join(row['issues'])}]" if row["issues"] else ""
-    text = f"{TASKS[row['task']]} {row['width']}x{row['height']}{issues}: {turns}"
+    counts = Counter(item.label for item in labelled)
+    told = (
+        f" {{labelled: {', '.join(f'{number} {label}' for label, number in counts.items())}}}"
+        if counts
+        else ""
+    )
+    text = f"{TASKS[row['task']]} {row['width']}x{row['height']}{issues}: {turns}{told}"
     return _Tile(image, _wrapped(text))
+
+
+def _draw_evidence(
+    image: Image.Image, objects: Sequence[LabelledObject], scale: float, margin: float
+) -> None:
+    pen = ImageDraw.Draw(image)
+    dx, dy = margin * image.width, margin * image.height
+    for item in objects:
+        box = item.box or (*(item.point or (0.0, 0.0)), *(item.point or (0.0, 0.0)))
+        x_min, y_min, x_max, y_max = (value * scale for value in box)
+        pen.rectangle((x_min - 2, y_min - 2, x_max + 2, y_max + 2), None, "white")
+        if margin:
+            x, y = (x_min + x_max) / 2, (y_min + y_max) / 2
+            pen.rectangle((x - dx, y - dy, x + dx, y + dy), None, "#ff375f")
+    if margin and objects:  # the cells that places are named by
+        for third in (1, 2):
+            pen.line((image.width * third / 3, 0, image.width * third / 3, image.height), "#808080")
+            pen.line((0, image.height * third / 3, image.width, image.height * third / 3), "#808080")
 
 
 def _wrapped(text: str) -> str:

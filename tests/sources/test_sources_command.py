@@ -122,6 +122,22 @@ def test_a_sheet_shows_what_was_read(tmp_path):
     assert (done.returncode, "--sheet needs --have" in done.stderr) == (2, True)
 
 
+def test_a_sheet_of_questions_shows_their_evidence(tmp_path):
+    """`--rows` draws all labelled objects of an image and their margin, which the row of a count does not have."""
+    samples.llvip(tmp_path / "sets/LLVIP")
+    made = irtd_here(
+        "construct", "irtd", "benchmark", "--sources", tmp_path / "sets", "--out", tmp_path / "made"
+    )
+    assert made.returncode == 0, made.stderr
+    arguments = ("--have", tmp_path / "sets", "--rows", tmp_path / "made", "--sheet", tmp_path / "page.png")
+    done = irtd_here("sources", *arguments)
+    assert done.returncode == 0, done.stderr
+    page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
+    assert (abs(page - (0xFF, 0x37, 0x5F)).sum(axis=2) < 30).sum() > 40
+    done = irtd_here("sources", "--have", tmp_path / "sets", "--rows", tmp_path / "made")
+    assert (done.returncode, "--rows needs --sheet" in done.stderr) == (2, True)
+
+
 def test_a_sheet_shows_every_class_and_images_that_cannot_be_decoded(tmp_path):
     """A class of one image among many is on the page, and an image without pixels is told there."""
     for number in range(60):
