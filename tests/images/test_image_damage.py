@@ -33,7 +33,7 @@ from PIL import Image, ImageFile
 
 from irtd_datasets.errors import ImageError
 from irtd_datasets.images import headers, opening
-from irtd_datasets.images.files import MAX_PIXELS, inspect_image, prepare_image
+from irtd_datasets.images.files import MAX_PIXELS, inspect_image, prepare_image, viewable_image
 
 SMALL = (16, 16)
 THUMBNAIL = encode(sample_image(size=(8, 8)), "JPEG")
@@ -470,3 +470,11 @@ def test_long_headers_of_real_programs_are_read():
     size = int.from_bytes(png[at : at + 4], "big")
     parts = b"".join(chunk(b"IDAT", png[at + 8 + k : at + 9 + k]) for k in range(size))
     assert inspect_image(png[:at] + parts + png[at + 12 + size :], "rows.png", verify="decode").height == 3000
+
+
+@pytest.mark.parametrize("start", [b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"])
+def test_a_tiff_whose_directory_lies_beyond_all_files_is_refused(start):
+    """Offsets of 64 bits that no machine can address are a broken image and nothing else."""
+    assert code_of(start + b"\xff" * 56, "x.tif") == "image-unreadable"
+    with pytest.raises(ImageError):
+        viewable_image(start + b"\xff" * 56, "x.tif")
