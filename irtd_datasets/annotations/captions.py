@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.json_members import read_member_lists
+from irtd_datasets.annotations.json_members import EVERY_MEMBER, read_member_lists
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.annotations.label_file import (
     LabelFile,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.json_records import Record, Source
 
-__all__ = ["parse_caption_lists", "parse_captions"]
+__all__ = ["parse_caption_lists", "parse_captions", "parse_scene_captions"]
 
 _NAMES = ("filename", "file_name", "image", "image_path", "im_name")
 
@@ -67,6 +67,28 @@ def parse_captions(source: Source, name: str) -> Iterator[LabelFile]:
         yield LabelFile(
             problems=[LabelProblem("label-without-image", "caption of an image not listed")] * lost
         )
+
+
+def parse_scene_captions(source: Source, name: str) -> Iterator[LabelFile]:
+    """Read ``dataset_nwpu.json`` of NWPU-Captions: a list for each scene, captions as ``raw``, ``raw_1`` ...
+
+    Yields:
+        One label file for each image, which is named with its scene as its folder; faults are listed as in
+        `parse_captions`.
+
+    Raises:
+        JsonRecordsError: The file is no object of lists, or cut.
+
+    Example:
+        >>> file = b'{"beach": [{"filename": "beach_1.jpg", "split": "test", "raw": "Sand .", "raw_1": "A sea ."}]}'
+        >>> [(found.image, found.scene, found.captions) for found in parse_scene_captions(file, "dataset_nwpu.json")]
+        [('beach/beach_1.jpg', 'beach', ('Sand .', 'A sea .'))]
+    """
+    for scene, record in read_member_lists(source, name=name, keys=EVERY_MEMBER):
+        texts = [text for key, text in record.items() if key == "raw" or key.startswith("raw_")]
+        found = _file(record, texts or [None])
+        found.image, found.scene = (f"{scene}/{found.image}" if found.image else ""), scene
+        yield found
 
 
 def _key(value: object) -> object:

@@ -7,7 +7,7 @@ import re
 from irtd_datasets.annotations.label_file import LabelFile, decode_text, enclosing, numbers_of, quoted
 from irtd_datasets.annotations.labelled import LabelledObject
 
-__all__ = ["parse_dota", "parse_vedai"]
+__all__ = ["parse_dota", "parse_ucas", "parse_vedai"]
 
 _HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
 _DIFFICULTIES = frozenset({"0", "1", "2", "0.0", "1.0", "2.0"})  # 2 occurs in patches that cut an object
@@ -55,6 +55,37 @@ def parse_dota(data: bytes, name: str) -> LabelFile:
         found.objects.append(_oriented(" ".join(tail), values, flags))
     if refused:
         found.refuse(refused)
+    return found
+
+
+def parse_ucas(data: bytes, name: str) -> LabelFile:
+    r"""Read one label file of UCAS-AOD.
+
+    Args:
+        data: The whole file.
+        name: Its name, for messages.
+
+    Returns:
+        Objects with their polygon and its enclosing box, in pixels. A line has four corners, an angle, and the upright
+        box as x, y, width and height; before them may stand the class, which the set itself says by its folder.
+
+    Raises:
+        AnnotationError: The file is no text.
+
+    Example:
+        >>> line = b"car 276.4 91.3 291.1 38.2 330.9 49.3 316.1 102.3 105.5 278.8 38.8 49.8 63.0"
+        >>> [(item.label, item.box) for item in parse_ucas(line, "P0001.txt").objects]
+        [('car', (276.4, 38.2, 330.9, 102.3))]
+    """
+    found = LabelFile()
+    for number, line in enumerate(decode_text(data, name).splitlines(), 1):
+        words = line.split()
+        label = words.pop(0) if words and words[0][:1].isalpha() else ""
+        values = numbers_of(words)
+        if values is not None and len(values) == 13:
+            found.objects.append(_oriented(label, values[:8], frozenset()))
+        elif line.strip():
+            found.lose("box-malformed", f"line {number}: {quoted(line.strip())}")
     return found
 
 

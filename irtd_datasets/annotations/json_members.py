@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.json_records import ReadLimits, Record
     from irtd_datasets.annotations.json_text import Source
 
-__all__ = ["read_member_lists"]
+__all__ = ["EVERY_MEMBER", "read_member_lists"]
+
+
+class _Every(frozenset[str]):
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_MEMBER: Collection[str] = _Every()
+"""For `read_member_lists`: every member that is a list or an object."""
 
 
 def read_member_lists(

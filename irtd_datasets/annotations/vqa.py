@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from irtd_datasets.annotations.json_members import read_member_lists
+from irtd_datasets.annotations.json_members import EVERY_MEMBER, read_member_lists
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.annotations.label_file import (
     LabelFile,
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.json_records import Record, Source
 
-__all__ = ["parse_question_lines", "parse_question_records", "parse_rsvqa", "unwrap_javascript"]
+__all__ = [
+    "parse_question_lines",
+    "parse_question_members",
+    "parse_question_records",
+    "parse_rsvqa",
+    "unwrap_javascript",
+]
 
 _wrapper = re.compile(rb"\s*(?:var|let|const)\s+\w+\s*=\s*JSON\.parse\(\s*(['\"`])")
 _line = re.compile(r"([^:]+):\s*(.+?\?)\s*(.*)$").match
@@ -136,6 +142,25 @@ def parse_question_records(source: Source, name: str) -> Iterator[LabelFile]:
         image = _words(record.get("image", record.get("filename"))) or ""
         found = asked.setdefault(image, LabelFile(image=image))
         _ask(found, record, record.get("question"), record.get("answer"))
+    yield from asked.values()
+
+
+def parse_question_members(source: Source, name: str) -> Iterator[LabelFile]:
+    """Read the questions of FloodNet: one object, whose members have ``Image_ID``, ``Question`` and ``Ground_Truth``.
+
+    Raises:
+        JsonRecordsError: The file is no object, or cut.
+
+    Example:
+        >>> file = b'{"0": {"Image_ID": "6651.JPG", "Question": "How many buildings?", "Ground_Truth": 4}}'
+        >>> next(parse_question_members(file, "Training Question.json")).questions
+        (('How many buildings?', '4'),)
+    """
+    asked: dict[str, LabelFile] = {}
+    for _, record in read_member_lists(source, name=name, keys=EVERY_MEMBER):
+        image = _words(record.get("Image_ID")) or ""
+        found = asked.setdefault(image, LabelFile(image=image))
+        _ask(found, record, record.get("Question"), record.get("Ground_Truth"))
     yield from asked.values()
 
 

@@ -153,6 +153,15 @@ def construct(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Most records of each task, about.")
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="train|test",
+            help="Of mmrs_1m and rs_gpt4v: make records of the images that the sources keep for testing, or of all "
+            "others. Default: as the dataset has it.",
+        ),
+    ] = None,
     other_sources: Annotated[
         bool,
         typer.Option(
@@ -215,6 +224,7 @@ def construct(
         released=base,
         seed=seed,
         limit=limit,
+        split=split,
         other_sources=other_sources,
         exclude=tuple(exclude or ()),
         table=source_table,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irtd_datasets.cli.app import app
+from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import Json, SourceTable, print_json
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import sources as report
+
+if TYPE_CHECKING:
+    from irtd_datasets.annotations.labelled import LabelledObject
+    from irtd_datasets.sources import FoundSource, SourceRow
 
 __all__ = ["sources"]
 
@@ -26,6 +30,23 @@ def sources(
     check: Annotated[
         bool, typer.Option("--check", help="Read those that --have finds, and show what is wrong with them.")
     ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.png",
+            help="Draw what is read of the one source that --have finds as one page of images.",
+        ),
+    ] = None,
+    rows_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows",
+            metavar="FOLDER",
+            help="With --sheet: draw questions of this constructed folder instead, each with all objects that the "
+            "sources of --have label there, and the margin within which none may change the answer.",
+        ),
+    ] = None,
     source_table: SourceTable = None,
     as_json: Json = False,
 ) -> None:
@@ -34,11 +55,51 @@ def sources(
 
     if check and have is None:
         raise UnknownNameError("--check needs --have", remedy="Use --have DIR to say where the sources lie.")
+    if sheet is not None and have is None:
+        raise UnknownNameError("--sheet needs --have", remedy="Use --have DIR to say where the source lies.")
+    if rows_of is not None and sheet is None:
+        raise UnknownNameError("--rows needs --sheet", remedy="Use --sheet FILE.png to say what to draw.")
     table = merge_tables(read_table(source_table)) if source_table else TABLE
     rows = (get(name, table),) if name else table
     found = find_sources(have, rows) if have else None
     checked = [check_source(one) for one in found or () if one.readable] if check else []
+    if sheet is not None and have is not None:
+        _draw(sheet, have, found or [], table, rows_of)
+        if not (check or as_json):
+            say(f"written: {sheet}")
+            return
     if as_json:
         print_json(report.sources_as_list(rows, found, checked))
     else:
         report.show_sources(rows, found, checked, one=name is not None)
+
+
+def _draw(
+    sheet: Path, have: Path, found: list[FoundSource], table: tuple[SourceRow, ...], rows_of: Path | None
+) -> None:
+    """Write a page of images: of the one source that was found, or of the questions of a constructed folder."""
+    from irtd_datasets.folder.contact_sheet import contact_sheet, evidence_of, labels_sheet, sample_rows
+    from irtd_datasets.irtd.tasks.generation import MARGIN
+    from irtd_datasets.sources import open_source
+
+    readable = [one for one in found if one.readable]
+    if rows_of is not None:
+        rows = list(sample_rows(rows_of))
+        paths = {row["image"]["path"] for row in rows}
+        evidence: dict[str, tuple[LabelledObject, ...]] = {}
+        for one in readable:
+            if any(path.startswith(f"{one.row.project_dir or one.row.name}/") for path in paths):
+                evidence |= evidence_of(open_source(one.row.name, one.path, table=table), paths)
+        page = contact_sheet(rows, evidence=evidence, margin=MARGIN)
+    elif len(readable) == 1:
+        page = labels_sheet(open_source(readable[0].row.name, readable[0].path, table=table))
+    else:
+        names = ", ".join(one.row.name for one in readable)
+        raise UnknownNameError(
+            f"--sheet draws one source, {len(readable)} lie in {have}",
+            remedy=f"Name one of {names}: irtd sources NAME --have {have} --sheet {sheet}."
+            if names
+            else "`irtd sources --have DIR` tells what is recognised.",
+        )
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    page.save(sheet)

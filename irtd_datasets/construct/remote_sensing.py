@@ -93,11 +93,25 @@ class Selection:
         tasks: Tasks of the dataset; all that the sources can give by default.
         limit: Most images of each source and task, the best by a keyed hash.
         seed: Of that hash.
+        split: ``test`` takes the images that a source keeps for testing, and no others; ``train`` all others; None
+            what the dataset itself has.
     """
 
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     seed: int = 0
+    split: str | None = None
+
+    def takes(self, split: str | None, *, with_test: bool) -> bool:
+        """Whether an image of a split is taken.
+
+        Args:
+            split: Of the image; None where its source does not say.
+            with_test: Whether the dataset itself has images for testing.
+        """
+        if self.split is None:
+            return with_test or split != "test"
+        return (split == "test") == (self.split == "test")
 
 
 def extend(
@@ -112,8 +126,8 @@ def extend(
 ) -> Extension:
     """Write records in the style of a remote sensing dataset, with their images, as a folder that a build reads.
 
-    Images that a source keeps for testing are left out. They are linked where the file system can do that, and copied
-    where not; those that need a transform are written anew.
+    Images that a source keeps for testing are taken where the selection, or the dataset, says so. They are linked where
+    the file system can do that, and copied where not; those that need a transform are written anew.
 
     Args:
         dataset: A dataset with a module ``generation``; see `irtd_datasets.rows.generated`.
@@ -218,9 +232,12 @@ class _Writer:
             if ("classification" in tasks)
             else []
         )
+        taken = left_out = 0
         for image in source.images():
-            if image.split == "test" and not self._style.USES_TEST:
+            if not selection.takes(image.split, with_test=self._style.USES_TEST):
+                left_out += 1
                 continue
+            taken += 1
             size = _size(source, image)
             image, partial = self._written(source, image, size)  # noqa: PLW2901 - narrowed
             for task in tasks:
@@ -244,7 +261,10 @@ class _Writer:
                 by_file.setdefault(place.file, []).append({"id": place.id, **record} if place.id else record)
             for name, records in sorted(by_file.items()):
                 self._save(source, task, name, records, notes[name])
-        self._tell(source)
+        part = selection.split or ("train" if left_out else "")
+        self._tell(
+            source, f"none of its {left_out:,} images is of its {part} part" if left_out > taken == 0 else ""
+        )
 
     def _written(
         self, source: Source, image: LabelledImage, size: tuple[int, int] | None
@@ -259,10 +279,12 @@ class _Writer:
         kept = tuple(one for one in image.objects if one not in lost)
         return replace(image, objects=kept), frozenset(one.label for one in lost)
 
-    def _tell(self, source: Source) -> None:
+    def _tell(self, source: Source, why: str) -> None:
         """Keep what was wrong with a source's files, and whether it gave anything."""
         counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
-        told = ["its labels give no record"] * all(part.source != source.name for part in self._result.parts)
+        told = [why or "its labels give no record"] * all(
+            part.source != source.name for part in self._result.parts
+        )
         if counts:
             told.append(f"in its files: {counts}")
         if told:

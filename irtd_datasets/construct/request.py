@@ -83,6 +83,7 @@ class Request:
         released: Whether those that are not switched are the released ones.
         seed: Of everything drawn.
         limit: Most records of each task.
+        split: ``train`` or ``test`` of the sources, for a dataset whose records are made; None as the dataset has it.
         other_sources: Whether sources that the table of targets does not name give records, too.
         exclude: Further dataset folders whose images must not be taken.
         table: A table of further sources.
@@ -101,6 +102,7 @@ class Request:
     released: bool = False
     seed: int = 0
     limit: int | None = None
+    split: str | None = None
     other_sources: bool = True
     exclude: tuple[Path, ...] = ()
     table: Path | None = None
@@ -149,6 +151,13 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
         EndpointError: The language model refuses.
     """
     subsets = spec(request.dataset).constructs
+    if request.split not in (None, "train", "test") or (subsets and request.split):
+        raise UnknownNameError(
+            f"--split {request.split} cannot be chosen for {request.dataset}",
+            remedy="Leave it out: the benchmark takes test images, pretrain the others."
+            if subsets
+            else "Use --split train or --split test.",
+        )
     if not subsets:
         if request.subset is not None:
             raise UnknownNameError(
@@ -159,7 +168,7 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
             request.dataset,
             request.folder,
             request.out or Path(f"{request.dataset}_more"),
-            Selection(request.tasks, request.limit, request.seed),
+            Selection(request.tasks, request.limit, request.seed, request.split),
             table=request.table,
             progress=progress,
             dry_run=request.dry_run,

@@ -150,6 +150,15 @@ class BandFile:
         return found
 
 
+_BROKEN = (
+    struct.error,
+    IndexError,
+    KeyError,
+    ValueError,
+    ArithmeticError,
+)  # also offsets of 64 bits that no file has
+
+
 def read_directory(data: bytes | memoryview, max_values: int) -> BandFile | None:
     """Read the directory of a TIFF; None when it is not one that can be read here.
 
@@ -159,7 +168,7 @@ def read_directory(data: bytes | memoryview, max_values: int) -> BandFile | None
     """
     try:
         return _read(memoryview(data), max_values)
-    except (struct.error, IndexError, KeyError, ValueError, ZeroDivisionError):
+    except _BROKEN:
         return None
 
 
@@ -178,7 +187,7 @@ def unread(data: bytes | memoryview) -> str:
         bits = tags.get(_BITS, (1,))[0]
         kind = {3: "floats", 2: "signed whole numbers"}.get(tags.get(_FORMAT, (1,))[0], "whole numbers")
         number = tags.get(_COMPRESSION, (1,))[0]
-    except (struct.error, IndexError, KeyError, ValueError):
+    except _BROKEN:
         return ""
     compression = _COMPRESSIONS.get(number, f"compression {number}")
     predictor = tags.get(_PREDICTOR, (1,))[0]

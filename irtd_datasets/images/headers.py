@@ -57,6 +57,7 @@ _U32 = struct.Struct(">I").unpack_from
 # Frames but JPG (C8), DHT, DRI, DQT, SOS, application segments, COM; libjpeg or Pillow has its own mind about
 # the rest.
 _JPEG_SEGMENTS = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xC8, 0xCC})
+_SCAN_SEGMENTS = _JPEG_SEGMENTS | {0xDC}
 _XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
 # Pillow's own rule, applied here for all versions of Pillow: up to 11.0 it did not look into a JPEG's XMP.
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
@@ -138,6 +139,7 @@ def _scans_end(data: bytes, scan: int) -> int:
     real: the end, or a segment before the next scan.
     """
     values = np.frombuffer(data, np.uint8)
+    segments = 0
     for start in range(scan, len(data), _SEARCHED):
         part = values[start : start + _SEARCHED + 1]
         places = np.flatnonzero(part[:-1] == 0xFF)
@@ -149,7 +151,8 @@ def _scans_end(data: bytes, scan: int) -> int:
             marker = data[position + 1]
             if marker == JPEG_END[1]:
                 return int(position) + 2
-            if marker not in _JPEG_SEGMENTS | {0xDC} or len(data) < position + 4:
+            segments += 1
+            if marker not in _SCAN_SEGMENTS or len(data) < position + 4 or segments > _MOST_SEGMENTS:
                 return -1
             scan = position + 2 + int(_U16(data, position + 2)[0])
     return -1
@@ -167,6 +170,9 @@ class _JpegHeader(NamedTuple):
     ask: str  # why Pillow has to read the metadata; empty where it need not
 
 
+_MOST_SEGMENTS = 4096
+"""Most segments of a JPEG's header, and bytes that fill a place in it; a colour profile takes 255 at most."""
+_MOST_CHUNKS = 1 << 16
 _REMEMBERED = 4096  # bytes of a header, at most; with a colour profile it has ten times as many
 _last_header: tuple[bytes, _JpegHeader] | None = None
 
@@ -196,12 +202,13 @@ def _walk_jpeg_header(view: bytes | memoryview) -> _JpegHeader | Doubt:  # noqa:
     xmp_orientation = 0
     ask = ""
     position = 2
-    while True:
+    for _ in range(_MOST_SEGMENTS):
         if view[position] != 0xFF:
             return suspicion("bytes between its header segments")
         marker = view[position + 1]
-        while marker == 0xFF:  # fill bytes (T.81, B.1.1.2)
-            position += 1
+        if marker == 0xFF:  # fill bytes (T.81, B.1.1.2)
+            filled = bytes(view[position : position + _MOST_SEGMENTS])
+            position += len(filled) - len(filled.lstrip(b"\xff")) - 1
             marker = view[position + 1]
         length = _U16(view, position + 2)[0]
         if length < 2 or marker not in _JPEG_SEGMENTS:
@@ -243,6 +250,8 @@ def _walk_jpeg_header(view: bytes | memoryview) -> _JpegHeader | Doubt:  # noqa:
         elif (marker == 0xE0 and length < 16) or (marker == 0xEE and length < 14) or marker == 0xED:
             # Pillow parses JFIF, Adobe and Photoshop segments, and refuses the file where they are cut short.
             ask = "application segments that need parsing"
+    else:
+        return suspicion("no end of its header")
     if len(view) <= position:
         return suspicion("it ends within its header", cut=True)
     if frame is None or not frame[0] or not frame[1]:
@@ -305,7 +314,7 @@ def _walk_png(view: bytes | memoryview) -> ImageInfo | Doubt:  # noqa: C901, PLR
     late = False  # metadata behind the pixels, which Pillow finds while decoding them
     pixels = 0  # 1 while in the pixels, 2 behind them
     position = 33
-    while True:
+    for _ in range(_MOST_CHUNKS):
         length, kind = _CHUNK(view, position)
         start = position + 8
         position = start + length + 4
@@ -336,6 +345,8 @@ def _walk_png(view: bytes | memoryview) -> ImageInfo | Doubt:  # noqa: C901, PLR
             if not kind.isalpha():
                 return suspicion("a broken chunk")
             metadata, late = f"a {kind.decode('latin-1')} chunk of {length} bytes", late or bool(pixels)
+    else:
+        return suspicion("no end of its chunks")
     if not pixels or length or palette_missing:
         return suspicion("no pixels or no palette before its end chunk")
     if position > len(view):

@@ -18,7 +18,7 @@ from irtd_datasets.images.info import JPEG_START, PILLOW_DEPTHS, PNG_START, TURN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ask_pillow", "opened", "refuse_foreign", "refuse_large"]
+__all__ = ["BoundedFile", "ask_pillow", "opened", "refuse_foreign", "refuse_large"]
 
 
 # What a release may hold and `datasets` can decode. Left out on purpose: formats whose reading starts another
@@ -59,6 +59,46 @@ _MARKUP_STARTS = {
     b"<svg": "an SVG drawing",
     b"<?xml": "an XML document",
 }
+
+
+_PLAIN_STARTS = frozenset({b"P1", b"P2", b"P3"})
+_MOST_COMMENTS = 1000  # in a PPM of digits, where Pillow copies a megabyte for each
+_MOST_READS = 8192
+_MOST_READS_OF_PIXELS = 1 << 18
+
+
+class BoundedFile(io.BytesIO):
+    """The bytes of an image as a file that gives up a reader who takes them in crumbs.
+
+    Pillow looks for the next segment of a JPEG, block of a GIF, box of a JPEG 2000 or number of a PPM byte by byte,
+    for as long as the file is. A header of a real image takes some tens of reads, hundreds with a large colour profile.
+
+    Args:
+        data: The file.
+        name: For messages.
+    """
+
+    def __init__(self, data: bytes | memoryview, name: str) -> None:
+        super().__init__(data)
+        self._name = name
+        self.reads_left = _MOST_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as any file.
+
+        Raises:
+            ImageError: There were too many reads.
+        """
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise _unending(self._name, f"after {self.tell():,} bytes in small pieces there is no image yet")
+        return super().read(size)
+
+
+def _unending(name: str, what: str) -> ImageError:
+    return ImageError(
+        f"its header makes no sense: {what}", code="image-unreadable", where=name, remedy=_GET_AGAIN
+    )
 
 
 class _StrictPillow:
@@ -102,8 +142,12 @@ _strict_pillow = _StrictPillow()
 @contextlib.contextmanager
 def opened(view: bytes | memoryview, name: str, doubt: Doubt) -> Iterator[Image.Image]:
     """Open with Pillow; whatever Pillow raises while the file is open comes out as an `ImageError`."""
+    if bytes(view[:2]) in _PLAIN_STARTS and bytes(view).count(b"#") > _MOST_COMMENTS:
+        raise _unending(name, "it has thousands of comments")
     try:
-        with _strict_pillow, Image.open(io.BytesIO(view), formats=_FORMATS) as image:
+        file = BoundedFile(view, name)
+        with _strict_pillow, Image.open(file, formats=_FORMATS) as image:
+            file.reads_left = _MOST_READS_OF_PIXELS
             yield image
     except ImageError:
         raise

@@ -28,7 +28,7 @@ def measured(values: NDArray[Any]) -> NDArray[np.bool_]:
         values: Any shape.
 
     Example:
-        >>> measured(np.array([*range(20, 30), np.nan, -9999.0, -9999.0])).sum()
+        >>> int(measured(np.array([*range(20, 30), np.nan, -9999.0, -9999.0])).sum())
         10
     """
     valid: NDArray[np.bool_] = np.isfinite(values)

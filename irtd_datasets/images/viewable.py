@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from irtd_datasets.errors import ImageError
+from irtd_datasets.images.opening import BoundedFile
 from irtd_datasets.images.values import shown_range
 
 __all__ = ["PERCENTILES", "Viewable", "viewable"]
@@ -48,6 +48,7 @@ def viewable(data: bytes, side: int | None = None, name: str = "") -> Viewable:
         ImageError: It cannot be decoded.
 
     Example:
+        >>> import io
         >>> file = io.BytesIO()
         >>> raw = np.linspace(7000, 9000, 64 * 64).reshape(64, 64).astype(np.uint16)
         >>> Image.fromarray(raw).save(file, "PNG")
@@ -58,7 +59,7 @@ def viewable(data: bytes, side: int | None = None, name: str = "") -> Viewable:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warning of large images; its error stays one
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(BoundedFile(data, name)) as image:
                 if side is not None:
                     image.draft("RGB", (2 * side, 2 * side))
                 return _seen(image, side)

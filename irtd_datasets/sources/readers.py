@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.boxes_csv import parse_boxes_csv
-from irtd_datasets.annotations.captions import parse_caption_lists, parse_captions
+from irtd_datasets.annotations.captions import parse_caption_lists, parse_captions, parse_scene_captions
 from irtd_datasets.annotations.coco import parse_coco
-from irtd_datasets.annotations.dota import parse_dota, parse_vedai
+from irtd_datasets.annotations.dota import parse_dota, parse_ucas, parse_vedai
 from irtd_datasets.annotations.kaist import parse_bbgt, parse_visdrone
 from irtd_datasets.annotations.label_file import LabelFile, decode_text, unreadable
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
@@ -19,6 +19,7 @@ from irtd_datasets.annotations.points import parse_points
 from irtd_datasets.annotations.voc import parse_voc
 from irtd_datasets.annotations.vqa import (
     parse_question_lines,
+    parse_question_members,
     parse_question_records,
     parse_rsvqa,
     unwrap_javascript,
@@ -258,18 +259,15 @@ class _Index:
         return [name for name, _ in candidates]
 
 
-def _coco(source: Source, label: str) -> Iterator[LabelFile]:
-    with source.open(label) as file:
-        yield from parse_coco(file, label)
-
-
 def _boxes_csv(source: Source, label: str) -> Iterator[LabelFile]:
     yield from parse_boxes_csv(source.read(label), label)
 
 
-def _captions(source: Source, label: str) -> Iterator[LabelFile]:
+def _streamed(
+    source: Source, label: str, parse: Callable[[Any, str], Iterator[LabelFile]]
+) -> Iterator[LabelFile]:
     with source.open(label) as file:
-        yield from parse_captions(file, label)
+        yield from parse(file, label)
 
 
 def _caption_lists(source: Source, label: str) -> Iterator[LabelFile]:
@@ -290,11 +288,6 @@ def _rsvqa(source: Source, label: str) -> Iterator[LabelFile]:
             return
         files.append(unwrap_javascript(source.read(name), name))
     yield from parse_rsvqa(*files, name=label)
-
-
-def _question_records(source: Source, label: str) -> Iterator[LabelFile]:
-    with source.open(label) as file:
-        yield from parse_question_records(file, label)
 
 
 def _question_lines(source: Source, label: str) -> Iterator[LabelFile]:
@@ -370,18 +363,27 @@ READERS: dict[str, Reader] = {
     "voc": partial(_per_image, parse=_voc),
     "yolo": partial(_per_image, parse=_yolo),
     "dota": _with(parse_dota),
+    "ucas": _with(parse_ucas),
     "vedai": _with(parse_vedai),
     "bbgt": _with(parse_bbgt),
     "visdrone": _with(parse_visdrone),
     "points-json": _with(parse_points),
     "coco-each": _with(_coco_each),
     "masks": partial(_per_image, parse=_mask),
-    "coco": partial(_collection, parse=_coco),
+    "coco": partial(_collection, parse=partial(_streamed, parse=parse_coco)),
     "boxes-csv": partial(_collection, parse=_boxes_csv),
-    "captions": partial(_collection, parse=_captions, objects=False),
+    "captions": partial(_collection, parse=partial(_streamed, parse=parse_captions), objects=False),
+    "scene-captions": partial(
+        _collection, parse=partial(_streamed, parse=parse_scene_captions), objects=False
+    ),
     "caption-lists": partial(_collection, parse=_caption_lists, objects=False),
     "rsvqa": partial(_collection, parse=_rsvqa, objects=False),
-    "question-records": partial(_collection, parse=_question_records, objects=False),
+    "question-records": partial(
+        _collection, parse=partial(_streamed, parse=parse_question_records), objects=False
+    ),
+    "question-members": partial(
+        _collection, parse=partial(_streamed, parse=parse_question_members), objects=False
+    ),
     "question-lines": partial(_collection, parse=_question_lines, objects=False),
     "tracks": read_videos,
     "rsvg": _rsvg,
@@ -396,6 +398,7 @@ READER_DOCS: dict[str, str] = {
     "`one-based=yes` for files that count pixels from 1 and include the last.",
     "yolo": "YOLO text, a file for each image.",
     "dota": "DOTA `labelTxt`.",
+    "ucas": "UCAS-AOD text, with or without the class before the numbers.",
     "vedai": "VEDAI text, both layouts.",
     "bbgt": "KAIST text, `% bbGt version=3`.",
     "visdrone": "VisDrone-DET text; ignored regions make an image unclear.",
@@ -406,9 +409,11 @@ READER_DOCS: dict[str, str] = {
     "coco": "COCO JSON with its relatives, of any size.",
     "boxes-csv": "A table with a header: image, class, box.",
     "captions": "Captions: Karpathy's JSON, COCO captions, JSON lines.",
+    "scene-captions": "Captions in a list for each scene (NWPU-Captions).",
     "caption-lists": "Captions in `*_caps.txt` beside `*_filename.txt`.",
     "rsvqa": "RSVQA's files of images, questions and answers; the label pattern names the first.",
     "question-records": "A list of records with image, question, answer.",
+    "question-members": "One object with a question in each member (FloodNet).",
     "question-lines": "Lines `image:question?answer` (RSIVQA).",
     "tracks": "A line with a box for each frame; `every=10` where a line stands for ten frames, `corners=yes` for "
     "corners, `pair=place` where frames of a pair have names of their own.",

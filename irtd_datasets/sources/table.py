@@ -256,6 +256,7 @@ class SourceRow:
 
 def _reader(text: str) -> tuple[str, dict[str, str]]:
     name, *words = text.split() or ["unknown"]
+    name = "images" if name == "pictures" else name  # as tables written for the first version call it
     return name, {key: value for key, _, value in (word.partition("=") for word in words)}
 
 

@@ -14,7 +14,7 @@ from source_sets import TABLE, sample_image, scenery
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert
 from irtd_datasets.construct.benchmark import Options, construct
-from irtd_datasets.construct.remote_sensing import extend
+from irtd_datasets.construct.remote_sensing import Selection, extend
 from irtd_datasets.errors import BuildError, ReleaseNotFoundError
 from irtd_datasets.folder.row_groups import config_files
 from irtd_datasets.irtd.spec import SPEC
@@ -369,6 +369,44 @@ def test_remote_sensing_records_are_read_back(sources, tmp_path):
     assert row["answer"] in row["choices"]
     assert (tmp_path / "records/data/detection/HIT-UAV/train/0003.png").is_file()
     assert not (tmp_path / "records/data/detection/HIT-UAV/test").exists()
+
+
+def test_evaluation_records_are_those_of_the_test_part(sources, tmp_path):
+    """`--split test` takes the images that a source keeps for testing and no others; a source without any says so."""
+    sources.table.write_text(REMOTE)
+    sources.street("train", range(6), "HIT-UAV")
+    sources.street("test", range(6, 9), "HIT-UAV")
+    for scene in ("grass", "field"):
+        sources.add("RSSCN7", f"{scene}/0.png")
+    base = ["construct", "mmrs_1m", "--sources", sources.folder, "--source-table", sources.table]
+    done = irtd_here(*base, "--split", "test", "--out", tmp_path / "records", "--json")
+    made = json.loads(done.stdout)
+    assert [(part["source"], part["records"]) for part in made["parts"]] == [("HIT-UAV", 3)]
+    assert made["problems"]["RSSCN7"] == "none of its 2 images is of its test part"
+    images = {path.stem for path in (tmp_path / "records/data/detection/HIT-UAV").rglob("*.png")}
+    assert images == {"0006", "0007", "0008"}
+    train = extend(
+        "rs_gpt4v", sources.folder, tmp_path / "x", Selection(split="train"), table=_captioned(sources)
+    )
+    assert {part.file.partition("/")[0] for part in train.parts} == {"train"}
+    done = irtd_here("construct", "irtd", "benchmark", "--sources", sources.folder, "--split", "test")
+    assert (done.returncode, "--split test cannot be chosen" in done.stderr) == (2, True)
+    done = irtd_here(*base, "--split", "other", "--out", tmp_path / "y")
+    assert (done.returncode, "Use --split train or --split test" in done.stderr) == (2, True)
+
+
+def _captioned(sources):
+    """A table with a set of captions, whose images are of both parts."""
+    listed = [
+        {"filename": f"{split}.png", "split": split, "sentences": [{"raw": "A road."}]}
+        for split in ("train", "test")
+    ]
+    for one in listed:
+        sources.add("Texts", one["filename"])
+    (sources.folder / "Texts/captions.json").write_text(json.dumps({"images": listed}))
+    table = sources.folder.parent / "texts.csv"
+    table.write_text("name,reader,infrared,labels,tasks\nTexts,captions,{stem}.*,captions.json,captioning\n")
+    return table
 
 
 RSVG = """\

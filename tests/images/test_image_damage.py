@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import struct
+import sys
 import threading
 import warnings
 import zipfile
@@ -31,7 +32,8 @@ from image_samples import (
 from PIL import Image, ImageFile
 
 from irtd_datasets.errors import ImageError
-from irtd_datasets.images.files import MAX_PIXELS, inspect_image, prepare_image
+from irtd_datasets.images import headers, opening
+from irtd_datasets.images.files import MAX_PIXELS, inspect_image, prepare_image, viewable_image
 
 SMALL = (16, 16)
 THUMBNAIL = encode(sample_image(size=(8, 8)), "JPEG")
@@ -403,3 +405,76 @@ def test_orientation_of_a_cut_file_is_not_trusted():
     with pytest.raises(ImageError) as caught:
         prepare_image(oriented_jpeg(6)[:-40], "cut.jpg")
     assert caught.value.code == "image-truncated"
+
+
+HOSTILE = {
+    "jpeg of zeros": (b"\xff\xd8\xff", b"\0"),
+    "jpeg of fill bytes": (b"\xff\xd8\xff", b"\xff"),
+    "jpeg of escapes": (b"\xff\xd8\xff", b"\xff\0"),
+    "jpeg of starts": (b"\xff\xd8", b"\xff\xd8"),
+    "jpeg of comments": (b"\xff\xd8", b"\xff\xfe\0\2"),
+    "jpeg of comments behind its scan": (JPEG[:-2], b"\xff\xfe\0\2"),
+    "jpeg of zeros behind a segment": (b"\xff\xd8" + segment(0xE0, b"JFIF\0" + bytes(9)), b"\0"),
+    "gif of zeros": (b"GIF89a", b"\0"),
+    "gif of extensions": (b"GIF89a\1\0\1\0\0\0\0", b"!\xfe\1a\0"),
+    "gif of one comment": (b"GIF89a\1\0\1\0\0\0\0!\xfe", b"\x02aa"),
+    "ppm of blanks": (b"P6", b" "),
+    "ppm of one comment": (b"P6\n#", b"a"),
+    "pgm of comments": (b"P2\n10 10 255\n", b"#\n"),
+    "jpeg 2000 of boxes": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0\x08abcd"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_looked_at_no_longer_when_it_is_longer(name, monkeypatch):
+    """Eight times as many senseless bytes cost no more reads of Pillow and no more steps of our own readers."""
+    start, filling = HOSTILE[name]
+    costs, file_class = [], opening.BoundedFile
+    for length in (1 << 18, 1 << 21):
+        data, cost = start + filling * (length // len(filling)), 0
+
+        class Counted(file_class):
+            def read(self, size=-1, /):
+                nonlocal cost
+                cost += 1
+                return super().read(size)
+
+        def step(frame, _event, _value):
+            nonlocal cost
+            if frame.f_code.co_filename != headers.__file__:
+                return None
+            cost += 1
+            return step
+
+        monkeypatch.setattr(opening, "BoundedFile", Counted)
+        before = sys.gettrace()
+        sys.settrace(step)
+        try:
+            assert refused(data) is None or refused(data).code in {"image-unreadable", "image-truncated"}
+        finally:
+            sys.settrace(before)
+        costs.append(cost)
+    assert costs[1] <= 1.2 * costs[0] + 5000
+
+
+def test_long_headers_of_real_programs_are_read():
+    """Images with 255 pieces of a colour profile, a kilobyte of filling, or a chunk for each byte are read."""
+    filled = JPEG[:2] + b"\xff" * 1000 + JPEG[2:]
+    pieces = [segment(0xE2, b"ICC_PROFILE\0" + bytes((k, 255)) + bytes(20)) for k in range(1, 256)]
+    assert inspect_image(after_start(JPEG, *pieces), "profile.jpg").format == "JPEG"
+    assert inspect_image(filled, "filled.jpg").format == "JPEG"
+    file = io.BytesIO()
+    Image.new("L", (3, 3000)).save(file, "PNG")
+    png = file.getvalue()
+    at = png.index(b"IDAT") - 4
+    size = int.from_bytes(png[at : at + 4], "big")
+    parts = b"".join(chunk(b"IDAT", png[at + 8 + k : at + 9 + k]) for k in range(size))
+    assert inspect_image(png[:at] + parts + png[at + 12 + size :], "rows.png", verify="decode").height == 3000
+
+
+@pytest.mark.parametrize("start", [b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"])
+def test_a_tiff_whose_directory_lies_beyond_all_files_is_refused(start):
+    """Offsets of 64 bits that no machine can address are a broken image and nothing else."""
+    assert code_of(start + b"\xff" * 56, "x.tif") == "image-unreadable"
+    with pytest.raises(ImageError):
+        viewable_image(start + b"\xff" * 56, "x.tif")

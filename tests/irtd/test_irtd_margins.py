@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
-from irtd_datasets.irtd.tasks import MAKERS, grounding, relationship
+from irtd_datasets.irtd.tasks import MAKERS, grounding, location, relationship
 from irtd_datasets.irtd.tasks.counting import NONE, make_count
 from irtd_datasets.irtd.tasks.generation import MARGIN, Labels, Rules
 from irtd_datasets.rows.seeded import Draw
@@ -100,6 +100,34 @@ def test_relations_hold_when_a_box_is_moved(image, data):
             relationship.judge(thing, reference, relation, WIDTH, front="lower") for thing in labels.of(name)
         )
         assert found == said, (name, relation, ordinal, other)
+
+
+@given(scenes(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_the_order_from_left_to_right_stays_when_a_box_is_moved(image, data):
+    """Location lists the objects in the same order wherever within the margin any one box is, rounded or not."""
+    listed = {made.stratum for made in location.make(Labels(image), Rules(), None)}
+    place = data.draw(st.integers(0, len(image.objects) - 1))
+    dx, dy = (data.draw(st.sampled_from((-1, 0, 1))) * MARGIN * side for side in (WIDTH, HEIGHT))
+    other = moved(image, place, dx, dy)
+    for name in listed:
+        before, after = (
+            [labels.index(thing.box) for thing in Labels(one).of(name)]
+            for one in (image, other)
+            for labels in [[item.box for item in one.objects]]
+        )
+        assert before == after
+        by_x = sorted(before, key=lambda number: sum(other.objects[number].box[::2]))
+        assert by_x == after
+
+
+def test_objects_above_each_other_have_no_order_from_left_to_right():
+    """The nearest pair decides: a pixel more than the margin is asked, the margin is not; the release asks both."""
+    for step, asked in ((0, False), (2, False), (12, False), (15, True)):
+        people = [LabelledObject("person", (x, y, x + 20, y + 40)) for x, y in ((100, 50), (100 + step, 300))]
+        image = LabelledImage("made", "1.png", tuple(people), WIDTH, HEIGHT, exhaustive=frozenset({"person"}))
+        assert bool(location.make(Labels(image), Rules(), None)) == asked
+        assert location.make(Labels(image), Rules(spacing="any"), None)
 
 
 def test_two_people_a_step_apart_are_not_told_apart_by_a_cell():

@@ -207,3 +207,139 @@ def scenes(root):
                 sample_image(32, 24, seed=number, mode="RGB", form="TIFF"),
             )
     return root
+
+
+def class_folders(first, second):
+    """A builder of a set of scenes: an image in each of two folders."""
+
+    def build(root):
+        for number, folder in enumerate((first, second)):
+            put(root, f"{folder}/{number}.jpg", sample_image(32, 24, seed=number, mode="RGB", form="JPEG"))
+        return root
+
+    return build
+
+
+def resisc(root):
+    """NWPU-RESISC45 as torchgeo unpacks it, with its lists of splits."""
+    for split, name in (("train", "beach_001"), ("val", "beach_002"), ("test", "church_001")):
+        scene = name.partition("_")[0]
+        put(root, f"NWPU-RESISC45/{scene}/{name}.jpg", sample_image(32, 32, form="JPEG"))
+        put(root, f"resisc45-{split}.txt", f"{name}.jpg\n")
+    return root
+
+
+def nwpu_captions(root):
+    """NWPU-Captions: a JSON of a list for each scene; two scenes have an image of one name."""
+    captions = {"raw": "A pond .", "raw_1": "Water .", "raw_2": "Blue .", "imgid": 1, "sentids": [0, 1, 2]}
+    lists = {
+        scene: [{"filename": "1.jpg", "split": split, **captions}]
+        for scene, split in (("beach", "train"), ("lake", "test"))
+    }
+    for scene in lists:
+        put(root, f"NWPU_images/{scene}/1.jpg", sample_image(32, 32, form="JPEG"))
+    put(root, "dataset_nwpu.json", json.dumps(lists))
+    return root
+
+
+def floodnet(root):
+    """FloodNet: questions as members of one object, the images of each part in a folder of another name."""
+    for folder, file in (
+        ("Train_Image", "Training Question.json"),
+        ("Valid_Image", "Valid Question.json"),
+        ("Test_Image", "Test_Question.json"),
+    ):
+        asked = {"Image_ID": f"{folder[:2]}1.JPG", "Question": "How many buildings?", "Ground_Truth": 4}
+        put(root, f"Images/{folder}/{folder[:2]}1.JPG", sample_image(40, 30, form="JPEG"))
+        put(root, f"Questions/{file}", json.dumps({"7": asked, "8": {**asked, "Question": "Is it flooded?"}}))
+    return root
+
+
+def _points(label, box, comma=","):
+    x_min, y_min, x_max, y_max = box
+    corners = ((x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max), (x_min, y_min))
+    points = "".join(f"<point>{x}{comma}{y}</point>" for x, y in corners)
+    return (
+        "<annotation><source><filename>1.tif</filename></source><objects><object><coordinate>pixel</coordinate>"
+        f"<possibleresult><name>{label}</name></possibleresult><points>{points}</points></object></objects></annotation>"
+    )
+
+
+def fair1m(root):
+    """FAIR1M: XML with `points`, in two parts."""
+    for part in ("part1", "part2"):
+        put(
+            root,
+            f"train/{part}/images/1.tif",
+            sample_image(64, 48, [(5, 6, 20, 30)], mode="RGB", form="TIFF"),
+        )
+        put(root, f"train/{part}/labelXml/1.xml", _points("Small Car", (5, 6, 20, 30)))
+    return root
+
+
+def air_sarship(root):
+    """AIR-SARShip-2.0: 16-bit TIFF, points with a blank."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((48, 64), 900, np.uint16)).save(file, "TIFF")
+    put(root, "AIR-SARShip-2.0-data/83.tiff", file.getvalue())
+    put(root, "AIR-SARShip-2.0-xml/83.xml", _points("ship", (5, 6, 20, 30), ", "))
+    return root
+
+
+def hrrsd(root):
+    """HRRSD: VOC below OPT2017."""
+    for split, number in (("train", 1), ("val", 2), ("test", 3)):
+        put(root, f"OPT2017/JPEGImages/{number:05d}.jpg", sample_image(64, 48, form="JPEG"))
+        put(
+            root, f"OPT2017/Annotations/{number:05d}.xml", voc("", (64, 48), [("T junction", (5, 6, 20, 30))])
+        )
+        put(root, f"OPT2017/ImageSets/Main/{split}.txt", f"{number:05d}\n")
+    return root
+
+
+def rsod(root):
+    """RSOD: a folder for each class."""
+    for part in ("aircraft", "oiltank"):
+        put(root, f"{part}/JPEGImages/{part}_1.jpg", sample_image(64, 48, form="JPEG"))
+        put(root, f"{part}/Annotation/xml/{part}_1.xml", voc("", (64, 48), [(part, (5, 6, 20, 30))]))
+    return root
+
+
+_TURNED = "10 20 30 20 30 40 10 40 0.0 10 20 20 20"
+
+
+def ucas(root):
+    """UCAS-AOD as it is published: the folder is the class."""
+    for folder in ("CAR", "PLANE"):
+        put(root, f"{folder}/P0001.png", sample_image(64, 48, [(10, 20, 30, 40)]))
+        put(root, f"{folder}/P0001.txt", _TURNED.replace(" ", "\t") + "\n")
+    return root
+
+
+def ucas_arranged(root):
+    """UCAS-AOD as its benchmark arranges it: the class stands in the line, lists divide it."""
+    for number, split in enumerate(("train", "val", "test"), 1):
+        put(root, f"AllImages/P000{number}.png", sample_image(64, 48, [(10, 20, 30, 40)]))
+        put(root, f"labelTxt/P000{number}.txt", f"airplane {_TURNED}\n")
+        put(root, f"ImageSets/{split}.txt", f"P000{number}\n")
+    return root
+
+
+def visdrone(root):
+    """VisDrone: an ignored region, a car and a person who stands."""
+    for split in ("train", "val", "test-dev"):
+        base = f"VisDrone2019-DET-{split}"
+        put(root, f"{base}/images/1.jpg", sample_image(64, 48, form="JPEG"))
+        lines = "0,0,10,10,0,0,0,0\n20,20,10,12,1,4,0,1\n40,10,5,9,1,1,0,0\n"
+        put(root, f"{base}/annotations/1.txt", lines)
+    return root
+
+
+def mar20(root):
+    """MAR20: a robndbox for each aircraft in polygons' XML."""
+    for number, split in ((1, "train"), (2, "test")):
+        put(root, f"JPEGImages/{number}.jpg", sample_image(64, 48, form="JPEG"))
+        label = voc(f"{number}.jpg", (64, 48), [("A7", (5, 6, 20, 30))], "polygon")
+        put(root, f"Annotations/Oriented Bounding Boxes/{number}.xml", label)
+        put(root, f"ImageSets/Main/{split}.txt", f"{number}\n")
+    return root

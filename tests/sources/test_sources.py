@@ -12,6 +12,7 @@ import sample_sources as samples
 from PIL import Image
 
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, UnknownNameError, UnsafePathError
+from irtd_datasets.mmrs_1m.spec import COMPONENTS
 from irtd_datasets.sources import (
     CODES,
     COLUMNS,
@@ -45,6 +46,18 @@ BUILDERS = {
     "SYSU-MM01": samples.sysu,
     "LLCM": samples.llcm,
     "RGBNIR": samples.scenes,
+    "NWPU-RESISC45": samples.resisc,
+    "EuroSAT": samples.class_folders("2750/AnnualCrop", "2750/SeaLake"),
+    "WHU-RS19": samples.class_folders("Airport", "footballField"),
+    "NWPU-Captions": samples.nwpu_captions,
+    "FloodNet": samples.floodnet,
+    "FAIR1M": samples.fair1m,
+    "AIR-SARShip-2.0": samples.air_sarship,
+    "HRRSD": samples.hrrsd,
+    "RSOD": samples.rsod,
+    "UCAS-AOD": samples.ucas,
+    "VisDrone": samples.visdrone,
+    "MAR20": samples.mar20,
 }
 EXPECTED = {  # images, objects, pairs, splits
     "LLVIP": (4, 4, 4, {"train", "test"}),
@@ -61,6 +74,18 @@ EXPECTED = {  # images, objects, pairs, splits
     "SYSU-MM01": (12, 0, 0, {"train", "test"}),
     "LLCM": (2, 0, 0, {"train", "test"}),
     "RGBNIR": (4, 0, 4, {None}),
+    "NWPU-RESISC45": (3, 0, 0, {"train", "validation", "test"}),
+    "EuroSAT": (2, 0, 0, {None}),
+    "WHU-RS19": (2, 0, 0, {None}),
+    "NWPU-Captions": (2, 0, 0, {"train", "test"}),
+    "FloodNet": (3, 0, 0, {"train", "validation", "test"}),
+    "FAIR1M": (2, 2, 0, {"train"}),
+    "AIR-SARShip-2.0": (1, 1, 0, {None}),
+    "HRRSD": (3, 3, 0, {"train", "validation", "test"}),
+    "RSOD": (2, 2, 0, {None}),
+    "UCAS-AOD": (2, 2, 0, {None}),
+    "VisDrone": (3, 6, 0, {"train", "validation", "test"}),
+    "MAR20": (2, 2, 0, {"train", "test"}),
 }
 
 
@@ -82,6 +107,7 @@ def test_a_source_in_its_usual_layout_is_read_whole(name, tmp_path):
         "class-left-out",
         "image-without-pair",
         "split-list-missing",
+        "object-ignored",
     }
     assert not unexpected, source.problems.counts
 
@@ -101,6 +127,40 @@ def test_the_pixels_under_a_box_are_those_of_the_object(name, tmp_path):
             assert pixels[y_min:y_max, x_min:x_max].mean() > 150
             outside[y_min:y_max, x_min:x_max] = False
         assert pixels[outside].mean() < 100
+
+
+def test_what_sets_of_remote_sensing_say_beside_boxes_arrives(tmp_path):
+    """Scenes, captions and questions, and classes that a folder or a number names."""
+    read_of = {
+        name: read(name, BUILDERS[name](tmp_path / name))[1]
+        for name in ("EuroSAT", "NWPU-Captions", "FloodNet", "UCAS-AOD", "VisDrone")
+    }
+    assert {image.scene for image in read_of["EuroSAT"]} == {"annual crop", "sea or lake"}
+    assert {(image.image, image.scene, image.captions) for image in read_of["NWPU-Captions"]} == {
+        (f"NWPU_images/{scene}/1.jpg", scene, ("A pond .", "Water .", "Blue ."))
+        for scene in ("beach", "lake")
+    }
+    for image in read_of["FloodNet"]:
+        assert image.questions == (("How many buildings?", "4"), ("Is it flooded?", "4"))
+    assert {(image.image[:3], image.objects[0].label) for image in read_of["UCAS-AOD"]} == {
+        ("CAR", "car"),
+        ("PLA", "airplane"),
+    }
+    for image in read_of["VisDrone"]:
+        assert [item.label for item in image.objects] == ["car", "person"]
+        assert image.doubts
+    _, arranged = read("UCAS-AOD", samples.ucas_arranged(tmp_path / "arranged"))
+    assert [(image.split, image.objects[0].label, image.objects[0].box) for image in arranged] == [
+        (split, "airplane", (10, 20, 30, 40)) for split in ("train", "validation", "test")
+    ]
+
+
+def test_every_component_of_mmrs_1m_has_a_row():
+    """The 34 sets of MMRS-1M, and those that EarthGPT is tested on, can be looked up."""
+    for one in COMPONENTS:
+        assert get(one.title).name
+    for name in ("CLRS", "NaSC-TG2", "MAR20", "RSVQA-HR"):
+        assert get(name).access
 
 
 def test_drone_vehicle_loses_its_border_and_its_misspelt_classes(tmp_path):

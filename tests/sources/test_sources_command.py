@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import sample_sources as samples
+from PIL import Image
 from processes import irtd_here
 from rich.console import Console
 
 from irtd_datasets.catalog import spec
-from irtd_datasets.sources import TABLE
+from irtd_datasets.folder import contact_sheet
+from irtd_datasets.sources import TABLE, SourceOptions, open_source, read_table
 from irtd_datasets.sources.table import plain
 
 
@@ -101,3 +104,56 @@ def test_a_narrow_terminal_shows_each_source_in_whole_words(width, monkeypatch):
     assert text.count("pedestrian_counting") == sum("pedestrian_counting" in row.tasks for row in TABLE)
     assert "32-50  (not named)" in text
     assert all(row.name in text for row in TABLE)
+
+
+def test_a_sheet_shows_what_was_read(tmp_path):
+    """`--sheet` draws each image with its boxes where they are; without one source to draw it says which there are."""
+    samples.llvip(tmp_path / "LLVIP")
+    samples.small_targets(tmp_path / "IRSTD-1k")
+    done = irtd_here("sources", "LLVIP", "--have", tmp_path, "--sheet", tmp_path / "out/labels.png")
+    assert done.returncode == 0, done.stderr
+    page = np.asarray(Image.open(tmp_path / "out/labels.png").convert("RGB")).astype(int)
+    yellow = (abs(page - (0xFF, 0xD6, 0x0A)).sum(axis=2) < 30).sum()
+    assert page.shape[1] == 4 * 410 + 10
+    assert yellow > 4 * 400  # the rims of four boxes of 20x28, five times as large
+    done = irtd_here("sources", "--have", tmp_path, "--sheet", tmp_path / "labels.png")
+    assert (done.returncode, "2 lie in" in done.stderr) == (2, True)
+    done = irtd_here("sources", "LLVIP", "--sheet", tmp_path / "labels.png")
+    assert (done.returncode, "--sheet needs --have" in done.stderr) == (2, True)
+
+
+def test_a_sheet_of_questions_shows_their_evidence(tmp_path):
+    """`--rows` draws all labelled objects of an image and their margin, which the row of a count does not have."""
+    samples.llvip(tmp_path / "sets/LLVIP")
+    made = irtd_here(
+        "construct", "irtd", "benchmark", "--sources", tmp_path / "sets", "--out", tmp_path / "made"
+    )
+    assert made.returncode == 0, made.stderr
+    arguments = ("--have", tmp_path / "sets", "--rows", tmp_path / "made", "--sheet", tmp_path / "page.png")
+    done = irtd_here("sources", *arguments)
+    assert done.returncode == 0, done.stderr
+    page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
+    assert (abs(page - (0xFF, 0x37, 0x5F)).sum(axis=2) < 30).sum() > 40
+    done = irtd_here("sources", "--have", tmp_path / "sets", "--rows", tmp_path / "made")
+    assert (done.returncode, "--rows needs --sheet" in done.stderr) == (2, True)
+
+
+def test_a_sheet_shows_every_class_and_images_that_cannot_be_decoded(tmp_path):
+    """A class of one image among many is on the page, and an image without pixels is told there."""
+    for number in range(60):
+        samples.put(tmp_path, f"a/{number:03d}.png", samples.sample_image(40, 30, seed=number))
+        label = "rare" if number == 59 else "often"
+        samples.put(tmp_path, f"b/{number:03d}.xml", samples.voc("", (40, 30), [(label, (5, 5, 20, 20))]))
+    samples.put(tmp_path, "a/000.png", samples.sample_image(40, 30)[:60])
+    table = tmp_path / "t.csv"
+    table.write_text("name,reader,infrared,labels\nMany,voc,a/{stem}.*,b/{stem}.xml\n")
+    source = open_source("Many", tmp_path, table=read_table(table), options=SourceOptions(check_images=False))
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contact_sheet, "_drawn", lambda image, objects, _: drawn.append(objects) or image)
+        contact_sheet.labels_sheet(source, count=60)
+        assert len(drawn) == 60
+        drawn.clear()
+        contact_sheet.labels_sheet(source, count=8)
+    assert len(drawn) == 8
+    assert "rare" in {item.label for objects in drawn for item in objects}

@@ -117,6 +117,15 @@ CHOICES: tuple[Choice, ...] = (
         "released Grounding against released Location",
     ),
     Choice(
+        "spacing",
+        ("margin", "any"),
+        "any",
+        "location",
+        "Objects that are listed from left to right have, with `margin`, centres further apart in x than the margin; "
+        "with `any`, any order counts, be it by a pixel.",
+        "chosen; the release lists every image",
+    ),
+    Choice(
         "relationship",
         ("existential", "pair"),
         "pair",
@@ -193,6 +202,7 @@ class Rules:
     uniqueness: str = "one"
     nearest: str = "largest"
     left_of: str = "target"
+    spacing: str = "margin"
     relationship: str = "existential"
     front: str = "lower"
     absence: str = "exhaustive"
