@@ -18,8 +18,7 @@ from irtd_datasets.evaluate.measures import ERRORS
 from irtd_datasets.evaluate.predict import read_asked
 from irtd_datasets.evaluate.readings import Found
 from irtd_datasets.evaluate.tasks import METRICS, paper_rows
-from irtd_datasets.hub.preview_page import _html as to_html
-from irtd_datasets.hub.preview_page import _node as node
+from irtd_datasets.hub.preview_page import node, to_html
 from irtd_datasets.images.viewable import viewable
 from irtd_datasets.version import __version__
 
