@@ -6,7 +6,7 @@ import csv
 from importlib import resources
 from typing import NamedTuple
 
-__all__ = ["METRICS", "SCORED_TASKS", "TASK_METRICS", "Metric", "paper_rows", "paper_table"]
+__all__ = ["METRICS", "PAPER_COLUMNS", "SCORED_TASKS", "TASK_METRICS", "Metric", "paper_rows", "paper_table"]
 
 SCORED_TASKS = (
     "scene",
@@ -20,6 +20,22 @@ SCORED_TASKS = (
     "pedestrian_counting",
 )
 """The nine tasks of IR-TD, in the order of the paper's Table 2: six of which more is better, three of which less is."""
+
+
+PAPER_COLUMNS = {
+    "scene": "Scene",
+    "recognition": "Rec",
+    "grounding": "Gro",
+    "relationship": "Rel",
+    "reid": "ReID",
+    "security": "Sec",
+    "psum": "psum",
+    "location": "Loc",
+    "aerial_counting": "AC",
+    "pedestrian_counting": "PC",
+    "nsum": "nsum",
+}
+"""The columns of that table and their heads."""
 
 
 class Metric(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from irtd_datasets.evaluate.tasks import PAPER_COLUMNS
 from irtd_datasets.report.console import make_console, make_table, styled
 
 if TYPE_CHECKING:
@@ -16,27 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["show_comparison", "show_prediction", "show_scores"]
 
-_TITLES = {
-    "scene": "Scene",
-    "recognition": "Rec",
-    "grounding": "Gro",
-    "relationship": "Rel",
-    "reid": "ReID",
-    "security": "Sec",
-    "psum": "psum",
-    "location": "Loc",
-    "aerial_counting": "AC",
-    "pedestrian_counting": "PC",
-    "nsum": "nsum",
-}
-
 
 def show_scores(scores: Scores, name: str) -> None:
     """Print the table of the dataset's paper with a row for these scores, then each task with its intervals."""
     console = make_console()
     if scores.dataset in {"mmrs_1m", "rs_gpt4v"}:
         _show_published(console, scores, name)
-    elif any(task in _TITLES for task in scores.tasks):
+    elif any(task in PAPER_COLUMNS for task in scores.tasks):
         _show_table_2(console, scores, name)
     _show_tasks(console, scores)
     if scores.skipped:
@@ -53,16 +40,20 @@ def _show_table_2(console: Console, scores: Scores, name: str) -> None:
     from irtd_datasets.evaluate.tasks import paper_table
 
     table = make_table(
-        "model", "training", *_TITLES.values(), title="Table 2 of the IRGPT paper", numbers=_TITLES.values()
+        "model",
+        "training",
+        *PAPER_COLUMNS.values(),
+        title="Table 2 of the IRGPT paper",
+        numbers=PAPER_COLUMNS.values(),
     )
     for row in paper_table():
-        table.add_row(row["model"], row["training"], *(row[column] for column in _TITLES))
+        table.add_row(row["model"], row["training"], *(row[column] for column in PAPER_COLUMNS))
     table.add_section()
     values = {task: one.value for task, one in scores.tasks.items()}
     values |= {"psum": scores.psum.value, "nsum": scores.nsum.value}
-    table.add_row(styled(name), "", *(_number(values.get(column)) for column in _TITLES))
+    table.add_row(styled(name), "", *(_number(values.get(column)) for column in PAPER_COLUMNS))
     console.print(table)
-    absent = [_TITLES[task] for task in _TITLES if task not in values]
+    absent = [PAPER_COLUMNS[task] for task in PAPER_COLUMNS if task not in values]
     if absent:
         console.print(f"No rows of {', '.join(absent)}: a sum is given only where all of its tasks are there")
 
