@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_predictions"]
 
-_KEYS = ("answer", "prediction")
+_KEYS = ("prediction", "answer")  # where a file has both, the answer is the dataset's (VLMEvalKit)
 _ROUNDS = ("round", "round_id")
 _MOST_PROBLEMS = 10
 
@@ -27,7 +27,8 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Args:
         path: JSON lines, a JSON list of the same objects, one JSON object of answers by id, a CSV with the columns
-            ``id`` and ``answer`` (and ``round``), or the lines of samples that lmms-eval logs. An answer that is no
+            ``id`` and ``answer`` (and ``round``), the lines of samples that lmms-eval logs, or VLMEvalKit's table of
+            predictions as TSV. An answer that is no
             text, such as a number or a list of boxes, is taken as its JSON; null is an empty answer. ``answers``
             holds those of all rounds, in their order.
 

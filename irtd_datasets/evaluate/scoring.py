@@ -469,6 +469,17 @@ def _intervals(
     return there or dict(list(found.items())[:1]), draws
 
 
+def resample(values: Floats, images: Sequence[str], options: ScoringOptions) -> Floats:
+    """Resampled means of values, those of one image drawn together."""
+    number: dict[str, int] = {}
+    image = np.array([number.setdefault(name, len(number)) for name in images])
+    sums = np.bincount(image, weights=values), np.bincount(image).astype(np.float64)
+    drawn: Floats = np.array(
+        [float(times @ sums[0]) / float(times @ sums[1]) for times in _resamples(len(number), options)]
+    )
+    return drawn
+
+
 def interval(drawn: Floats, level: float) -> tuple[float, float]:
     """The ends of the confidence interval of resampled figures; NaN without any."""
     drawn = drawn[~np.isnan(drawn)]

@@ -81,6 +81,13 @@ METRICS: dict[str, Metric] = {
             "obb_ap", "AP at 0.5 to 0.95, oriented, %", False, 100.0, f"{_COCO_BOX}; overlap of DOTA_devkit"
         ),
         Metric(
+            "judge",
+            "judge, 1 to 10",
+            False,
+            10.0,
+            "grading with a reference (Zheng et al. 2023, arXiv 2306.05685); with --judge-endpoint",
+        ),
+        Metric(
             "f1", "F1 at 0.5, %", False, 100.0, "harmonic mean of precision and recall; needs no confidence"
         ),
     )

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from irtd_datasets.evaluate.compare import Comparison
+    from irtd_datasets.evaluate.judge import JudgeReport
     from irtd_datasets.evaluate.run import PredictResult
     from irtd_datasets.evaluate.scoring import Interval, Scores
 
-__all__ = ["show_comparison", "show_prediction", "show_scores"]
+__all__ = ["show_comparison", "show_judge", "show_prediction", "show_scores"]
 
 
 def show_scores(scores: Scores, name: str) -> None:
@@ -34,6 +35,17 @@ def show_scores(scores: Scores, name: str) -> None:
         console.print(f"not scored: {count:,}, {reason}")
     for sentence in scores.suspicions:
         console.print(styled("Look again:", f" {sentence}", "yellow"))
+
+
+def show_judge(report: JudgeReport) -> None:
+    """Print what the judge was asked and said."""
+    console = make_console()
+    console.print(
+        f"judge: {report.judged:,} answers judged, {report.asked:,} asked now, {report.from_journal:,} from the "
+        f"journal; {report.unreadable:,} verdicts without a score, {report.empty:,} empty answers, {report.open:,} open"
+    )
+    if report.stopped:
+        console.print(styled("stopped:", f" {report.stopped}", "yellow"))
 
 
 def _show_table_2(console: Console, scores: Scores, name: str) -> None:
