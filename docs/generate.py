@@ -697,6 +697,8 @@ def lmms_tasks() -> dict[Path, str]:
                     function = metric if metric == "unreadable" else f"measure_{metric}"
                     lines += [f"  - metric: {metric}", f"    aggregation: !function utils.{function}"]
                     lines.append(f"    higher_is_better: {str(better).lower()}")
+                lines += ["  - metric: answers", "    aggregation: !function utils.count"]
+                lines.append("    higher_is_better: true")
                 found[LMMS / f"{title}.yaml"] = "\n".join(lines) + "\n"
         members = "".join(f"  - {title}\n" for title in group)
         found[LMMS / f"{name}_all.yaml"] = f"group: {name}_all\ntask:\n{members}"

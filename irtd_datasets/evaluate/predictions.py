@@ -100,7 +100,7 @@ def _records(text: str, file: Path) -> Iterator[tuple[str, Any]]:
     first = first.rstrip()
     if first[:1] == "{" and (first == "{" or first[-1:] == "," or not rest):  # one object, or one line
         whole = _whole(text, file)
-        if "id" in whole or "doc" in whole:
+        if "id" in whole or "doc" in whole or "doc_id" in whole:
             yield "line 1", _logged(whole)
         else:
             yield from ((f"id {name!r}", {"id": name, "answer": value}) for name, value in whole.items())
@@ -142,7 +142,11 @@ def _table(text: str, file: Path) -> Iterator[tuple[str, Any]]:
 
 def _logged(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """A line of lmms-eval's ``samples_*.jsonl`` as a prediction; any other value as it is."""
-    if not isinstance(value, dict) or "id" in value or not isinstance(value.get("doc"), dict):
+    if not isinstance(value, dict) or "id" in value:
+        return value
+    if isinstance(value.get("answers"), dict):
+        return value["answers"]  # of our tasks; lmms-eval itself leaves the row out of its log
+    if not isinstance(value.get("doc"), dict):
         return value
     said = value.get("filtered_resps", value.get("resps"))
     while isinstance(said, list) and len(said) == 1:

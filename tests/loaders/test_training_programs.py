@@ -109,6 +109,7 @@ def test_lmms_eval_scores_the_benchmark(folder):
     for task in tasks:
         assert found["good"][task].pop("unreadable") == 0
         assert found["bad"][task].pop("unreadable") == 1
+        assert found["good"][task].pop("answers") == found["bad"][task].pop("answers") > 0
         for metric, value in found["good"][task].items():
             low = "error" in metric or "distance" in metric
             assert value == pytest.approx(0, abs=0.01) if low else value > 0.95, (task, metric)
@@ -151,3 +152,21 @@ def test_lmms_eval_scores_every_other_config(folder, tmp_path):
                 assert told[metric] == pytest.approx(value.value), (name, metric)
                 if who == "good" and METRICS[metric].best is not None:
                     assert value.value == pytest.approx(METRICS[metric].best, abs=1e-6), (name, metric)
+
+
+@pytest.mark.slow
+def test_vlmevalkit_opens_the_table(folder, tmp_path):
+    """Its dataset class has a line for each round with the image, and shows the question and the file of the image."""
+    checkout = os.environ.get("IRTD_VLMEVALKIT")
+    if checkout is None:
+        pytest.skip("IRTD_VLMEVALKIT names no checkout of VLMEvalKit")
+    report = export(folder / "irtd", "benchmark", tmp_path / "out", ExportOptions("qwen3-vl", "vlmevalkit"))
+    (table,) = (tmp_path / "out").glob("*.tsv")
+    told = run(
+        "pandas", "IRTD_VLMEVALKIT_PYTHON", "with_vlmevalkit.py", folder, checkout, table.parent, table.stem
+    )
+    found = told[table.stem]
+    assert found["rows"] == sum(report.rows.values())
+    assert len(set(found["ids"])) == found["rows"]
+    assert found["sizes"][-1] == found["image"]
+    assert found["text"]

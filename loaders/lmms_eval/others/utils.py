@@ -19,13 +19,13 @@ _COLUMNS = (
 
 
 class Answered:
-    """A question with the model's answer; logged as the answer."""
+    """A question with the model's answer; the log has it once, under ``answers``."""
 
     def __init__(self, question, answer):
         self.question, self.answer = question, answer
 
     def __str__(self):
-        return self.answer
+        return ""
 
 
 def process_docs(dataset):
@@ -75,7 +75,16 @@ def _question(doc):
 def process_results(doc, results):
     """The answer under each metric; they are measured over all documents."""
     one = Answered(_question(doc), results[0])
-    return dict.fromkeys((*TASK_METRICS[one.question.task], "unreadable"), one)
+    answer = {"id": one.question.id, "answer": one.answer}
+    if one.question.rounds > 1:
+        answer["round"] = one.question.round
+    metrics = dict.fromkeys((*TASK_METRICS[one.question.task], "unreadable"), one)
+    return {**metrics, "answers": answer}  # what `irtd score` reads of lmms-eval's log of samples
+
+
+def count(items):
+    """How many answers there are."""
+    return len(items)
 
 
 _SCORED = {}

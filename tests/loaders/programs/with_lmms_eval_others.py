@@ -50,7 +50,8 @@ def main(tasks, out, *names):
             log_samples=True,
         )
         samples = results.pop("samples")
-        tracker = EvaluationTracker(output_path=f"{out}/{name}")
+        tracker = EvaluationTracker(output_path=out)
+        tracker.general_config_tracker.model_name_sanitized = name
         when = "20260101_000000"
         tracker.save_results_aggregated(results=results, samples=samples, datetime_str=when)
         for task, rows in samples.items():
