@@ -103,6 +103,9 @@ def score(
             "--report", help="Write a page here: tables, bars, and the worst rows with both answers drawn."
         ),
     ] = None,
+    meteor: Annotated[
+        bool, typer.Option("--meteor", help="Add METEOR of texts; needs Java and pycocoevalcap.")
+    ] = False,
     judge_endpoint: Annotated[
         str | None,
         typer.Option(
@@ -128,6 +131,10 @@ def score(
             "a judge has an address and a name", remedy="Give --judge-endpoint and --judge-model."
         )
     scores = score_file(predictions, dataset, config, options, _selection(split, task, source, modality))
+    if meteor:
+        from irtd_datasets.evaluate.meteor import add_meteor
+
+        scores = add_meteor(scores)
     judged = None
     if judge_endpoint:
         from irtd_datasets.captioning.endpoint import Endpoint

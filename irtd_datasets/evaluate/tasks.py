@@ -74,6 +74,7 @@ METRICS: dict[str, Metric] = {
         *(Metric(f"bleu{n}", f"BLEU-{n}, %", False, 100.0, _COCO_TEXT) for n in (1, 2, 3, 4)),
         Metric("rouge_l", "ROUGE-L, %", False, 100.0, _COCO_TEXT),
         Metric("cider", "CIDEr, %", False, None, _COCO_TEXT),
+        Metric("meteor", "METEOR, %", False, None, "METEOR 1.5 (Denkowski and Lavie 2014); with --meteor"),
         Metric("ap50", "AP at 0.5, %", False, 100.0, _COCO_BOX),
         Metric("ap", "AP at 0.5 to 0.95, %", False, 100.0, _COCO_BOX),
         Metric("obb_ap50", "AP at 0.5, oriented, %", False, 100.0, f"{_COCO_BOX}; overlap of DOTA_devkit"),
