@@ -1,12 +1,17 @@
 """BLEU, ROUGE-L and CIDEr equal the reference implementation on random and on degenerate captions."""
 
+import importlib.util
 import random
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.evaluate import ScoringOptions, read_questions, score
+from irtd_datasets.evaluate.meteor import add_meteor
 from irtd_datasets.evaluate.texts import bleu_statistics, bleu_value, cider, make_corpus, rouge_l, tokens
 
 WORDS = st.lists(
