@@ -52,5 +52,4 @@ def _meteor(right: dict[int, list[str]], said: dict[int, list[str]]) -> float:
     try:
         return float(program.compute_score(right, said)[0])
     finally:
-        program.meteor_p.kill()
-        program.meteor_p.wait()
+        program.meteor_p.communicate()  # ends it and closes its pipes
