@@ -25,6 +25,7 @@ import os
 import pkgutil
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -688,7 +689,43 @@ def llama_factory() -> str:
     return json.dumps(entries, indent=1) + "\n"
 
 
-FILES = {LOADERS / "llama_factory" / "dataset_info.json": llama_factory}
+LMMS = LOADERS / "lmms_eval" / "others"
+
+
+def lmms_tasks() -> dict[Path, str]:
+    """The task files of lmms-eval: one for each config and split of one scored task, and a group for each dataset."""
+    found = {}
+    for name in DATASETS:
+        group = []
+        for config in spec(name).configs:
+            tasks = {member.part.task for member in config.members}
+            if len(tasks) != 1 or config.name.startswith("benchmark") or not tasks <= set(TASK_METRICS):
+                continue
+            (task,) = tasks
+            for split in config.splits:
+                title = "_".join(
+                    [name, config.name.replace("-", "_"), *([split] if len(config.splits) > 1 else [])]
+                )
+                group.append(title)
+                lines = [f"task: {title}", "include: _others_default_yaml", f"dataset_path: {name}"]
+                lines += [f"dataset_name: {config.name}", f"test_split: {split}", "metric_list:"]
+                for metric in (*TASK_METRICS[task], "unreadable"):
+                    better = metric in METRICS and not METRICS[metric].less_is_better
+                    function = metric if metric == "unreadable" else f"measure_{metric}"
+                    lines += [f"  - metric: {metric}", f"    aggregation: !function utils.{function}"]
+                    lines.append(f"    higher_is_better: {str(better).lower()}")
+                lines += ["  - metric: answers", "    aggregation: !function utils.count"]
+                lines.append("    higher_is_better: true")
+                found[LMMS / f"{title}.yaml"] = "\n".join(lines) + "\n"
+        members = "".join(f"  - {title}\n" for title in group)
+        found[LMMS / f"{name}_all.yaml"] = f"group: {name}_all\ntask:\n{members}"
+    return found
+
+
+FILES: dict[Path, Callable[[], str]] = {
+    LOADERS / "llama_factory" / "dataset_info.json": llama_factory,
+    **{path: partial(str, text) for path, text in lmms_tasks().items()},
+}
 """Files that are generated as a whole."""
 
 
@@ -703,7 +740,7 @@ def main(*, check: bool) -> int:
     made = {page: filled(page.read_text(encoding="utf-8"), page) for page in pages()}
     made |= {file: render() for file, render in FILES.items()}
     for path, current in made.items():
-        if path.read_text(encoding="utf-8") != current:
+        if not path.exists() or path.read_text(encoding="utf-8") != current:
             stale.append(path.relative_to(ROOT).as_posix())
             if not check:
                 path.write_text(current, encoding="utf-8")

@@ -19,7 +19,8 @@ class ChatServer(ThreadingHTTPServer):
 
     Attributes:
         script: What to do with the next requests, in order: ``ok``, a status, ``html``, ``cut``, ``stall``,
-            ``empty``, or a text to answer with. ``ok`` when it is exhausted.
+            ``empty``, ``stream``, a text to answer with, or an object whose ``text`` is answered under the name
+            ``model``. ``ok`` when it is exhausted.
         asked: For each request, the hash of its image and the number of messages.
         most: Most requests under way at a time.
         keys: The Authorization header of each request.
@@ -51,8 +52,10 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = next(one["content"] for one in body["messages"] if one["role"] == "user")
-        url = asked[0]["image_url"]["url"]
-        image = base64.b64decode(url.partition("base64,")[2])
+        if isinstance(asked, str):
+            image = asked.encode().ljust(201)
+        else:
+            image = base64.b64decode(asked[0]["image_url"]["url"].partition("base64,")[2])
         with server.guard:
             server.asked.append((hashlib.sha256(image).hexdigest(), len(body["messages"])))
             server.keys.append(self.headers.get("Authorization"))
@@ -83,6 +86,11 @@ class Handler(BaseHTTPRequestHandler):
         if action == "html":
             self.send(200, b"<html><body>Sign in to the network</body></html>", "text/html")
             return
+        if action == "stream":
+            pieces = [{"choices": [{"index": 0, "delta": {"content": one}}]} for one in ("ye", "s")]
+            lines = [*map(json.dumps, pieces), "[DONE]"]
+            self.send(200, "".join(f"data: {line}\n\n" for line in lines).encode(), "text/event-stream")
+            return
         if isinstance(action, tuple):
             status, headers = action
             self.send(status, b'{"error": "no"}', "application/json", headers)
@@ -90,12 +98,15 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(action, int):
             self.send(action, b'{"error": "no"}', "application/json")
             return
+        model = "m"
+        if isinstance(action, dict):
+            action, model = action["text"], action["model"]
         text = "" if action == "empty" else GOOD.format(n=image[200] % 7 + 2) if action == "ok" else action
         answer = {
             "id": "1",
             "object": "chat.completion",
             "created": 1,
-            "model": "m",
+            "model": model,
             "choices": [
                 {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             ],

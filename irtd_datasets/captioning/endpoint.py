@@ -12,14 +12,13 @@ import time
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from json import JSONDecodeError
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from irtd_datasets.errors import EndpointError
-from irtd_datasets.remote import Retry, asked_wait, passes
+from irtd_datasets.remote import Retry, asked_wait, error_status, passes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,7 +128,7 @@ class Endpoint:
                 extra_body={"model": self.model} if self.url else None,
             )
         except HfHubHTTPError as error:
-            raise self._refused(error) from error
+            raise self._refused(error, str(getattr(error.response, "text", "") or "")) from error
         except OfflineModeIsEnabled as error:
             raise EndpointError(
                 "HF_HUB_OFFLINE is set, and huggingface_hub then refuses every address",
@@ -186,12 +185,7 @@ class Endpoint:
             with urlopen(request, timeout=self.timeout) as response:  # noqa: S310 - its host is this machine
                 body = response.read()
         except HTTPError as error:
-            text = error.read(2000).decode(errors="replace")
-            raise self._refused(
-                SimpleNamespace(
-                    response=SimpleNamespace(status_code=error.code, headers=error.headers, text=text)
-                )
-            ) from error
+            raise self._refused(error, error.read(2000).decode(errors="replace")) from error
         except (OSError, HTTPException) as error:
             raise EndpointError(
                 f"the endpoint cannot be reached: {type(error).__name__}: {error}"[:500],
@@ -222,9 +216,8 @@ class Endpoint:
             return InferenceClient(base_url=self.url, api_key=self.api_key or "none", timeout=self.timeout)
         return InferenceClient(api_key=self.api_key, timeout=self.timeout)
 
-    def _refused(self, error: Any) -> EndpointError:  # noqa: ANN401 - differs between versions of huggingface_hub
-        response = error.response
-        status = getattr(response, "status_code", None)
+    def _refused(self, error: Exception, text: str) -> EndpointError:
+        status = error_status(error)
         if passes(error) or status is None:
             return EndpointError(
                 f"the endpoint answered {status}",
@@ -240,7 +233,7 @@ class Endpoint:
             404: "Check the address and the name of the model.",
             413: "The image is too large for the endpoint: use a smaller largest side.",
         }
-        detail = " ".join(str(getattr(response, "text", "") or "").split())[:200]
+        detail = " ".join(text.split())[:200]
         return EndpointError(
             f"the endpoint answered {status}" + (f": {detail}" if detail else ""),
             where=self._name(),

@@ -10,6 +10,7 @@ import typer
 
 from irtd_datasets.cli.app import app
 from irtd_datasets.cli.options import KEY_VARIABLE, Json, named_pairs, parse_prices, print_json
+from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import evaluation as report
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ UnreadableOption = Annotated[
 ]
 Resamples = Annotated[
     int, typer.Option("--resamples", min=0, help="Resamples of the bootstrap; 0 leaves intervals out.")
+]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token-env",
+        metavar="NAME",
+        help="Environment variable that holds the endpoint's key. Keys are taken from nowhere else.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
 Cutoff = Annotated[
@@ -94,6 +103,22 @@ def score(
             "--report", help="Write a page here: tables, bars, and the worst rows with both answers drawn."
         ),
     ] = None,
+    meteor: Annotated[
+        bool, typer.Option("--meteor", help="Add METEOR of texts; needs Java and pycocoevalcap.")
+    ] = False,
+    judge_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--judge-endpoint",
+            help="Let a model behind this OpenAI-compatible address judge descriptions, conversations and reasoning.",
+        ),
+    ] = None,
+    judge_model: Annotated[str, typer.Option("--judge-model", help="Name of the judge there.")] = "",
+    judge_journal: Annotated[
+        Path | None,
+        typer.Option("--judge-journal", help="File of paid verdicts. Default: PREDICTIONS.judge.jsonl."),
+    ] = None,
+    token_env: Token = KEY_VARIABLE,
     as_json: Json = False,
 ) -> None:
     """Score a model's answers on any task of any of the datasets, under the results of its paper."""
@@ -101,7 +126,23 @@ def score(
     from irtd_datasets.evaluate.scoring import ScoringOptions, score_file
 
     options = ScoringOptions(frame, unreadable, missing, cutoff, resamples, seed=seed)  # type: ignore[arg-type]
+    if bool(judge_endpoint) != bool(judge_model):
+        raise UnknownNameError(
+            "a judge has an address and a name", remedy="Give --judge-endpoint and --judge-model."
+        )
     scores = score_file(predictions, dataset, config, options, _selection(split, task, source, modality))
+    if meteor:
+        from irtd_datasets.evaluate.meteor import add_meteor
+
+        scores = add_meteor(scores)
+    judged = None
+    if judge_endpoint:
+        from irtd_datasets.captioning.endpoint import Endpoint
+        from irtd_datasets.evaluate.judge import judge
+
+        judging = Endpoint(judge_model, judge_endpoint, os.environ.get(token_env) or None, temperature=0)
+        journal = judge_journal or predictions.with_suffix(".judge.jsonl")
+        scores, judged = judge(scores, dataset, config, judging, journal)
     if details:
         write_details(scores, details)
     if page:
@@ -109,9 +150,14 @@ def score(
 
         write_report(scores, dataset, config, page, name=name)
     if as_json:
-        print_json(scores.as_dict())
+        print_json(scores.as_dict() | ({"judge": judged.as_dict()} if judged else {}))
     else:
         report.show_scores(scores, name)
+        if judged:
+            report.show_judge(judged)
+    if judged and judged.open:
+        typer.echo("irtd: the judge left answers open; run the same command again", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -174,14 +220,7 @@ def predict(
     source: Sources = None,
     modality: Modalities = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many rounds.")] = None,
-    token_env: Annotated[
-        str,
-        typer.Option(
-            "--token-env",
-            metavar="NAME",
-            help="Environment variable that holds the endpoint's key. Keys are taken from nowhere else.",
-        ),
-    ] = KEY_VARIABLE,
+    token_env: Token = KEY_VARIABLE,
     system: Annotated[str, typer.Option("--system", help="System prompt.")] = "",
     prompt: Annotated[
         list[str] | None,

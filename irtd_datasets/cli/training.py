@@ -24,7 +24,7 @@ def export(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
     layout: Annotated[
-        str, typer.Option("--layout", help="jsonl, json, ms-swift or llama-factory.")
+        str, typer.Option("--layout", help="jsonl, json, ms-swift, llama-factory or vlmevalkit.")
     ] = "jsonl",
     images: Annotated[str, typer.Option("--images", help="Images as files, or inside parquet.")] = "files",
     split: Annotated[

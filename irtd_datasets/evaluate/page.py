@@ -17,9 +17,9 @@ from irtd_datasets.errors import BuildError, ImageError
 from irtd_datasets.evaluate.measures import ERRORS
 from irtd_datasets.evaluate.predict import read_asked
 from irtd_datasets.evaluate.readings import Found
-from irtd_datasets.evaluate.tasks import METRICS, paper_rows
-from irtd_datasets.hub.preview_page import _html as to_html
-from irtd_datasets.hub.preview_page import _node as node
+from irtd_datasets.evaluate.tasks import METRICS, PAPER_COLUMNS, paper_rows
+from irtd_datasets.folder.row_groups import config_names
+from irtd_datasets.hub.preview_page import node, to_html
 from irtd_datasets.images.viewable import viewable
 from irtd_datasets.version import __version__
 
@@ -47,7 +47,10 @@ th { border-bottom: 2px solid #888; } td { border-bottom: 1px solid #ddd; } .n {
 .rows { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
 figure { margin: 0; border: 1px solid #ccc; padding: .6rem; } .image { position: relative; }
 .image img { width: 100%; display: block; } .image svg { position: absolute; inset: 0; width: 100%; height: 100%; }
-.gold { stroke: #12b76a; } .said { stroke: #f04438; stroke-dasharray: 6 3; } .image svg * { fill: none; }
+.image svg * { fill: none; stroke-width: 3px; vector-effect: non-scaling-stroke; paint-order: stroke; }
+.gold { stroke: #00e676; } .said { stroke: #ff3d2e; stroke-dasharray: 7 4; }
+.image svg .under { stroke: #000c; stroke-width: 5px; }
+.wide { overflow-x: auto; }
 figcaption { font-size: 13px; overflow-wrap: anywhere; } dt { font-weight: 600; margin-top: .3rem; } dd { margin: 0; }
 .note { background: #fff4d6; padding: .5rem .8rem; }
 """
@@ -75,9 +78,10 @@ def write_report(
     Raises:
         BuildError: The file cannot be written.
     """
+    config = config or _default(folder)
     body = node(
         "body",
-        node("h1", f"{name} on {scores.dataset}, {config or 'benchmark or default config'}"),
+        node("h1", f"{name} on {scores.dataset}, config {config}"),
         node(
             "p",
             f"{len(scores.questions):,} answers scored, {scores.options.level:.0%} intervals from "
@@ -147,16 +151,22 @@ def _table(scores: Scores) -> ET.Element:
 
 def _paper(scores: Scores, name: str) -> list[ET.Element]:
     if scores.dataset in {"mmrs_1m", "rs_gpt4v"}:
-        rows = [_row("model", "task", "on", "metric", "value", head=True, numbers=(4,))]
+        numbers = range(4, 6)
+        rows = [
+            _row(
+                "model", "task", "on", "metric", "value", f"{name}, on these rows", head=True, numbers=numbers
+            )
+        ]
         for row in paper_rows(scores.dataset):
             if row["task"] in scores.tasks:
+                mine = scores.tasks[row["task"]].metrics.get(row["metric"])
+                figures = (row["value"] or "not known", "-" if mine is None else _number(mine.value))
                 title = METRICS[row["metric"]].title
-                value = row["value"] or "not known"
-                rows.append(_row(row["model"], row["task"], row["on"], title, value, numbers=(4,)))
+                rows.append(_row(row["model"], row["task"], row["on"], title, *figures, numbers=numbers))
     elif set(scores.tasks) & set(paper_rows("irtd")[0]):
-        names = [key for key in paper_rows("irtd")[0] if key not in {"model", "training"}]
+        names = list(PAPER_COLUMNS)
         numbers = range(2, 2 + len(names))
-        rows = [_row("model", "training", *names, head=True, numbers=numbers)]
+        rows = [_row("model", "training", *PAPER_COLUMNS.values(), head=True, numbers=numbers)]
         for row in paper_rows("irtd"):
             rows.append(_row(row["model"], row["training"], *(row[key] for key in names), numbers=numbers))
         own = {task: one.value for task, one in scores.tasks.items()}
@@ -166,7 +176,7 @@ def _paper(scores: Scores, name: str) -> list[ET.Element]:
         )
     else:
         return []
-    return [node("h2", "Published results"), node("table", *rows)]
+    return [node("h2", "Published results"), node("div", node("table", *rows), **{"class": "wide"})]
 
 
 def _bars(scores: Scores) -> list[ET.Element]:
@@ -234,7 +244,7 @@ def _left_out(scores: Scores) -> list[ET.Element]:
     return [node("h2", "Not scored"), node("ul", *lines)]
 
 
-def _worst(scores: Scores, folder: str | os.PathLike[str], config: str | None, most: int) -> list[ET.Element]:
+def _worst(scores: Scores, folder: str | os.PathLike[str], config: str, most: int) -> list[ET.Element]:
     chosen: dict[str, list[int]] = {}
     for task in scores.tasks:
         rows = [
@@ -252,13 +262,14 @@ def _worst(scores: Scores, folder: str | os.PathLike[str], config: str | None, m
     if not wanted:
         return []
     first = [one for one in scores.questions if one.id in wanted]
-    images = {row.id: row for row in read_asked(folder, config or _default(folder), first)}
+    images = {row.id: row for row in read_asked(folder, config, first)}
     parts: list[ET.Element] = []
     for task, rows in chosen.items():
         figures = [
             _figure(
                 scores.questions[i],
                 scores.readings[i],
+                scores.answers[i],
                 float(scores.values[i]),
                 images.get(scores.questions[i].id),
             )
@@ -270,13 +281,14 @@ def _worst(scores: Scores, folder: str | os.PathLike[str], config: str | None, m
     return [node("h2", "Worst rows"), legend, *parts]
 
 
-def _default(folder: str | os.PathLike[str]) -> str | None:
-    from irtd_datasets.folder.row_groups import config_names
+def _default(folder: str | os.PathLike[str]) -> str:
+    names = config_names(folder)
+    return "benchmark" if "benchmark" in names else names[0]
 
-    return "benchmark" if "benchmark" in config_names(folder) else None
 
-
-def _figure(one: Question, reading: Reading, value: float, row: Asked | None) -> ET.Element:
+def _figure(
+    one: Question, reading: Reading, answer: str | None, value: float, row: Asked | None
+) -> ET.Element:
     shown: list[ET.Element] = []
     question = ""
     if row is not None:
@@ -299,11 +311,16 @@ def _figure(one: Question, reading: Reading, value: float, row: Asked | None) ->
         ("value", _number(value)),
         ("asked", question),
         ("right", one.text),
-        ("read", text),
+        ("answered", answer or "nothing"),
+        ("read as", text if text != (answer or "").strip() else ""),
         ("row", one.key),
     )
-    terms = [part for key, fact in facts for part in (node("dt", key), node("dd", fact[:_LETTERS]))]
+    terms = [part for key, fact in facts if fact for part in (node("dt", key), node("dd", _cut(fact)))]
     return node("figure", node("div", *shown, **{"class": "image"}), node("figcaption", node("dl", *terms)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]} ..."
 
 
 def _words(one: Question, said: object) -> str:
@@ -322,21 +339,19 @@ def _count(said: Found | NDArray[np.float64]) -> str:
 def _drawn(one: Question, reading: Reading, width: int, height: int) -> list[ET.Element]:
     if one.task not in {"grounding", "location", "detection"} or (one.width, one.height) == (1, 1):
         return []
-    stroke = str(max(width, height) / 200)
     parts: list[ET.Element] = []
     for kind, places in (("gold", one.gold), ("said", reading.said)):
         if places is None:
             continue
-        rows = places if isinstance(places, np.ndarray) else places.boxes
-        parts += [
-            _outline(numbers, kind, stroke, width, height) for numbers in np.asarray(rows)[:200].tolist()
-        ]
+        rows = np.asarray(places if isinstance(places, np.ndarray) else places.boxes)[:200].tolist()
+        for part in ("under", kind) if kind == "gold" else (kind,):  # dark below: seen on any image
+            parts += [_outline(numbers, part, width, height) for numbers in rows]
     svg = node("svg", *parts, viewBox=f"0 0 {width} {height}", preserveAspectRatio="none")
     return [svg]
 
 
-def _outline(numbers: Sequence[float], kind: str, stroke: str, width: int, height: int) -> ET.Element:
-    style = {"class": kind, "stroke-width": stroke}
+def _outline(numbers: Sequence[float], kind: str, width: int, height: int) -> ET.Element:
+    style = {"class": kind}
     if len(numbers) == 2:
         x, y = numbers[0] * width / 1000, numbers[1] * height / 1000
         return node("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=f"{max(width, height) / 80:.1f}", **style)

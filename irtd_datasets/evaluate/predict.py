@@ -402,7 +402,7 @@ class _Run(PaidRun):
         for number, text in row.rounds:
             question = _question(row, text, self._options)
             before = said if row.task in DIALOGUES else []
-            found = self._round(row, number, before, question)
+            found = self._round(row, before, question)
             with self._guard:
                 self._sums.answered += found is not None
                 self._sums.unanswered += found is None
@@ -422,7 +422,7 @@ class _Run(PaidRun):
         return lines
 
     def _round(
-        self, row: Asked, number: int, said: Sequence[tuple[str, str]], question: str
+        self, row: Asked, said: Sequence[tuple[str, str]], question: str
     ) -> tuple[str, tuple[int, int]] | None:
         side = self._options.max_side
         while True:
@@ -434,10 +434,10 @@ class _Run(PaidRun):
                 return None
             key = self._key(row, side, said, question)
             with self.lock(key):
-                answer = self.known(key, number)
+                answer = self.known(key, 0)
                 if answer is None:
                     tokens = image_tokens(sent.width, sent.height) + len(question) // 4
-                    answer = self.ask(row.id, key, number, self._messages(sent, said, question), tokens)
+                    answer = self.ask(row.id, key, 0, self._messages(sent, said, question), tokens)
             if answer is not None:
                 return answer.text, (sent.width, sent.height)
             error = self.last_error

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_predictions"]
 
-_KEYS = ("answer", "prediction")
+_KEYS = ("prediction", "answer")  # where a file has both, the answer is the dataset's (VLMEvalKit)
 _ROUNDS = ("round", "round_id")
 _MOST_PROBLEMS = 10
 
@@ -27,7 +27,8 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Args:
         path: JSON lines, a JSON list of the same objects, one JSON object of answers by id, a CSV with the columns
-            ``id`` and ``answer`` (and ``round``), or the lines of samples that lmms-eval logs. An answer that is no
+            ``id`` and ``answer`` (and ``round``), the lines of samples that lmms-eval logs, or VLMEvalKit's table of
+            predictions as TSV. An answer that is no
             text, such as a number or a list of boxes, is taken as its JSON; null is an empty answer. ``answers``
             holds those of all rounds, in their order.
 
@@ -99,7 +100,7 @@ def _records(text: str, file: Path) -> Iterator[tuple[str, Any]]:
     first = first.rstrip()
     if first[:1] == "{" and (first == "{" or first[-1:] == "," or not rest):  # one object, or one line
         whole = _whole(text, file)
-        if "id" in whole or "doc" in whole:
+        if "id" in whole or "doc" in whole or "doc_id" in whole:
             yield "line 1", _logged(whole)
         else:
             yield from ((f"id {name!r}", {"id": name, "answer": value}) for name, value in whole.items())
@@ -141,7 +142,11 @@ def _table(text: str, file: Path) -> Iterator[tuple[str, Any]]:
 
 def _logged(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """A line of lmms-eval's ``samples_*.jsonl`` as a prediction; any other value as it is."""
-    if not isinstance(value, dict) or "id" in value or not isinstance(value.get("doc"), dict):
+    if not isinstance(value, dict) or "id" in value:
+        return value
+    if isinstance(value.get("answers"), dict):
+        return value["answers"]  # of our tasks; lmms-eval itself leaves the row out of its log
+    if not isinstance(value.get("doc"), dict):
         return value
     said = value.get("filtered_resps", value.get("resps"))
     while isinstance(said, list) and len(said) == 1:

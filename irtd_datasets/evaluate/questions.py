@@ -21,7 +21,7 @@ from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,8 +31,10 @@ __all__ = [
     "Question",
     "Selection",
     "gold_answers",
+    "pool_references",
     "question_type",
     "read_questions",
+    "row_questions",
 ]
 
 _COLUMNS = (
@@ -233,7 +235,24 @@ def read_questions(
             where=str(folder),
             remedy=f"Select others; the configs are {', '.join(config_names(folder))}.",
         )
-    return _with_all_references(found)
+    return pool_references(found)
+
+
+def row_questions(row: Mapping[str, Any], split: str = "") -> list[Question]:
+    """The scored rounds of one row; empty where none is.
+
+    Args:
+        row: With the columns of the schema; its image may be left out.
+        split: Of the row.
+
+    Raises:
+        AnnotationError: As `read_questions`.
+    """
+    image = row.get("image")
+    path = image.get("path") if isinstance(image, dict) else None
+    return _checked(
+        {**row, "image": {"path": path or row["id"]}}, split, _Reader(Selection(), Counter()), "row"
+    )
 
 
 def gold_answers(questions: Sequence[Question]) -> dict[str, str]:
@@ -313,7 +332,7 @@ def _more_references(row: dict[str, Any]) -> list[str]:
     return [text for value in values for text in json.loads(value) if isinstance(text, str)]
 
 
-def _with_all_references(questions: list[Question]) -> list[Question]:
+def pool_references(questions: list[Question]) -> list[Question]:
     """Captions of one image are references of each other, in whatever rows they stand."""
     texts: dict[tuple[str, str], dict[str, None]] = {}
     for one in questions:

@@ -195,7 +195,8 @@ class Scores:
         left_out: What is not scored, by reason: rows, rounds, and lines of the predictions.
         options: How it was scored.
         questions: What was asked, in the order of the rows.
-        readings: What was answered.
+        answers: What the model wrote; None where there is no prediction.
+        readings: What was read of it.
         values: Of each: per cent, or an error; NaN for one that is left out of its task's mean.
     """
 
@@ -207,6 +208,7 @@ class Scores:
     left_out: Mapping[str, int]
     options: ScoringOptions
     questions: Sequence[Question]
+    answers: Sequence[str | None]
     readings: Sequence[Reading]
     values: Floats
 
@@ -370,7 +372,7 @@ def _scored(
         for names in ([task for task in SCORED_TASKS if task not in ERRORS], ERRORS)
     )
     suspicions = _suspicions(asked, readings, options)
-    return Scores(tasks, psum, nsum, suspicions, skipped, left_out, options, asked, readings, values)
+    return Scores(tasks, psum, nsum, suspicions, skipped, left_out, options, asked, texts, readings, values)
 
 
 def _matched(
@@ -465,6 +467,17 @@ def _intervals(
             found[name] = Interval(float(values[column]), *interval(drawn[:, column], level))
     there = {name: one for name, one in found.items() if not np.isnan(one.value)}
     return there or dict(list(found.items())[:1]), draws
+
+
+def resample(values: Floats, images: Sequence[str], options: ScoringOptions) -> Floats:
+    """Resampled means of values, those of one image drawn together."""
+    number: dict[str, int] = {}
+    image = np.array([number.setdefault(name, len(number)) for name in images])
+    sums = np.bincount(image, weights=values), np.bincount(image).astype(np.float64)
+    drawn: Floats = np.array(
+        [float(times @ sums[0]) / float(times @ sums[1]) for times in _resamples(len(number), options)]
+    )
+    return drawn
 
 
 def interval(drawn: Floats, level: float) -> tuple[float, float]:

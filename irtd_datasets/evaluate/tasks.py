@@ -6,7 +6,7 @@ import csv
 from importlib import resources
 from typing import NamedTuple
 
-__all__ = ["METRICS", "SCORED_TASKS", "TASK_METRICS", "Metric", "paper_rows", "paper_table"]
+__all__ = ["METRICS", "PAPER_COLUMNS", "SCORED_TASKS", "TASK_METRICS", "Metric", "paper_rows", "paper_table"]
 
 SCORED_TASKS = (
     "scene",
@@ -20,6 +20,22 @@ SCORED_TASKS = (
     "pedestrian_counting",
 )
 """The nine tasks of IR-TD, in the order of the paper's Table 2: six of which more is better, three of which less is."""
+
+
+PAPER_COLUMNS = {
+    "scene": "Scene",
+    "recognition": "Rec",
+    "grounding": "Gro",
+    "relationship": "Rel",
+    "reid": "ReID",
+    "security": "Sec",
+    "psum": "psum",
+    "location": "Loc",
+    "aerial_counting": "AC",
+    "pedestrian_counting": "PC",
+    "nsum": "nsum",
+}
+"""The columns of that table and their heads."""
 
 
 class Metric(NamedTuple):
@@ -58,11 +74,19 @@ METRICS: dict[str, Metric] = {
         *(Metric(f"bleu{n}", f"BLEU-{n}, %", False, 100.0, _COCO_TEXT) for n in (1, 2, 3, 4)),
         Metric("rouge_l", "ROUGE-L, %", False, 100.0, _COCO_TEXT),
         Metric("cider", "CIDEr, %", False, None, _COCO_TEXT),
+        Metric("meteor", "METEOR, %", False, None, "METEOR 1.5 (Denkowski and Lavie 2014); with --meteor"),
         Metric("ap50", "AP at 0.5, %", False, 100.0, _COCO_BOX),
         Metric("ap", "AP at 0.5 to 0.95, %", False, 100.0, _COCO_BOX),
         Metric("obb_ap50", "AP at 0.5, oriented, %", False, 100.0, f"{_COCO_BOX}; overlap of DOTA_devkit"),
         Metric(
             "obb_ap", "AP at 0.5 to 0.95, oriented, %", False, 100.0, f"{_COCO_BOX}; overlap of DOTA_devkit"
+        ),
+        Metric(
+            "judge",
+            "judge, 1 to 10",
+            False,
+            10.0,
+            "grading with a reference (Zheng et al. 2023, arXiv 2306.05685); with --judge-endpoint",
         ),
         Metric(
             "f1", "F1 at 0.5, %", False, 100.0, "harmonic mean of precision and recall; needs no confidence"

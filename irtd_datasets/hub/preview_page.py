@@ -25,7 +25,7 @@ from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["PageFacts", "ShownImage", "page", "render_card"]
+__all__ = ["PageFacts", "ShownImage", "node", "page", "render_card", "to_html"]
 
 COLOURS = 10
 """Colours that labels take in turn; they stand in the style sheet."""
@@ -90,22 +90,22 @@ class PageFacts:
     meanings: Mapping[str, str] = field(default_factory=dict)
 
 
-def _node(tag: str, *children: ET.Element | str | None, **attributes: str | None) -> ET.Element:
+def node(tag: str, *children: ET.Element | str | None, **attributes: str | None) -> ET.Element:
     """An element; underscores in names of attributes stand for hyphens, a last one keeps Python's words apart."""
     names = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
-    node = ET.Element(tag, {key: _clean(value) for key, value in names.items() if value is not None})
+    element = ET.Element(tag, {key: _clean(value) for key, value in names.items() if value is not None})
     last: ET.Element | None = None
     for child in children:
         if isinstance(child, str):
             text = _clean(child)
             if last is None:
-                node.text = (node.text or "") + text
+                element.text = (element.text or "") + text
             else:
                 last.tail = (last.tail or "") + text
         elif child is not None:
-            node.append(child)
+            element.append(child)
             last = child
-    return node
+    return element
 
 
 def _clean(text: str) -> str:
@@ -113,8 +113,9 @@ def _clean(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _html(node: ET.Element) -> str:
-    return ET.tostring(node, encoding="unicode", method="html")
+def to_html(element: ET.Element) -> str:
+    """The element as HTML, its texts and attributes escaped."""
+    return ET.tostring(element, encoding="unicode", method="html")
 
 
 def render_card(
@@ -142,14 +143,14 @@ def render_card(
     source, issues = row["source"] or "unknown", list(row["issues"] or ())
     budget = _Budget(text_limit)
     chips = [
-        _node("span", task, class_="chip task"),
-        _node("span", source, class_="chip"),
-        _node("span", split, class_="chip"),
-        _node("span", modality, class_="chip"),
+        node("span", task, class_="chip task"),
+        node("span", source, class_="chip"),
+        node("span", split, class_="chip"),
+        node("span", modality, class_="chip"),
     ]
-    article = _node(
+    article = node(
         "article",
-        _node("header", *chips),
+        node("header", *chips),
         _figure(row, images, colours, place_limit),
         _texts(row, budget),
         _issues(issues, meanings),
@@ -163,7 +164,7 @@ def render_card(
         data_modality=modality,
         data_issue="\n".join(issues),
     )
-    return _html(article)
+    return to_html(article)
 
 
 def _name(number: int | None, names: Sequence[str]) -> str:
@@ -196,7 +197,7 @@ def _figure(
             marks, legend = _marks(row, image, colours, limit)
             drawn = sum(legend.values())
         if image.jpeg:
-            content = _node(
+            content = node(
                 "img",
                 src="data:image/jpeg;base64," + base64.b64encode(image.jpeg).decode(),
                 width=str(image.width),
@@ -205,8 +206,8 @@ def _figure(
                 decoding="async",
             )
         else:
-            content = _node("p", "This image cannot be shown.", class_="missing")
-        frames.append(_node("div", content, marks, class_=f"frame {name}", data_image=name))
+            content = node("p", "This image cannot be shown.", class_="missing")
+        frames.append(node("div", content, marks, class_=f"frame {name}", data_image=name))
         if image.note:
             notes.append(image.note if not index else f"{name}: {image.note}")
     total = (
@@ -218,25 +219,23 @@ def _figure(
         notes.append(row["image_note"])
     tabs = None
     if len(frames) > 1:
-        tabs = _node(
+        tabs = node(
             "div",
             *[
-                _node(
-                    "button", name, type="button", data_show=name, aria_pressed="false" if index else "true"
-                )
+                node("button", name, type="button", data_show=name, aria_pressed="false" if index else "true")
                 for index, (name, _) in enumerate(images)
             ],
             class_="tabs",
         )
-    caption = _node("figcaption", "; ".join(notes)) if notes else None
-    return _node("figure", tabs, *frames, _legend(legend, colours), caption, data_show=images[0][0])
+    caption = node("figcaption", "; ".join(notes)) if notes else None
+    return node("figure", tabs, *frames, _legend(legend, colours), caption, data_show=images[0][0])
 
 
 def _legend(places: Mapping[str, int], colours: Mapping[str, int]) -> ET.Element | None:
     """Labels with their colour and how many places have them, the most frequent first."""
     order = sorted(places, key=lambda label: (-places[label], label))
     shown = [
-        _node(
+        node(
             "li",
             label if places[label] == 1 else f"{label} \N{MULTIPLICATION SIGN} {places[label]}",
             class_=f"c{colours[label] % COLOURS}",
@@ -245,8 +244,8 @@ def _legend(places: Mapping[str, int], colours: Mapping[str, int]) -> ET.Element
         if label
     ]
     if len(order) > _LEGEND:
-        shown.append(_node("li", f"and {len(order) - _LEGEND} more labels"))
-    return _node("ul", *shown, class_="legend") if shown else None
+        shown.append(node("li", f"and {len(order) - _LEGEND} more labels"))
+    return node("ul", *shown, class_="legend") if shown else None
 
 
 def _marks(
@@ -267,15 +266,15 @@ def _marks(
             drawn[label] = drawn.get(label, 0) + 1
             colour = colours.setdefault(label, len(colours)) % COLOURS
             outline, (x, y) = _OUTLINES[kind](values, unit)
-            group = _node(
-                "g", _node("title", label or kind), _node("path", d=outline), class_=f"mark {kind} c{colour}"
+            group = node(
+                "g", node("title", label or kind), node("path", d=outline), class_=f"mark {kind} c{colour}"
             )
             if label:
                 group.append(_mark_text(label, x, y, unit, width))
             shapes.append(group)
     if not shapes:
         return None, drawn
-    svg = _node(
+    svg = node(
         "svg",
         *shapes,
         class_="marks" if len(shapes) <= _CROWD else "marks crowd",
@@ -296,7 +295,7 @@ def _mark_text(label: str, x: float, y: float, unit: float, width: int) -> ET.El
     length = len(shown) * 6.6 * unit
     x = max(2 * unit, min(x, width - length))
     y = y - 4 * unit if y > 16 * unit else y + 13 * unit
-    return _node("text", shown, x=_short(x), y=_short(y))
+    return node("text", shown, x=_short(x), y=_short(y))
 
 
 def _box_outline(values: Sequence[float], unit: float) -> tuple[str, tuple[float, float]]:  # noqa: ARG001
@@ -333,36 +332,36 @@ def _short(value: float) -> str:
 def _texts(row: Mapping[str, Any], budget: _Budget) -> ET.Element:
     turns = [(message["role"], message["content"]) for message in row["messages"] or ()]
     if row["question"] is None:
-        return _node("div", _conversation(turns, budget), class_="text")
+        return node("div", _conversation(turns, budget), class_="text")
     answer = row["answer"] or ""
     right = set(_LETTER.findall(answer))
     options = []
     for letter, choice in zip(_LETTERS, row["choices"] or (), strict=False):
         is_right = letter in right if right else choice.strip() == answer.strip()
         options.append(
-            _node(
+            node(
                 "li",
-                _node("b", letter),
+                node("b", letter),
                 budget.cut(choice),
                 class_="right" if is_right else None,
                 title="The released answer" if is_right else None,
             )
         )
-    return _node(
+    return node(
         "div",
-        _node("p", budget.cut(row["question"]), class_="question"),
-        _node("ol", *options, class_="choices") if options else None,
-        _node("p", budget.cut(answer), class_="answer"),
-        _node("details", _node("summary", "as released"), _conversation(turns, budget)),
+        node("p", budget.cut(row["question"]), class_="question"),
+        node("ol", *options, class_="choices") if options else None,
+        node("p", budget.cut(answer), class_="answer"),
+        node("details", node("summary", "as released"), _conversation(turns, budget)),
         class_="text",
     )
 
 
 def _conversation(turns: Sequence[tuple[str, str]], budget: _Budget) -> ET.Element:
-    return _node(
+    return node(
         "div",
         *[
-            _node("p", _node("span", role, class_="role"), budget.cut(content), class_=f"turn {_role(role)}")
+            node("p", node("span", role, class_="role"), budget.cut(content), class_=f"turn {_role(role)}")
             for role, content in turns
         ],
         class_="conversation",
@@ -376,8 +375,8 @@ def _role(role: str) -> str:
 def _issues(codes: Sequence[str], meanings: Mapping[str, str]) -> ET.Element | None:
     if not codes:
         return None
-    chips = [_node("li", code, title=meanings.get(code)) for code in codes]
-    return _node("ul", *chips, class_="issues")
+    chips = [node("li", code, title=meanings.get(code)) for code in codes]
+    return node("ul", *chips, class_="issues")
 
 
 def _corrections(row: Mapping[str, Any], budget: _Budget) -> ET.Element | None:
@@ -385,15 +384,15 @@ def _corrections(row: Mapping[str, Any], budget: _Budget) -> ET.Element | None:
     if not entries:
         return None
     lines = [
-        _node(
+        node(
             "li",
-            _node("code", budget.cut(entry["field"])),
+            node("code", budget.cut(entry["field"])),
             " should be ",
-            _node("b", budget.cut(entry["value"])),
+            node("b", budget.cut(entry["value"])),
         )
         for entry in entries
     ]
-    return _node("ul", *lines, class_="corrections")
+    return node("ul", *lines, class_="corrections")
 
 
 def _footer(row: Mapping[str, Any]) -> ET.Element:
@@ -402,10 +401,10 @@ def _footer(row: Mapping[str, Any]) -> ET.Element:
     if frame:
         facts.append(f"text in {frame}")
     released = (row["image"] or {}).get("path")
-    return _node(
+    return node(
         "footer",
-        _node("code", row["id"], title=f"Image: {released}" if released else None),
-        _node("span", " · ".join(facts)),
+        node("code", row["id"], title=f"Image: {released}" if released else None),
+        node("span", " · ".join(facts)),
     )
 
 
@@ -423,7 +422,7 @@ def page(facts: PageFacts, cards: Iterable[str], shown: int) -> Iterator[str]:
     large = files.joinpath("preview.html").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    title = _html(_node("title", f"{facts.title}: preview"))
+    title = to_html(node("title", f"{facts.title}: preview"))
     yield (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -431,16 +430,16 @@ def page(facts: PageFacts, cards: Iterable[str], shown: int) -> Iterator[str]:
         '<meta name="referrer" content="no-referrer">\n'
         f"{title}\n<style>\n{style}</style>\n</head>\n<body>\n"
     )
-    yield _html(_header(facts, shown)) + '\n<div class="layout">\n' + _html(_side(facts)) + "\n<main>\n"
-    yield _html(_plot(facts)) + '\n<div class="status">'
-    yield _html(_node("output", f"{shown:,} rows", id="status"))
-    yield _html(_node("button", "Clear filters", type="button", id="clear", hidden="hidden"))
+    yield to_html(_header(facts, shown)) + '\n<div class="layout">\n' + to_html(_side(facts)) + "\n<main>\n"
+    yield to_html(_plot(facts)) + '\n<div class="status">'
+    yield to_html(node("output", f"{shown:,} rows", id="status"))
+    yield to_html(node("button", "Clear filters", type="button", id="clear", hidden="hidden"))
     yield '</div>\n<div class="grid" id="grid">\n'
     for card in cards:
         yield card + "\n"
     yield '</div>\n<p class="empty" id="empty" hidden>No row of this sample matches. Clear a filter.</p>\n'
     if facts.terms:
-        yield _html(_node("p", _node("b", "Terms. "), facts.terms, class_="terms"))
+        yield to_html(node("p", node("b", "Terms. "), facts.terms, class_="terms"))
     yield f"</main>\n</div>\n{large}<script>{script}</script>\n</body>\n</html>\n"
 
 
@@ -453,18 +452,18 @@ def _header(facts: PageFacts, shown: int) -> ET.Element:
         _select("values", "Images", (("", "as stored"), ("inverted", "inverted"), ("iron", "iron palette"))),
         _select("size", "Size", (("", "medium"), ("small", "small"), ("large", "large"))),
     ]
-    return _node(
+    return node(
         "header",
-        _node(
+        node(
             "div",
-            _node("h1", facts.title),
-            _node("p", facts.summary) if facts.summary else None,
-            _node("ul", *[_node("li", detail) for detail in details], class_="facts"),
+            node("h1", facts.title),
+            node("p", facts.summary) if facts.summary else None,
+            node("ul", *[node("li", detail) for detail in details], class_="facts"),
             class_="about",
         ),
-        _node(
+        node(
             "div",
-            _node(
+            node(
                 "input",
                 type="search",
                 id="search",
@@ -479,13 +478,13 @@ def _header(facts: PageFacts, shown: int) -> ET.Element:
 
 
 def _toggle(name: str, label: str) -> ET.Element:
-    box = _node("input", type="checkbox", id=name, checked="checked")
-    return _node("label", box, label)
+    box = node("input", type="checkbox", id=name, checked="checked")
+    return node("label", box, label)
 
 
 def _select(name: str, label: str, options: Sequence[tuple[str, str]]) -> ET.Element:
-    choices = [_node("option", text, value=value) for value, text in options]
-    return _node("label", label, _node("select", *choices, id=name))
+    choices = [node("option", text, value=value) for value, text in options]
+    return node("label", label, node("select", *choices, id=name))
 
 
 def _side(facts: PageFacts) -> ET.Element:
@@ -496,11 +495,11 @@ def _side(facts: PageFacts) -> ET.Element:
             continue
         top = max(counts.values())
         entries = [
-            _node(
+            node(
                 "button",
-                _node("span", value, class_="name"),
-                _node("span", f"{count:,}", class_="count"),
-                _node("span", class_="bar", style=f"width:{max(100 * count / top, 0.5):.1f}%"),
+                node("span", value, class_="name"),
+                node("span", f"{count:,}", class_="count"),
+                node("span", class_="bar", style=f"width:{max(100 * count / top, 0.5):.1f}%"),
                 type="button",
                 class_="facet",
                 data_facet=name,
@@ -511,9 +510,9 @@ def _side(facts: PageFacts) -> ET.Element:
             for value, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         ]
         groups.append(
-            _node("details", _node("summary", title, _node("span", str(len(counts)))), *entries, open="open")
+            node("details", node("summary", title, node("span", str(len(counts)))), *entries, open="open")
         )
-    return _node("aside", *groups, aria_label="Filters")
+    return node("aside", *groups, aria_label="Filters")
 
 
 def _plot(facts: PageFacts) -> ET.Element:
@@ -528,9 +527,9 @@ def _plot(facts: PageFacts) -> ET.Element:
     for task in order:
         total = sum(tasks[task].values())
         parts = [
-            _node(
+            node(
                 "button",
-                _node("span", source),
+                node("span", source),
                 type="button",
                 class_=f"part c{shades.get(source, 0)}",
                 style=f"flex-grow:{count}",
@@ -540,15 +539,13 @@ def _plot(facts: PageFacts) -> ET.Element:
             )
             for source, count in sorted(tasks[task].items(), key=lambda item: (-item[1], item[0]))
         ]
-        bar = _node("div", *parts, class_="parts", style=f"width:{max(100 * total / top, 0.5):.1f}%")
-        lines.append(_node("dt", task))
-        lines.append(
-            _node("dd", _node("div", bar, class_="track"), _node("span", f"{total:,}", class_="count"))
-        )
-    return _node(
+        bar = node("div", *parts, class_="parts", style=f"width:{max(100 * total / top, 0.5):.1f}%")
+        lines.append(node("dt", task))
+        lines.append(node("dd", node("div", bar, class_="track"), node("span", f"{total:,}", class_="count")))
+    return node(
         "details",
-        _node("summary", "All rows by task and source"),
-        _node("dl", *lines),
+        node("summary", "All rows by task and source"),
+        node("dl", *lines),
         class_="plot",
         open="open",
     )

@@ -5,30 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from irtd_datasets.evaluate.tasks import PAPER_COLUMNS
 from irtd_datasets.report.console import make_console, make_table, styled
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from irtd_datasets.evaluate.compare import Comparison
+    from irtd_datasets.evaluate.judge import JudgeReport
     from irtd_datasets.evaluate.run import PredictResult
     from irtd_datasets.evaluate.scoring import Interval, Scores
 
-__all__ = ["show_comparison", "show_prediction", "show_scores"]
-
-_TITLES = {
-    "scene": "Scene",
-    "recognition": "Rec",
-    "grounding": "Gro",
-    "relationship": "Rel",
-    "reid": "ReID",
-    "security": "Sec",
-    "psum": "psum",
-    "location": "Loc",
-    "aerial_counting": "AC",
-    "pedestrian_counting": "PC",
-    "nsum": "nsum",
-}
+__all__ = ["show_comparison", "show_judge", "show_prediction", "show_scores"]
 
 
 def show_scores(scores: Scores, name: str) -> None:
@@ -36,7 +24,7 @@ def show_scores(scores: Scores, name: str) -> None:
     console = make_console()
     if scores.dataset in {"mmrs_1m", "rs_gpt4v"}:
         _show_published(console, scores, name)
-    elif any(task in _TITLES for task in scores.tasks):
+    elif any(task in PAPER_COLUMNS for task in scores.tasks):
         _show_table_2(console, scores, name)
     _show_tasks(console, scores)
     if scores.skipped:
@@ -49,20 +37,35 @@ def show_scores(scores: Scores, name: str) -> None:
         console.print(styled("Look again:", f" {sentence}", "yellow"))
 
 
+def show_judge(report: JudgeReport) -> None:
+    """Print what the judge was asked and said."""
+    console = make_console()
+    console.print(
+        f"judge: {report.judged:,} answers judged, {report.asked:,} asked now, {report.from_journal:,} from the "
+        f"journal; {report.unreadable:,} verdicts without a score, {report.empty:,} empty answers, {report.open:,} open"
+    )
+    if report.stopped:
+        console.print(styled("stopped:", f" {report.stopped}", "yellow"))
+
+
 def _show_table_2(console: Console, scores: Scores, name: str) -> None:
     from irtd_datasets.evaluate.tasks import paper_table
 
     table = make_table(
-        "model", "training", *_TITLES.values(), title="Table 2 of the IRGPT paper", numbers=_TITLES.values()
+        "model",
+        "training",
+        *PAPER_COLUMNS.values(),
+        title="Table 2 of the IRGPT paper",
+        numbers=PAPER_COLUMNS.values(),
     )
     for row in paper_table():
-        table.add_row(row["model"], row["training"], *(row[column] for column in _TITLES))
+        table.add_row(row["model"], row["training"], *(row[column] for column in PAPER_COLUMNS))
     table.add_section()
     values = {task: one.value for task, one in scores.tasks.items()}
     values |= {"psum": scores.psum.value, "nsum": scores.nsum.value}
-    table.add_row(styled(name), "", *(_number(values.get(column)) for column in _TITLES))
+    table.add_row(styled(name), "", *(_number(values.get(column)) for column in PAPER_COLUMNS))
     console.print(table)
-    absent = [_TITLES[task] for task in _TITLES if task not in values]
+    absent = [PAPER_COLUMNS[task] for task in PAPER_COLUMNS if task not in values]
     if absent:
         console.print(f"No rows of {', '.join(absent)}: a sum is given only where all of its tasks are there")
 

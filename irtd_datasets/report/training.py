@@ -39,7 +39,7 @@ def show_export(report: ExportReport) -> None:
         )
     if report.paired:
         console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
-    images = f"{report.images:,} images" if report.images else "images inside Parquet"
+    images = f"{report.images:,} images" if report.images else "images inside its files"
     console.print(f"{sum(report.rows.values()):,} rows, {images}: {report.out}")
 
 

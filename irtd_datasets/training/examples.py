@@ -37,6 +37,7 @@ LAYOUTS = {
     "json": "the same records as one JSON list (LLaVA-1.5, which reads its data file with json.load)",
     "ms-swift": "messages, images, and objects for the programs' own grounding form",
     "llama-factory": "messages, images, and a dataset_info.json",
+    "vlmevalkit": "a table with image, question and answer, a line for each round (VLMEvalKit)",
 }
 """The layouts, and what reads them."""
 
@@ -51,6 +52,7 @@ REASONS = {
     "system-turn": "there is a system turn, for which this layout has no place",
     "placeholder-in-text": "the text has a token that this layout would take for an image or a box",
     "image-missing": "the row has no image",
+    "image-unreadable": "the image cannot be decoded, and the layout holds it as the program shows it",
     "filtered": "a filter names the row",
 }
 """Why a row can be left out."""
@@ -183,7 +185,7 @@ def check_turns(turns: Sequence[tuple[str, Any]], layout: str) -> None:
     """
     roles = [role for role, _ in turns]
     if roles[:1] == ["system"]:
-        if layout in ("jsonl", "json"):
+        if layout in ("jsonl", "json", "vlmevalkit"):
             raise LeftOut("system-turn")
         roles = roles[1:]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):

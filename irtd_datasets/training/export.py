@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from irtd_datasets.errors import AnnotationError, BoxError, BuildError, UnknownNameError
+from irtd_datasets.errors import AnnotationError, BoxError, BuildError, ImageError, UnknownNameError
 from irtd_datasets.folder.row_groups import config_files, config_names, read_groups
+from irtd_datasets.images.viewable import viewable
+from irtd_datasets.schema import TASKS
 from irtd_datasets.training.examples import (
     LAYOUTS,
     REASONS,
@@ -33,6 +36,7 @@ from irtd_datasets.training.files import (
     ParquetParts,
     RowSink,
     SortedLines,
+    Table,
     image_suffix,
 )
 from irtd_datasets.training.targets import MAX_PIXELS, MIN_PIXELS, Style, find_target
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportOptions", "ExportReport", "export", "export_rows"]
 
-_COLUMNS = ("id", "image", "messages", "box_frame", "width", "height", "bit_depth", "visible.path")
+_COLUMNS = ("id", "task", "image", "messages", "box_frame", "width", "height", "bit_depth", "visible.path")
 _EXAMPLES = 5
 _MARKER = "export.json"
 
@@ -54,7 +58,7 @@ class ExportOptions:
 
     Attributes:
         target: The model family: ``llava``, ``qwen2-vl``, ``qwen2.5-vl``, ``qwen3-vl``, ``internvl``, ``paligemma``.
-        layout: ``jsonl``, ``json``, ``ms-swift`` or ``llama-factory``.
+        layout: ``jsonl``, ``json``, ``ms-swift``, ``llama-factory`` or ``vlmevalkit``.
         images: ``files`` (original bytes, each distinct image once) or ``parquet`` (inside Parquet; ``ms-swift`` and
             ``llama-factory`` only, since the others read images from paths).
         markup: ``model`` for the model's own markup, ``released`` to change the numbers and nothing else.
@@ -262,11 +266,11 @@ def _write(
 ) -> ExportReport:
     report = ExportReport(out)
     _clear(staging, keep=options.images == "files")
-    images = ImageFiles(staging) if options.images == "files" else None
+    images = ImageFiles(staging) if options.images == "files" and options.layout != "vlmevalkit" else None
     entries: dict[str, Any] = {}
     try:
         for split, rows in sources.items():
-            file, sink = _sink(staging, _safe(split), options)
+            file, sink = _sink(staging, _safe(split), options, name)
             report.rows[split] = 0
             with ExitStack() as stack:
                 stack.enter_context(sink)
@@ -299,7 +303,10 @@ def _clear(staging: Path, *, keep: bool) -> None:
             path.unlink()
 
 
-def _sink(staging: Path, split: str, options: ExportOptions) -> tuple[str, RowSink]:
+def _sink(staging: Path, split: str, options: ExportOptions, name: str) -> tuple[str, RowSink]:
+    if options.layout == "vlmevalkit":  # whose datasets are named by their files
+        file = f"{_safe(name)}_{split}.tsv"
+        return file, Table(staging / file)
     swift = has_objects(options.style(), options.layout)
     if options.images == "parquet":
         return split, ParquetParts(staging / split, objects=swift)
@@ -321,6 +328,7 @@ def _one(
         _filter(row, options)
         image = _image(row)
         example = prepare(row, options.style(), options.layout)
+        table = _rounds(row, example, image["bytes"]) if options.layout == "vlmevalkit" else {}
     except LeftOut as reason:
         report._leave_out(str(row.get("id")), str(reason))  # noqa: SLF001 - the report is ours
         return
@@ -330,7 +338,9 @@ def _one(
             where=f"row {row.get('id') if hasattr(row, 'get') else row!r}",
             remedy="Pass rows with id, image, messages, box_frame, width and height.",
         ) from error
-    if images is not None:
+    if table:
+        sink.write(table)
+    elif images is not None:
         relative = images.add(image["bytes"], image["path"])
         path = str(report.out / relative) if options.absolute_paths else relative
         sink.write(_record(example, path, options))
@@ -343,6 +353,24 @@ def _one(
     report.collapsed += example.collapsed
     report.deep_images += (row.get("bit_depth") or 8) > 8
     report.paired += bool(row.get("visible"))
+
+
+def _rounds(row: Mapping[str, Any], example: Example, data: bytes) -> dict[str, Any]:
+    if (row.get("bit_depth") or 8) > 8:  # which VLMEvalKit would show as white
+        try:
+            image = viewable(data, max(example.width, example.height, 1), example.id).image
+        except ImageError:
+            raise LeftOut("image-unreadable") from None
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        data = file.getvalue()
+    task = row.get("task")
+    turns = [text for role, text in example.turns if role != "system"]
+    rounds = list(zip(turns[::2], turns[1::2], strict=True))
+    name = TASKS[task] if isinstance(task, int) else task or ""
+    if name == "captioning" and len({question for question, _ in rounds}) == 1:
+        rounds = rounds[:1]  # several captions of one image are asked for once
+    return {"id": example.id, "task": name, "image": data, "rounds": rounds}
 
 
 def _filter(row: Mapping[str, Any], options: ExportOptions) -> None:

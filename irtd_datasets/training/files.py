@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import hashlib
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["ImageFiles", "JsonList", "Lines", "ParquetParts", "RowSink", "SortedLines", "image_suffix"]
+__all__ = [
+    "ImageFiles",
+    "JsonList",
+    "Lines",
+    "ParquetParts",
+    "RowSink",
+    "SortedLines",
+    "Table",
+    "image_suffix",
+]
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", ".jpg"),
@@ -152,6 +162,34 @@ class JsonList:
         """Add a row."""
         self._file.write(self._separator + _line(row))
         self._separator = ",\n"
+
+
+class Table:
+    """The table of VLMEvalKit: tab-separated, a line for each round, each distinct image once.
+
+    A later line with the same image has the index of the first one in its place, as VLMEvalKit reads it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._writer = csv.writer(self._file, delimiter="\t", lineterminator="\n")
+        self._writer.writerow(("index", "id", "round", "task", "image", "question", "answer"))
+        self._images: dict[bytes, int] = {}
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add the rounds of a row, whose image is bytes."""
+        for number, (question, answer) in enumerate(row["rounds"]):
+            first = self._images.setdefault(hashlib.sha256(row["image"]).digest(), self._count)
+            image = base64.b64encode(row["image"]).decode() if first == self._count else str(first)
+            self._writer.writerow((self._count, row["id"], number, row["task"], image, question, answer))
+            self._count += 1
 
 
 _NO_OBJECTS = b', "objects": {"ref": [], "bbox": []}}\n'

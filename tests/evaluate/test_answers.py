@@ -301,9 +301,9 @@ def test_ten_thousand_boxes_are_all_read():
         json.dumps(rows),
         "".join(f"<loc_{number % 900}>" for row in rows for number in row),
     ):
-        start = time.perf_counter()
+        start = time.process_time()  # of this process alone: others may use the machine
         assert len(read_boxes(text)) == 10_000
-        assert time.perf_counter() - start < 20
+        assert time.process_time() - start < 20
 
 
 def test_ten_megabytes_are_read_in_little_time():

@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from chat_server import chat_server
-from processes import irtd_here, told
+from processes import environment, irtd_here, told
 
 from irtd_datasets.captioning.endpoint import Endpoint
 from irtd_datasets.captioning.journal import Journal
@@ -128,7 +131,7 @@ def big_image():
     return file.getvalue()
 
 
-@pytest.mark.parametrize("script", [401, "html", 404])
+@pytest.mark.parametrize("script", [401, "html", 404, "stream"])
 def test_an_endpoint_that_refuses_ends_the_run(remote_sensing, tmp_path, script):
     """What every question would meet is an error at once, not a file of nothing."""
     _, rows = rows_of(remote_sensing["mmrs_1m"], "vqa")
@@ -211,3 +214,77 @@ def test_the_command_predicts_and_the_other_scores(remote_sensing, tmp_path, mon
     assert json.loads(scored.stdout)["tasks"]["classification"]["missing"] == 0
     told(irtd_here(*command[:-1], tmp_path / "d.jsonl", "--family", "bert"), 2, "bert")
     assert "IRTD_ENDPOINT_TOKEN" in os.environ
+
+
+def test_a_name_that_changes_on_the_way_is_told(remote_sensing, tmp_path):
+    """Answers under other names of the model are kept, and the report counts each name."""
+    folder = remote_sensing["mmrs_1m"]
+    out = tmp_path / "p.jsonl"
+    script = [{"text": "yes", "model": name} for name in ("m", "m", "n")]
+    with chat_server(script) as server:
+        command = ("predict", f"{folder}:vqa", "--endpoint", server.url, "--model", "m", "--out", out)
+        done = irtd_here(*command, "--limit", "3", "--concurrency", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    told_ = json.loads(done.stdout)
+    assert told_["report"]["models"] == {"m": 2, "n": 1}
+    assert any("several names" in note for note in told_["notes"])
+
+
+@pytest.mark.parametrize("script", ["html", "stream", 401])
+def test_what_is_no_answer_on_the_way_ends_the_run_and_keeps_the_others(remote_sensing, tmp_path, script):
+    """An endpoint that turns into something else stops the run; answers before it are kept, and the rest follows."""
+    _, rows = rows_of(remote_sensing["mmrs_1m"], "vqa")
+    rows = rows[:4]
+    with chat_server(["yes", "no", *[script] * 9]) as server:
+        lines, report = ask(server, rows, tmp_path, PredictOptions(concurrency=1))
+        assert (len(lines), report.asked) == (2, 2)
+        assert report.stopped
+        assert len(server.asked) == 3
+    with chat_server(["yes"] * 99) as server:
+        lines, report = ask(server, rows, tmp_path, PredictOptions(concurrency=1))
+    assert report.from_journal == 2
+    assert report.unanswered == 0
+    assert len(lines) == sum(len(row.rounds) for row in rows)
+
+
+def test_an_endpoint_that_is_not_there_is_an_error(remote_sensing, tmp_path):
+    """A refused connection is asked again and then told, with nothing written as an answer."""
+    with chat_server() as server:
+        url = server.url  # of a server that is gone
+    done = irtd_here(
+        "predict", f"{remote_sensing['mmrs_1m']}:vqa", "--endpoint", url, "--model", "m",
+        "--out", tmp_path / "p.jsonl", "--limit", "1", "--attempts", "1",
+    )  # fmt: skip
+    told(done, 1, "cannot be reached")
+    assert not (tmp_path / "p.jsonl").exists()
+
+
+def test_a_killed_run_pays_for_nothing_twice(remote_sensing, tmp_path):
+    """After SIGKILL the same command asks only what was not answered, and writes every round in its order."""
+    folder, out = remote_sensing["mmrs_1m"], tmp_path / "p.jsonl"
+    questions = read_questions(folder, "vqa")
+    with chat_server(["yes"] * 999, delay=0.1) as server:
+        command = [
+            sys.executable, "-m", "irtd_datasets", "predict", f"{folder}:vqa", "--endpoint", server.url,
+            "--model", "m", "--out", str(out), "--concurrency", "2",
+        ]  # fmt: skip
+        journal = tmp_path / "p.journal.jsonl"
+        with subprocess.Popen(
+            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as running:
+            until = time.monotonic() + 120
+            while not journal.exists() or len(journal.read_bytes().splitlines()) < 5:
+                assert running.poll() is None
+                assert time.monotonic() < until
+            running.kill()
+        assert not out.exists()
+        kept = journal.read_bytes().count(b"\n")
+        before = len(server.asked)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        after = len(server.asked) - before
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(one["id"], one.get("round", 0)) for one in lines] == [(one.id, one.round) for one in questions]
+    keys = [json.loads(line)["key"] for line in journal.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == kept + after
+    assert before - kept <= 2  # what was under way when it was killed

@@ -1,12 +1,17 @@
 """BLEU, ROUGE-L and CIDEr equal the reference implementation on random and on degenerate captions."""
 
+import importlib.util
 import random
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.evaluate import ScoringOptions, read_questions, score
+from irtd_datasets.evaluate.meteor import add_meteor
 from irtd_datasets.evaluate.texts import bleu_statistics, bleu_value, cider, make_corpus, rouge_l, tokens
 
 WORDS = st.lists(
@@ -98,3 +103,24 @@ def test_gold_captions_have_the_best_value():
 def test_words_are_told_from_punctuation(text, expected):
     """Small letters, clitics apart, hyphens and numbers whole, punctuation gone."""
     assert tokens(text) == expected
+
+
+def test_meteor_is_that_of_the_evaluation(remote_sensing, monkeypatch):
+    """With Java, METEOR is the program's own figure on the same words; without it, one message."""
+    folder = remote_sensing["rs_gpt4v"]
+    questions = read_questions(folder, "captioning")[:4]
+    answers = {one.key: "a road near one car" for one in questions}
+    scores = score(answers, questions, ScoringOptions(resamples=0))
+    if shutil.which("java") is not None and importlib.util.find_spec("pycocoevalcap") is not None:
+        from pycocoevalcap.meteor.meteor import Meteor
+
+        right = {i: [" ".join(tokens(text)) for text in one.references] for i, one in enumerate(questions)}
+        program = Meteor()
+        wanted, _ = program.compute_score(right, {i: ["a road near one car"] for i in right})
+        program.meteor_p.communicate()  # ends it and closes its pipes
+        metrics = add_meteor(scores).tasks["captioning"].metrics
+        assert metrics["meteor"].value == pytest.approx(100 * wanted)
+        assert metrics.keys() - {"meteor"} == scores.tasks["captioning"].metrics.keys()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UnknownNameError, match="Java"):
+        add_meteor(scores)

@@ -100,7 +100,7 @@ ANIMALS = ("person", "duck", "horse", "crocodile")
 )
 def test_an_option_is_read(utils, text, score, unreadable):
     """A letter, in brackets or not, or the option in words; two options are wrong, and nothing is no answer."""
-    found = utils.process_results(doc("recognition", "(B) duck", ANIMALS), [text])
+    found = utils.score_answer(doc("recognition", "(B) duck", ANIMALS), [text])
     assert found == {"accuracy": score, "unreadable": unreadable}
 
 
@@ -118,7 +118,7 @@ def test_an_option_is_read(utils, text, score, unreadable):
 def test_all_options_of_security_are_needed(utils, text, score):
     """Several options are right together, in any order, and only together."""
     one = doc("security", "(A) scooter (D) hydrant", ("scooter", "car", "motor", "hydrant"))
-    assert utils.process_results(one, [text])["accuracy"] == score
+    assert utils.score_answer(one, [text])["accuracy"] == score
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_all_options_of_security_are_needed(utils, text, score):
 )
 def test_words_are_read(utils, task, answer, text, score):
     """A word in a sentence counts; both words do not."""
-    assert utils.process_results(doc(task, answer), [text])["accuracy"] == score
+    assert utils.score_answer(doc(task, answer), [text])["accuracy"] == score
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_words_are_read(utils, task, answer, text, score):
 )
 def test_counts_are_read(utils, text, error):
     """The number in its mark or the only one; no number is no error of zero but an unreadable answer."""
-    found = utils.process_results(doc("aerial_counting", "19"), [text])
+    found = utils.score_answer(doc("aerial_counting", "19"), [text])
     assert found == {"mean_absolute_error": error, "unreadable": float(error is None)}
 
 
@@ -170,11 +170,11 @@ def test_counts_are_read(utils, text, error):
 def test_boxes_are_scored(utils, text, overlap):
     """In thousandths of each side, whatever stands around the numbers; a box turned inside out has no overlap."""
     one = doc("grounding", "", objects={"box": [[160.0, 256.0, 320.0, 384.0]]})
-    found = utils.process_results(one, [text])
+    found = utils.score_answer(one, [text])
     assert found["mean_iou"] == pytest.approx(overlap)
     assert found["accuracy_iou_50"] == float(overlap >= 0.5)
     assert found["unreadable"] == 0
-    assert utils.process_results(one, ["nowhere"]) == {"accuracy_iou_50": 0, "mean_iou": 0, "unreadable": 1}
+    assert utils.score_answer(one, ["nowhere"]) == {"accuracy_iou_50": 0, "mean_iou": 0, "unreadable": 1}
 
 
 def test_pixels_can_be_asked_for(utils, monkeypatch):
@@ -183,7 +183,7 @@ def test_pixels_can_be_asked_for(utils, monkeypatch):
     assert "thousandths" in utils.doc_to_text(one)
     monkeypatch.setenv("IRTD_BOX_FRAME", "pixel")
     assert "640 wide and 512 high" in utils.doc_to_text(one)
-    assert utils.process_results(one, ["[160, 256, 320, 384]"])["mean_iou"] == 1
+    assert utils.score_answer(one, ["[160, 256, 320, 384]"])["mean_iou"] == 1
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_pixels_can_be_asked_for(utils, monkeypatch):
 )
 def test_points_are_scored(utils, text, f1, distance):
     """Each label finds one point within five thousandths; points too many and too few cost, far ones do not count."""
-    found = utils.process_results(doc("location", "[[100, 200], [300, 400]]"), [text])
+    found = utils.score_answer(doc("location", "[[100, 200], [300, 400]]"), [text])
     assert found["f1"] == pytest.approx(f1)
     assert found["mean_distance"] == (None if distance is None else pytest.approx(distance))
 
@@ -224,6 +224,7 @@ def test_released_answers_score_full(utils, built):
                 box = row["objects"]["box"][0]
                 answer = json.dumps([1000 * value / side for value, side in zip(box, sides, strict=True)])
             found = utils.process_results(row, [answer])
+            assert found.pop("answers") == {"id": row["id"], "answer": answer}
             assert found.pop("unreadable") == 0
             for metric, value in found.items():
                 assert value == pytest.approx(0 if re.search("error|distance", metric) else 1)

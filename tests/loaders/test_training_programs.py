@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from irtd_datasets.catalog import DATASETS, spec
+from irtd_datasets.evaluate import ScoringOptions, Selection, score_file
+from irtd_datasets.evaluate.tasks import METRICS
+from irtd_datasets.folder.row_groups import config_files, config_names
+from irtd_datasets.rows.release import absolute_options
+from irtd_datasets.testing import write_sample_release
 from irtd_datasets.training.export import ExportOptions, export
+from irtd_datasets.writing.engine import build
 
 ROOT = Path(__file__).parents[2]
 LOADERS = ROOT / "loaders"
@@ -103,7 +109,64 @@ def test_lmms_eval_scores_the_benchmark(folder):
     for task in tasks:
         assert found["good"][task].pop("unreadable") == 0
         assert found["bad"][task].pop("unreadable") == 1
+        assert found["good"][task].pop("answers") == found["bad"][task].pop("answers") > 0
         for metric, value in found["good"][task].items():
             low = "error" in metric or "distance" in metric
             assert value == pytest.approx(0, abs=0.01) if low else value > 0.95, (task, metric)
             assert found["bad"][task][metric] in ((None,) if low else (0,))
+
+
+def other_tasks(root):
+    """The tasks of lmms-eval outside the benchmark whose config and split the folders in a folder have."""
+    found = {}
+    for file in sorted((LOADERS / "lmms_eval" / "others").glob("*.yaml")):
+        values = dict(line.split(": ", 1) for line in file.read_text().splitlines() if ": " in line)
+        if "dataset_path" in values:
+            folder, config = root / values["dataset_path"], values["dataset_name"]
+            if config in config_names(folder) and values["test_split"] in config_files(folder, config):
+                found[values["task"]] = (folder, config, values["test_split"])
+    return found
+
+
+@pytest.mark.slow
+def test_lmms_eval_scores_every_other_config(folder, tmp_path):
+    """A model that knows gets the best value of each metric; what lmms-eval logs has the same figures here."""
+    for name in ("mmrs_1m", "rs_gpt4v"):
+        sample = write_sample_release(name, tmp_path / "releases" / name, rows=130, seed=1)
+        build(name, ["default"], absolute_options(sample.folder), folder / name)
+    tasks = other_tasks(folder)
+    assert len(tasks) > 20
+    program = "with_lmms_eval_others.py"
+    found = run(
+        "lmms_eval", "IRTD_LMMS_PYTHON", program, folder, LOADERS / "lmms_eval", tmp_path / "logs", *tasks
+    )
+    for name, (data, config, split) in tasks.items():
+        for who in ("good", "bad"):
+            (log,) = (tmp_path / "logs" / who).rglob(f"*samples_{name}.jsonl")
+            options = ScoringOptions(resamples=0)
+            scores = score_file(log, data, config, options, Selection(splits=[split]))
+            (own,) = scores.tasks.values()
+            told = found[who][name]
+            assert told["unreadable"] == pytest.approx(own.unreadable / own.questions)
+            for metric, value in own.metrics.items():
+                assert told[metric] == pytest.approx(value.value), (name, metric)
+                if who == "good" and METRICS[metric].best is not None:
+                    assert value.value == pytest.approx(METRICS[metric].best, abs=1e-6), (name, metric)
+
+
+@pytest.mark.slow
+def test_vlmevalkit_opens_the_table(folder, tmp_path):
+    """Its dataset class has a line for each round with the image, and shows the question and the file of the image."""
+    checkout = os.environ.get("IRTD_VLMEVALKIT")
+    if checkout is None:
+        pytest.skip("IRTD_VLMEVALKIT names no checkout of VLMEvalKit")
+    report = export(folder / "irtd", "benchmark", tmp_path / "out", ExportOptions("qwen3-vl", "vlmevalkit"))
+    (table,) = (tmp_path / "out").glob("*.tsv")
+    told = run(
+        "pandas", "IRTD_VLMEVALKIT_PYTHON", "with_vlmevalkit.py", folder, checkout, table.parent, table.stem
+    )
+    found = told[table.stem]
+    assert found["rows"] == sum(report.rows.values())
+    assert len(set(found["ids"])) == found["rows"]
+    assert found["sizes"][-1] == found["image"]
+    assert found["text"]

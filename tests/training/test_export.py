@@ -1,5 +1,6 @@
 """Exports hold the same boxes as the dataset folder, in the frame and markup of the model, in files that load."""
 
+import base64
 import csv
 import hashlib
 import io
@@ -27,6 +28,7 @@ from irtd_datasets.errors import (
     UnknownNameError,
     UnsafePathError,
 )
+from irtd_datasets.evaluate import ScoringOptions, read_questions, score_file
 from irtd_datasets.folder.row_groups import config_files, config_names
 from irtd_datasets.hub.overlap import NotIn
 from irtd_datasets.rows.release import absolute_options
@@ -649,3 +651,36 @@ def test_the_command_exports_and_says_what_it_did(built, tmp_path):
         "images.csv",
         "train.jsonl",
     ]
+
+
+def test_vlmevalkit_gets_a_line_for_each_round(built, tmp_path):
+    """Each line has index, id, round, question and answer; an image stands once, later lines name its first index."""
+    export(built, "instruct", tmp_path / "out", ExportOptions("qwen3-vl", "vlmevalkit"))
+    (table,) = (tmp_path / "out").glob("*.tsv")
+    assert table.name == "irtd_instruct_train.tsv"
+    csv.field_size_limit(1 << 30)
+    with table.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file, delimiter="\t"))
+    assert [line["index"] for line in lines] == [str(number) for number in range(len(lines))]
+    questions = read_questions(built, "instruct")
+    assert {line["id"] for line in lines} == {one.id for one in questions}
+    for line in lines:
+        image = line["image"]
+        while image.isdecimal():  # as VLMEvalKit looks it up
+            assert int(image) < int(line["index"])
+            image = lines[int(image)]["image"]
+        assert len(image) > 64
+        with Image.open(io.BytesIO(base64.b64decode(image, validate=True))) as opened:
+            assert opened.mode in {"L", "RGB", "RGBA", "P"}
+
+
+def test_predictions_of_vlmevalkit_are_scored(built, tmp_path):
+    """Its table of predictions has the right answer in one column and the model's in another, which is read."""
+    questions = read_questions(built, "instruct")
+    with (tmp_path / "m_irtd.tsv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(("index", "id", "round", "task", "question", "answer", "prediction"))
+        for index, one in enumerate(questions):
+            writer.writerow((index, one.id, 0, one.task, "?", one.text, "I cannot tell."))
+    scores = score_file(tmp_path / "m_irtd.tsv", built, "instruct", ScoringOptions(resamples=0))
+    assert all(one.unreadable == one.questions for one in scores.tasks.values())

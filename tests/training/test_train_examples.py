@@ -20,6 +20,7 @@ from processes import environment
 from test_remote import put
 
 from irtd_datasets.errors import ArrayError
+from irtd_datasets.evaluate import ScoringOptions, score_file
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.training import table
@@ -278,3 +279,41 @@ def test_scores(folders):
     assert len(np.unique(scores["difficulty"])) > len(ids) / 2
     with pytest.raises(ArrayError, match="1 of 1 rows have no score"):
         read_scores(folders / "scores.parquet", ["another"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")), reason="not installed"
+)
+def test_a_local_model_answers_and_is_scored(folders):
+    """`predict_local.py` answers every scored row, goes on where it was ended, and `irtd score` takes its file."""
+    out = folders / "local.jsonl"
+    base = [
+        sys.executable,
+        EXAMPLES / "predict_local.py",
+        "--data",
+        f"{folders}/rs_gpt4v:conversation",
+        "--out",
+        out,
+    ]
+
+    def answered(*more):
+        done = subprocess.run(
+            [*map(str, base), *more],
+            env=environment(**ENVIRONMENT),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    first = answered("--limit", "3")
+    out.write_text(out.read_text() + '{"id": "cut off')
+    whole = answered()
+    assert whole[: len(first)] == first
+    assert len({(line["id"], line.get("round", 0)) for line in whole}) == len(whole)
+    scores = score_file(out, folders / "rs_gpt4v", "conversation", ScoringOptions(resamples=0))
+    assert scores.tasks["conversation"].missing == 0
+    assert scores.tasks["conversation"].questions == len(whole)

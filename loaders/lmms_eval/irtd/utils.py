@@ -83,6 +83,16 @@ def doc_to_text(doc, lmms_eval_specific_kwargs=None):
 
 
 def process_results(doc, results):
+    """Scores of one answer, by metric, and the answer with its id, which `irtd score` reads of lmms-eval's log."""
+    return {**score_answer(doc, results), "answers": {"id": doc["id"], "answer": results[0]}}
+
+
+def count(items):
+    """How many answers there are."""
+    return len(items)
+
+
+def score_answer(doc, results):
     """Scores of one answer, by metric."""
     task, text = task_of(doc), results[0]
     if task == "grounding":
