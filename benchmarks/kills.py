@@ -53,6 +53,7 @@ class Job:
         made: Digests of what lies there.
         start: What is copied into the place first; empty for nothing.
         check: Whether the place is a dataset folder, which `irtd check` must find good.
+        describes: Whether the command only describes what is there, so that what another has made is right.
     """
 
     command: Callable[[Path], list[object]]
@@ -60,6 +61,7 @@ class Job:
     made: Callable[[Path], Any]
     start: str = ""
     check: bool = False
+    describes: bool = False
 
 
 def forked(work: Callable[[], Any], *, kill_after: float | None = None) -> tuple[int, Any]:
@@ -296,9 +298,15 @@ def jobs(work: Path) -> dict[str, Job]:
             (construct("rs_gpt4v", "other_sources"), construct("mmrs_1m", "sources")),
             constructed,
         ),
-        "pairs": Job(pair("--checkerboards", 1), (pair("--checkerboards", 6), pair("--checkerboards", 3)), constructed),
+        "pairs": Job(
+            pair("--checkerboards", 1), (pair("--checkerboards", 6), pair("--checkerboards", 3)), constructed
+        ),
         "export": Job(export("llava"), (export("qwen2-vl"), export("llava", "--layout", "json")), constructed),
-        "card": Job(lambda place: ["card", place], (build(one), build(two)), files, start="edited", check=True),
+        "card": Job(
+            lambda place: ["card", place],
+            (build(one), build(two)),
+            files, start="edited", check=True, describes=True,
+        ),
     }  # fmt: skip
 
 
@@ -375,20 +383,20 @@ class Kills:
             lambda: irtd(*self._job.command(place)), kill_after=self._draw.uniform(0.02, 1.0) * self._seconds
         )
         self.counts.update(["kills", *(["ended before"] if answer else [])])
-        if another:
-            self._another(place)
+        right = self._another(place) if another else self._wanted
         code, made = self._run(self._job.command, place)
         if code and another and "Traceback" not in self._said:
             # The other command has made another thing here, which this one does not touch.
             self.counts["refused after another"] += 1
             return
-        self._compare("again", code, made, self._wanted)
+        self._compare("again", code, made, right if self._job.describes else self._wanted)
         if self._job.check:
             _, found = forked(lambda: _errors(place))
             if found:
                 self._tell(f"irtd check: {found}")
 
-    def _another(self, place: Path) -> None:
+    def _another(self, place: Path) -> Any:
+        """Run another command; returns what it makes."""
         which = self._draw.randrange(len(self._job.others))
         command = self._job.others[which]
         if which not in self._usual:
@@ -401,8 +409,9 @@ class Kills:
             self.counts["refused"] += 1
             if "Traceback" in self._said or code not in {1, 2}:
                 self._tell(f"another command: {self._said}")
-            return
+            return self._wanted
         self._compare("another command", code, made, self._usual[which][1])
+        return self._usual[which][1]
 
     def _compare(self, when: str, code: int, made: Any, wanted: Any) -> None:
         if code and (made != wanted or "Traceback" in self._said):

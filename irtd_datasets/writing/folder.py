@@ -126,6 +126,7 @@ class DatasetFolder:
             errno.EDQUOT: "The quota is used up: free some space and start the same command again.",
             errno.EACCES: "The folder cannot be written: check its permissions, or use another --out.",
             errno.EPERM: "The folder cannot be written: check its permissions, or use another --out.",
+            errno.EMFILE: "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers, and start again.",
             errno.EROFS: "The file system is read-only: use another --out.",
         }
         where = str(error.filename or self.path)
