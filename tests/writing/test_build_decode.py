@@ -32,14 +32,13 @@ def release(tmp_path_factory):
     """A release with images of broken pixels: one that the sample decodes, and three that it does not."""
     folder = tmp_path_factory.mktemp("decode") / "release"
     write_sample_release("irtd", folder, rows=200, captions=0, form="folder")
-    images = sorted((folder / "63-FLIR_ADAS/training/PreviewData").iterdir())
-    name = "63-FLIR_ADAS/training/PreviewData/{}".format
-    looked_at = [path for path in images if is_decoded(name(path.name), "sample")]
-    passed = [path for path in images if not is_decoded(name(path.name), "sample")]
+    images = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.jp*g"))}
+    looked_at = [name for name in images if is_decoded(name, "sample")][:1]
+    passed = [name for name in images if "FLIR" in name and name not in looked_at][:3]
     assert looked_at
-    for path in (*looked_at[:1], *passed[:3]):
-        path.write_bytes(broken_png((640, 512)))
-    return folder, {name(path.name) for path in looked_at[:1]}, {name(path.name) for path in passed[:3]}
+    for name in (*looked_at, *passed):
+        images[name].write_bytes(broken_png((640, 512)))
+    return folder, set(looked_at), set(passed)
 
 
 def built(release, out, *options):
