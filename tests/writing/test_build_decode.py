@@ -2,11 +2,12 @@
 
 import io
 import struct
+import sys
 import zlib
 
 import pytest
 from PIL import Image
-from processes import irtd_here
+from processes import irtd_here, python
 from test_leftovers import digests
 
 from irtd_datasets.folder.ledger import Ledger
@@ -88,3 +89,16 @@ def test_threads_change_nothing(release, tmp_path):
     assert others <= lost(built(folder, tmp_path / "one", "--decode"))
     built(folder, tmp_path / "two", "--decode", "--workers", "2")
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+@pytest.mark.parametrize(("files", "workers"), [(16, "2"), (20, "4"), (24, "4")])
+def test_too_few_open_files(release, tmp_path, files, workers):
+    """A build that may open few files ends with its rows or with words, and waits for no worker without end."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"
+    code = f"{limit}; from irtd_datasets.cli.app import main; main()"
+    command = ["build", "irtd", "instruct", "--release", release[0], "--out", tmp_path / "out", "-q"]
+    done = python(code, *map(str, command), "--workers", workers)
+    assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or "ulimit -n" in done.stderr, done.stderr
