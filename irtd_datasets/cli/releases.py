@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -106,6 +107,13 @@ def build(
     settings: Settings = None,
     frame: BoxFrame = None,
     rounds: Rounds = "keep",
+    decode: Annotated[
+        bool,
+        typer.Option(
+            "--decode",
+            help="Decode every image before it is stored, with threads; otherwise one of 64, and of all the header.",
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     dask: Annotated[
         str | None,
@@ -140,6 +148,7 @@ def build(
     from irtd_datasets.writing.store import parse_storage_options
 
     options = release_options(dataset, release, images, on_defect, parse_settings(settings, frame), rounds)
+    options = replace(options, decode="all" if decode else "sample")
     try:
         with show_progress(silent=quiet or as_json) as progress:
             wanted = configs or [spec(dataset).default_config]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, format_coordinate
 from irtd_datasets.catalog import module_of
-from irtd_datasets.errors import BuildError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.documents import parse_json, write_text
+from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source, read_table
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
     from types import ModuleType
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Extension", "ExtensionPart", "extend"]
 
 _OURS = ".constructed"
+_FILES = ".constructed-files"
+"""Names of the files that were put into the folder, each noted before: what another run has left is taken away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +150,7 @@ def extend(
     """
     progress = progress or Progress()
     style = _style(dataset, selection.tasks)
-    if not dry_run:
-        _prepare(out)
+    earlier = set() if dry_run else _prepare(out)
     result = Extension(dataset, out)
     writer = _Writer(style, out, result, dry_run=dry_run)
     rows = merge_tables(read_table(table)) if table else TABLE
@@ -170,7 +174,9 @@ def extend(
             remedy="`irtd sources --have DIR` tells what is recognised.",
         )
     if not dry_run:
-        (out / _OURS).write_text(json.dumps(result.as_dict() | {"folder": ""}, indent=1), encoding="utf-8")
+        _remove(out, earlier - writer.made)
+        write_text(out / _FILES, "".join(f"{json.dumps(name)}\n" for name in sorted(writer.made)))
+        write_text(out / _OURS, json.dumps(result.as_dict() | {"folder": ""}, indent=1))
     return result
 
 
@@ -202,7 +208,8 @@ def _can_give(row: SourceRow, task: str) -> bool:
     return task in row.tasks
 
 
-def _prepare(out: Path) -> None:
+def _prepare(out: Path) -> set[str]:
+    """Make the folder ready; returns the names of the files that earlier runs have put there."""
     if out.exists() and not out.is_dir():
         raise BuildError("this is a file", where=str(out), remedy="Give --out a new or empty folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / _OURS).is_file():
@@ -213,6 +220,25 @@ def _prepare(out: Path) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / _OURS).write_text("{}", encoding="utf-8")
+    names = set()
+    if (out / _FILES).is_file():
+        for line in (out / _FILES).read_bytes().splitlines():
+            with contextlib.suppress(
+                IrtdDatasetsError
+            ):  # a kill may have cut the last one; its file is not there
+                names.add(safe_name(parse_json(line, _FILES, "").text()))
+    return names
+
+
+def _remove(out: Path, names: Iterable[str]) -> None:
+    """Take files away, and folders that become empty."""
+    for name in names:
+        path = out / name
+        for leftover in (path, path.with_name(f".{path.name}.tmp")):
+            leftover.unlink(missing_ok=True)
+        for parent in path.relative_to(out).parents:
+            with contextlib.suppress(OSError):
+                (out / parent).rmdir()  # only where nothing else is in it
 
 
 class _Writer:
@@ -223,6 +249,7 @@ class _Writer:
         self._out = out
         self._result = result
         self._dry_run = dry_run
+        self.made: set[str] = set()
 
     def write(self, source: Source, tasks: tuple[str, ...], selection: Selection) -> None:
         """Write all tasks of a source."""
@@ -297,17 +324,26 @@ class _Writer:
         if not self._dry_run:
             path = self._out / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(records, indent=1, ensure_ascii=False), encoding="utf-8")
+            self._note(name)
+            write_text(path, json.dumps(records, indent=1, ensure_ascii=False))
         self._result.parts.append(ExtensionPart(source.name, task, name, len(records), rounds, note))
+
+    def _note(self, name: str) -> None:
+        self.made.add(name)
+        with (self._out / _FILES).open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(name)}\n")
 
     def _image(self, source: Source, image: LabelledImage, name: str) -> None:
         target = self._out / name
-        if self._dry_run or target.exists():
+        if self._dry_run or name in self.made:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         self._result.images += 1
+        self._note(name)
         if not source.row.transform and source.container.path.is_dir():
             try:
+                # What an earlier run has put there may be another image.
+                target.unlink(missing_ok=True)
                 os.link(os.path.realpath(source.path(image.image)), target)
             except OSError:
                 pass  # another file system, or one without links

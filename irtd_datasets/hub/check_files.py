@@ -112,7 +112,10 @@ def list_files(root: Path, findings: Findings) -> dict[str, int]:
             if name.startswith(".") and ".tmp" in name:
                 findings.add("build-unfinished", "a half-written file", relative)
                 continue
-            found[relative] = path.stat().st_size if path.exists() else 0
+            if not path.exists():  # a shard is then told of as missing
+                findings.add("file-foreign", "a link to nothing", relative)
+                continue
+            found[relative] = path.stat().st_size
             per_folder[relative.rpartition("/")[0]] += 1
     _check_limits(found, per_folder, findings)
     return found

@@ -99,6 +99,7 @@ def viewable_image(
     name: str,
     *,
     transform: str | None = None,
+    verify: Literal["header", "decode"] = "header",
     max_pixels: int = MAX_PIXELS,
 ) -> PreparedImage:
     """Prepare an image as `prepare_image` does, and see to it that it can be shown.
@@ -111,6 +112,7 @@ def viewable_image(
         data: The whole file.
         name: Name of the file for messages.
         transform: As for `prepare_image`.
+        verify: As for `inspect_image`.
         max_pixels: As for `inspect_image`; of a TIFF of many bands, pixels times bands.
 
     Raises:
@@ -126,7 +128,7 @@ def viewable_image(
         ('L', 8, True)
     """
     try:
-        prepared = prepare_image(data, name, transform=transform, max_pixels=max_pixels)
+        prepared = prepare_image(data, name, transform=transform, verify=verify, max_pixels=max_pixels)
     except ImageError as error:
         shown = _preview_of_bands(data, name, max_pixels) if error.code == "image-unreadable" else None
         if shown is None:

@@ -170,6 +170,7 @@ class ZipContainer:
 
     def read(self, name: str, *, limit: int = MEMBER_LIMIT) -> bytes:
         """Return the whole content of a member, its CRC checked."""
+        name = safe_name(name)
         member = self._member(name, limit)
         # A deflated member is hardly ever longer than its content; empty blocks could make it so without end.
         if member.packed > max(limit, 4096) + limit // 64:
@@ -193,6 +194,7 @@ class ZipContainer:
 
     def open(self, name: str, *, limit: int = STREAM_LIMIT) -> BinaryIO:
         """Return a file to read a member forwards from; a wrong CRC raises at its end."""
+        name = safe_name(name)
         member = self._member(name, limit)
         start = self._data_offset(name, member)
         return io.BufferedReader(
@@ -216,7 +218,6 @@ class ZipContainer:
         self._file.close()
 
     def _member(self, name: str, limit: int) -> _Member:
-        name = safe_name(name)
         directory = self._directory
         at = directory.names.positions.get(name)
         if at is None:

@@ -73,6 +73,8 @@ def show_ledger(ledger: Ledger) -> None:
     # One file can feed several parts.
     for note in dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note):
         console.print(note)
+    decoded = sum(line.record_counts.decoded for line in ledger.lines if line.record_counts)
+    console.print(f"Decoded before they were stored: {decoded:,} images; of the others the header was read.")
     if ledger.counts_rounds:
         console.print(_rounds_table(ledger))
     for line in ledger.lines:

@@ -32,6 +32,7 @@ class RecordCounts:
         messages: The first messages about dropped records.
         rounds_found: Questions in all records found, answered or not.
         rounds_kept: Rounds of the rows written.
+        decoded: Images of which every pixel was read, not the header alone.
     """
 
     found: int = 0
@@ -44,6 +45,7 @@ class RecordCounts:
     messages: list[str] = field(default_factory=list)
     rounds_found: int = 0
     rounds_kept: int = 0
+    decoded: int = 0
 
     def drop(self, reason: str, message: str = "", count: int = 1) -> None:
         """Count records left out for a reason, and keep the message if there is room."""
@@ -58,6 +60,7 @@ class RecordCounts:
         self.image_missing += other.image_missing
         self.rounds_found += other.rounds_found
         self.rounds_kept += other.rounds_kept
+        self.decoded += other.decoded
         for name in ("dropped", "flagged", "quirks", "repairs"):
             getattr(self, name).update(getattr(other, name))
         room = MESSAGES_KEPT - len(self.messages)
@@ -88,6 +91,7 @@ class RecordCounts:
             "messages": list(self.messages),
             "rounds_found": self.rounds_found,
             "rounds_kept": self.rounds_kept,
+            "decoded": self.decoded,
         }
 
     @classmethod
@@ -100,6 +104,8 @@ class RecordCounts:
         counts = cls(messages=values["messages"].texts())
         for name in ("found", "kept", "image_missing", "rounds_found", "rounds_kept"):
             setattr(counts, name, values[name].count())
+        decoded = values.get("decoded")  # not in folders of older versions
+        counts.decoded = 0 if decoded is None else decoded.count()
         for name in ("dropped", "flagged", "quirks", "repairs"):
             setattr(counts, name, Counter(values[name].counts()))
         return counts

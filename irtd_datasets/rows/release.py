@@ -39,6 +39,8 @@ __all__ = [
 
 ROUNDS = ("keep", "split")
 """What can be done with records of many rounds: a row each, or a row for each round."""
+DECODE = ("sample", "all")
+"""Which images are decoded before they are stored; of all others the header is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class ReleaseOptions:
         rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
         scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
             a later run finds it; empty for a temporary folder that goes with the release.
+        decode: ``sample`` (one image of 64) or ``all`` are decoded before they are stored.
     """
 
     root: str
@@ -61,6 +64,7 @@ class ReleaseOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
     rounds: str = "keep"
     scratch: str = ""
+    decode: str = "sample"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def write_scores(path: str | os.PathLike[str], ids: Sequence[str], **columns: np
     staged = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, staged)
+        pq.write_table(table, staged, write_page_checksum=True)
         staged.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -81,7 +81,7 @@ def read_scores(
     """
     name = str(path)
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise ReleaseNotFoundError("no such file", where=name) from error
     except (pa.ArrowException, OSError) as error:

@@ -10,6 +10,7 @@ import bisect
 import contextlib
 import hashlib
 import os
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["ShardText", "cache_folder", "open_text"]
 
 _ROWS = 32_768  # of a record batch: far below 2 GB of text
-_VERSION = 1
+_VERSION = 2
+_CHECKSUM = 4  # bytes of a CRC-32 at the end
 
 
 def cache_folder() -> Path:
@@ -87,7 +89,7 @@ def open_text(shard: OpenShard, columns: Sequence[str], folder: Path | None) -> 
         with contextlib.suppress(OSError, pa.ArrowException):
             if not path.is_file():
                 _write(path, shard.read_text(None, every))
-            return ShardText(_mapped(path, shard.ref.rows), columns)
+            return ShardText(_mapped(path), columns)
     return ShardText(_batches(shard.read_text(None, columns)), columns)
 
 
@@ -111,16 +113,24 @@ def _write(path: Path, table: pa.Table) -> None:
         with pa.ipc.new_file(str(temporary), schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
+        with pa.memory_map(str(temporary)) as mapped, temporary.open("ab") as file:
+            file.write(_checksum(mapped.read_buffer()))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _mapped(path: Path, rows: int) -> list[pa.RecordBatch]:
+def _checksum(data: Any) -> bytes:  # noqa: ANN401 - anything with bytes
+    return zlib.crc32(data).to_bytes(_CHECKSUM, "little")
+
+
+def _mapped(path: Path) -> list[pa.RecordBatch]:
+    """The batches of a file, which ends with the checksum of what is before it; one that differs is removed."""
     with pa.memory_map(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    if sum(batch.num_rows for batch in batches) != rows:
+        whole = file.read_buffer()
+    size = whole.size - _CHECKSUM
+    if size < 0 or _checksum(whole[:size]) != whole[size:].to_pybytes():
         path.unlink(missing_ok=True)
-        raise OSError(f"{path} has not the rows of its shard")
-    return batches
+        raise OSError(f"{path} is damaged")
+    reader = pa.ipc.open_file(whole[:size])
+    return [reader.get_batch(number) for number in range(reader.num_record_batches)]

@@ -35,7 +35,7 @@ from irtd_datasets.folder.manifest import Listed, Manifest
 from irtd_datasets.folder.names import CARD, CROISSANT, INDEX_FOLDER, LEDGER, MANIFEST, STAGING, STATE
 from irtd_datasets.rows.order import ORDER_SEED
 from irtd_datasets.writing.plan import code_identity
-from irtd_datasets.writing.shards import index_note, read_result, remember, write_shard
+from irtd_datasets.writing.shards import index_note, is_shard, read_result, remember, write_shard
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -126,6 +126,7 @@ class DatasetFolder:
             errno.EDQUOT: "The quota is used up: free some space and start the same command again.",
             errno.EACCES: "The folder cannot be written: check its permissions, or use another --out.",
             errno.EPERM: "The folder cannot be written: check its permissions, or use another --out.",
+            errno.EMFILE: "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers, and start again.",
             errno.EROFS: "The file system is read-only: use another --out.",
         }
         where = str(error.filename or self.path)
@@ -207,13 +208,14 @@ class DatasetFolder:
         """
         staged = self.staged(member, index, fingerprint)
         result = read_result(staged.with_suffix(".json"))
-        # An earlier run may have been killed while it put shards into place.
-        if (
-            result is not None
-            and result.fingerprint == fingerprint
-            and (_size(staged) == result.summary.size or self._placed(member.key, index, result))
-        ):
-            return result
+        if result is not None and result.fingerprint == fingerprint:
+            if is_shard(staged, result):
+                return result
+            # An earlier run may have been killed while it put shards into place.
+            if self._placed(member.key, index, result):
+                staged.unlink(missing_ok=True)
+                return result
+        staged.unlink(missing_ok=True)  # without a note that fits, nobody knows what it is
         for built in self.parts():
             if built.key == member.key and index < len(built.shards):
                 shard = built.shards[index]
@@ -228,14 +230,14 @@ class DatasetFolder:
         of either build: then every byte is read.
         """
         file = self.path / name
-        if _size(file) != shard.summary.size:
-            return False
-        return not self._replacing() or _sha256(file) == shard.summary.sha256
+        if self._replacing():
+            return is_shard(file, shard)
+        return file.is_file() and file.stat().st_size == shard.summary.size
 
     def _placed(self, key: tuple[str, str], index: int, shard: ShardResult) -> Path | None:
         """The file of a part's folder that is this shard, put there by a run that was killed."""
         for file in sorted(self.path.joinpath(*key).glob(f"*-{index:05d}-of-*.parquet")):
-            if _size(file) == shard.summary.size and _sha256(file) == shard.summary.sha256:
+            if is_shard(file, shard):
                 return file
         return None
 
@@ -448,18 +450,3 @@ def _identified(part: BuiltPart, state: JsonValue | None) -> BuiltPart:
         return part.identified(state["/".join(part.key)]) if state is not None else part
     except AnnotationError:
         return part
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

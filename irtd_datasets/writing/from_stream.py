@@ -99,6 +99,7 @@ class _Filling:
             DefectPolicy(release.spec, dict(release.options.on_defect)),
             self._record_counts,
             skip=self._results[-1].end if self._results else 0,
+            decode=release.options.decode,
         )
         self._cutter = GroupCutter()
         self._size = 0

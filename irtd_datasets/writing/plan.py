@@ -259,7 +259,7 @@ def _fingerprint(release: Release, member: Member, parts: Sequence[str]) -> str:
         member.subset.order,
         repr(sorted(release.options.settings.items())),
     )
-    for part in (*facts, *member.key, repr(policy), *parts):
+    for part in (*facts, *member.key, repr(policy), release.options.decode, *parts):
         digest.update(part.encode("utf-8", "surrogatepass"))
         digest.update(b"\0")
     return digest.hexdigest()

@@ -6,6 +6,7 @@ takes little memory.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "forget_releases",
     "index_note",
+    "is_shard",
     "open_shard",
     "plan_in_worker",
     "read_result",
@@ -42,11 +44,31 @@ __all__ = [
 
 
 def read_result(path: Path) -> ShardResult | None:
-    """What an earlier run remembered of a shard; None when there is nothing, or it is not whole."""
+    """What an earlier run remembered of a shard; None when there is nothing, or it is not as it was written."""
     try:
-        return ShardResult.from_json(read_json(path, ""))
+        values = read_json(path, "")
+        result = ShardResult.from_json(values["result"])
+        return result if values["sha256"].text() == _digest(result) else None
     except (ReleaseNotFoundError, AnnotationError):
         return None  # the shard is written again
+
+
+def is_shard(file: Path, result: ShardResult) -> bool:
+    """Whether a file holds the bytes of a shard: after a loss of power it may have its size alone."""
+    try:
+        if file.stat().st_size != result.summary.size:
+            return False
+        digest = hashlib.sha256()
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return False
+    return digest.hexdigest() == result.summary.sha256
+
+
+def _digest(result: ShardResult) -> str:
+    return hashlib.sha256(json.dumps(result.as_dict()).encode()).hexdigest()
 
 
 _opened = threading.local()  # a worker of a cluster may have several threads, containers have one position
@@ -89,17 +111,13 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
         target: Path of the file to write.
     """
     earlier = read_result(Path(target).with_suffix(".json"))
-    if (
-        earlier is not None
-        and earlier.fingerprint == job.fingerprint
-        and _size(target) == earlier.summary.size
-    ):
+    if earlier is not None and earlier.fingerprint == job.fingerprint and is_shard(Path(target), earlier):
         return earlier  # by a worker that was lost before it could tell
     release = _release(job.dataset, job.options)
     resolver = release.resolver(job.member.subset)
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     record_counts = RecordCounts()
-    row_groups = image_groups(resolver, planned_images(job), policy, record_counts)
+    row_groups = image_groups(resolver, planned_images(job), policy, record_counts, job.options.decode)
     with open_shard(Path(target)) as writer:
         for group in row_groups:
             writer.write(group)
@@ -114,19 +132,13 @@ def remember(file: Path, result: ShardResult) -> None:
     The worker that wrote a shard does both, so that nothing is left to do for each image when all are done.
     """
     write_index(index_note(file), [(file, file.name, result.summary.sha256)])
-    write_text(file.with_suffix(".json"), json.dumps(result.as_dict()))
+    note = {"result": result.as_dict(), "sha256": _digest(result)}
+    write_text(file.with_suffix(".json"), json.dumps(note))
 
 
 def index_note(file: Path) -> Path:
     """Where the index of a shard alone waits until that of its part is written."""
     return file.with_suffix(".index.parquet")
-
-
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return -1
 
 
 def open_shard(target: Path) -> ShardWriter:

@@ -72,10 +72,16 @@ class ProcessWorkers:
             self._pool = ProcessPoolExecutor(
                 count, mp_context=multiprocessing.get_context(how), initializer=_start
             )
-            with _interrupted_afterwards(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # any second thread makes a fork suspect
-                for _ in range(count):
-                    self._pool.submit(_warm)
+            try:
+                with _interrupted_afterwards(), warnings.catch_warnings():
+                    warnings.simplefilter(
+                        "ignore", DeprecationWarning
+                    )  # any second thread makes a fork suspect
+                    for _ in range(count):
+                        self._pool.submit(_warm)
+            except BaseException as error:
+                self.__exit__(type(error))  # else those that were started are waited for without end
+                raise
 
     @property
     def beside(self) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -506,3 +507,32 @@ def test_the_table_of_the_tests_is_read(sources):
     assert [place.row.name for place in find_sources(sources.folder, read_table(sources.table))] == ["street"]
     assert TABLE.count("\n") == 6
     assert SPEC.name == "irtd"
+
+
+def test_records_of_another_command_go(sources, tmp_path):
+    """What another command has put into the folder of records is replaced; files of the user's own stay."""
+    sources.table.write_text(REMOTE)
+    for source in ("HIT-UAV", "SIMD"):
+        sources.street("train", range(4), source)
+    out, fresh = tmp_path / "records", tmp_path / "fresh"
+    extend("mmrs_1m", sources.folder, out, table=sources.table)
+    (out / "notes.txt").write_text("mine")
+    (out / "data/detection/SIMD/mine.txt").write_text("mine")
+    shutil.rmtree(sources.folder / "SIMD")
+    shutil.rmtree(sources.folder / "HIT-UAV")
+    for number in (2, 3):
+        name = f"train/{number:04d}"
+        other = sample_image(f"another {number}")
+        sources.add("HIT-UAV", f"{name}.png", f"labels/{name}.xml", scenery(number), data=other)
+    for folder in (out, fresh):
+        extend("mmrs_1m", sources.folder, folder, table=sources.table)
+
+    def files(folder):
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name[0] != "."
+        }
+
+    mine = {"notes.txt": b"mine", "data/detection/SIMD/mine.txt": b"mine"}
+    assert files(out) == {**files(fresh), **mine}

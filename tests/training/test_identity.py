@@ -103,12 +103,14 @@ def test_a_manifest_of_another_file(pair):
     root, _ = pair
     path = root / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["parts"][0]["shards"][0]["summary"]["size"] += 1
+    shard = manifest["parts"][0]["shards"][0]
+    shard["summary"]["size"] += 1
+    manifest["files"][shard["file"]]["bytes"] += 1
     path.write_text(json.dumps(manifest))
     shutil.rmtree(root / "index")
     assert not open_source(root).shards[0].sha256
     path.write_text('{"parts": [')
-    with pytest.raises(AnnotationError, match="manifest cannot be read"):
+    with pytest.raises(AnnotationError, match=r"manifest\.json: "):
         open_source(root)
 
 

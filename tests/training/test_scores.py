@@ -81,3 +81,20 @@ def test_scores_of_a_mapping_are_joined():
     assert join_scores({"a": 1, "b": 2.5, "c": 0}, ["b", "a"]).tolist() == [2.5, 1.0]
     with pytest.raises(ArrayError, match="1 of 2 rows have no score:\nx"):
         join_scores({"a": 1.0}, ["a", "x"])
+
+
+def test_changed_scores_are_noticed(tmp_path):
+    """A byte of a score or an id that is not as it was written is an error, never another score."""
+    path = tmp_path / "scores.parquet"
+    ids = [f"row/{number}" for number in range(300)]
+    write_scores(path, ids, clip=[number / 7 for number in range(300)])
+    expected, whole = read_scores(path, ids)["clip"], path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    assert footer > 2_000
+    for at in range(4, footer, 37):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        try:
+            found = read_scores(path, ids)["clip"]
+        except ArrayError:
+            continue
+        assert found.tolist() == expected.tolist()

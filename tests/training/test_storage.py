@@ -12,7 +12,8 @@ import pytest
 from folders import make_folder
 
 from irtd_datasets.errors import ReleaseError
-from irtd_datasets.training import merge_states, storage, stream, table
+from irtd_datasets.remote import retry
+from irtd_datasets.training import merge_states, stream, table
 
 ROWS = 90
 
@@ -74,7 +75,7 @@ def root(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pauses that are not asked for take no time."""
-    monkeypatch.setattr(storage.random, "random", lambda: -0.499)
+    monkeypatch.setattr(retry.random, "uniform", lambda *_: 0.001)
 
 
 def read(place, **options):
@@ -155,7 +156,7 @@ def test_a_server_that_comes_later(root):
 def test_rate_limits(root, headers, caplog, monkeypatch):
     """A server that names the seconds is waited for so long, which the log says."""
     slept = []
-    monkeypatch.setattr(storage.time, "sleep", slept.append)
+    monkeypatch.setattr(retry.time, "sleep", slept.append)
     with served(root) as (place, server):
         wanted, left = read(place), [2]
 

@@ -191,3 +191,29 @@ def test_a_long_order_has_few_windows(made, cache, monkeypatch):
         assert part == sorted(part, reverse=True)
         assert [number // 75 for number in part] == sorted((number // 75 for number in part), reverse=True)
         assert len(part) == 100
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.97, 1.0])
+def test_a_damaged_text_cache_is_made_anew(made, cache, place):
+    """Text of a cache that is not as it was written is never given: the rows are those of the shards."""
+    root, expected = made
+    assert table(root, cache=cache)[7] == expected[7]
+    for path in cache.rglob("*.arrow"):
+        whole = bytearray(path.read_bytes())
+        whole[min(int(place * len(whole)), len(whole) - 1)] ^= 1
+        path.unlink()
+        path.write_bytes(whole)
+    assert list(table(root, cache=cache)) == expected
+    assert list(table(root, cache=cache)) == expected
+
+
+def test_a_cut_text_cache_is_made_anew(made, cache):
+    """So is one that ends early, or has nothing."""
+    root, expected = made
+    for kept in (0, 3, 100):
+        list(table(root, cache=cache))
+        for path in cache.rglob("*.arrow"):
+            start = path.read_bytes()[:kept]
+            path.unlink()
+            path.write_bytes(start)
+        assert list(table(root, cache=cache)) == expected

@@ -155,3 +155,22 @@ def test_identities_of_other_shards_are_not_believed(release, out):
     (out / ".built.json").write_text(json.dumps(state))
     assert built(release, out).reused == 0
     assert digests(out) == before
+
+
+@pytest.mark.parametrize("what", ["shard-*[0-9a-f].parquet", "shard-*.json"])
+def test_damaged_leftovers_are_not_taken_over(release, out, monkeypatch, what):
+    """A staged shard or the note on it that is not as it was written, at the same size, is written anew."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, "publish")
+        with pytest.raises(Stopped):
+            other(release, out)
+    fresh = other(release, out.parent / "fresh")
+    left = sorted((out / ".build").rglob(what))
+    assert len(left) >= fresh.written
+    for path in left:
+        data = path.read_bytes()
+        # A digit of the counts, or a byte in the middle.
+        at = data.find(b'"kept": ') + 8 if path.suffix == ".json" else len(data) // 2
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    assert other(release, out).written  # but for those that lie in the folder already, of the other build
+    assert digests(out) == digests(out.parent / "fresh")
