@@ -169,7 +169,7 @@ def test_rate_limits(root, headers, caplog, monkeypatch):
         server.fault = staticmethod(limited)
         with caplog.at_level(logging.WARNING, "irtd_datasets"):
             assert read(place) == wanted
-    assert [round(seconds) for seconds in slept] == [1, 1]
+    assert [round(seconds) for seconds in slept if seconds > 0.5] == [1, 1]  # others sleep for shorter
     assert caplog.text.count("asks to wait for 1 s (status 429)") == 2
 
 
