@@ -176,6 +176,8 @@ def _paper(scores: Scores, name: str) -> list[ET.Element]:
         )
     else:
         return []
+    if len(rows) == 1:
+        return []  # nothing is published of these tasks
     return [node("h2", "Published results"), node("div", node("table", *rows), **{"class": "wide"})]
 
 
