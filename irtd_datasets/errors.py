@@ -26,6 +26,7 @@ that it refines, so that code that knows nothing of this library still catches i
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ __all__ = [
     "UnknownNameError",
     "UnsafePathError",
     "summarize",
+    "system_remedy",
 ]
 
 
@@ -214,6 +216,13 @@ class HubError(PublishError, OSError):
     def __init__(self, problem: str, *, status: int | None = None, where: str = "", remedy: str = "") -> None:
         super().__init__(problem, where=where, remedy=remedy)
         self.status = status
+
+
+def system_remedy(error: OSError, otherwise: str) -> str:
+    """What to do when the operating system refuses a file: raise the limit of open files where that is why."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers."
+    return otherwise
 
 
 def summarize(lines: Iterable[str], limit: int = 10) -> str:

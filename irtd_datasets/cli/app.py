@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -12,13 +11,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from irtd_datasets.display import one_line, terminal
-from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError
+from irtd_datasets.errors import IrtdDatasetsError, UnknownNameError, system_remedy
 from irtd_datasets.version import __version__
 
 __all__ = ["app", "main", "run", "say"]
 
 _LESS_MEMORY = "Close other programs, or use fewer workers (`--workers 1`); what is finished is kept."
-_MORE_FILES = "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers."
 _CHECK_SYSTEM = "The operating system refused this; check the path, its permissions and the free space."
 
 app = typer.Typer(
@@ -64,7 +62,7 @@ def run() -> None:
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        remedy = _MORE_FILES if error.errno in {errno.EMFILE, errno.ENFILE} else _CHECK_SYSTEM
+        remedy = system_remedy(error, _CHECK_SYSTEM)
         typer.echo(f"irtd: {where}{error.strerror or error}\n{remedy}", err=True)
         sys.exit(1)
 

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, UnsafePathError
+from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, UnsafePathError, system_remedy
 from irtd_datasets.releases.entries import (
     MEMBER_LIMIT,
     STREAM_LIMIT,
@@ -300,7 +300,7 @@ class FolderContainer:
         return ArchiveError(
             f"{name!r} cannot be read: {error.strerror or error}",
             where=self.label,
-            remedy="Check the permissions and the disk.",
+            remedy=system_remedy(error, "Check the permissions and the disk."),
         )
 
 

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
-from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError
+from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, system_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -264,5 +264,5 @@ class RandomFile:
         return ArchiveError(
             f"cannot be read: {error.strerror or error}",
             where=str(self.path),
-            remedy="Check the permissions and the disk, and that the path is a file.",
+            remedy=system_remedy(error, "Check the permissions and the disk, and that the path is a file."),
         )

@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, summarize
+from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, summarize, system_remedy
 from irtd_datasets.releases.sniff import no_archive, read_head, sniff
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class JoinedParts(io.RawIOBase):
             raise ArchiveError(
                 f"cannot be read: {error.strerror or error}",
                 where=str(self.paths[part]),
-                remedy="Check the permissions and the disk.",
+                remedy=system_remedy(error, "Check the permissions and the disk."),
             ) from error
         if not count:
             raise ArchiveError(

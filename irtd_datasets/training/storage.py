@@ -314,8 +314,10 @@ class RemoteStorage(Storage):
             status = error_status(error)
             if status in (401, 403) or isinstance(error, PermissionError):
                 raise _refused(url, status) from error
-            if isinstance(error, FileNotFoundError) or status in (404, 410, 416):
+            if isinstance(error, FileNotFoundError) or status in (404, 410):
                 raise _gone(url) from error
+            if status == 416:
+                raise changed(url, "it ends before the bytes that were asked for") from error
             raise ReleaseError(
                 f"it cannot be read: {type(error).__name__}: {error}"[:500],
                 where=url,

@@ -470,7 +470,7 @@ def test_boxes_in_the_tokens_of_qwen_are_looked_at(tmp_path):
 
 
 def test_oriented_boxes_of_coco_files_are_looked_at(tmp_path):
-    """Five numbers are centre, size and angle of an oriented box; a box that cannot be read or is missing is counted."""
+    """Five numbers are centre, size and angle of an oriented box; one that cannot be read or is missing is counted."""
     boxes = [[100, 80, 40, 20, 0.5], [300, 200, 60, 30, 0], [10, 10, 5, 5], [1, 2, 3], ["a", 1, 2, 3], None]
     whole = {
         "images": [{"id": 1, "filename": "a.png", "width": 640, "height": 512}],
