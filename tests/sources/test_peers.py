@@ -12,7 +12,7 @@ from test_damaged_labels import CLASSES, FORMATS, HEIGHT, LOST, WIDTH, png, read
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it says that OpenCV is not there, which reading labels does not need
-    import supervision
+    supervision = pytest.importorskip("supervision", reason="needs Python 3.11")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 COUNT = 1000
