@@ -702,10 +702,10 @@ def lmms_tasks() -> dict[Path, str]:
             if len(tasks) != 1 or config.name.startswith("benchmark") or not tasks <= set(TASK_METRICS):
                 continue
             (task,) = tasks
+            handed_out = {member.subset.split for member in config.members if member.part.public}
             for split in config.splits:
-                title = "_".join(
-                    [name, config.name.replace("-", "_"), *([split] if len(config.splits) > 1 else [])]
-                )
+                only = len(config.splits) == 1 or handed_out == {split}
+                title = "_".join([name, config.name.replace("-", "_"), *([] if only else [split])])
                 group.append(title)
                 lines = [f"task: {title}", "include: _others_default_yaml", f"dataset_path: {name}"]
                 lines += [f"dataset_name: {config.name}", f"test_split: {split}", "metric_list:"]

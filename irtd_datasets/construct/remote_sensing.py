@@ -14,6 +14,7 @@ from irtd_datasets.catalog import module_of
 from irtd_datasets.documents import parse_json, write_text
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.rows.generated import MARKER
 from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source, read_table
 from irtd_datasets.writing.progress import Progress
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Extension", "ExtensionPart", "extend"]
 
-_OURS = ".constructed"
 _FILES = ".constructed-files"
 """Names of the files that were put into the folder, each noted before: what another run has left is taken away."""
 
@@ -41,18 +41,18 @@ class ExtensionPart:
     Attributes:
         source: The source.
         task: The task.
+        modality: Of the source's images.
         file: Its name below the folder.
         records: Records in it.
         rounds: Questions with an answer in it.
-        note: What a user must know to build it; empty mostly.
     """
 
     source: str
     task: str
+    modality: str
     file: str
     records: int
     rounds: int
-    note: str = ""
 
 
 @dataclass(slots=True)
@@ -62,13 +62,15 @@ class Extension:
     Attributes:
         dataset: Whose style it has.
         folder: Where it lies.
+        split: ``train`` or ``test`` where only such images were asked for, else empty.
         parts: Its files.
-        problems: Sources that gave nothing, with the reason; and parts that a build does not take by itself.
+        problems: Sources that gave nothing, and what was wrong with files, with the reason.
         images: Images that were put there.
     """
 
     dataset: str
     folder: Path
+    split: str = ""
     parts: list[ExtensionPart] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     images: int = 0
@@ -83,6 +85,7 @@ class Extension:
         return {
             "dataset": self.dataset,
             "folder": str(self.folder),
+            "split": self.split,
             "records": self.records,
             "images": self.images,
             "parts": [asdict(part) for part in self.parts],
@@ -151,7 +154,7 @@ def extend(
     progress = progress or Progress()
     style = _style(dataset, selection.tasks)
     earlier = set() if dry_run else _prepare(out)
-    result = Extension(dataset, out)
+    result = Extension(dataset, out, selection.split or "")
     writer = _Writer(style, out, result, dry_run=dry_run)
     rows = merge_tables(read_table(table)) if table else TABLE
     for place in find_sources(sources, rows):
@@ -176,7 +179,7 @@ def extend(
     if not dry_run:
         _remove(out, earlier - writer.made)
         write_text(out / _FILES, "".join(f"{json.dumps(name)}\n" for name in sorted(writer.made)))
-        write_text(out / _OURS, json.dumps(result.as_dict() | {"folder": ""}, indent=1))
+        write_text(out / MARKER, json.dumps(result.as_dict() | {"folder": ""}, indent=1))
     return result
 
 
@@ -212,14 +215,14 @@ def _prepare(out: Path) -> set[str]:
     """Make the folder ready; returns the names of the files that earlier runs have put there."""
     if out.exists() and not out.is_dir():
         raise BuildError("this is a file", where=str(out), remedy="Give --out a new or empty folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / _OURS).is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
         raise BuildError(
             "the folder is not empty and was not made by this",
             where=str(out),
             remedy="Give --out a new folder.",
         )
     out.mkdir(parents=True, exist_ok=True)
-    (out / _OURS).write_text("{}", encoding="utf-8")
+    (out / MARKER).write_text("{}", encoding="utf-8")
     names = set()
     if (out / _FILES).is_file():
         for line in (out / _FILES).read_bytes().splitlines():
@@ -279,15 +282,13 @@ class _Writer:
                 entries = sorted(entries, key=lambda entry: entry[:2])[: selection.limit]  # noqa: PLW2901 - narrowed
                 entries.sort(key=lambda entry: entry[1])
             by_file: dict[str, list[dict[str, Any]]] = {}
-            notes: dict[str, str] = {}
             for _, _, image, rounds in entries:
                 place: GeneratedRecord = self._style.place(source.name, task, image, rounds)
                 self._image(source, image, place.image)
-                notes.setdefault(place.file, place.note)
                 record = {"image": place.image, "conversations": _turns(rounds, place.token)}
                 by_file.setdefault(place.file, []).append({"id": place.id, **record} if place.id else record)
             for name, records in sorted(by_file.items()):
-                self._save(source, task, name, records, notes[name])
+                self._save(source, task, name, records)
         part = selection.split or ("train" if left_out else "")
         self._tell(
             source, f"none of its {left_out:,} images is of its {part} part" if left_out > taken == 0 else ""
@@ -317,16 +318,16 @@ class _Writer:
         if told:
             self._result.problems[source.name] = "; ".join(told)
 
-    def _save(self, source: Source, task: str, name: str, records: list[dict[str, Any]], note: str) -> None:
+    def _save(self, source: Source, task: str, name: str, records: list[dict[str, Any]]) -> None:
         rounds = sum(len(record["conversations"]) // 2 for record in records)
-        if note:
-            self._result.problems[f"{source.name} {task}"] = note
         if not self._dry_run:
             path = self._out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             self._note(name)
             write_text(path, json.dumps(records, indent=1, ensure_ascii=False))
-        self._result.parts.append(ExtensionPart(source.name, task, name, len(records), rounds, note))
+        self._result.parts.append(
+            ExtensionPart(source.name, task, source.row.modality, name, len(records), rounds)
+        )
 
     def _note(self, name: str) -> None:
         self.made.add(name)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, format_coordinate
-from irtd_datasets.mmrs_1m.names import read_image_name
 from irtd_datasets.mmrs_1m.spec import COMPONENTS, DECIMALS
 from irtd_datasets.rows.generated import GeneratedRecord, Rounds
 from irtd_datasets.rows.wording import count_word, plural
@@ -127,10 +126,7 @@ def place(source: str, task: str, image: LabelledImage, rounds: Rounds) -> Gener
     oriented = "oriented bounding boxes" in rounds[0][0]
     folder = directory_for(source, task, oriented=oriented)
     file = f"data/json/{FOLDERS[task]}/{source}_{task}{'_OBB' if oriented else ''}.json"
-    name = f"data/{folder}/{image.image}"
-    known = read_image_name(name).components
-    note = f"{source} is none of the 35 rows of MMRS-1M: a build of mmrs_1m does not take {file}"
-    return GeneratedRecord(file, name, note="" if known else note)
+    return GeneratedRecord(file, f"data/{folder}/{image.image}")
 
 
 def _is_turned(one: LabelledObject) -> bool:

@@ -5,7 +5,8 @@ all of them), and one record of DIOR-RSVG can hold rounds of two tasks. So each 
 image's folder, the name of its file where that says nothing, and the form of its rounds where one folder serves two
 tasks. The records of each part go into a JSON file of their own, as they are.
 
-A file whose name says that it is merged is read for those components only that no other file has.
+A file whose name says that it is merged is read for those components only that no other file has. The records of a file
+that `irtd construct` made go where that says.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from irtd_datasets.annotations.conversation_keys import find_image, find_turns, 
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError, UnsafePathError
-from irtd_datasets.mmrs_1m.names import home_of, is_merged, read_image_name
+from irtd_datasets.mmrs_1m.names import below_base, home_of, is_merged, read_image_name
 from irtd_datasets.mmrs_1m.records import asked_task, place_task
 from irtd_datasets.mmrs_1m.spec import COMPONENTS
+from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.rows.layout import is_foreign, stopping
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ __all__ = [
     "FILE",
     "IMAGE",
     "INDEX",
+    "MADE",
     "PROBLEM",
     "QUIRKS",
     "AnnotationSource",
@@ -49,9 +52,9 @@ __all__ = [
     "partition_records",
 ]
 
-FILE, INDEX, IMAGE, PROBLEM, QUIRKS = "_file", "_index", "_image", "_problem", "_quirks"
+FILE, INDEX, IMAGE, PROBLEM, QUIRKS, MADE = "_file", "_index", "_image", "_problem", "_quirks", "_made"
 """Keys that a sorted record has besides its own: its file and its number there, its image's name, why it cannot be
-used (code and message), and the codes of defects that it shows."""
+used (code and message), the codes of defects that it shows, and source and modality where it was constructed."""
 
 _HEAD = 50  # records looked at first to learn whose file it is
 _INDEX_FILE = "index.json"
@@ -65,11 +68,15 @@ class AnnotationSource:
         name: Its name below ``json/``.
         where: What a user knows it as.
         open: Opens it for reading.
+        part: The part of all of its records where they were constructed; empty for any other file.
+        made: Source and modality of such records.
     """
 
     name: str
     where: str
     open: Callable[[], Source]
+    part: str = ""
+    made: tuple[str, str] = ("", "")
 
 
 @dataclass(slots=True)
@@ -205,8 +212,9 @@ class _OneFile:
     def __init__(self, partitioner: _Partitioner, source: AnnotationSource) -> None:
         self._partitioner = partitioner
         self._source = source
-        self._home = home_of(source.name)
-        self._covered = frozenset(partitioner.found.parts) if is_merged(source.name) else frozenset[str]()
+        self._home = () if source.part else home_of(source.name)
+        merged = not source.part and is_merged(source.name)
+        self._covered = frozenset(partitioner.found.parts) if merged else frozenset[str]()
         self._bad: list[tuple[int, AnnotationError]] = []
         self._damaged: AnnotationError | None = None
         self._lost: Counter[str] = Counter()
@@ -230,10 +238,11 @@ class _OneFile:
             if self._damaged is not None and not reader.count:
                 raise self._damaged
         except IrtdDatasetsError as error:
-            if not self._assigned and is_foreign(error, self._source.open):
+            if not self._assigned and not self._source.part and is_foreign(error, self._source.open):
                 self._note(f"no annotation file: {error.problem.splitlines()[0]}")
                 return
-            concerned = sorted({one.part for one in self._home} | set(self._assigned))
+            own = {self._source.part} if self._source.part else {one.part for one in self._home}
+            concerned = sorted(own | set(self._assigned))
             everything = [one.part for one in COMPONENTS]  # nobody knows what the file holds
             problem = str(stopping(error, self._source.where))
             self._partitioner.found.problems.append((problem, concerned or everything))
@@ -247,7 +256,7 @@ class _OneFile:
             head.append(entry)
             if len(head) == _HEAD:
                 break
-        if not self._home:
+        if not self._home and not self._source.part:
             self._home = self._guess_home(record for _, record in head)
         for numbered in (head, records):
             for index, record in numbered:
@@ -274,6 +283,10 @@ class _OneFile:
             return
         if image is None:
             self._write_bad(record)
+            return
+        if self._source.part:
+            record[IMAGE], record[MADE] = below_base(safe_name(find_image(record))), self._source.made
+            self._write(self._source.part, record)
             return
         components = self._components(image)
         task = asked_task(_first_question(record))
@@ -342,8 +355,9 @@ class _OneFile:
         """Hand a record that cannot be used to the part that its file belongs to, which counts it."""
         if code:
             record = {FILE: record[FILE], INDEX: record[INDEX], PROBLEM: [code, message]}
-        if self._home:
-            self._write(self._home[0].part, record)
+        part = self._source.part or next((one.part for one in self._home), "")
+        if part:
+            self._write(part, record if not self._source.part else {**record, MADE: self._source.made})
         else:
             self._lose("(no usable image name)")
 

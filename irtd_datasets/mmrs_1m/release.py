@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import RecordError
 from irtd_datasets.errors import AnnotationError, ReleaseError
+from irtd_datasets.mmrs_1m.generation import directory_for
 from irtd_datasets.mmrs_1m.names import BASES, below_base, directory_of, is_annotation, read_image_name
 from irtd_datasets.mmrs_1m.partition import (
     FILE,
     IMAGE,
     INDEX,
+    MADE,
     PROBLEM,
     QUIRKS,
     AnnotationSource,
@@ -26,11 +28,12 @@ from irtd_datasets.mmrs_1m.partition import (
     partition_records,
 )
 from irtd_datasets.mmrs_1m.records import read_record
-from irtd_datasets.mmrs_1m.spec import COMPONENTS, SPEC, component
+from irtd_datasets.mmrs_1m.spec import COMPONENTS, SPEC, component, constructed_component, constructed_part
 from irtd_datasets.releases.containers import Container, FolderContainer, open_container
 from irtd_datasets.releases.parts import find_parts
 from irtd_datasets.releases.resolve import ImageResolver, Layout, Mount, mounts_from_options
 from irtd_datasets.releases.streams import extract_tar
+from irtd_datasets.rows.generated import MARKER, read_marker
 from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions, file_identity
 from irtd_datasets.version import __version__
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from irtd_datasets.annotations.json_records import Record, Source
+    from irtd_datasets.rows.generated import ConstructedFile
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
@@ -47,7 +51,8 @@ ARCHIVE_PATTERN = "data.tar*"
 """The gzip tar, whole or in pieces: ``data.tar.gz.0`` ... ``data.tar.gz.6``."""
 
 _DEPTH = 3  # folders that only hold the release, one in the other: mmrs1m/data/data
-_KEYS = (FILE, INDEX, IMAGE, PROBLEM, QUIRKS)
+_PARTS = frozenset(member.part.name for member in SPEC.members)
+_KEYS = (FILE, INDEX, IMAGE, PROBLEM, QUIRKS, MADE)
 
 
 class MmrsRelease(Release):
@@ -90,9 +95,10 @@ class MmrsRelease(Release):
         """The records of a part."""
         return self._sorted.path(file.member.part.name)
 
-    def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - there is one subset
+    def unknown_files(self, subset: SubsetSpec) -> list[str]:  # noqa: ARG002 - nobody knows whose they are
         """Annotation files and records that belong to no component, a sentence each."""
-        return self._sorted.unknown
+        other = f"{MARKER}: it does not tell what was constructed for {SPEC.name}; all is read as released"
+        return [*self._sorted.unknown, *([other] if self._marked is None else ())]
 
     def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:  # noqa: ARG002 - see `sorting`
         """Parse one sorted record.
@@ -109,7 +115,13 @@ class MmrsRelease(Release):
         own = {key: value for key, value in record.items() if key not in _KEYS}
         quirks = record.get(QUIRKS)
         row = f"{SPEC.name}/{part}/{name.rpartition('.')[0]}/{number}"
-        pending = read_record(component(part), own, (f"json/{name}", number), str(record.get(IMAGE, "")), row)
+        made = record.get(MADE)
+        one = (
+            constructed_component(file.member.part, *map(str, made))
+            if isinstance(made, list)
+            else component(part)
+        )
+        pending = read_record(one, own, (f"json/{name}", number), str(record.get(IMAGE, "")), row)
         return _with_quirks(pending, quirks) if isinstance(quirks, list) else pending
 
     def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
@@ -180,6 +192,8 @@ class MmrsRelease(Release):
                 path = f"{base}/{task}".lstrip("/")
                 for source in self._folder.folders(path):
                     directory = directory_of(task, source)
+                    if not directory and f"{task}/{source}" in self._made_directories:
+                        directory = f"{task}/{source}"
                     if directory:
                         found.append((base, task, source, directory))
         return tuple(found)
@@ -187,7 +201,7 @@ class MmrsRelease(Release):
     @cached_property
     def _layouts(self) -> dict[str, Layout]:
         layouts = {}
-        for directory in dict.fromkeys(d for one in COMPONENTS for d in one.directories):
+        for directory in self._directories:
             task, _, source = directory.partition("/")
             here = [folder for folder in self._image_folders if folder[3] == directory]
             tasks = dict.fromkeys([task, *(folder[1] for folder in here)])
@@ -197,13 +211,50 @@ class MmrsRelease(Release):
 
     @cached_property
     def _mounts(self) -> tuple[Mount, ...]:
-        known = tuple(dict.fromkeys(d for one in COMPONENTS for d in one.directories))
-        mounts = list(mounts_from_options(self.options.images, known))
+        mounts = list(mounts_from_options(self.options.images, self._directories))
         if self._folder is not None:
             mounts += [
                 Mount("", self._folder, base) for base in dict.fromkeys(f[0] for f in self._image_folders)
             ]
         return tuple(mounts)
+
+    # Constructed records
+
+    @cached_property
+    def _marker_folder(self) -> Path:
+        """The folder that `irtd construct` has made, where this is one or the folder ``data`` in it."""
+        inner = self.root.name.lower() in BASES and not (self.root / MARKER).exists()
+        return self.root.parent if inner else self.root
+
+    @cached_property
+    def _marked(self) -> tuple[ConstructedFile, ...] | None:
+        return read_marker(self._marker_folder, SPEC.name)
+
+    @cached_property
+    def _made(self) -> dict[Path, tuple[str, tuple[str, str]]]:
+        """Files of constructed records that are no training data of a component: part, source and modality."""
+        found = {}
+        for one in self._marked or ():
+            part = constructed_part(one.split, one.task, one.modality)
+            if part not in _PARTS:
+                raise ReleaseError(
+                    f"{one.file}: {SPEC.name} has no task {one.task!r} of modality {one.modality!r}",
+                    where=str(self._marker_folder / MARKER),
+                    remedy="Construct the records again.",
+                )
+            if one.split == "test" or not directory_of(*_directory(one).split("/")):
+                found[self._marker_folder / one.file] = (part, (one.source, one.modality))
+        return found
+
+    @cached_property
+    def _made_directories(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_directory(one) for one in self._marked or ()))
+
+    @cached_property
+    def _directories(self) -> tuple[str, ...]:
+        """Folders of images, as the records name them."""
+        released = (directory for one in COMPONENTS for directory in one.directories)
+        return tuple(dict.fromkeys((*released, *self._made_directories)))
 
     # Sorting
 
@@ -246,8 +297,13 @@ class MmrsRelease(Release):
 
     def _annotation_identity(self) -> list[tuple[Any, ...]]:
         if self._json_files or self._archive is None:
+            marker = self._marker_folder / MARKER
             return [
-                (name, *file_identity(self.root / path)) for name, path in sorted(self._json_files.items())
+                *(
+                    (name, *file_identity(self.root / path))
+                    for name, path in sorted(self._json_files.items())
+                ),
+                *([(MARKER, *file_identity(marker))] if marker.exists() else ()),
             ]
         return [self._archive.identity()]
 
@@ -281,7 +337,12 @@ class MmrsRelease(Release):
             return []
         return self._kept(
             [
-                AnnotationSource(name, path, lambda path=path: folder.open(path))  # type: ignore[misc]
+                AnnotationSource(
+                    name,
+                    path,
+                    lambda path=path: folder.open(path),  # type: ignore[misc]
+                    *self._made.get(self.root / path, ()),
+                )
                 for name, path in self._json_files.items()
             ]
         )
@@ -309,6 +370,10 @@ class MmrsRelease(Release):
 def open_release(options: ReleaseOptions) -> MmrsRelease:
     """Open an MMRS-1M release; see `MmrsRelease`."""
     return MmrsRelease(options)
+
+
+def _directory(one: ConstructedFile) -> str:
+    return directory_for(one.source, one.task, oriented=one.file.endswith("_OBB.json"))
 
 
 def _archive_name(member: str) -> str:

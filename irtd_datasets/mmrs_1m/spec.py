@@ -12,7 +12,6 @@ from typing import Any
 from irtd_datasets.spec import (
     ConfigSpec,
     DatasetSpec,
-    Member,
     PartSpec,
     SubsetSpec,
     issues_from_table,
@@ -20,7 +19,15 @@ from irtd_datasets.spec import (
     terms_from_table,
 )
 
-__all__ = ["COMPONENTS", "DECIMALS", "SPEC", "Component", "component"]
+__all__ = [
+    "COMPONENTS",
+    "DECIMALS",
+    "SPEC",
+    "Component",
+    "component",
+    "constructed_component",
+    "constructed_part",
+]
 
 DECIMALS = 2
 """Digits behind the point of every coordinate in the released texts."""
@@ -92,33 +99,76 @@ def component(part: str) -> Component:
     return _BY_PART[part]
 
 
+def constructed_part(split: str, task: str, modality: str) -> str:
+    """The part for constructed records that are no training data of the components; detection has one a modality.
+
+    Example:
+        >>> constructed_part("train", "detection", "sar"), constructed_part("test", "vqa", "optical")
+        ('constructed_detection_sar', 'test_vqa')
+    """
+    first = "test" if split == "test" else "constructed"
+    return f"{first}_{task}_{modality}" if task == "detection" else f"{first}_{task}"
+
+
+def constructed_component(part: PartSpec, source: str, modality: str) -> Component:
+    """What a row of Table I would say of a source whose records were constructed."""
+    return Component(
+        part.name, source, source, part.task, modality, 0, None, (), (), part.file, "", None, (), ""
+    )
+
+
+def _constructed(split: str) -> tuple[PartSpec, ...]:
+    kinds = [
+        (task, modality)
+        for task in dict.fromkeys(one.task for one in COMPONENTS)
+        for modality in (("optical", "infrared", "sar") if task == "detection" else ("optical",))
+    ]
+    return tuple(
+        PartSpec(name, task, f"{name}.json", None, (), "Constructed records", modality, public=False)
+        for task, modality in kinds
+        for name in (constructed_part(split, task, modality),)
+    )
+
+
 _SUBSET = SubsetSpec(
     "train",
     "train",
-    tuple(
-        PartSpec(
-            one.part,
-            one.task,
-            one.annotation,
-            one.records,
-            one.directories,
-            one.title,
-            one.modality,
-            rounds=one.rounds,
-        )
-        for one in COMPONENTS
+    (
+        *(
+            PartSpec(
+                one.part,
+                one.task,
+                one.annotation,
+                one.records,
+                one.directories,
+                one.title,
+                one.modality,
+                rounds=one.rounds,
+            )
+            for one in COMPONENTS
+        ),
+        *_constructed("train"),
     ),
     "by-image",
     "Rule-made conversations about remote sensing images of 34 source sets.",
     "Images and text, as a folder `data` (Baidu, OneDrive) or as one gzip tar cut into pieces (a mirror on the Hub).",
 )
+_TEST = SubsetSpec(
+    "test",
+    "test",
+    _constructed("test"),
+    "by-image",
+    "Evaluation records, constructed from what the source sets keep for testing.",
+    "Not released: `irtd construct mmrs_1m --split test` makes such records from source sets.",
+)
 
 
 def _config(name: str, summary: str, task: str | None = None, modality: str | None = None) -> ConfigSpec:
     members = tuple(
-        Member(_SUBSET, part)
-        for part in _SUBSET.parts
-        if task in (None, part.task) and modality in (None, part.modality)
+        member
+        for subset in (_SUBSET, _TEST)
+        for member in subset.members
+        if task in (None, member.part.task) and modality in (None, member.part.modality)
     )
     return ConfigSpec(name, members, summary)
 
@@ -160,7 +210,7 @@ SPEC = DatasetSpec(
         "  year={2024}\n"
         "}"
     ),
-    subsets=(_SUBSET,),
+    subsets=(_SUBSET, _TEST),
     configs=(
         _config("default", "Everything."),
         _config("classification", "Scene and ship classes.", "classification"),

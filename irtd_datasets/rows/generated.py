@@ -9,9 +9,18 @@ says as a `GeneratedRecord` where one goes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-__all__ = ["GeneratedRecord", "Rounds"]
+from irtd_datasets.documents import read_json
+from irtd_datasets.errors import AnnotationError, ReleaseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["MARKER", "ConstructedFile", "GeneratedRecord", "Rounds", "read_marker"]
+
+MARKER = ".constructed"
+"""Name of the file by which a folder of constructed records tells what was made for which dataset."""
 
 Rounds: TypeAlias = "list[tuple[str, str]]"
 """Questions, each with its answer."""
@@ -26,11 +35,64 @@ class GeneratedRecord:
         image: Name of its image, and where that lies below the folder.
         id: Its id; empty for none.
         token: What stands before the first question.
-        note: What a user must know to build it; empty mostly.
     """
 
     file: str
     image: str
     id: str = ""
     token: str = ""
-    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConstructedFile:
+    """An annotation file of constructed records.
+
+    Attributes:
+        file: Its name below the folder.
+        source: The source set.
+        task: The task.
+        modality: Of the source's images.
+        split: ``test`` where the images are those that the source keeps for testing, else ``train``.
+    """
+
+    file: str
+    source: str
+    task: str
+    modality: str
+    split: str
+
+
+def read_marker(folder: Path, dataset: str) -> tuple[ConstructedFile, ...] | None:
+    """The files of records that a folder says were constructed for a dataset.
+
+    Returns:
+        The files, none where nothing says that anything was constructed; None where the marker is there and does not
+        say it of this dataset: it is another's, or the construction was not finished.
+
+    Raises:
+        ReleaseError: The marker is no JSON, or damaged.
+    """
+    path = folder / MARKER
+    if not path.is_file():
+        return ()
+    try:
+        values = read_json(path, "")
+        if "dataset" not in values.value or values["dataset"].text() != dataset:
+            return None
+        split = "test" if values["split"].text() == "test" else "train"
+        return tuple(
+            ConstructedFile(
+                part["file"].text(),
+                part["source"].text(),
+                part["task"].text(),
+                part["modality"].text(),
+                split,
+            )
+            for part in values["parts"]
+        )
+    except (AnnotationError, TypeError) as error:
+        raise ReleaseError(
+            f"it does not tell what was constructed: {getattr(error, 'problem', error)}",
+            where=str(path),
+            remedy="Construct the records again.",
+        ) from error

@@ -203,7 +203,8 @@ def _build(
     for member in wanted:
         files = release.files(member)
         if not files:
-            absent.append(_absent(member))
+            if member.part.public or not any(one.part.public for one in wanted):
+                absent.append(_absent(member))
             continue
         progress.stage(f"reading {member.part.file}")
         spill = folder.part_staging(member) / SPILL

@@ -64,9 +64,9 @@ def contents(rows):
 
 
 def test_every_component_is_there(built):
-    """All 35 parts have rows, each with the task and the modality of its row in the table."""
+    """All 35 released parts have rows, each with the task and the modality of its row in the table."""
     report, rows = built
-    parts = {member.part.name: member.part for member in SPEC.members}
+    parts = {member.part.name: member.part for member in SPEC.members if member.part.public}
     assert set(rows) == set(parts)
     assert {row["source"] for part in rows for row in rows[part]} == {part.title for part in parts.values()}
     for name, part in parts.items():
@@ -545,7 +545,9 @@ def test_doctor_counts_what_can_be_built(samples, built):
     diagnosis = examine(open_release("mmrs_1m", absolute_options(samples("folder").folder)))
     rows = {name: len(own) for name, own in built[1].items()}
     for config in SPEC.configs:
-        assert diagnosis.configs[config.name] == sum(rows[member.part.name] for member in config.members)
+        assert diagnosis.configs[config.name] == sum(
+            rows.get(member.part.name, 0) for member in config.members
+        )
     assert {report.rounds_released for report in diagnosis.files} == {
         member.part.rounds for member in SPEC.members
     }

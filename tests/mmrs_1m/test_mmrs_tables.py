@@ -44,7 +44,10 @@ def test_captions_have_a_record_an_image():
 def test_configs_partition_the_parts():
     """Task configs cover every part once, modality configs every detection part once, `default` all."""
     members = {config.name: {member.part.name for member in config.members} for config in SPEC.configs}
-    everything = {one.part for one in COMPONENTS}
+    everything = {member.part.name for member in SPEC.members}
+    assert {member.part.name for member in SPEC.members if member.part.public} == {
+        one.part for one in COMPONENTS
+    }
     assert members["default"] == everything
     tasks = ("classification", "captioning", "region_captioning", "vqa", "grounding", "detection")
     assert sorted(part for task in tasks for part in members[task]) == sorted(everything)
@@ -52,7 +55,8 @@ def test_configs_partition_the_parts():
     split = [part for modality in modalities for part in members[f"detection-{modality}"]]
     assert sorted(split) == sorted(members["detection"])
     # Names that tell nothing of their sensor.
-    assert {"ssdd", "hrisd", "air_sarship_2"} == members["detection-sar"]
+    constructed = {"constructed_detection_sar", "test_detection_sar"}
+    assert {"ssdd", "hrisd", "air_sarship_2"} | constructed == members["detection-sar"]
     assert "hit_uav" in members["detection-infrared"]
 
 
