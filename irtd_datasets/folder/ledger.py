@@ -160,8 +160,16 @@ class Ledger:
         return cls(values["dataset"].text(), lines, tuple(values["unknown_files"].texts()))
 
     def merged(self, other: Ledger, spec: DatasetSpec) -> Ledger:
-        """This ledger with the other's lines in place of its own for the same files, in the order of the spec."""
-        lines = {(line.subset, line.part): line for line in (*self.lines, *other.lines)}
+        """This ledger with the other's lines in place of its own for the same files, in the order of the spec.
+
+        A line that says that a file is not there takes no other's place: a build keeps the rows that it finds no file of.
+        """
+        lines = {(line.subset, line.part): line for line in self.lines}
+        for line in other.lines:
+            if line.record_counts is not None:
+                lines[line.subset, line.part] = line
+            else:
+                lines.setdefault((line.subset, line.part), line)
         unknown = sorted({*self.unknown_files, *other.unknown_files})
         return Ledger(
             self.dataset,

@@ -445,6 +445,21 @@ def test_constructed_evaluation_records_are_the_split_test(sources, tmp_path):
     }
 
 
+def test_training_and_evaluation_records_share_a_folder(sources, tmp_path):
+    """Built one after the other into one folder, both stay: their rows, their splits and their ledger."""
+    _own(sources)
+    out = tmp_path / "out"
+    for split in ("train", "test"):
+        records = tmp_path / split
+        extend("mmrs_1m", sources.folder, records, Selection(split=split), table=sources.table)
+        build("mmrs_1m", ["default"], absolute_options(records), out)
+    assert check_folder(out).errors == ()
+    assert {split: len(files) for split, files in config_files(out, "detection").items()} == {
+        "train": 2,
+        "test": 2,
+    }
+
+
 @pytest.mark.parametrize(
     "text",
     [
