@@ -162,7 +162,7 @@ class Ledger:
     def merged(self, other: Ledger, spec: DatasetSpec) -> Ledger:
         """This ledger with the other's lines in place of its own for the same files, in the order of the spec.
 
-        A line that says that a file is not there takes no other's place: a build keeps the rows that it finds no file of.
+        A line that says that a file is not there replaces no other: a build keeps the rows that it finds no file of.
         """
         lines = {(line.subset, line.part): line for line in self.lines}
         for line in other.lines:
