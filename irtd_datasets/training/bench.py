@@ -401,7 +401,7 @@ class _Bench:
         jpeg = sum(count for kind, count in report.images.items() if kind.startswith("JPEG"))
         if jpeg and not has_fast_decoder():
             self._advise(
-                "pip install 'irtd-datasets[fast]', and Decoder(..., backend=\"auto\")",
+                'pip install simplejpeg, and Decoder(..., backend="auto")',
                 "the images are JPEG files, and libjpeg-turbo is not installed; run this again after",
             )
         self._advise_place()

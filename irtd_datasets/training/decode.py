@@ -133,7 +133,7 @@ class Decoder:
         if self.backend == "simplejpeg" and not has_fast_decoder():
             raise UnknownNameError(
                 "simplejpeg is not installed",
-                remedy="pip install 'irtd-datasets[fast]', or take backend='pillow'.",
+                remedy="pip install simplejpeg, or take backend='pillow'.",
             )
         if self.max_side is not None and self.max_side < 1:
             raise ImageError(f"max_side is {self.max_side}, expected at least 1")

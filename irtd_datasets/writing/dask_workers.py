@@ -204,7 +204,7 @@ def _connect(scheduler: str) -> Any:  # noqa: ANN401
     except ImportError as error:
         raise UnknownNameError(
             f"--dask needs a library that is not installed here: {error}",
-            remedy="`pip install 'irtd-datasets[dask]'`, here and on every worker.",
+            remedy="`pip install distributed`, here and on every worker.",
         ) from error
     options: dict[str, Any] = {"timeout": _CONNECT_SECONDS, "set_as_default": False, "name": "irtd-build"}
     is_file = scheduler.endswith(".json")

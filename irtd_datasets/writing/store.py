@@ -35,7 +35,7 @@ _HUB = (
 _READ_ONLY = frozenset(
     {"http", "https", "github", "zip", "tar", "data", "git", "libarchive", "filecache", "simplecache"}
 )
-_EXTRAS = {"s3": "s3", "s3a": "s3"}
+_CLIENTS = {"s3": "s3fs", "s3a": "s3fs"}
 
 
 def is_url(place: object) -> bool:
@@ -153,8 +153,7 @@ class Store:
         try:
             system, root = fsspec.core.url_to_fs(self.url, **self.options)
         except ImportError as error:
-            extra = _EXTRAS.get(self.protocol)
-            install = f"pip install 'irtd-datasets[{extra}]'" if extra else "pip install what it names"
+            install = f"pip install {_CLIENTS.get(self.protocol, 'what it names')}"
             raise UnknownNameError(
                 f"{self.protocol}:// needs a library that is not installed here: {error}",
                 where=self.shown,
