@@ -62,7 +62,7 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
 
 
 class _Columns(NamedTuple):
-    count: int
+    cells: int
     image: int
     label: int
     place: list[int]
@@ -89,7 +89,7 @@ def _columns(columns: dict[str, int], name: str) -> _Columns:
 
 
 def _add_row(found: dict[str, LabelFile], row: list[str], columns: _Columns, where: str) -> None:
-    cells = [*row, *[""] * columns.count]
+    cells = [*row, *[""] * columns.cells]
     image, label = cells[columns.image].strip(), cells[columns.label].strip()
     file = found.setdefault(image, LabelFile(image=image))
     place = [cells[place].strip() for place in columns.place]
