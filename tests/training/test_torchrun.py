@@ -34,23 +34,15 @@ pytestmark = [
 
 
 class Run:
-    """A run of the program under torchrun, in a process group of its own."""
+    """A run of a program under a launcher, in a process group of its own."""
 
-    def __init__(self, ranks, folder, env):
+    def __init__(self, folder, env, command):
         self.folder = folder
         for name in ("steps", "pids"):
             (folder / name).write_bytes(b"")
-        command = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            str(ranks),
-        ]
         self.log = (folder / "log").open("wb")
         self.process = subprocess.Popen(
-            [*command, str(PROGRAM), "tester/made:all", str(folder), "3"],
+            [sys.executable, *command],
             env=env,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -95,7 +87,7 @@ class Run:
 def _is_ours(pid):
     """Whether a process of that number still runs the program: numbers are given again."""
     try:
-        return str(PROGRAM).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return str(PROGRAM.parent).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
@@ -120,7 +112,8 @@ def test_killed_ranks_go_on(tmp_path, seed):
         )
         for number in range(KILLS + 1):
             ranks = 2 if number % 2 == 0 and number < KILLS else 3
-            run = Run(ranks, folder, env)
+            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+            run = Run(folder, env, [*launcher, str(PROGRAM), "tester/made:all", str(folder), "3"])
             try:
                 if number < KILLS:
                     hub.fail(status=429, path=r"resolve|store", times=1)
