@@ -51,7 +51,7 @@ def tasks():
     return [
         config.name.removeprefix("instruct-")
         for config in SPEC.configs
-        if config.name.startswith("instruct-")
+        if config.name.startswith("instruct-") and config.public
     ]
 
 
