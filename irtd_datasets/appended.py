@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -19,6 +18,7 @@ from irtd_datasets.errors import AnnotationError, BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self

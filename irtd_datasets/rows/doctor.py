@@ -135,9 +135,6 @@ def examine(release: Release) -> Diagnosis:
         reports = [found[member.key] for member in config.members]
         # What cannot be read in one part stops the build of the whole config.
         configs[config.name] = 0 if any(one.problem for one in reports) else sum(one.rows for one in reports)
-    released = {report.subset for report in files if report.public}
-    # What is made by construction alone is no gap of a release that has the rest of the subset.
-    files = [one for one in files if one.public or one.where or one.problem or one.subset not in released]
     return Diagnosis(release.spec.name, release.options.root, files, list(folders.values()), configs, unknown)
 
 

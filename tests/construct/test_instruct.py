@@ -41,7 +41,7 @@ def rows(folder, config):
 
 
 def test_instruct_is_made_of_what_is_for_training(street, tmp_path):
-    """Each task that labels feed has rows of training images; they parse as their task, and their ids say what they are."""
+    """Each task that labels feed has rows of training images: each parses as its task, and its id says what it is."""
     out = tmp_path / "irtd"
     made = construct("instruct", street.folder, out, Options(table=street.table))
     found = rows(out, "instruct")
