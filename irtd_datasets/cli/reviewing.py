@@ -24,11 +24,10 @@ __all__ = ["review"]
 
 @app.command()
 def review(
-    data: Annotated[
-        str, typer.Argument(help="Dataset folder, or FOLDER:CONFIG.", metavar="FOLDER[:CONFIG]")
-    ],
+    data: Annotated[str, typer.Argument(help="Dataset folder, or FOLDER:CONFIG.", metavar="FOLDER[:CONFIG]")],
     reviewer: Annotated[
-        str | None, typer.Option("--reviewer", metavar="NAME", help="Who reads. Default: the user's name here.")
+        str | None,
+        typer.Option("--reviewer", metavar="NAME", help="Who reads. Default: the user's name here."),
     ] = None,
     verdicts: Annotated[
         Path,
@@ -43,9 +42,7 @@ def review(
     ] = None,
     sample: Annotated[int | None, typer.Option("--sample", min=1, help="A sample of so many rows.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sample and of the division.")] = 0,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Default: train, or the only one.")
-    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Default: train, or the only one.")] = None,
     among: Annotated[
         str | None,
         typer.Option("--among", metavar="NAME,NAME", help="Divide the rows among these reviewers."),
@@ -76,7 +73,9 @@ def review(
     ] = "keep",
     label_studio: Annotated[
         Path | None,
-        typer.Option("--label-studio", metavar="FILE", help="Write the rows and verdicts as Label Studio tasks."),
+        typer.Option(
+            "--label-studio", metavar="FILE", help="Write the rows and verdicts as Label Studio tasks."
+        ),
     ] = None,
     from_label_studio: Annotated[
         Path | None,
@@ -121,7 +120,14 @@ def review(
 
 
 def _serve(
-    folder: Path, config: str | None, choice: Choice, reviewer: str, verdicts: Path, *, browser: bool, as_json: bool
+    folder: Path,
+    config: str | None,
+    choice: Choice,
+    reviewer: str,
+    verdicts: Path,
+    *,
+    browser: bool,
+    as_json: bool,
 ) -> None:
     from irtd_datasets.review.rows import ReviewRows
     from irtd_datasets.review.server import Review, ReviewServer

@@ -43,7 +43,9 @@ def show_applied(made: Applied) -> None:
     console.print(f"{made.rows:,} rows: {made.folder}")
     console.print(f"Changed {made.edited:,}, left out {made.rejected:,}, accepted {made.accepted:,}")
     for code, rows in made.not_applied.items():
-        console.print(f"Not applied, {code}: {len(rows):,} ({', '.join(rows[:3])}{', ...' * (len(rows) > 3)})")
+        console.print(
+            f"Not applied, {code}: {len(rows):,} ({', '.join(rows[:3])}{', ...' * (len(rows) > 3)})"
+        )
     if made.refused:
         console.print(f"No verdicts: {_told(made.refused)}")
     for one in made.agreement:

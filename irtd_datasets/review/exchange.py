@@ -64,9 +64,7 @@ def add_export(path: Path, verdicts: Path) -> Added:
     found = read_export(path)
     with VerdictFile(verdicts) as file:
         have = {(one.id, one.text, one.reviewer, one.outcome) for one in file.fresh()}
-        new = [
-            one for one in found.verdicts if (one.id, one.text, one.reviewer, one.outcome) not in have
-        ]
+        new = [one for one in found.verdicts if (one.id, one.text, one.reviewer, one.outcome) not in have]
         for one in new:
             file.add(one)
     return Added(len(new), len(found.verdicts) - len(new), found.refused)

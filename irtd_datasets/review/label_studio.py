@@ -23,7 +23,6 @@ from irtd_datasets.review.verdicts import VERDICTS, Verdict, check_name, find_re
 from irtd_datasets.schema import TASKS
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
@@ -214,21 +213,14 @@ def _tasks(path: Path) -> Iterator[JsonValue]:
     yield from JsonValue(values, str(path), remedy)
 
 
-def _read(annotation: JsonValue, row: str, digest: str, contents: list[str], roles: list[str]) -> Verdict | str:
+def _read(
+    annotation: JsonValue, row: str, digest: str, contents: list[str], roles: list[str]
+) -> Verdict | str:
     """A verdict, or why an annotation is none."""
     cancelled = annotation.get("was_cancelled")
     if cancelled is not None and cancelled.value:
         return "skipped in Label Studio"
-    choice, text = None, None
-    for result in annotation["result"]:
-        name = result.get("from_name")
-        value = result["value"]
-        if name is not None and name.value == "verdict":
-            chosen = value["choices"].texts()
-            choice = chosen[0] if len(chosen) == 1 else None
-        elif name is not None and name.value == "text":
-            texts = value["text"]
-            text = BETWEEN.join(texts.texts()) if isinstance(texts.value, list) else texts.text()
+    choice, text = _results(annotation)
     if choice not in VERDICTS:
         return "no verdict is chosen"
     try:
@@ -238,7 +230,7 @@ def _read(annotation: JsonValue, row: str, digest: str, contents: list[str], rol
     created = annotation.get("created_at")
     time = created.text() if created is not None and isinstance(created.value, str) else ""
     if choice != "edit":
-        return Verdict(row, digest, str(choice), reviewer, time)
+        return Verdict(row, digest, choice, reviewer, time)
     said = [index for index, role in enumerate(roles) if role == "assistant"]
     pieces = [] if text is None else text.split(BETWEEN)
     if len(pieces) != len(said):
@@ -251,6 +243,20 @@ def _read(annotation: JsonValue, row: str, digest: str, contents: list[str], rol
     if messages == contents:
         return Verdict(row, digest, "accept", reviewer, time)
     return Verdict(row, digest, "edit", reviewer, time, tuple(messages))
+
+
+def _results(annotation: JsonValue) -> tuple[str, str | None]:
+    """The choice and the text of an annotation; the choice is empty where there is not exactly one."""
+    choice, text = "", None
+    for result in annotation["result"]:
+        name, value = result.get("from_name"), result["value"]
+        if name is not None and name.value == "verdict":
+            chosen = value["choices"].texts()
+            choice = chosen[0] if len(chosen) == 1 else ""
+        elif name is not None and name.value == "text":
+            texts = value["text"]
+            text = BETWEEN.join(texts.texts()) if isinstance(texts.value, list) else texts.text()
+    return choice, text
 
 
 def _who(annotation: JsonValue) -> str:

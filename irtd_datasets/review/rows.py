@@ -23,7 +23,9 @@ __all__ = ["Choice", "ReviewRows", "doubts_of"]
 
 _TEXTS = tuple(name for name in FIELDS if name not in FILE_FIELDS)
 _LIMITS = CaptionLimits(min_words=1, max_words=400)
-_DESCRIBED = frozenset({"captioning", "detailed_description", "conversation", "reasoning", "region_captioning"})
+_DESCRIBED = frozenset(
+    {"captioning", "detailed_description", "conversation", "reasoning", "region_captioning"}
+)
 
 
 @dataclass(frozen=True, slots=True)

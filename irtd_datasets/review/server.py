@@ -49,8 +49,11 @@ MAX_BODY = 8 * LIMIT
 _DRAINED = 64 << 20  # of a larger request are read and forgotten, so that its sender hears why it is refused
 _SIDE = 1600  # pixels of an image as it is shown
 _KEPT = 48  # images that are kept as they are shown
-_FILES = {"": ("review.html", "text/html"), "review.js": ("review.js", "text/javascript")} | {
-    "review.css": ("review.css", "text/css")
+_FILES = {
+    "": ("review.html", "text/html"),
+    "review.js": ("review.js", "text/javascript"),
+    "review.css": ("review.css", "text/css"),
+    "review.svg": ("review.svg", "image/svg+xml"),
 }
 _POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -140,9 +143,7 @@ class Review:
         total = len(self.rows)
         if len(self._done) >= total:
             return None
-        return next(
-            place for step in range(total) if (place := (start + step) % total) not in self._done
-        )
+        return next(place for step in range(total) if (place := (start + step) % total) not in self._done)
 
     def row(self, position: int) -> dict[str, Any]:
         """What is shown of a row."""
@@ -267,7 +268,7 @@ class ReviewServer(ThreadingHTTPServer):
         self.hosts = tuple(f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost"))
         self.link = f"http://{self.hosts[0]}/{self.token}/"
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - of the base
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - of the base
         """A browser that goes away in the middle of an answer is no error."""
 
 

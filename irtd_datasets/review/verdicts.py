@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.appended import LineFile, read_lines
 from irtd_datasets.boxes.text import parse_boxes
 from irtd_datasets.documents import parse_json
-from irtd_datasets.errors import AnnotationError, UnknownNameError
+from irtd_datasets.errors import UnknownNameError
 
 if TYPE_CHECKING:
     import os
