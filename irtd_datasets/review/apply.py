@@ -125,11 +125,10 @@ def apply_verdicts(
         [stored],
         out,
         Rewriting(
-            f"review --apply, disagreement {disagreement}",
+            f"review --apply --disagreement {rule}",
             keep_all,
             edit=decided.edit,
             identity=decided.identity(),
-            notes=tuple(_notes(applied)),
         ),
         progress=progress,
     )
@@ -269,11 +268,3 @@ class _Decisions:
         if "origin" in row:
             changed["origin"] = f"human:{decision.who}"
         return changed
-
-
-def _notes(applied: Applied) -> list[str]:
-    told = [f"reviewed: {applied.edited:,} texts changed, {applied.accepted:,} accepted"]
-    told += [
-        f"verdicts not applied, {reason}: {len(names):,}" for reason, names in applied.not_applied.items()
-    ]
-    return told

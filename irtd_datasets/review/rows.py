@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -11,7 +12,7 @@ from irtd_datasets.captioning.validate import CaptionLimits, find_faults
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.review.verdicts import text_digest
 from irtd_datasets.rows.seeded import draw_key
-from irtd_datasets.schema import FIELDS, FILE_FIELDS, MODALITIES, TASKS
+from irtd_datasets.schema import FIELDS, FILE_FIELDS, IMAGE_FIELDS, MODALITIES, TASKS
 from irtd_datasets.training.tables import table
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "ReviewRows", "doubts_of"]
 
 _TEXTS = tuple(name for name in FIELDS if name not in FILE_FIELDS)
+_KEPT = 12  # rows whose images are kept
 _LIMITS = CaptionLimits(min_words=1, max_words=400)
 _DESCRIBED = frozenset(
     {"captioning", "detailed_description", "conversation", "reasoning", "region_captioning"}
@@ -128,6 +130,7 @@ class ReviewRows:
             )
         self._numbers = numbers
         self.ids = [ids[number] for number in numbers]
+        self._kept: OrderedDict[int, dict[str, Any]] = OrderedDict()
 
     def _present(self) -> list[str]:
         return [name for name in _TEXTS if name in self._rows.columns]
@@ -146,13 +149,22 @@ class ReviewRows:
 
     def image(self, position: int, name: str) -> bytes | None:
         """The stored bytes of an image of a row; None where it has none."""
-        with self._guard:
-            found = self._rows[self._numbers[position]].get(name)
+        found = self._images(position).get(name)
         return None if found is None else found["bytes"]
 
-    def has_image(self, position: int, name: str) -> bool:
-        """Whether a row has an image of a name."""
-        return self.image(position, name) is not None
+    def images(self, position: int) -> list[str]:
+        """Names of the images that a row has."""
+        row = self._images(position)
+        return [name for name in IMAGE_FIELDS if row.get(name) is not None]
+
+    def _images(self, position: int) -> dict[str, Any]:
+        """A row with its images; the last ones are kept, since each image is asked for by itself."""
+        with self._guard:
+            if position not in self._kept:
+                self._kept[position] = self._rows[self._numbers[position]]
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            return self._kept[position]
 
     def digests(self, positions: Sequence[int]) -> Iterator[str]:
         """The digest of the text of each of some rows."""

@@ -22,6 +22,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import ImageError, IrtdDatasetsError
+from irtd_datasets.images.files import inspect_image
 from irtd_datasets.images.viewable import viewable
 from irtd_datasets.review.rows import doubts_of
 from irtd_datasets.review.verdicts import (
@@ -159,7 +160,6 @@ class Review:
         mine = by_reviewer.pop(self.reviewer, None)
         # What others say is not shown before one's own verdict.
         others = [asdict(one) for one in by_reviewer.values() if one.text == digest] if mine else []
-        images = [name for name in IMAGE_FIELDS if self.rows.has_image(position, name)]
         return {
             "position": position,
             "next": following,
@@ -176,7 +176,7 @@ class Review:
             "answer": row["answer"],
             "objects": row["objects"],
             "doubts": doubts_of(row),
-            "images": images,
+            "images": self.rows.images(position),
             "text": digest,
             "locked": why_not_editable(row),
             "mine": asdict(mine) if mine else None,
@@ -197,12 +197,10 @@ class Review:
         if not data:
             raise Refused(404, "there is no image")
         try:
-            seen = viewable(data, _SIDE, self.rows.ids[position]).image
+            kind = _as_it_is(data)
+            made = (data, kind) if kind else (_drawn(data, self.rows.ids[position]), "image/jpeg")
         except ImageError as error:
             raise Refused(422, error.problem) from error
-        buffer = io.BytesIO()
-        seen.save(buffer, "JPEG", quality=92)
-        made = buffer.getvalue(), "image/jpeg"
         with self._guard:
             self._images[position, name] = made
             while len(self._images) > _KEPT:
@@ -247,6 +245,20 @@ class Review:
                 raise Refused(507, str(error)) from error
             self._refresh()
             return {"saved": True, "next": self._next(position + 1), "done": len(self._done)}
+
+
+def _as_it_is(data: bytes) -> str:
+    """The media type of an image that a browser shows as we would; empty for one that has to be drawn."""
+    info = inspect_image(data, "")
+    plain = info.bit_depth == 8 and info.orientation == 1 and max(info.width, info.height) <= _SIDE
+    kinds = {"JPEG": "image/jpeg", "PNG": "image/png"}
+    return kinds.get(info.format, "") if plain and info.mode in {"L", "RGB"} else ""
+
+
+def _drawn(data: bytes, name: str) -> bytes:
+    buffer = io.BytesIO()
+    viewable(data, _SIDE, name).image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
 
 
 class ReviewServer(ThreadingHTTPServer):

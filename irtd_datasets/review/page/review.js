@@ -70,7 +70,7 @@ async function ahead(row) {
 function outline(row) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", `0 0 ${row.width} ${row.height}`);
-  const size = Math.max(row.width, row.height) / 48;
+  const size = Math.max(row.width, row.height) / 40;
   const { label = [], box = [], polygon = [], point = [] } = row.objects ?? {};
   const drawn = label.slice(0, 400).map((name, index) => {
     let path = "";
