@@ -103,6 +103,7 @@ class ConstructedRelease(Release):
             "task": member.part.task,
             "modality": str(facts.get("modality", SPEC.modality)),
             "source": str(facts["source"]),
+            "origin": str(facts.get("origin", "rule")),
         }
         if talk:
             return dialogue.row_of(conversation.turns, **common)
