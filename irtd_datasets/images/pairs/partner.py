@@ -11,6 +11,9 @@ import io
 import math
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+from PIL import Image
+
 from irtd_datasets.errors import ImageError
 from irtd_datasets.images.encoding import encode_lossless, without_metadata
 from irtd_datasets.images.info import Doubt
@@ -31,6 +34,7 @@ __all__ = [
     "fit_partner",
     "no_registration",
     "refused",
+    "squares_in_turn",
 ]
 
 ALIGNMENTS = {
@@ -43,6 +47,7 @@ ALIGNMENTS = {
 SMALLER_VIEW = "smaller-view"
 """Why a pair is refused whose visible image does not reach to the edges of an infrared image that must not be cut."""
 
+_TILE = 8  # squares along the longer side of a checkerboard
 _SAME_SHAPE = 0.02  # difference in proportions up to which images can have one field of view
 _SHORT = (
     0.01  # share of a side by which the visible image may end before the infrared one: less than a box is off
@@ -161,8 +166,6 @@ def _whole(visible: tuple[int, int], infrared: tuple[int, int]) -> tuple[float, 
 
 def _covering(transform: PairTransform, size: tuple[int, int], theirs: tuple[int, int]) -> Box | None:
     """The rectangle of the visible image that shows what the whole infrared one does; None where it ends before."""
-    import numpy as np
-
     ends = transform.apply(np.array([0.0, 0.0, *theirs]))
     room = np.array([*size, *size]) * _SHORT
     if (ends[:2] > room[:2]).any() or (ends[2:] < np.array(size) - room[2:]).any():
@@ -228,3 +231,11 @@ def cut_image(
             )
             return file.getvalue()
         return encode_lossless(without_metadata(part), profile)[0]
+
+
+def squares_in_turn(first: Image.Image, second: Image.Image) -> Image.Image:
+    """Squares of two images of 8 bits in turn, in the size of the first: edges run on from square to square."""
+    side = max(8, max(first.size) // _TILE)
+    rows, columns = np.indices((first.height, first.width)) // side
+    mine, theirs = (np.asarray(image.convert("RGB").resize(first.size)) for image in (first, second))
+    return Image.fromarray(np.where(((rows + columns) % 2 == 0)[..., None], mine, theirs))
