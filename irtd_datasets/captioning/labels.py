@@ -14,17 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["KnownLabels", "KnownObject", "contradictions"]
 
-_NUMBERS = {
-    name: number
-    for number, name in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
-    )
-}
+_NAMES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+_NUMBERS = {name: number for number, name in enumerate(_NAMES.split())} | {"twenty": 20}
 _MANY = {"several", "many", "multiple", "numerous", "various"}
 _PAIRS = {"both": 2, "couple of": 2, "pair of": 2, "single": 1, "dozen": 12}
 _NUMBER = rf"(?:\d{{1,4}}|{'|'.join(_NUMBERS)}|{'|'.join(_PAIRS)}|{'|'.join(_MANY)})"
@@ -181,7 +176,10 @@ def _counts(known: KnownLabels, sentence: str) -> Iterator[str]:
         bound = _BOUND.search(rest)
         about = match["between"] + " " + (rest[: bound.start()] if bound else rest)
         before = sentence[: match.start()]
-        part = bool(_PART.search(about) or re.search(r"\b(?:the|these|those|other|another)\s*$", before)) or not whole
+        part = (
+            bool(_PART.search(about) or re.search(r"\b(?:the|these|those|other|another)\s*$", before))
+            or not whole
+        )
         part = part or bool(re.search(r"\b(?:at least|more than|over|about|around)\s*$", before))
         if _is_wrong(known, word, _value(match["number"]), part=part):
             yield f"labels-count: {match[0]}"
@@ -226,7 +224,9 @@ def _classes(known: KnownLabels, sentence: str) -> Iterator[str]:
     for match in re.finditer(rf"{_NONE}(?P<between>{_ADJECTIVES})\s+\b{known.pattern}", sentence):
         yield from _absent(known, match["form"], match["between"] + sentence[match.end() :])
     for match in re.finditer(rf"\b{known.pattern}(?P<rest>[^,;]*)", sentence):
-        if _MISSING.match(match["rest"]) and re.search(r"visible|present|seen|there|absent|missing", match["rest"]):
+        if _MISSING.match(match["rest"]) and re.search(
+            r"visible|present|seen|there|absent|missing", match["rest"]
+        ):
             yield from _absent(known, match["form"], match["rest"])
 
 
