@@ -170,11 +170,7 @@ def extend(
         BuildError: The folder holds something else.
     """
     progress = progress or Progress()
-    style = _style(dataset, selection.tasks)
-    if asker is not None and not hasattr(style, "DESCRIBED"):
-        raise UnknownNameError(
-            f"no texts of {dataset} are written by a language model", remedy="Leave --describe out."
-        )
+    style = _style(dataset, selection.tasks, described=asker is not None)
     earlier = set() if dry_run else _prepare(out)
     result = Extension(dataset, out, selection.split or "")
     writer = Writer(style, out, result, dry_run=dry_run)
@@ -189,7 +185,7 @@ def extend(
         progress.stage(f"reading {place.row.name}")
         given = tuple(task for task in asked if _can_give(place.row, task))
         described = asker is not None and place.row.modality == spec(dataset).modality
-        if not given and not described:
+        if not (given or described):
             result.problems[place.row.name] = _why_idle(place.row, dataset, asked)
             continue
         source = open_source(place.row.name, place.path, table=rows)
@@ -214,12 +210,16 @@ def extend(
     return result
 
 
-def _style(dataset: str, tasks: tuple[str, ...]) -> ModuleType:
+def _style(dataset: str, tasks: tuple[str, ...], *, described: bool) -> ModuleType:
     style = module_of(dataset, "generation")
     if style is None:
         raise UnknownNameError(
             f"{dataset} does not declare how labels make records of it",
             remedy="Its module `generation` would.",
+        )
+    if described and not hasattr(style, "DESCRIBED"):
+        raise UnknownNameError(
+            f"no texts of {dataset} are written by a language model", remedy="Leave --describe out."
         )
     for task in tasks:
         if task not in style.TASKS:

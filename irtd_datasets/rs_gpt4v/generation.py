@@ -39,7 +39,7 @@ DESCRIBED = {
     "conversation": "conversation",
     "reasoning": "reasoning",
 }
-"""The tasks that a language model writes, in the steps of the paper, each with the name of its files, which tells it."""
+"""The tasks that a language model writes, in the steps of the paper, each with the name of its files."""
 
 USES_TEST = True
 """Whether images that a source keeps for testing are used."""
