@@ -635,7 +635,9 @@ def _written_by(part: str, construction: Construction) -> str:
         return ""
     refused: Counter[str] = Counter()
     for one in construction.results[part]:
-        refused.update({code: count for code, count in one.rejected.items() if code.startswith("caption ")})
+        refused.update(
+            {code: count for code, count in one.rejected.items() if code.startswith(("caption ", "pair "))}
+        )
     told = ", ".join(f"{code.partition(' ')[2]} {count:,}" for code, count in sorted(refused.items()))
     return (
         f"texts by the language model {captioned.model} (prompts {captioned.prompts}), of each row's visible "
