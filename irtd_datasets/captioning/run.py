@@ -324,7 +324,7 @@ def _prompt(job: CaptionJob, options: CaptionOptions) -> str:
 
 def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, data: bytes) -> str:
     """What makes two questions the same; the file's own bytes count, not those of the JPEG that a Pillow made of it."""
-    asked = (
+    asked: tuple[object, ...] = (
         endpoint.model,
         endpoint.max_tokens,
         endpoint.temperature,
