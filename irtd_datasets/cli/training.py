@@ -49,6 +49,9 @@ def export(
     without: Annotated[
         Path | None, typer.Option("--without", help="Leave out the rows of this filter of `irtd overlap`.")
     ] = None,
+    partners: Annotated[
+        bool, typer.Option("--partners", help="Give visible partners as second images of their rows.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a config for a training program, with the boxes in its text as the model expects them."""
@@ -67,6 +70,7 @@ def export(
         max_pixels,
         absolute_paths=absolute_paths,
         without=keep,
+        partners=partners,
     )
     result = run(folder, config, out, options, splits=split or None)
     if as_json:

@@ -97,7 +97,11 @@ def _written_by(part: str, construction: Construction) -> str:
         return ""
     refused: Counter[str] = Counter()
     for one in construction.results[part]:
-        told = {code: count for code, count in one.rejected.items() if code.startswith(("caption ", "text "))}
+        told = {
+            code: count
+            for code, count in one.rejected.items()
+            if code.startswith(("caption ", "pair ", "text "))
+        }
         refused.update(told)
     listed = ", ".join(f"{code.partition(' ')[2]} {count:,}" for code, count in sorted(refused.items()))
     shown = (
