@@ -13,6 +13,7 @@ from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.review.verdicts import text_digest
 from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.schema import FIELDS, FILE_FIELDS, IMAGE_FIELDS, MODALITIES, TASKS
+from irtd_datasets.spec import issue_codes
 from irtd_datasets.training.tables import table
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Choice:
 
     Attributes:
         tasks: Only rows of these tasks.
-        doubts: Only rows with one of these doubts, ``any`` for any; see `doubts_of`.
+        doubts: Only rows with one of these doubts, ``any`` for any but caveats; see `doubts_of`.
         sample: At most so many, the first by a keyed hash of their ids.
         seed: Of that hash, and of how rows are given to reviewers.
         among: Reviewers that the rows are divided among; empty gives all rows to everybody.
@@ -117,6 +118,8 @@ class ReviewRows:
         self._rows: Table = table(data, **options)  # type: ignore[arg-type]
         self._texts: Table = table(data, columns=self._present(), **options)  # type: ignore[arg-type]
         self._guard = Lock()
+        # A caveat stands in every row that was made in some way, and doubts none of them.
+        self._caveats = {code for code, one in issue_codes().items() if one.kind == "caveat"}
         ids = [one for source in self._rows.sources for one in source.column("id").to_pylist()]
         numbers = [number for number, one in enumerate(ids) if choice.is_for(one, reviewer)]
         if choice.doubts:
@@ -137,7 +140,9 @@ class ReviewRows:
 
     def _is_doubted(self, number: int) -> bool:
         found = {one.partition(":")[0] for one in doubts_of(self._texts[number])}
-        return bool(found if "any" in self.choice.doubts else found & set(self.choice.doubts))
+        if "any" in self.choice.doubts:
+            return bool(found - self._caveats)
+        return bool(found & set(self.choice.doubts))
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -269,7 +269,7 @@ addEventListener("keydown", (event) => {
     return;
   }
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target === $("number")) return;
-  const action = KEYS[event.key];
+  const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (action && shown) {
     event.preventDefault();
     action();
