@@ -1,8 +1,8 @@
 """Rows and verdicts as Label Studio reads and writes them: tasks with annotations, in its JSON format.
 
-A task has the row under ``data``; an annotation has two results, ``verdict`` (choices) and, for an edit, ``text``
-(textarea), which belong to `CONFIG`. Several messages of the assistant are one text with `BETWEEN` between them, and a
-text that comes back with another number of them is no verdict.
+A task has the row under ``data``; an annotation has two results, ``verdict`` (choices, with the reviewer in its meta)
+and, for an edit, ``text`` (textarea), which belong to `CONFIG`. Several messages of the assistant are one text with
+`BETWEEN` between them, and a text that comes back with another number of them is no verdict.
 
 See Label Studio's documentation, "Label Studio JSON format of annotated tasks" and the tags Choices and TextArea.
 """
@@ -150,6 +150,7 @@ def _annotation(one: Verdict, said: list[int]) -> dict[str, Any]:
             "from_name": "verdict",
             "type": "choices",
             "value": {"choices": [one.verdict]},
+            "meta": {"text": [one.reviewer]},
             **common,
         }
     ]
@@ -157,9 +158,11 @@ def _annotation(one: Verdict, said: list[int]) -> dict[str, Any]:
         text = BETWEEN.join(one.messages[index] for index in said)
         value = {"text": [text]}
         result.append({"id": "text", "from_name": "text", "type": "textarea", "value": value, **common})
+    # An import refuses an address that no account of the server has, and anything else than an address.
+    by = {"completed_by": {"email": one.reviewer}} if "@" in one.reviewer else {}
     return {
         "result": result,
-        "completed_by": {"email": one.reviewer},
+        **by,
         "was_cancelled": False,
         "created_at": one.time,
     }
@@ -260,7 +263,12 @@ def _results(annotation: JsonValue) -> tuple[str, str | None]:
 
 
 def _who(annotation: JsonValue) -> str:
-    """Who made an annotation: Label Studio writes a number, or an object with an e-mail address."""
+    """Who made an annotation: whom we have named in it, else a number or an address, as Label Studio writes it."""
+    for result in annotation["result"]:
+        meta = result.get("meta")
+        named = meta.value.get("text") if meta is not None and isinstance(meta.value, dict) else None
+        if isinstance(named, list) and named and isinstance(named[0], str):
+            return named[0]
     by = annotation.get("completed_by")
     if by is None or by.value is None:
         return ""
