@@ -45,9 +45,9 @@ SURE = 0.95
 TOLERATED = 0.013
 """Share of the infrared diagonal beyond which a result that was not refused counts as wrong: what a box tolerates.
 
-A box of 32 x 32 pixels, where COCO's medium objects begin, that is moved by a third of its side overlaps the object that
-it was made for by half, as detection asks. That is 10.7 pixels, 1.3 % of the diagonal of 640 x 512. A caption, which names
-thirds of the image, would tolerate ten times as much."""
+A box of 32 x 32 pixels, where COCO's medium objects begin, that is moved by a third of its side overlaps the object
+that it was made for by half, as detection asks. That is 10.7 pixels, 1.3 % of the diagonal of 640 x 512. A caption,
+which names thirds of the image, would tolerate ten times as much."""
 
 
 def main() -> None:
