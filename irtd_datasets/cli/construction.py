@@ -43,7 +43,7 @@ _ENDPOINT = {
     "timeout": (float, 1),
     "attempts": (int, 1),
 }
-_CAPTION = {"words": (int, 5), "max_side": (int, 28), "min_luminance": (float, 0)}
+_CAPTION = {"words": (int, 5), "max_side": (int, 28), "min_luminance": (float, 0), "dark_below": (float, 0)}
 _LIMITS = {"min_words": (int, 1), "max_words": (int, 1)}
 
 
