@@ -43,6 +43,7 @@ class ReleaseConfig(datasets.BuilderConfig):
 
     Attributes:
         images: Released folder to the path of a folder, zip or tar with its images.
+        visible: Released folder to the path of a folder, zip or tar with the visible partners of its images.
         on_defect: ``flag``, ``drop`` or ``error`` for rows with a label defect, or a mapping from issue code.
         rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
     """
@@ -50,6 +51,7 @@ class ReleaseConfig(datasets.BuilderConfig):
     images: dict[str, str] = field(default_factory=dict)
     on_defect: Any = None
     rounds: str = "keep"
+    visible: dict[str, str] = field(default_factory=dict)
 
 
 class ReleaseBuilder(datasets.ArrowBasedBuilder):
@@ -140,7 +142,9 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     def _open(self, data_dir: str | None) -> Release:
         settings = {name: getattr(self.config, name, None) for name in self.SPEC.all_settings}
-        options = self._options(data_dir, self.config.images, self.config.on_defect, settings)
+        options = self._options(
+            data_dir, self.config.images, self.config.on_defect, settings, self.config.visible
+        )
         cache = self._cache_dir_root
         if "://" not in cache:
             # Other processes that read the same release find there what one has sorted out.
@@ -153,19 +157,21 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         images: Any,  # noqa: ANN401 - as `ReleaseConfig` has it
         on_defect: Any,  # noqa: ANN401
         settings: Mapping[str, Any],
+        visible: Any,  # noqa: ANN401
     ) -> ReleaseOptions:
         root = data_dir or os.environ.get(self.data_dir_variable())
         if not root:
             raise no_data_error(self.SPEC)
         given = {name: str(value) for name, value in settings.items() if value is not None}
-        return absolute_options(root, images, on_defect, given)
+        return absolute_options(root, images, on_defect, given, visible=visible)
 
     def _fingerprint(self, kwargs: dict[str, Any]) -> str:
         """Identity of code and inputs, found without listing images."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
             settings = {name: kwargs.get(name) for name in self.SPEC.all_settings}
-            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings)
+            places = kwargs.get("images"), kwargs.get("visible")
+            options = self._options(kwargs.get("data_dir"), places[0], None, settings, places[1])
             release = open_release(self.SPEC.name, options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):

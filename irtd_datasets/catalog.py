@@ -195,6 +195,7 @@ def load_dataset(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     images: Mapping[str, str | os.PathLike[str]] | None = None,
+    visible: Mapping[str, str | os.PathLike[str]] | None = None,
     on_defect: str | Mapping[str, str] | None = None,
     split: str | None = None,
     streaming: bool = False,
@@ -208,6 +209,7 @@ def load_dataset(
         data_dir: Folder of the release, or a dataset folder made by a build. By default the folder that the
             environment variable ``<NAME>_DATA_DIR`` names.
         images: Released folder to the path of a folder, zip or tar that has its images.
+        visible: Released folder to the path of a folder, zip or tar that has the visible partners of its images.
         on_defect: ``flag`` (default), ``drop`` or ``error`` for rows with a wrong label, or a mapping from issue code.
         split: As in ``datasets.load_dataset``.
         streaming: As in ``datasets.load_dataset``.
@@ -224,6 +226,8 @@ def load_dataset(
     options: dict[str, Any] = dict(kwargs)
     if images:
         options["images"] = {key: os.fspath(path) for key, path in images.items()}
+    if visible:
+        options["visible"] = {key: os.fspath(path) for key, path in visible.items()}
     if on_defect is not None:
         options["on_defect"] = on_defect if isinstance(on_defect, str) else dict(on_defect)
     if data_dir is not None:

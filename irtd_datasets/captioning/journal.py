@@ -41,6 +41,7 @@ class Answer:
         input_tokens: Tokens that were charged for the question; None when the endpoint does not say.
         output_tokens: Tokens that were charged for the answer.
         turn: 0 for the first question about an image, 1 for the correction that a fault asked for.
+        sent: SHA-256 of the image that was sent; empty where none was, or nobody wrote it down.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Answer:
     input_tokens: int | None = None
     output_tokens: int | None = None
     turn: int = 0
+    sent: str = ""
 
 
 def read_answers(path: str | os.PathLike[str]) -> Iterator[Answer]:
@@ -190,4 +192,5 @@ def _answer(line: bytes, where: str) -> Answer:
         numbers.get("input_tokens"),
         numbers.get("output_tokens"),
         numbers.get("turn", 0),
+        "" if (sent := values.get("sent")) is None else sent.text(),
     )

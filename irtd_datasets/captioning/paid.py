@@ -106,9 +106,12 @@ class PaidRun:
         return known
 
     def ask(
-        self, row: str, key: str, turn: int, messages: list[dict[str, Any]], tokens: int
+        self, row: str, key: str, turn: int, messages: list[dict[str, Any]], tokens: int, *, sent: str = ""
     ) -> Answer | None:
-        """Ask and write the answer down; None when nothing more is asked or the endpoint did not answer."""
+        """Ask and write the answer down; None when nothing more is asked or the endpoint did not answer.
+
+        ``sent`` is the SHA-256 of the image among the messages.
+        """
         self._mine.error = None
         expected = self._may_ask(tokens)
         if expected is None:
@@ -134,6 +137,7 @@ class PaidRun:
             reply.input_tokens,
             reply.output_tokens,
             turn,
+            sent,
         )
         self._journal.add(answer)
         with self._guard:

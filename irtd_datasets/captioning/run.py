@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from irtd_datasets.captioning.brighten import DARK, brighten
 from irtd_datasets.captioning.endpoint import Endpoint, image_message
 from irtd_datasets.captioning.paid import PaidRun, RunReport, image_tokens
 from irtd_datasets.captioning.prompts import Prompts
@@ -29,6 +30,7 @@ from irtd_datasets.images.viewable import viewable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from irtd_datasets.captioning.brighten import Enhancer
     from irtd_datasets.captioning.journal import Answer, Journal
 
 __all__ = [
@@ -74,10 +76,12 @@ class CaptionOptions:
     Attributes:
         words: About how many words are asked for; the released captions have 131 on average.
         limits: What is accepted.
-        max_side: Longest side in pixels of the image that is sent; it is sent as JPEG.
-        min_luminance: Mean grey value, 0 to 255, below which a visible image is too dark to describe. The paper
-            brightens such images by a network (Retinexformer) with details that were not published; here they are
-            left to rule captions.
+        max_side: Longest side in pixels of the image that is sent. A JPEG or PNG of 8 bits that is not longer is sent
+            as it is, byte for byte; others as JPEG.
+        min_luminance: Mean grey value, 0 to 255, below which a visible image is too dark to describe even when it
+            was brightened; it is left to rule captions.
+        dark_below: Mean grey value below which a visible image is brightened before it is sent; 0 for never.
+        enhancer: What brightens it, from an 8-bit RGB image to one; the paper has a network (Retinexformer) for it.
         prompts: The texts of the questions.
         concurrency: Questions under way at a time.
         max_cost: Stop before the sum of what was charged and what is under way goes beyond this; None never stops.
@@ -91,6 +95,8 @@ class CaptionOptions:
     limits: CaptionLimits = field(default_factory=CaptionLimits)
     max_side: int = 1024
     min_luminance: float = 20.0
+    dark_below: float = DARK
+    enhancer: Enhancer = brighten
     prompts: Prompts = field(default_factory=Prompts)
     concurrency: int = 8
     max_cost: float | None = None
@@ -140,12 +146,14 @@ class Verdict:
         text: The caption, adapted to infrared; None when there is none.
         faults: Why not, or codes such as ``dark`` and ``image-unreadable``.
         changes: What `irtd_datasets.captioning.validate.adapt` took out.
+        sent: SHA-256 of the image that was sent; empty where that is not known.
     """
 
     id: str
     text: str | None
     faults: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    sent: str = ""
 
 
 @dataclass
@@ -245,8 +253,14 @@ class _NoImageError(Exception):
 class _Image:
     """An image as it is sent: upright, at most ``max_side`` long."""
 
-    jpeg: bytes
+    data: bytes
+    kind: str
     tokens: int
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is sent."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 class _Run(PaidRun):
@@ -281,8 +295,9 @@ class _Run(PaidRun):
                     image = image or _prepare(job, data, self._options)
                 except _NoImageError as reason:
                     return Verdict(job.id, None, (str(reason),))
-                messages = [image_message(prompt, image.jpeg), *said]
-                answer = self.ask(job.id, key, turn, messages, image.tokens + len(prompt) // 4)
+                messages = [image_message(prompt, image.data, image.kind), *said]
+                tokens = image.tokens + len(prompt) // 4
+                answer = self.ask(job.id, key, turn, messages, tokens, sent=image.digest)
             if answer is None:
                 return Verdict(job.id, None, (NOT_ANSWERED,))
             verdict = _judge(job, answer, self._options)
@@ -300,7 +315,7 @@ def _judge(job: CaptionJob, answer: Answer, options: CaptionOptions) -> Verdict:
     faults = find_faults(adapted.text, options.limits)
     if answer.finish_reason == "length" and "cut-off" not in faults:
         faults.append("cut-off")
-    return Verdict(job.id, None if faults else adapted.text, tuple(faults), adapted.changes)
+    return Verdict(job.id, None if faults else adapted.text, tuple(faults), adapted.changes, answer.sent)
 
 
 def _prompt(job: CaptionJob, options: CaptionOptions) -> str:
@@ -318,21 +333,34 @@ def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, data: bytes) 
         hashlib.sha256(data).hexdigest(),
         prompt,
     )
+    if options.enhancer is not brighten or options.dark_below != DARK:
+        asked = (*asked, f"{_named(options.enhancer)} below {options.dark_below}")
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def _named(function: object) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
 
 
 def _prepare(job: CaptionJob, data: bytes, options: CaptionOptions) -> _Image:
     """Bring an image into the form in which it is sent; more than 8 bits are mapped as for looking at."""
     try:
-        inspect_image(data, job.id)  # tells an empty file, a pointer or a web page by name
+        info = inspect_image(data, job.id)  # tells an empty file, a pointer or a web page by name
         image = viewable(data, options.max_side, job.id).image
     except ImageError as error:
         raise _NoImageError(error.code) from error
     grey = np.asarray(image.convert("L"))
+    as_it_is = info.format in {"JPEG", "PNG"} and info.mode in {"L", "RGB"} and info.orientation == 1
+    as_it_is = as_it_is and info.bit_depth == 8 and max(info.width, info.height) <= options.max_side
+    if job.of == "visible" and float(grey.mean()) < options.dark_below:
+        image, as_it_is = options.enhancer(image).convert("RGB"), False
+        grey = np.asarray(image.convert("L"))
     if job.of == "visible" and float(grey.mean()) < options.min_luminance:
         raise _NoImageError("dark")
     if job.of == "infrared" and float(grey.std()) < FLAT:
         raise _NoImageError("flat")
+    if as_it_is:
+        return _Image(data, info.format.lower(), image_tokens(*image.size))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
-    return _Image(buffer.getvalue(), image_tokens(*image.size))
+    return _Image(buffer.getvalue(), "jpeg", image_tokens(*image.size))

@@ -27,6 +27,7 @@ __all__ = [
     "Rounds",
     "Settings",
     "SourceTable",
+    "Visible",
     "local_folder",
     "named_pairs",
     "parse_prices",
@@ -54,6 +55,15 @@ Images = Annotated[
         "--images",
         metavar="NAME=PATH",
         help="Where images lie: a released folder and a folder, zip or tar. Repeatable.",
+    ),
+]
+Visible = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--visible",
+        metavar="NAME=PATH",
+        help="Where the visible partners of images lie, under the names of their images: a released folder and a "
+        "folder, zip or tar. Repeatable.",
     ),
 ]
 OnDefect = Annotated[
@@ -101,6 +111,7 @@ def release_options(
     on_defect: list[str] | None,
     settings: dict[str, str],
     rounds: str = "keep",
+    visible: list[str] | None = None,
 ) -> ReleaseOptions:
     """Options of a release from what a command was given; its folder may come from the environment.
 
@@ -118,7 +129,8 @@ def release_options(
             "get it; `irtd demo` needs none.",
         )
     pairs, actions = named_pairs(images or [], "--images"), _actions(on_defect or [])
-    return absolute_options(root, pairs, actions, settings, rounds=rounds)
+    partners = named_pairs(visible or [], "--visible")
+    return absolute_options(root, pairs, actions, settings, rounds=rounds, visible=partners)
 
 
 def named_pairs(items: list[str], option: str) -> dict[str, str]:

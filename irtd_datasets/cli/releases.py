@@ -20,6 +20,7 @@ from irtd_datasets.cli.options import (
     Release,
     Rounds,
     Settings,
+    Visible,
     parse_settings,
     print_json,
     release_options,
@@ -103,6 +104,7 @@ def build(
         ),
     ] = None,
     images: Images = None,
+    visible: Visible = None,
     on_defect: OnDefect = None,
     settings: Settings = None,
     frame: BoxFrame = None,
@@ -147,7 +149,9 @@ def build(
     from irtd_datasets.writing.engine import build as run
     from irtd_datasets.writing.store import parse_storage_options
 
-    options = release_options(dataset, release, images, on_defect, parse_settings(settings, frame), rounds)
+    options = release_options(
+        dataset, release, images, on_defect, parse_settings(settings, frame), rounds, visible
+    )
     options = replace(options, decode="all" if decode else "sample")
     try:
         with show_progress(silent=quiet or as_json) as progress:

@@ -11,11 +11,12 @@ from irtd_datasets.annotations.labelled import LabelledImage
 from irtd_datasets.captioning.run import NOT_ANSWERED
 from irtd_datasets.construct.describing import caption_maker
 from irtd_datasets.construct.exclusion import LIKE_OTHER_SUBSET, LIKE_OWN, Exclusion, Looks, bits_of
+from irtd_datasets.construct.pairing import Pairing
 from irtd_datasets.construct.survey import survey
 from irtd_datasets.construct.targets import Target, targets, wanted
 from irtd_datasets.errors import ImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.images.files import prepare_image
-from irtd_datasets.irtd.constructed import KEY, project_of
+from irtd_datasets.irtd.constructed import KEY, PAIRS, project_of
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS, MAKERS
 from irtd_datasets.irtd.tasks.counting import NONE, NONE_SHARE
@@ -26,12 +27,13 @@ from irtd_datasets.version import __version__
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from irtd_datasets.captioning.run import CaptionReport, Estimate
     from irtd_datasets.construct.pool import Candidate
     from irtd_datasets.construct.survey import Survey
+    from irtd_datasets.irtd.tasks.generation import Maker
     from irtd_datasets.sources import Source, SourceRow
     from irtd_datasets.writing.engine import BuildReport
 
@@ -299,7 +301,7 @@ def gather(
         )
         found.sources[place.row.name] = source
         found.wants[place.row.name] = wants
-        makers = {"captioning": caption_maker(place.row)} if options.described else MAKERS
+        makers = _makers(place.row, options)
         found.surveys.append(
             survey(source, wants, options.rules, seed=options.seed, subset=subset, makers=makers)
         )
@@ -317,6 +319,10 @@ def gather(
             "`irtd sources --have DIR` tells what is recognised.",
         )
     return found
+
+
+def _makers(row: SourceRow, options: Options) -> Mapping[str, Maker]:
+    return {"captioning": caption_maker(row)} if options.described else MAKERS
 
 
 def _why_idle(row: SourceRow, tasks: tuple[str, ...]) -> str:
@@ -367,6 +373,8 @@ def choose(
         progress.stage(f"choosing from {found.source}")
         source = gathering.sources[found.source]
         checks = _Images(source, exclusion, taken, options.max_distance) if look else None
+        view, makers = next(iter(gathering.wants[found.source].values())).view, _makers(source.row, options)
+        pairing = Pairing(source, makers, options.rules, options.seed, view) if look else None
         for task, pool in found.pools.items():
             result = TaskResult(gathering.wants[found.source][task], pool.offered)
             results.setdefault(task, []).append(result)
@@ -382,6 +390,8 @@ def choose(
                     reason = reason or "enough with none of it"
                 if not reason and checks is not None:
                     reason = checks.why_not(candidate)
+                if not reason and pairing is not None:
+                    candidate, reason = pairing.paired(candidate)  # noqa: PLW2901 - the same, as the row shows it
                 if reason:
                     result.rejected[reason] += 1
                     continue
@@ -608,6 +618,13 @@ def write_records(
         "table": str(options.table.absolute()) if options.table else None,
         "notes": notes,
     }
+    pairs = {
+        _image_name(one, gathering): [one.visible, one.registration]
+        for candidates in chosen.values()
+        for one in candidates
+        if one.registration is not None
+    }
+    (inner / PAIRS).write_text(json.dumps(dict(sorted(pairs.items()))), encoding="utf-8")
     (folder / CONSTRUCTED).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
@@ -637,6 +654,11 @@ def record_id(candidate: Candidate, row: SourceRow) -> str:
     return draw_key(0, candidate.task, image, candidate.made.question).hex()
 
 
+def _image_name(candidate: Candidate, gathering: Gathering) -> str:
+    row = gathering.sources[candidate.source].row
+    return f"{project_of(row.name, row.project_dir)}/{candidate.image}"
+
+
 def _record(candidate: Candidate, row: SourceRow, rules: Rules) -> dict[str, Any]:
     made = candidate.made
     image = f"{project_of(row.name, row.project_dir)}/{candidate.image}"
@@ -649,6 +671,8 @@ def _record(candidate: Candidate, row: SourceRow, rules: Rules) -> dict[str, Any
         facts["caption_of"] = candidate.caption_of
     if candidate.origin != "rule":
         facts["origin"] = candidate.origin
+    if candidate.sent:
+        facts["sent"] = candidate.sent
     if candidate.task == "security":
         facts["exhaustive"] = list(candidate.exhaustive)
     if candidate.task == "relationship":

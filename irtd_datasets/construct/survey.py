@@ -152,6 +152,7 @@ def _candidate(
         image.identity,
         tuple(sorted(labels.exhaustive)) if task == "security" else (),
         image.visible,
+        labelled=image if image.visible is not None else None,
     )
 
 

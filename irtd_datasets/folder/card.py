@@ -186,6 +186,7 @@ def render_card(
         "## Tasks\n\n" + _task_table(present),
         "## Sources\n\n" + _source_table(spec, present, count),
         "## What became of the release\n\n" + _ledger_table(spec, ledger),
+        *(["## Pairs\n\n" + pairs] if (pairs := _pairs_table(ledger)) else []),
         *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
         "## Fields\n\n"
@@ -389,6 +390,23 @@ def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
     head = ["subset", "file", "released", "found", "kept", "image missing", "dropped", "rows with an issue"]
     notes = dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note)
     return _table(head, rows) + "".join(f"\n\n{markdown(note)}" for note in notes)
+
+
+def _pairs_table(ledger: Ledger) -> str:
+    """Rows by what became of their visible partners; empty where none were looked for."""
+    counts = [(line, line.record_counts.partners) for line in ledger.lines if line.record_counts is not None]
+    statuses = sorted({status for _, found in counts for status in found})
+    rows = [
+        [line.subset, markdown(line.file), *(f"{found[status]:,}" for status in statuses)]
+        for line, found in counts
+        if found
+    ]
+    return (
+        "Rows by the status of their column `registration`; a refused partner is left out, its row is not.\n\n"
+        + _table(["subset", "file", *statuses], rows)
+        if rows
+        else ""
+    )
 
 
 def _rounds_table(ledger: Ledger) -> str:

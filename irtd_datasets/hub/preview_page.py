@@ -400,6 +400,10 @@ def _footer(row: Mapping[str, Any]) -> ET.Element:
     facts = [f"{row['width']} \N{MULTIPLICATION SIGN} {row['height']}", f"{row['bit_depth']} bit"]
     if frame:
         facts.append(f"text in {frame}")
+    if (row.get("registration") or {}).get("status", "none") != "none":
+        facts.append(f"pair {row['registration']['status']}")
+    if row.get("origin"):
+        facts.append(f"text: {row['origin']}")
     released = (row["image"] or {}).get("path")
     return node(
         "footer",

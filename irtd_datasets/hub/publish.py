@@ -512,14 +512,19 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
         )
     declared = spec(local.manifest.dataset)
     rows: Counter[str | None] = Counter()
-    for _, table in read_groups([shard.file for shard in local.shards], ["source"]):
-        for counted in table.column("source").value_counts().to_pylist():
+    pairs: Counter[str | None] = Counter()
+    for _, table in read_groups([shard.file for shard in local.shards], ["source", "visible.path"]):
+        sources = table.column("source")
+        for counted in sources.value_counts().to_pylist():
             rows[counted["values"]] += counted["counts"]
+        for counted in sources.filter(table.column("visible").is_valid()).value_counts().to_pylist():
+            pairs[counted["values"]] += counted["counts"]
     forbidden, unknown = [], 0
     for source, count in sorted(rows.items(), key=lambda item: str(item[0])):
         terms = declared.terms_of(source)
         if terms.redistribution == "forbidden":
-            forbidden.append(f"{source}: {count:,} rows: {terms.licence}")
+            partners = f", {pairs[source]:,} of them with a visible image" if pairs[source] else ""
+            forbidden.append(f"{source}: {count:,} rows{partners}: {terms.licence}")
         elif terms.redistribution == "unknown":
             unknown += count
     if forbidden and not accept_terms:
@@ -531,7 +536,9 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
         )
     warnings = [f"terms accepted by you: {line}" for line in forbidden]
     if unknown:
-        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on")
+        partners = sum(pairs[name] for name in rows if declared.terms_of(name).redistribution == "unknown")
+        told = f", visible images of {partners:,} of them included" if partners else ""
+        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on{told}")
     return warnings
 
 

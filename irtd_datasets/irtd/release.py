@@ -28,6 +28,7 @@ from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
 from irtd_datasets.rows.layout import first_problem, stopping
 from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions
+from irtd_datasets.sources import alignment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,6 +224,14 @@ class IrtdRelease(Release):
         return ImageResolver(
             self._mounts if subset.name != "pretrain" else self._caption_mounts, self._layouts
         )
+
+    def image_folders(self, subset: SubsetSpec) -> Sequence[str]:
+        """Folders that the records name; those of the captions are not known."""
+        return () if subset.name == "pretrain" else known_image_dirs()
+
+    def alignment(self, image: str) -> str:
+        """What the table of sources declares of the pairs of the project that an image is of."""
+        return alignment_of(_source(image) or image.partition("/")[0])
 
     def stream(self, subset: SubsetSpec) -> CutArchive | None:
         """The cut archive of the captions, unless its unpacked folder is there."""

@@ -318,7 +318,7 @@ def _ambiguous(name: str, candidates: list[str]) -> AmbiguousImageError:
 
 
 def mounts_from_options(
-    images: Mapping[str, str | os.PathLike[str]], known_dirs: Sequence[str]
+    images: Mapping[str, str | os.PathLike[str]], known_dirs: Sequence[str], *, what: str = "images"
 ) -> tuple[Mount, ...]:
     """Mounts for the places that a user named.
 
@@ -326,6 +326,7 @@ def mounts_from_options(
         images: Released folder (or project folder, with or without its index) to path of a folder, zip or tar. An
             empty name or ``.`` stands for all of them.
         known_dirs: Folders that the records name.
+        what: What is looked for there, for messages.
 
     Raises:
         UnknownNameError: No record names an image below that folder.
@@ -333,10 +334,10 @@ def mounts_from_options(
     """
     mounts = []
     for name, path in images.items():
-        prefix = _prefix(name, known_dirs)
+        prefix = _prefix(name, known_dirs, what)
         if not Path(path).exists():
             raise ReleaseNotFoundError(
-                "there is nothing at this path", where=f"images of {name!r}: {path}", remedy="Check the path."
+                "there is nothing at this path", where=f"{what} of {name!r}: {path}", remedy="Check the path."
             )
         container = open_container(path)
         mounts.append(Mount(prefix, container))
@@ -348,7 +349,7 @@ def mounts_from_options(
     return tuple(mounts)
 
 
-def _prefix(name: str, known_dirs: Sequence[str]) -> str:
+def _prefix(name: str, known_dirs: Sequence[str], what: str) -> str:
     if name in {"", "."}:
         return ""
     wanted = safe_name(name)
@@ -366,6 +367,6 @@ def _prefix(name: str, known_dirs: Sequence[str]) -> str:
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UnknownNameError(
         f"no record names an image below {name!r}",
-        where="images",
+        where=what,
         remedy=f"The folders are {', '.join(dict.fromkeys(known_dirs))}.{hint}",
     )

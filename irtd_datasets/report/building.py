@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import spec
@@ -73,6 +74,7 @@ def show_ledger(ledger: Ledger) -> None:
     # One file can feed several parts.
     for note in dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note):
         console.print(note)
+    _show_partners(ledger)
     decoded = sum(line.record_counts.decoded for line in ledger.lines if line.record_counts)
     console.print(f"Decoded before they were stored: {decoded:,} images; of the others the header was read.")
     if ledger.counts_rounds:
@@ -87,6 +89,14 @@ def show_ledger(ledger: Ledger) -> None:
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
         console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}")
+
+
+def _show_partners(ledger: Ledger) -> None:
+    counts = [line.record_counts.partners for line in ledger.lines if line.record_counts]
+    partners = sum(counts, Counter[str]())
+    if partners:
+        told = ", ".join(f"{status} {count:,}" for status, count in sorted(partners.items()))
+        make_console().print(f"Visible partners, in rows: {told}")
 
 
 def _rounds_table(ledger: Ledger) -> Table:

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from irtd_datasets.annotations.conversation_keys import find_image
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.resolve import ImageResolver
 from irtd_datasets.releases.streams import stream_tar
+from irtd_datasets.rows.partners import Partners, partner_layouts, visible_mounts
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
@@ -56,6 +57,7 @@ class ReleaseOptions:
         scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
             a later run finds it; empty for a temporary folder that goes with the release.
         decode: ``sample`` (one image of 64) or ``all`` are decoded before they are stored.
+        visible: Released folder to path of the visible partners of its images, by the same names.
     """
 
     root: str
@@ -65,6 +67,7 @@ class ReleaseOptions:
     rounds: str = "keep"
     scratch: str = ""
     decode: str = "sample"
+    visible: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,22 @@ class Release(ABC):
     def resolver(self, subset: SubsetSpec) -> ImageResolver:
         """Finds the images of a subset."""
 
+    def partners(self, subset: SubsetSpec) -> Partners | None:
+        """Finds the visible partners of a subset's images; None where the user has named none."""
+        if not self.options.visible:
+            return None
+        mounts = visible_mounts(self.options.visible, self.image_folders(subset))
+        layouts = partner_layouts(self.resolver(subset).layouts)
+        return Partners(ImageResolver(mounts, layouts), self.alignment)
+
+    def image_folders(self, subset: SubsetSpec) -> Sequence[str]:  # noqa: ARG002 - for releases that know them
+        """Folders that the records name their images by; none where that is not known."""
+        return ()
+
+    def alignment(self, image: str) -> str:  # noqa: ARG002 - for releases whose sources are known
+        """What is declared of the pair of an image and its visible partner, by the name of the image."""
+        return "unknown"
+
     def stream(self, subset: SubsetSpec) -> ImageStream | None:  # noqa: ARG002 - for releases that have one
         """Images that come as a stream; None when they can be looked up by name."""
         return None
@@ -229,11 +248,13 @@ class Release(ABC):
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
         """Cheap facts that change when the inputs change: paths, sizes and times, without listing images."""
         images = sorted(self.options.images.items())
+        visible = sorted(self.options.visible.items())
         return [
             ("root", self.options.root),
             ("images", *images),
             ("settings", *sorted(self.options.settings.items())),
             *(("image", path, *file_identity(Path(path))) for _, path in images),
+            *(("visible", name, path, *file_identity(Path(path))) for name, path in visible),
             *self.facts(subset),
         ]
 
@@ -286,6 +307,7 @@ def absolute_options(
     *,
     rounds: str = "keep",
     scratch: str = "",
+    visible: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> ReleaseOptions:
     """Options with absolute paths, as workers and caches need them.
 
@@ -301,6 +323,7 @@ def absolute_options(
         settings=dict(settings or {}),
         rounds=rounds,
         scratch=_absolute(scratch) if scratch else "",
+        visible={name: _absolute(path) for name, path in (visible or {}).items()},
     )
 
 

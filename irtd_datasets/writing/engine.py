@@ -183,7 +183,11 @@ def _cluster(
     from irtd_datasets.writing.worker_environment import WorkerEnvironment
 
     options = release.options
-    paths = [("the release", options.root), *(("its images", path) for path in options.images.values())]
+    paths = [
+        ("the release", options.root),
+        *(("its images", path) for path in options.images.values()),
+        *(("its visible images", path) for path in options.visible.values()),
+    ]
     progress.stage("asking the workers")
     return DaskWorkers(
         dask, WorkerEnvironment.here(os.urandom(8).hex(), [*paths, *folder.shared_paths()]), progress

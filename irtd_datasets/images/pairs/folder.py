@@ -24,6 +24,7 @@ from irtd_datasets.errors import (
     summarize,
 )
 from irtd_datasets.images.pairs.cropping import PairCrop, crop_pair
+from irtd_datasets.images.pairs.partner import squares_in_turn
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import IMAGE_SUFFIXES
 
@@ -50,7 +51,6 @@ _MODALITY = re.compile(
     r"optical|co|a|b)(?=$|[_\-. /])|crop(?=infrared|visible)",
     re.IGNORECASE,
 )
-_TILE = 8  # squares along the longer side of a checkerboard
 _BOARD = 640  # pixels of its longer side, at most
 
 
@@ -268,11 +268,9 @@ def checkerboard(result: PairCrop) -> Image.Image:
     width, height = result.infrared.width, result.infrared.height
     scale = min(1.0, _BOARD / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    grey = [_eight_bits(crop.image()).resize(size) for crop in (result.infrared, result.visible)]
-    side = max(8, max(size) // _TILE)
-    rows, columns = np.indices((size[1], size[0])) // side
-    first, second = (np.asarray(image.convert("RGB")) for image in grey)
-    return Image.fromarray(np.where(((rows + columns) % 2 == 0)[..., None], first, second))
+    return squares_in_turn(
+        *(_eight_bits(crop.image()).resize(size) for crop in (result.infrared, result.visible))
+    )
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
