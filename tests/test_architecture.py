@@ -15,6 +15,7 @@ PACKAGE = ROOT / "irtd_datasets"
 LAYERS = (
     ("errors", "lazy", "version"),
     ("arrow", "display", "documents", "spec"),
+    ("appended",),
     ("annotations", "boxes", "releases", "remote"),
     ("images", "schema"),
     ("captioning", "rows", "sources"),
@@ -25,7 +26,7 @@ LAYERS = (
     ("testing", "writing"),
     ("hub", "training"),
     ("evaluate",),
-    ("construct",),
+    ("construct", "review"),
     ("report",),
     ("demo", "scaffold"),
     ("cli",),

@@ -28,6 +28,7 @@ __all__ = [
     "Settings",
     "SourceTable",
     "Visible",
+    "folder_and_config",
     "local_folder",
     "named_pairs",
     "parse_prices",
@@ -193,6 +194,19 @@ def local_folder(path: Path) -> Path:
             "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
         )
     return path
+
+
+def folder_and_config(text: str) -> tuple[Path, str | None]:
+    """A dataset folder and the config named behind it, as ``FOLDER:CONFIG``; no config where there is none.
+
+    Example:
+        >>> folder_and_config("./irtd:pretrain") == (Path("irtd"), "pretrain")
+        True
+    """
+    folder, colon, config = text.rpartition(":")
+    if Path(text).exists() or not colon:
+        return Path(text), None
+    return Path(folder), config or None
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

@@ -13,8 +13,8 @@ from irtd_datasets.construct.describing import caption_maker
 from irtd_datasets.construct.exclusion import LIKE_OTHER_SUBSET, LIKE_OWN, Exclusion, Looks, bits_of
 from irtd_datasets.construct.pairing import Pairing
 from irtd_datasets.construct.survey import survey
-from irtd_datasets.construct.targets import Target, targets, wanted
-from irtd_datasets.errors import ImageError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.construct.targets import Target, instructed, targets, training_rows, wanted
+from irtd_datasets.errors import BuildError, ImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.images.files import prepare_image
 from irtd_datasets.irtd.constructed import KEY, PAIRS, project_of
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from irtd_datasets.irtd.tasks.generation import Maker
     from irtd_datasets.sources import Source, SourceRow
     from irtd_datasets.writing.engine import BuildReport
+    from irtd_datasets.writing.folder import DatasetFolder
 
 __all__ = [
     "CAPTION_PARTS",
@@ -213,7 +214,9 @@ class Construction:
     def state(self, task: str) -> str:
         """``complete``, ``partial`` or ``absent``: whether a task has all records that the table of targets wants."""
         chosen = sum(one.chosen for one in self.results.get(task, ()))
-        listed = sum(one.chosen for one in self.results.get(task, ()) if one.target.listed)
+        listed = sum(
+            one.chosen for one in self.results.get(task, ()) if one.target.listed or self.subset == "instruct"
+        )
         if not chosen:
             return "absent"
         return "complete" if listed >= self.target(task) else "partial"
@@ -222,6 +225,8 @@ class Construction:
         """Records that a task has when all listed sources are there."""
         if task in {"captioning", *CAPTION_PARTS}:
             return MODEL_CAPTIONS if task == "model_captions" else RULE_CAPTIONS
+        if self.subset == "instruct":
+            return training_rows(task)
         return sum(target.rows for target in targets() if target.task == task)
 
     @property
@@ -272,7 +277,7 @@ def gather(
 
     Args:
         folder: Holds the source sets, each in a folder or archive of its own.
-        subset: ``benchmark`` or ``pretrain``.
+        subset: ``benchmark``, ``instruct`` or ``pretrain``.
         options: What is wanted.
         progress: Told what goes on.
 
@@ -283,7 +288,7 @@ def gather(
 
     progress = progress or Progress()
     table = merge_tables(read_table(options.table)) if options.table else TABLE
-    tasks = options.tasks if subset == "benchmark" else ("captioning",)
+    tasks = ("captioning",) if subset == "pretrain" else options.tasks
     found = Gathering()
     for place in find_sources(folder, table):
         wants = _wants(place.row, tasks, subset, options)
@@ -342,6 +347,8 @@ def _wants(row: SourceRow, tasks: tuple[str, ...], subset: str, options: Options
     if subset == "pretrain":
         rows = RULE_CAPTIONS + MODEL_CAPTIONS * options.described if options.limit is None else options.limit
         return {"captioning": Target("captioning", row.name, rows, ("test", "validation"), "ground")}
+    if subset == "instruct":
+        return instructed(row, tasks, others=options.other_sources)
     return wanted(row, tasks, others=options.other_sources)
 
 
@@ -471,7 +478,7 @@ def construct(
     Other subsets that the folder has stay, and none of their images is taken.
 
     Args:
-        subset: ``benchmark`` or ``pretrain``.
+        subset: ``benchmark``, ``instruct`` or ``pretrain``.
         sources: Folder that holds the source sets, each in a folder or archive of its own.
         out: The dataset folder; made if missing.
         options: What is wanted.
@@ -500,10 +507,11 @@ def construct(
     folder = DatasetFolder(out, SPEC)
     if not dry_run:
         folder.prepare()
+    if subset != "pretrain":
+        _keep_released(folder, subset, options.tasks)
     exclusion = Exclusion()
-    others = tuple(one.name for one in SPEC.subsets if one.name != subset)
-    if subset == "pretrain":
-        others = ("benchmark",)
+    training = tuple(one.name for one in SPEC.subsets if one.split == "train")
+    others = ("benchmark",) if subset in training else training
     for place in dict.fromkeys((out, *options.exclude)):
         if (place / "manifest.json").is_file() or place != out:
             exclusion.read(place, others, progress.stage)
@@ -536,6 +544,23 @@ def construct(
     write_records(records, subset, chosen, construction, gathering, options)
     construction.build = _build(subset, records, out, chosen, workers, progress)
     return construction
+
+
+def _keep_released(folder: DatasetFolder, subset: str, tasks: Sequence[str]) -> None:
+    """Refuse to put constructed rows in the place of released ones.
+
+    Raises:
+        BuildError: The folder has released rows of one of these parts.
+    """
+    ledger = folder.ledger()
+    for line in ledger.lines if ledger is not None else ():
+        kept = line.record_counts is not None and line.record_counts.kept
+        if kept and line.subset == subset and line.part in tasks and not line.note.startswith(f"{KEY}/"):
+            raise BuildError(
+                f"it holds released rows of {subset}-{line.part}, which constructed ones would replace",
+                where=str(folder.path),
+                remedy="Give --out another folder, or name other tasks with --task.",
+            )
 
 
 def _reasons(construction: Construction) -> str:

@@ -154,7 +154,7 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
     if request.split not in (None, "train", "test") or (subsets and request.split):
         raise UnknownNameError(
             f"--split {request.split} cannot be chosen for {request.dataset}",
-            remedy="Leave it out: the benchmark takes test images, pretrain the others."
+            remedy="Leave it out: the benchmark takes test images, instruct and pretrain the others."
             if subsets
             else "Use --split train or --split test.",
         )
@@ -189,7 +189,7 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
             )
         return writer(request, progress)
     if request.captions is not None:
-        raise UnknownNameError("the benchmark has no captions", remedy="Leave --captions out.")
+        raise UnknownNameError(f"{request.subset} has no captions", remedy="Leave --captions out.")
     return _construct(request, progress)
 
 

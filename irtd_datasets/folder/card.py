@@ -112,10 +112,13 @@ def prose(spec: DatasetSpec) -> str:
 
 def configs_of(spec: DatasetSpec, parts: Sequence[BuiltPart]) -> dict[str, list[BuiltPart]]:
     """Configs that a folder with these parts has, each with its parts in order."""
-    built = {(part.subset, part.part): part for part in parts if part.rows}
+    built: dict[tuple[str, str], list[BuiltPart]] = {}
+    for part in parts:
+        if part.rows:
+            built.setdefault(part.key, []).append(part)
     configs = {}
     for config in spec.configs:
-        present = [built[member.key] for member in config.members if member.key in built]
+        present = [part for member in config.members for part in built.get(member.key, ())]
         if present:
             configs[config.name] = present
     return configs
@@ -313,7 +316,7 @@ def _source_table(
 
 
 def _count_in(folder: Path, part: BuiltPart, column: str) -> Counter[Any]:
-    return count_values(sorted((folder / part.subset / part.part).glob("*.parquet")), column)
+    return count_values([folder / name for name in part.files()], column)
 
 
 def _frame_table(parts: Sequence[BuiltPart], count: Callable[[BuiltPart, str], Counter[Any]]) -> str:

@@ -387,7 +387,7 @@ def _corrections(row: Mapping[str, Any], budget: _Budget) -> ET.Element | None:
         node(
             "li",
             node("code", budget.cut(entry["field"])),
-            " should be ",
+            " was " if entry["issue"] == "human-edit" else " should be ",
             node("b", budget.cut(entry["value"])),
         )
         for entry in entries

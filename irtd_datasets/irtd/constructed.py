@@ -18,14 +18,14 @@ import json
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.annotations.conversations import RecordError, parse_conversation
+from irtd_datasets.annotations.conversations import MANY_ROUNDS, ONE_ROUND, RecordError, parse_conversation
 from irtd_datasets.annotations.labelled import LabelledImage
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, ReleaseError, ReleaseNotFoundError
 from irtd_datasets.images.files import PIXEL_TRANSFORMS
 from irtd_datasets.images.mosaic import draw_mosaic
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
-from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, relationship, security
+from irtd_datasets.irtd.tasks import PARSERS, counting, dialogue, grounding, location, relationship, security
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Located
 from irtd_datasets.rows.partners import Partner, Partners
@@ -95,13 +95,23 @@ class ConstructedRelease(Release):
             UnsafePathError: Its image name leaves the release.
         """
         member = file.member
-        conversation = parse_conversation(record, index, name=file.where)
+        talk = member.part.task in dialogue.DIALOGUES
+        conversation = parse_conversation(
+            record, index, rules=MANY_ROUNDS if talk else ONE_ROUND, name=file.where
+        )
         facts = record.get(KEY)
-        if not isinstance(facts, dict) or len(conversation.images) != 1 or len(conversation.turns) != 2:
-            raise RecordError(
-                f"it is no constructed record: it lacks {KEY!r}, one image or two turns",
-                code="not-constructed",
-            )
+        if not isinstance(facts, dict):
+            raise RecordError(f"it is no constructed record: it lacks {KEY!r}", code="not-constructed")
+        common = {
+            "id": "/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
+            "image": safe_name(conversation.images[0]),
+            "task": member.part.task,
+            "modality": str(facts.get("modality", SPEC.modality)),
+            "source": str(facts["source"]),
+            "origin": str(facts.get("origin", "rule")),
+        }
+        if talk:
+            return dialogue.row_of(conversation.turns, **common)
         question, answer = (turn.text for turn in conversation.turns)
         parsed = _parser(member.part.task, facts)(question, answer)
         unsure = ("identity-unverified",) if member.part.task == "reid" else ()
@@ -113,14 +123,9 @@ class ConstructedRelease(Release):
         return parsed.as_row(
             question,
             answer,
-            id="/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
-            image=safe_name(conversation.images[0]),
-            task=member.part.task,
-            modality=str(facts.get("modality", SPEC.modality)),
-            source=str(facts["source"]),
-            origin=str(facts.get("origin", "rule")),
             issues=(*parsed.issues, *unsure),
             corrections=corrections,
+            **common,
         )
 
     def resolver(self, subset: SubsetSpec) -> SourceImages:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import (
+    MANY_ROUNDS,
     ConversationRules,
     RecordError,
     parse_caption,
@@ -20,7 +21,7 @@ from irtd_datasets.annotations.conversations import (
 from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
 from irtd_datasets.irtd.corrections import AMBIGUOUS, ISSUE, fits_several, target_centre
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
-from irtd_datasets.irtd.tasks import PARSERS, captioning
+from irtd_datasets.irtd.tasks import PARSERS, captioning, dialogue
 from irtd_datasets.irtd.tasks.parsing import TaskReading
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.parts import find_parts
@@ -186,8 +187,19 @@ class IrtdRelease(Release):
             return TaskReading(None, None).as_row(
                 captioning.PROMPT, caption.text, id=f"irtd/{subset}/{image}", **facts
             )
-        conversation = parse_conversation(record, index, rules=_RULES, name=file.where)
+        rules = MANY_ROUNDS if task in dialogue.DIALOGUES else _RULES
+        conversation = parse_conversation(record, index, rules=rules, name=file.where)
         image = _image_name(conversation.images[0])
+        number = conversation.id if conversation.id is not None else index
+        facts = {
+            "id": f"irtd/{subset}/{task}/{number}",
+            "image": image,
+            "task": task,
+            "modality": SPEC.modality,
+            "source": _source(image),
+        }
+        if task in dialogue.DIALOGUES:
+            return dialogue.row_of(conversation.turns, **facts)
         question, answer = (turn.text for turn in conversation.turns)
         try:
             parsed = PARSERS[task](question, answer)
@@ -204,13 +216,9 @@ class IrtdRelease(Release):
         return parsed.as_row(
             question,
             answer,
-            id=f"irtd/{subset}/{task}/{conversation.id if conversation.id is not None else index}",
-            image=image,
-            task=task,
-            modality=SPEC.modality,
-            source=_source(image),
             issues=issues,
             corrections=corrections,
+            **facts,
         )
 
     def image_name(self, released: str) -> str:

@@ -162,6 +162,17 @@ CHOICES: tuple[Choice, ...] = (
         "chosen; paper Fig. 2",
     ),
     Choice(
+        "scene_part",
+        ("whole", "divided"),
+        "whole",
+        "scene",
+        "Of a set of scenes that does not divide itself the benchmark takes, with `whole`, every image that no other "
+        "subset of its folder has, and `instruct` of its fixed part for training what the benchmark of its folder has "
+        "not: whichever is made first has its choice. `divided`: the benchmark keeps to the fifth that the fixed "
+        "division gives it, so that the two stay apart in folders that know nothing of each other.",
+        "chosen; no record of the task was released",
+    ),
+    Choice(
         "match",
         ("cross-camera", "cross-modality", "any"),
         "any",
@@ -207,6 +218,7 @@ class Rules:
     front: str = "lower"
     absence: str = "exhaustive"
     scenes: str = "distinct"
+    scene_part: str = "whole"
     match: str = "cross-camera"
     caption_order: str = "alphabetical"
     partnerless: str = "rule"
