@@ -14,10 +14,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.remote import crew
 from irtd_datasets.training.draws import Draws
 from irtd_datasets.training.order import StopRule, key_of, temperature_weights
 from irtd_datasets.training.progress import NOTHING, Resumable, Spans
 from irtd_datasets.training.source import Filters, Source, open_source
+from irtd_datasets.training.storage import local_folder
 from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
 
 if TYPE_CHECKING:
@@ -150,11 +152,16 @@ def open_sources(
         names = list(data)
         if not names:
             raise UnknownNameError("no dataset is named")
-    opened = [
-        name if isinstance(name, Source) else open_source(name, split=split, filters=filters, options=options)
-        for name in names
-    ]
-    return opened, weights
+
+    def opened(name: Any) -> Source:  # noqa: ANN401
+        if isinstance(name, Source):
+            return name
+        return open_source(name, split=split, filters=filters, options=options)
+
+    far = any(isinstance(name, str) and not local_folder(name).exists() for name in names)
+    return (
+        crew("source", len(names)).map(opened, names) if far else [opened(name) for name in names]
+    ), weights
 
 
 def mixture_weights(

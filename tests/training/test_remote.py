@@ -226,7 +226,7 @@ def test_faults_that_do_not_pass(hub, made):
 def test_token_that_expires(hub, made):
     """A token that is no longer valid is an error that says what to do; with a new one the stream goes on."""
     hub.repository(NAME).private = True
-    short = hub.add_token("tester", uses=12)
+    short = hub.add_token("tester", uses=6)
     one = stream(NAME, storage_options=options(hub, token=short))
     found = []
     with pytest.raises(ReleaseError, match="log in again"):
