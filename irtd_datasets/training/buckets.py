@@ -30,8 +30,15 @@ _S3 = ("s3://", "s3a://")
 _systems: dict[str, Any] = {}
 _lock = threading.Lock()
 
+
+def _forget() -> None:
+    global _lock  # noqa: PLW0603 - it may be held by a thread that is not here
+    _systems.clear()  # their event loop does not survive a fork
+    _lock = threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_systems.clear)  # their event loop does not survive a fork
+    os.register_at_fork(after_in_child=_forget)
 
 
 def file_system(place: str, options: Mapping[str, Any], patience: float) -> Any:  # noqa: ANN401 - fsspec has no types

@@ -7,6 +7,7 @@ which limits how often an account may ask it, is asked once for each file and no
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,10 @@ class HubStorage(RemoteStorage):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_locks": {}}
+
+    def _lock_of(self, name: str) -> threading.Lock:
+        key = f"{os.getpid()} {name}"  # after a fork, a lock may be held by a thread that is not here
+        return self._locks.setdefault(key, threading.Lock())
 
     @classmethod
     def open(cls, url: str, options: dict[str, Any]) -> HubStorage:
@@ -158,7 +163,7 @@ class HubStorage(RemoteStorage):
         wanted = Wanted(self.where(name), start, stop, size, limit, "")
         link = self._links.get(name)
         if link is None:
-            with self._locks.setdefault(name, threading.Lock()):  # of many threads one asks for the link
+            with self._lock_of(name):  # of many threads one asks for the link
                 link = self._links.get(name)
                 if link is None:
                     direct = self._walk(name, self.commit or self.revision, wanted, transfer, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -35,7 +36,6 @@ from irtd_datasets.training.shards import (
 from irtd_datasets.training.storage import FileFacts, Storage, local_folder, open_storage, split_name
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
@@ -174,6 +174,7 @@ class Source:
         self.limit = limit
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._locks: dict[int, threading.Lock] = {}
+        self._pid = os.getpid()
         self.content = _fingerprint(self.shards, [None] * len(self.shards))
         self.fingerprint = _fingerprint(self.shards, self.chosen)
 
@@ -193,6 +194,9 @@ class Source:
 
     def open(self, shard: int) -> OpenShard:
         """A shard, opened when it is first asked for; the one that was used least lately is closed."""
+        if self._pid != os.getpid() and self.storage.remote:
+            # After a fork, what threads of the other process held or were making is nobody's.
+            self._open, self._locks, self._pid = OrderedDict(), {}, os.getpid()
         with self._locks.setdefault(shard, threading.Lock()):  # several threads ask, one opens
             found = self._open.get(shard)
             if found is None:
@@ -286,8 +290,6 @@ def open_source(
         UnknownNameError: There is no such config or split, or no such task or modality.
         ShardChangedError: An index in the folder is of other shards than those that lie there.
     """
-    import os
-
     text = os.fspath(name)
     whole = config is not None or (
         "://" not in text and local_folder(text).is_dir()

@@ -198,7 +198,7 @@ class Storage(ABC):
 def read_many(
     asked: Sequence[tuple[Storage, str, Sequence[tuple[int, int]], int, Sequence[int]]],
 ) -> list[list[bytes | memoryview]]:
-    """The same for several files, over all of them at once: for each its parts in their order."""
+    """Parts of several files as `Storage.read_ranges` gives them, over all files at once."""
     plan = [
         (storage, name, start, stop, size)
         for storage, name, ranges, size, walls in asked
