@@ -44,14 +44,16 @@ class Piece:
         left: Rows that have not been handed out.
         size: Bytes, roughly.
         coming: What reads them; None before that.
+        streams: In how many requests it is fetched.
     """
 
-    __slots__ = ("coming", "left", "rows", "size", "unit")
+    __slots__ = ("coming", "left", "rows", "size", "streams", "unit")
 
     def __init__(self, unit: int, rows: NDArray[np.int64], size: int) -> None:
         self.unit, self.rows, self.size = unit, rows, size
         self.left = len(rows)
         self.coming: Future[GroupReader] | None = None
+        self.streams = 1
 
 
 def pieces_of(source: Source, block: Block, start: int, stop: int) -> list[tuple[Piece, int]]:
@@ -82,6 +84,7 @@ class Ahead:
         load: Reads a piece.
         line: The way to its server.
         budget: Bytes that are fetched, or being fetched, and not handed out.
+        streams: In how many requests the first row group is fetched.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Ahead:
         load: Callable[[Piece], GroupReader],
         line: Line,
         budget: int,
+        streams: int = 1,
     ) -> None:
         self._source, self._blocks, self._load, self._line, self._budget = source, blocks, load, line, budget
         self._lock = threading.RLock()  # what is done at once calls back at once
@@ -102,6 +106,7 @@ class Ahead:
             1.0  # what is fetched of a unit, in proportion to its size: few columns are little of it
         )
         self._first_came = self._closed = False
+        self._streams = streams
         self.advance()
 
     def rows(self) -> Generator[dict[str, Any], None, None]:
@@ -167,6 +172,7 @@ class Ahead:
     def _start(self, piece: Piece) -> None:
         piece.size = int(piece.size * self._scale)
         self._held += piece.size
+        piece.streams, self._streams = self._streams, 1
         self._active.add(piece)
         piece.coming = crew("group", _GROUPS).submit(lambda: self._load(piece))
         piece.coming.add_done_callback(lambda _: self._came(piece))

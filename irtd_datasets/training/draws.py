@@ -25,6 +25,8 @@ BLOCK_BYTES = 64 << 20
 """Stored bytes of the blocks that a stream shuffles within, over all sources; what is in memory when read from afar."""
 
 _MOST_UNITS = 16
+_FIRST_STREAMS = 8
+_UNITS_PER_STREAM = 20
 
 
 class Draws:
@@ -109,10 +111,13 @@ class Draws:
         source, blocks = self.sources[number], self._blocks(number, first, last, epoch)
         if not isinstance(source.storage, RemoteStorage):
             return stack.enter_context(contextlib.closing(self._local_rows(number, blocks)))
-        # A block's worth is in memory: what was used up of one makes room for the next. Not less than two units, so
-        # that one is fetched while the other is used.
-        budget = source.unit_bytes * max(self._widths[number], 2)
-        ahead = Ahead(source, blocks, partial(self._load, source), source.storage.line, budget)
+        # A block's worth is in memory, and a unit that is being fetched: what was used up makes room for the next.
+        budget = source.unit_bytes * (self._widths[number] + 1)
+        # The first row group comes by several connections, each of which begins slowly; the few requests more are not
+        # to count where there are few in all.
+        units = (last - first) * len(source.units.counts) // max(len(source), 1)
+        streams = min(_FIRST_STREAMS, 1 + units // _UNITS_PER_STREAM)
+        ahead = Ahead(source, blocks, partial(self._load, source), source.storage.line, budget, streams)
         stack.callback(ahead.close)
         return stack.enter_context(contextlib.closing(ahead.rows()))
 
@@ -152,7 +157,7 @@ class Draws:
         units = source.units
         shard = source.open(int(units.shard[piece.unit]))
         shard.check()
-        return shard.group(int(units.group[piece.unit]), self.columns, piece.rows)
+        return shard.group(int(units.group[piece.unit]), self.columns, piece.rows, streams=piece.streams)
 
 
 class _Concatenation(Mixture):

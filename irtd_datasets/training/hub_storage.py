@@ -7,9 +7,11 @@ which limits how often an account may ask it, is asked once for each file and no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["HubStorage"]
 
 _KINDS = {"datasets": "dataset", "models": "model", "spaces": "space"}
+_PRIMED = 16
 _HOPS = 5  # redirects within the Hub
 _RAN_OUT = frozenset({401, 403, 404, 410})
 
@@ -137,6 +140,19 @@ class HubStorage(RemoteStorage):
                 found[name] = FileFacts(name, entry.size, sha256, sha256 or entry.blob_id or "")
                 self._sha256[name] = sha256
         return found
+
+    def prime(self, names: Sequence[str]) -> None:
+        """Ask for the links of some files, as reading them would."""
+        for name in names if len(names) <= _PRIMED else ():
+            readers().submit(partial(self._prime, name))
+
+    def _prime(self, name: str) -> None:
+        with contextlib.suppress(Exception), self._lock_of(name):  # who reads it is told what is wrong
+            if name not in self._links:
+                wanted = Wanted(self.where(name), 0, 1, None, None, "")
+                with self.line.transfer(0) as transfer:
+                    if self._walk(name, self.commit, wanted, transfer, {}) is not None:
+                        self._links[name] = ""
 
     def _small(self, name: str, revision: str, limit: int, commits: dict[str, str]) -> bytes | None:
         """A small file at a revision, and in ``commits`` which commit that is; None where there is none."""

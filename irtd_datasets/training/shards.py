@@ -29,7 +29,7 @@ from irtd_datasets.training.rows import value_reader
 from irtd_datasets.training.storage import LocalStorage, Storage, changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -393,15 +393,18 @@ class OpenShard:
         """Where the text columns of a row group lie."""
         return _spans(self.metadata, group, self.text_columns(columns))
 
-    def group(self, group: int, columns: Sequence[str], rows: NDArray[np.int64]) -> GroupReader:
+    def group(
+        self, group: int, columns: Sequence[str], rows: NDArray[np.int64], *, streams: int = 1
+    ) -> GroupReader:
         """Open some rows of a row group.
 
         Args:
             group: Which row group.
             columns: Columns that are wanted.
             rows: Rows that are wanted, as numbers in the row group.
+            streams: From afar: see `Storage.read_ranges`.
         """
-        return GroupReader(self, group, columns, rows)
+        return GroupReader(self, group, columns, rows, streams)
 
 
 class GroupReader:
@@ -412,17 +415,25 @@ class GroupReader:
         group: Which row group.
         columns: Columns that are wanted.
         rows: Rows of it that are wanted, int, sorted or not. From afar each is read once.
+        streams: From afar: see `Storage.read_ranges`.
 
     Attributes:
         fetched: Bytes that came for it from afar.
     """
 
-    def __init__(self, shard: OpenShard, group: int, columns: Sequence[str], rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        shard: OpenShard,
+        group: int,
+        columns: Sequence[str],
+        rows: NDArray[np.int64],
+        streams: int = 1,
+    ) -> None:
         self.fetched = 0
         images = [name for name in columns if name in shard.image_names]
         parts: Sequence[tuple[int, bytes | memoryview]] = ()
         if shard.storage.remote:
-            parts, image_data, self.fetched = _fetch(shard, group, columns, images, rows)
+            parts, image_data, self.fetched = _fetch(shard, group, columns, images, rows, streams)
         else:
             image_data = {name: _on_disk(shard, name, group) for name in images}
         table = shard.read_text(group, columns, parts)
@@ -474,40 +485,46 @@ def _decoded(shard: OpenShard, image: str, group: int, parts: Any) -> Callable[[
 
 
 def _fetch(
-    shard: OpenShard, group: int, columns: Sequence[str], images: Sequence[str], rows: NDArray[np.int64]
+    shard: OpenShard,
+    group: int,
+    columns: Sequence[str],
+    images: Sequence[str],
+    rows: NDArray[np.int64],
+    streams: int,
 ) -> tuple[list[tuple[int, bytes | memoryview]], dict[str, Callable[[int], bytes | None]], int]:
     """Fetch text and images of a row group together: all of it by one request where all its rows are wanted."""
     ranges = shard.text_ranges(group, columns)
-    every = len(rows) == shard.ref.groups[group]
-    known = [name for name in images if name in shard.ref.images and not every]
-    places: dict[str, list[tuple[int, int, int]]] = {}
+    places: dict[str, dict[int, tuple[int, int]]] = {}
     walls: set[int] = set()
-    for name in known:
+    whole = []
+    for name in images:
+        if name not in shard.ref.images or len(rows) == shard.ref.groups[group]:
+            whole.append((name, chunk_of(shard.metadata, group, shard.leaves[name])))
+            continue
         offsets, lengths = shard.group_places(name, group)
-        wanted = [row for row in rows.tolist() if offsets[row] >= 0]
-        places[name] = [(row, int(offsets[row]), int(lengths[row])) for row in wanted]
+        places[name] = {
+            row: (int(offsets[row]), int(lengths[row])) for row in rows.tolist() if offsets[row] >= 0
+        }
         walls.update(offsets[offsets >= 0].tolist())
     # With the four bytes before it, which tell its length: a file that was exchanged does not pass for the right one.
-    image_data = sorted({(start - 4, start + size) for found in places.values() for _, start, size in found})
+    image_data = sorted(
+        {(start - 4, start + size) for found in places.values() for start, size in found.values()}
+    )
     walls.difference_update(start + 4 for start, _ in image_data)
-    whole = [
-        (name, chunk_of(shard.metadata, group, shard.leaves[name])) for name in images if name not in known
-    ]
     asked = [*ranges, *image_data, *((chunk.start, chunk.stop) for _, chunk in whole)]
-    blocks = shard.storage.read_ranges(shard.ref.name, asked, shard.ref.size, sorted(walls)) if asked else []
+    blocks: Sequence[bytes | memoryview] = ()
+    if asked:
+        blocks = shard.storage.read_ranges(
+            shard.ref.name, asked, shard.ref.size, sorted(walls), streams=streams
+        )
     by_start = dict(zip(asked, blocks, strict=True))
     parts = [(start, by_start[start, stop]) for start, stop in ranges]
     readers: dict[str, Callable[[int], bytes | None]] = {}
     for name, found in places.items():
-        data: dict[int, bytes] = {}
-        for _, start, size in found:
-            block = by_start[start - 4, start + size]
-            if int.from_bytes(block[:4], "little") != size:
+        for start, size in found.values():
+            if int.from_bytes(by_start[start - 4, start + size][:4], "little") != size:
                 raise changed(shard.where, f"no image of {size} bytes begins at byte {start}")
-            if start not in data:
-                data[start] = bytes(block[4:])
-        starts = {row: start for row, start, _ in found}
-        readers[name] = _from_memory({row: data.get(starts.get(row, -1)) for row in rows.tolist()})
+        readers[name] = _from_memory(rows, found, lambda start, size: by_start[start - 4, start + size][4:])
     for name, chunk in whole:
         block = by_start[chunk.start, chunk.stop]
         try:
@@ -515,17 +532,24 @@ def _fetch(
         except PageError:
             readers[name] = _decoded(shard, name, group, [(chunk.start, block)])
             continue
-        first, data = chunk.start, {}
-        for row in rows.tolist():
-            start = int(offsets[row])
-            if start >= 0 and start not in data:
-                data[start] = bytes(memoryview(block)[start - first : start - first + lengths[row]])
-        readers[name] = _from_memory({row: data.get(int(offsets[row])) for row in rows.tolist()})
+        found = {
+            row: (int(offsets[row]) - chunk.start, int(lengths[row]))
+            for row in rows.tolist()
+            if offsets[row] >= 0
+        }
+        view = memoryview(block)
+        readers[name] = _from_memory(rows, found, lambda start, size, view=view: view[start : start + size])
     return parts, readers, sum(stop - start for start, stop in set(asked))
 
 
-def _from_memory(found: dict[int, bytes | None]) -> Callable[[int], bytes | None]:
+def _from_memory(
+    rows: NDArray[np.int64],
+    places: Mapping[int, tuple[int, int]],
+    take: Callable[[int, int], bytes | memoryview],
+) -> Callable[[int], bytes | None]:
     """Images that are handed out once: each is let go of when the last row that has it was given."""
+    data = {start: bytes(take(start, size)) for start, size in dict.fromkeys(places.values())}
+    found = {row: data[places[row][0]] if row in places else None for row in rows.tolist()}
     return found.pop
 
 

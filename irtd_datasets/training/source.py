@@ -395,6 +395,7 @@ def _shards(storage: Storage, listed: Mapping[str, FileFacts], names: Sequence[s
     """The shards of some names: as the indexes of their parts know them, all of which are read at once."""
     files = [listed[name] for name in names]
     indexes = list(dict.fromkeys(index_name(file.name) for file in files))
+    storage.prime(names)
     known: dict[str, ShardRef] = {}
     for entries in each(storage, lambda index: _index_entries(storage, index, listed.get(index)), indexes):
         known.update(entries)

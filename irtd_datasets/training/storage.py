@@ -14,6 +14,7 @@ import urllib.parse
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ LONGEST_OUTAGE = 120.0
 
 _READERS = 20  # requests of a process at a time: httpx keeps so many connections
 _RENEWALS = 3
+_DIVIDED = 256 << 10  # a smaller piece of a range is not worth a request
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
 
 
@@ -179,8 +181,17 @@ class Storage(ABC):
             name: self.read(name, 0, min(files[name].size, limit)) for name in names if name in files
         }
 
+    def prime(self, names: Sequence[str]) -> None:  # noqa: B027 - most have nothing to do
+        """Begin what has to be done before some files are read, without waiting for it."""
+
     def read_ranges(
-        self, name: str, ranges: Sequence[tuple[int, int]], size: int, walls: Sequence[int] = ()
+        self,
+        name: str,
+        ranges: Sequence[tuple[int, int]],
+        size: int,
+        walls: Sequence[int] = (),
+        *,
+        streams: int = 1,
     ) -> Sequence[bytes | memoryview]:
         """Read several parts of a file at once.
 
@@ -191,28 +202,36 @@ class Storage(ABC):
             ranges: First byte and the byte behind the last of each part, in any order.
             size: Bytes of the whole file.
             walls: Places in order that are not fetched between two parts; see `joined`.
+            streams: In how many requests a large part is divided: several connections begin faster than one.
         """
-        return read_many([(self, name, ranges, size, walls)])[0]
+        return read_many([(self, name, ranges, size, walls)], streams)[0]
 
 
 def read_many(
-    asked: Sequence[tuple[Storage, str, Sequence[tuple[int, int]], int, Sequence[int]]],
+    asked: Sequence[tuple[Storage, str, Sequence[tuple[int, int]], int, Sequence[int]]], streams: int = 1
 ) -> list[list[bytes | memoryview]]:
     """Parts of several files as `Storage.read_ranges` gives them, over all files at once."""
-    plan = [
-        (storage, name, start, stop, size)
-        for storage, name, ranges, size, walls in asked
-        for start, stop in joined(ranges, GAP, walls)
-    ]
-    blocks = iter(
-        readers().map(lambda one: one[0].read(one[1], one[2], one[3], size=one[4]), plan)
-        if plan and plan[0][0].remote
-        else [storage.read(name, start, stop, size=size) for storage, name, start, stop, size in plan]
-    )
+    together = [joined(ranges, GAP, walls) for _, _, ranges, _, walls in asked]
+    plan: list[tuple[Storage, str, int, int, int]] = []
+    pieces: list[int] = []  # of each joined range
+    for (storage, name, _, size, _), spans in zip(asked, together, strict=True):
+        for start, stop in spans:
+            count = max(min(streams, (stop - start) // _DIVIDED), 1)
+            cuts = [start + (stop - start) * piece // count for piece in range(count + 1)]
+            plan += [(storage, name, low, high, size) for low, high in pairwise(cuts)]
+            pieces.append(count)
+    if plan and plan[0][0].remote:
+        blocks = iter(readers().map(lambda one: one[0].read(one[1], one[2], one[3], size=one[4]), plan))
+    else:
+        blocks = iter([one[0].read(one[1], one[2], one[3], size=one[4]) for one in plan])
+    counts = iter(pieces)
     found = []
-    for _, _, ranges, _, walls in asked:
-        together = joined(ranges, GAP, walls)
-        found.append(_parts(ranges, [(start, next(blocks)) for start, _ in together]))
+    for (_, _, ranges, _, _), spans in zip(asked, together, strict=True):
+        whole = []
+        for start, _ in spans:
+            parts = list(islice(blocks, next(counts)))
+            whole.append((start, parts[0] if len(parts) == 1 else b"".join(parts)))
+        found.append(_parts(ranges, whole))
     return found
 
 
