@@ -157,7 +157,8 @@ class Draws:
         units = source.units
         shard = source.open(int(units.shard[piece.unit]))
         shard.check()
-        return shard.group(int(units.group[piece.unit]), self.columns, piece.rows, streams=piece.streams)
+        more = {"streams": piece.streams} if piece.streams > 1 else {}
+        return shard.group(int(units.group[piece.unit]), self.columns, piece.rows, **more)
 
 
 class _Concatenation(Mixture):

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -537,9 +538,12 @@ def _fetch(
             for row in rows.tolist()
             if offsets[row] >= 0
         }
-        view = memoryview(block)
-        readers[name] = _from_memory(rows, found, lambda start, size, view=view: view[start : start + size])
+        readers[name] = _from_memory(rows, found, partial(_cut, memoryview(block)))
     return parts, readers, sum(stop - start for start, stop in set(asked))
+
+
+def _cut(data: memoryview, start: int, size: int) -> memoryview:
+    return data[start : start + size]
 
 
 def _from_memory(

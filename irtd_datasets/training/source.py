@@ -275,6 +275,7 @@ def open_source(
     split: str | None = None,
     filters: Filters | None = None,
     options: Mapping[str, Any] | None = None,
+    prime: bool = False,
 ) -> Source:
     """Find the rows of a config.
 
@@ -284,6 +285,7 @@ def open_source(
         split: Its split; None takes ``train``, or the only one.
         filters: Which rows are wanted.
         options: For the file system of a URL; ``token`` and ``endpoint`` for the Hub.
+        prime: The rows are going to be read now, from anywhere in the shards.
 
     Raises:
         ReleaseNotFoundError: There is no such folder, no card in it, or a file that the card names is missing.
@@ -307,7 +309,7 @@ def open_source(
     entry = choose_config(card_configs(card, f"{place}/{CARD}"), inner or config, place)
     files = _listed(storage, files, small.get(MANIFEST))
     names = _files_of(entry, files, place, split)
-    shards = _shards(storage, files, names)
+    shards = _shards(storage, files, names, prime=prime)
     metadata = None
     if shards:
         first = shards[0]
@@ -391,11 +393,14 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def _shards(storage: Storage, listed: Mapping[str, FileFacts], names: Sequence[str]) -> list[ShardRef]:
+def _shards(
+    storage: Storage, listed: Mapping[str, FileFacts], names: Sequence[str], *, prime: bool
+) -> list[ShardRef]:
     """The shards of some names: as the indexes of their parts know them, all of which are read at once."""
     files = [listed[name] for name in names]
     indexes = list(dict.fromkeys(index_name(file.name) for file in files))
-    storage.prime(names)
+    if prime:
+        storage.prime(names)
     known: dict[str, ShardRef] = {}
     for entries in each(storage, lambda index: _index_entries(storage, index, listed.get(index)), indexes):
         known.update(entries)

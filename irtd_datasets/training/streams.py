@@ -101,7 +101,7 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         ArrayError: ``order`` lacks the score of a row; see `Curriculum.divide`.
     """
     filters = Filters.of(tasks, sources, modalities, without_issues)
-    opened, weights = open_sources(data, split=split, filters=filters, options=storage_options)
+    opened, weights = open_sources(data, split=split, filters=filters, options=storage_options, prime=True)
     weights = mixture_weights(opened, weights, temperature)
     if order is not None and (weights is not None or stop != "first_exhausted"):
         raise UnknownNameError(
@@ -131,6 +131,7 @@ def open_sources(
     split: str | None = None,
     filters: Filters | None = None,
     options: Mapping[str, Any] | None = None,
+    prime: bool = False,
 ) -> tuple[list[Source], list[float] | None]:
     """Open what a user named: the sources, and their weights if there are any."""
     import os
@@ -157,7 +158,7 @@ def open_sources(
     def opened(name: Any) -> Source:  # noqa: ANN401
         if isinstance(name, Source):
             return name
-        return open_source(name, split=split, filters=filters, options=options)
+        return open_source(name, split=split, filters=filters, options=options, prime=prime)
 
     far = any(isinstance(name, str) and not local_folder(name).exists() for name in names)
     return (
