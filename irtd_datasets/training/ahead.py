@@ -45,15 +45,17 @@ class Piece:
         size: Bytes, roughly.
         coming: What reads them; None before that.
         streams: In how many requests it is fetched.
+        shared: Whether other ranks or workers take the other rows of its row group.
     """
 
-    __slots__ = ("coming", "left", "rows", "size", "streams", "unit")
+    __slots__ = ("coming", "left", "rows", "shared", "size", "streams", "unit")
 
     def __init__(self, unit: int, rows: NDArray[np.int64], size: int) -> None:
         self.unit, self.rows, self.size = unit, rows, size
         self.left = len(rows)
         self.coming: Future[GroupReader] | None = None
         self.streams = 1
+        self.shared = False
 
 
 def pieces_of(source: Source, block: Block, start: int, stop: int) -> list[tuple[Piece, int]]:
@@ -71,7 +73,8 @@ def pieces_of(source: Source, block: Block, start: int, stop: int) -> list[tuple
         mine = which == place
         rows[mine] = source.rows_of(unit)[inside[mine]]
         share = source.unit_bytes * int(mine.sum()) // max(int(counts[place]), 1)
-        pieces[place] = Piece(unit, rows[mine], share)
+        pieces[place] = piece = Piece(unit, rows[mine], share)
+        piece.shared = (start > 0 or stop < len(block.order)) and len(piece.rows) < int(counts[place])
     return [(pieces[place], row) for place, row in zip(which.tolist(), rows.tolist(), strict=True)]
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from irtd_datasets.training.ahead import Ahead, Piece, pieces_of
 from irtd_datasets.training.order import BlockOrder, Mixture, key_of
+from irtd_datasets.training.range_cache import CACHE_BYTES, RangeCache
 from irtd_datasets.training.storage import RemoteStorage
+from irtd_datasets.training.text_cache import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -157,7 +159,9 @@ class Draws:
         units = source.units
         shard = source.open(int(units.shard[piece.unit]))
         shard.check()
-        more = {"streams": piece.streams} if piece.streams > 1 else {}
+        more: dict[str, Any] = {"streams": piece.streams} if piece.streams > 1 else {}
+        if piece.shared and source.storage.remote:
+            more["cache"] = RangeCache(cache_folder() / "ranges", CACHE_BYTES)
         return shard.group(int(units.group[piece.unit]), self.columns, piece.rows, **more)
 
 

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from irtd_datasets.training.shards import ShardRef
     from irtd_datasets.training.storage import Storage
 
-__all__ = ["RangeCache", "shard_key"]
+__all__ = ["CACHE_BYTES", "RangeCache", "shard_key"]
+
+CACHE_BYTES = 4 << 30
+"""Most bytes from afar that are kept on the disk, where nothing else is said."""
 
 _log = logging.getLogger(__name__)
 _MARK = struct.Struct("<II")  # length and checksum

@@ -8,9 +8,7 @@ together, in as few requests as possible.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import io
 import os
 import threading
 import time
@@ -26,6 +24,8 @@ from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
 from irtd_datasets.folder.index import ShardEntry, footer_digest, image_columns, leaf_columns
 from irtd_datasets.folder.pages import PageError, chunk_of, locate_in_file, locate_values
+from irtd_datasets.training.range_cache import shard_key
+from irtd_datasets.training.range_file import RangeFile
 from irtd_datasets.training.rows import value_reader
 from irtd_datasets.training.storage import LocalStorage, Storage, changed
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from irtd_datasets.training.range_cache import RangeCache
 
 __all__ = ["GroupReader", "OpenShard", "RangeFile", "ShardRef", "read_footer"]
 
@@ -105,62 +107,6 @@ class ShardRef:
             entry.images,
             entry.tail,
         )
-
-
-class RangeFile(io.RawIOBase):
-    """A file of a storage as pyarrow wants it, of which some parts are in memory already.
-
-    Args:
-        storage: Where it lies.
-        name: Its name.
-        size: Its bytes.
-        parts: First byte and bytes of each part that was fetched; they do not overlap.
-    """
-
-    def __init__(
-        self, storage: Storage, name: str, size: int, parts: Sequence[tuple[int, bytes | memoryview]] = ()
-    ) -> None:
-        super().__init__()
-        self._storage, self._name, self._size = storage, name, size
-        self._parts = sorted(parts, key=lambda part: part[0])
-        self._firsts = [first for first, _ in self._parts]
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """The position, in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position, in bytes."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def read(self, count: int | None = -1, /) -> bytes:
-        """Bytes from the position on, from what was fetched before or from the storage."""
-        start = min(self._position, self._size)
-        stop = self._size if count is None or count < 0 else min(start + count, self._size)
-        self._position = stop
-        part = bisect.bisect_right(self._firsts, start) - 1
-        if part >= 0:
-            first, data = self._parts[part]
-            if stop <= first + len(data):
-                return bytes(data[start - first : stop - first])
-        return self._storage.read(self._name, start, stop, size=self._size) if start < stop else b""
-
-    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
-        """Fill a buffer from the position on; the number of bytes."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def read_footer(storage: Storage, name: str, size: int, tail_size: int | None = None) -> tuple[Any, str]:
@@ -395,7 +341,13 @@ class OpenShard:
         return _spans(self.metadata, group, self.text_columns(columns))
 
     def group(
-        self, group: int, columns: Sequence[str], rows: NDArray[np.int64], *, streams: int = 1
+        self,
+        group: int,
+        columns: Sequence[str],
+        rows: NDArray[np.int64],
+        *,
+        streams: int = 1,
+        cache: RangeCache | None = None,
     ) -> GroupReader:
         """Open some rows of a row group.
 
@@ -404,8 +356,9 @@ class OpenShard:
             columns: Columns that are wanted.
             rows: Rows that are wanted, as numbers in the row group.
             streams: From afar: see `Storage.read_ranges`.
+            cache: From afar: where what other rows need, too, is left for those who read them.
         """
-        return GroupReader(self, group, columns, rows, streams)
+        return GroupReader(self, group, columns, rows, streams, cache)
 
 
 class GroupReader:
@@ -417,6 +370,7 @@ class GroupReader:
         columns: Columns that are wanted.
         rows: Rows of it that are wanted, int, sorted or not. From afar each is read once.
         streams: From afar: see `Storage.read_ranges`.
+        cache: From afar: where what other rows need, too, is left for those who read them.
 
     Attributes:
         fetched: Bytes that came for it from afar.
@@ -429,12 +383,13 @@ class GroupReader:
         columns: Sequence[str],
         rows: NDArray[np.int64],
         streams: int = 1,
+        cache: RangeCache | None = None,
     ) -> None:
         self.fetched = 0
         images = [name for name in columns if name in shard.image_names]
         parts: Sequence[tuple[int, bytes | memoryview]] = ()
         if shard.storage.remote:
-            parts, image_data, self.fetched = _fetch(shard, group, columns, images, rows, streams)
+            parts, image_data, self.fetched = _fetch(shard, group, columns, images, rows, streams, cache)
         else:
             image_data = {name: _on_disk(shard, name, group) for name in images}
         table = shard.read_text(group, columns, parts)
@@ -485,13 +440,14 @@ def _decoded(shard: OpenShard, image: str, group: int, parts: Any) -> Callable[[
     return read
 
 
-def _fetch(
+def _fetch(  # noqa: PLR0917 - what a row group is read by
     shard: OpenShard,
     group: int,
     columns: Sequence[str],
     images: Sequence[str],
     rows: NDArray[np.int64],
     streams: int,
+    cache: RangeCache | None,
 ) -> tuple[list[tuple[int, bytes | memoryview]], dict[str, Callable[[int], bytes | None]], int]:
     """Fetch text and images of a row group together: all of it by one request where all its rows are wanted."""
     ranges = shard.text_ranges(group, columns)
@@ -513,12 +469,14 @@ def _fetch(
     )
     walls.difference_update(start + 4 for start, _ in image_data)
     asked = [*ranges, *image_data, *((chunk.start, chunk.stop) for _, chunk in whole)]
-    blocks: Sequence[bytes | memoryview] = ()
-    if asked:
-        blocks = shard.storage.read_ranges(
-            shard.ref.name, asked, shard.ref.size, sorted(walls), streams=streams
-        )
-    by_start = dict(zip(asked, blocks, strict=True))
+    common = set(ranges) if cache is not None else set()
+    if cache is not None:
+        for name in places:
+            offsets, _ = shard.group_places(name, group)
+            starts = np.sort(offsets)
+            several = set(starts[1:][starts[1:] == starts[:-1]].tolist())
+            common |= {span for span in image_data if span[0] + 4 in several}
+    by_start = _read(shard, asked, sorted(walls), streams, common, cache)
     parts = [(start, by_start[start, stop]) for start, stop in ranges]
     readers: dict[str, Callable[[int], bytes | None]] = {}
     for name, found in places.items():
@@ -540,6 +498,39 @@ def _fetch(
         }
         readers[name] = _from_memory(rows, found, partial(_cut, memoryview(block)))
     return parts, readers, sum(stop - start for start, stop in set(asked))
+
+
+def _read(
+    shard: OpenShard,
+    asked: Sequence[tuple[int, int]],
+    walls: Sequence[int],
+    streams: int,
+    common: set[tuple[int, int]],
+    cache: RangeCache | None,
+) -> dict[tuple[int, int], bytes | memoryview]:
+    """Ranges of a shard; those that others need, too, from the cache, or for it."""
+    storage, ref = shard.storage, shard.ref
+    if not asked:
+        return {}
+    if cache is None:
+        blocks = storage.read_ranges(ref.name, asked, ref.size, walls, streams=streams)
+        return dict(zip(asked, blocks, strict=True))
+    key = shard_key(storage, ref)
+    with cache.alone(key, min(common, default=asked[0])[0]):
+        found: dict[tuple[int, int], bytes | memoryview] = {}
+        for start, stop in common:
+            data = cache.get(key, start, stop)
+            if data is not None:
+                found[start, stop] = data
+        # What is there is not fetched between two others, either.
+        lacking = [span for span in asked if span not in found]
+        walls = sorted({*walls, *(start for start, _ in found)})
+        blocks = storage.read_ranges(ref.name, lacking, ref.size, walls, streams=streams) if lacking else ()
+        for span, block in zip(lacking, blocks, strict=True):
+            found[span] = block
+            if span in common:
+                cache.put(key, span[0], block)
+    return found
 
 
 def _cut(data: memoryview, start: int, size: int) -> memoryview:

@@ -24,7 +24,7 @@ from irtd_datasets.folder.pages import PageError
 from irtd_datasets.remote import crew
 from irtd_datasets.training.order import Mixture, Shuffle, StopRule, key_of
 from irtd_datasets.training.progress import Resumable, Spans
-from irtd_datasets.training.range_cache import RangeCache, shard_key
+from irtd_datasets.training.range_cache import CACHE_BYTES, RangeCache, shard_key
 from irtd_datasets.training.shard_cache import ShardCache
 from irtd_datasets.training.shards import OpenShard
 from irtd_datasets.training.source import Filters, each
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from irtd_datasets.training.transforms import OnError, Transform
 
 __all__ = ["ShuffledSampler", "Table", "table"]
-
-CACHE_BYTES = 4 << 30
-"""Most bytes of images from afar that a table keeps on the disk, where nothing else is said."""
 
 _FETCHED = 32  # rows from afar that are fetched together by a plain iteration
 _BATCHES_AHEAD = 2
