@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -32,10 +33,13 @@ class Retry:
     Attributes:
         attempts: How often in all.
         first: Seconds of the first pause where the server asks for none; each later one is twice as long.
+        patience: Seconds from the first try during which tries go on, however many there were: for a server that
+            starts again, or a network that is down.
     """
 
     attempts: int = 4
     first: float = 0.5
+    patience: float = 0.0
 
     def wait(self, attempt: int, asked: float | None) -> float | None:
         """Seconds to wait before the next try; None where there is none.
@@ -66,9 +70,9 @@ class Retry:
             passing: Whether a failure passes.
 
         Raises:
-            Exception: The last error of the action.
+            Exception: The last error of the action; its attribute ``tried`` says how often and how long.
         """
-        attempt = 0
+        attempt, begun = 0, time.monotonic()
         while True:
             attempt += 1
             try:
@@ -77,9 +81,17 @@ class Retry:
                 raise
             except Exception as error:
                 asked = asked_wait(error)
-                pause = self.wait(attempt, asked) if passing(error) else None
+                pause, spent = None, time.monotonic() - begun
+                if passing(error):
+                    pause = self.wait(attempt, asked)
+                    if pause is None and asked is None and spent < self.patience:
+                        pause = min(_LONGEST_PAUSE, max(self.patience / 10, 0.05))
                 if pause is None:
+                    with contextlib.suppress(AttributeError):
+                        error.tried = f"tried {attempt} times in {spent:.0f} s" if attempt > 1 else ""  # type: ignore[attr-defined]
                     raise
                 if asked is not None and asked >= 1:
                     _log.warning("the server asks to wait for %.0f s (status %s)", asked, error_status(error))
+                elif pause >= 1:
+                    _log.warning("asked again in %.0f s: %s: %.200s", pause, type(error).__name__, error)
             (sleep or time.sleep)(pause)
