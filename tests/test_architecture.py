@@ -24,7 +24,7 @@ LAYERS = (
     ("builder",),
     ("testing", "writing"),
     ("hub", "training"),
-    ("evaluate",),
+    ("curation", "evaluate"),
     ("construct",),
     ("report",),
     ("demo", "scaffold"),

@@ -20,6 +20,7 @@ from irtd_datasets.cli import (
     sources,
     construction,
     pairs,
+    folders,
     training,
     evaluation,
     publishing,
