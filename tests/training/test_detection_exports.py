@@ -56,7 +56,7 @@ def expected(folder, layout):
             for label, box, polygon in zip(objects["label"], boxes, polygons, strict=True):
                 upright = layout in {"yolo", "voc"}
                 if polygon and _is_upright(polygon):
-                    box, polygon = box_of(polygon), None
+                    box, polygon = box_of(polygon), None  # noqa: PLW2901
                 if upright and not box:
                     continue
                 corners = polygon or (*box[:2], box[2], box[1], box[2], box[3], box[0], box[3])
