@@ -25,7 +25,7 @@ LAYERS = (
     ("builder",),
     ("testing", "writing"),
     ("hub", "training"),
-    ("evaluate",),
+    ("curation", "evaluate"),
     ("construct", "review"),
     ("report",),
     ("demo", "scaffold"),

@@ -21,6 +21,7 @@ from irtd_datasets.cli import (
     construction,
     pairs,
     reviewing,
+    folders,
     training,
     evaluation,
     publishing,
