@@ -90,7 +90,7 @@ def build(
     configs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Configs to build, such as instruct or instruct-grounding. Default: the dataset's default config."
+            help="Configs to build, such as instruct or instruct-grounding. Default: everything that the release has."
         ),
     ] = None,
     release: Release = None,
@@ -151,10 +151,9 @@ def build(
     options = replace(options, decode="all" if decode else "sample")
     try:
         with show_progress(silent=quiet or as_json) as progress:
-            wanted = configs or [spec(dataset).default_config]
             result = run(
                 dataset,
-                wanted,
+                configs or [],
                 options,
                 out or dataset,
                 workers=workers,
@@ -170,6 +169,8 @@ def build(
         print_json(building.build_as_dict(result))
     else:
         building.show_build(result)
+        if not configs:
+            building.show_absent(result, options.root)
 
 
 @app.command()

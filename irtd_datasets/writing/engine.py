@@ -72,7 +72,8 @@ def build(  # noqa: PLR0913 - each is an option of the command
 
     Args:
         dataset: Name of the dataset.
-        configs: Names of configs (``instruct``, ``instruct-grounding``); several are built into the same folder.
+        configs: Names of configs (``instruct``, ``instruct-grounding``); several are built into the same folder. None
+            of them: everything that the release has.
         options: Where the release is.
         out: The dataset folder, or a URL of fsspec such as ``s3://bucket/irtd``; made if missing. Other subsets that
             it has stay. In a store a shard gets its name as soon as it is written, and the manifest comes last.
@@ -190,9 +191,9 @@ def _cluster(
 
 
 def _wanted(release: Release, configs: Sequence[str]) -> list[Member]:
-    """Members of the configs, in the order of the spec, each once."""
+    """Members of the configs, in the order of the spec, each once; all members where no config is named."""
     named = {member for name in configs for member in release.spec.config(name).members}
-    return [member for member in release.spec.members if member in named]
+    return [member for member in release.spec.members if member in named or not configs]
 
 
 def _build(
@@ -309,8 +310,10 @@ def _absent(member: Member) -> LedgerLine:
 def _check_anything(release: Release, wanted: Sequence[Member], plans: Sequence[PartPlan]) -> None:
     """Refuse a release that has nothing of what is wanted."""
     if not plans:
+        handed_out = [member for member in wanted if member.part.public] or wanted
+        names = dict.fromkeys(member.part.file for member in handed_out)
         raise ReleaseNotFoundError(
-            f"none of the annotation files is there: {', '.join(member.part.file for member in wanted)}",
+            f"none of the annotation files is there: {', '.join(names)}",
             where=release.options.root,
             remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
         )
