@@ -15,7 +15,8 @@ PACKAGE = ROOT / "irtd_datasets"
 LAYERS = (
     ("errors", "lazy", "version"),
     ("arrow", "display", "documents", "spec"),
-    ("annotations", "boxes", "releases", "remote"),
+    ("remote",),
+    ("annotations", "boxes", "releases"),
     ("images", "schema"),
     ("captioning", "rows", "sources"),
     ("folder",),

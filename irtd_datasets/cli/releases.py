@@ -18,6 +18,7 @@ from irtd_datasets.cli.options import (
     OnDefect,
     Quiet,
     Release,
+    ReleaseOption,
     Rounds,
     Settings,
     parse_settings,
@@ -66,6 +67,7 @@ def doctor(
     images: Images = None,
     settings: Settings = None,
     frame: BoxFrame = None,
+    release_option: ReleaseOption = None,
     as_json: Json = False,
 ) -> None:
     """Show what a release has, what it lacks, and how many rows of each config can be built.
@@ -74,7 +76,8 @@ def doctor(
     """
     from irtd_datasets.rows.doctor import examine
 
-    options = release_options(dataset, release, images, None, parse_settings(settings, frame))
+    known = parse_settings(settings, frame)
+    options = release_options(dataset, release, images, None, known, storage=release_option)
     diagnosis = examine(open_release(dataset, options))
     if as_json:
         print_json(diagnosis.as_dict())
@@ -132,6 +135,7 @@ def build(
             "Repeatable.",
         ),
     ] = None,
+    release_option: ReleaseOption = None,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -147,7 +151,8 @@ def build(
     from irtd_datasets.writing.engine import build as run
     from irtd_datasets.writing.store import parse_storage_options
 
-    options = release_options(dataset, release, images, on_defect, parse_settings(settings, frame), rounds)
+    known = parse_settings(settings, frame)
+    options = release_options(dataset, release, images, on_defect, known, rounds, release_option)
     options = replace(options, decode="all" if decode else "sample")
     try:
         with show_progress(silent=quiet or as_json) as progress:

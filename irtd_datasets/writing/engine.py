@@ -13,6 +13,7 @@ from irtd_datasets.catalog import open_release, spec
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.folder.parts import BuiltPart
+from irtd_datasets.remote.urls import is_url, local_path
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.writing.folder import SPILL, DatasetFolder
@@ -20,7 +21,7 @@ from irtd_datasets.writing.from_stream import write_streamed
 from irtd_datasets.writing.plan import PartPlan, plan_part
 from irtd_datasets.writing.progress import Progress
 from irtd_datasets.writing.shards import forget_releases, plan_in_worker
-from irtd_datasets.writing.store import Store, is_url, local_path
+from irtd_datasets.writing.store import Store
 from irtd_datasets.writing.workers import ProcessWorkers
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ def _cluster(
     options = release.options
     paths = [("the release", options.root), *(("its images", path) for path in options.images.values())]
     progress.stage("asking the workers")
+    paths = [(what, path) for what, path in paths if not is_url(path)]
     return DaskWorkers(
         dask, WorkerEnvironment.here(os.urandom(8).hex(), [*paths, *folder.shared_paths()]), progress
     )
