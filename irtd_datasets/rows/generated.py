@@ -55,6 +55,7 @@ class ConstructedFile:
         task: The task.
         modality: Of the source's images.
         split: ``test`` where the images are those that the source keeps for testing, else ``train``.
+        origin: Who wrote its texts: ``rule``, or ``model:NAME``.
     """
 
     file: str
@@ -62,6 +63,7 @@ class ConstructedFile:
     task: str
     modality: str
     split: str
+    origin: str = "rule"
 
 
 def read_marker(folder: Place, dataset: str) -> tuple[ConstructedFile, ...] | None:
@@ -89,6 +91,7 @@ def read_marker(folder: Place, dataset: str) -> tuple[ConstructedFile, ...] | No
                 part["task"].text(),
                 part["modality"].text(),
                 split,
+                "rule" if (origin := part.get("origin")) is None else origin.text(),
             )
             for part in values["parts"]
         )
