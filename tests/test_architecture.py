@@ -24,7 +24,7 @@ LAYERS = (
     ("catalog",),
     ("builder",),
     ("testing", "writing"),
-    ("hub", "training"),
+    ("fetching", "hub", "training"),
     ("evaluate",),
     ("construct",),
     ("report",),

@@ -68,16 +68,35 @@ def doctor(
     settings: Settings = None,
     frame: BoxFrame = None,
     release_option: ReleaseOption = None,
+    hashes: Annotated[
+        bool,
+        typer.Option(
+            "--hashes", help="Compare the files with the known SHA-256 of the released ones instead."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a release has, what it lacks, and how many rows of each config can be built.
 
-    Ends with 1 when nothing can be built, or something stops the build of a config.
+    Ends with 1 when nothing can be built, or something stops the build of a config; with --hashes, when a file is not
+    the released one.
     """
     from irtd_datasets.rows.doctor import examine
 
     known = parse_settings(settings, frame)
     options = release_options(dataset, release, images, None, known, storage=release_option)
+    if hashes:
+        from irtd_datasets.fetching.hashes import compare_hashes
+        from irtd_datasets.report.fetching import hashes_as_list, show_hashes
+
+        compared = compare_hashes(dataset, options)
+        if as_json:
+            print_json(hashes_as_list(compared))
+        else:
+            show_hashes(compared)
+        if any(one.status in {"differs", "unreadable"} for one in compared):
+            raise typer.Exit(1)
+        return
     diagnosis = examine(open_release(dataset, options))
     if as_json:
         print_json(diagnosis.as_dict())

@@ -12,6 +12,7 @@ import html.parser
 import os
 import posixpath
 import re
+import socket
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,14 +20,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseError, ReleaseNotFoundError, ShardChangedError
-from irtd_datasets.remote.answers import chain, error_status
+from irtd_datasets.remote.answers import asked_wait, chain, error_status
 from irtd_datasets.remote.retry import Retry
 from irtd_datasets.remote.urls import full_url, shown_url, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Files", "RemoteFile", "open_answer", "open_files"]
+__all__ = ["Files", "RemoteFile", "hub_file", "open_answer", "open_files"]
 
 _T = TypeVar("_T")
 _RETRY = Retry(8, 0.5)
@@ -104,6 +105,22 @@ class Files:
     def __reduce__(self) -> tuple[object, ...]:
         return open_files, (self.url, self.options)
 
+    def full(self, name: str) -> str:
+        """The URL of a file as it is asked for, secrets included."""
+        return full_url(f"{self.url}/{urllib.parse.quote(name)}" if name else self.url, self.options)
+
+    def asking(self, action: Callable[[], _T], name: str) -> _T:
+        """What an action gives that asks for a file, tried again while its failure passes.
+
+        Raises:
+            ReleaseError: It failed for good.
+        """
+        return self._try(action, name)
+
+    def told(self, error: Exception, name: str) -> IrtdDatasetsError:
+        """The error to show in place of one of a library, whose text may have secrets."""
+        return self._told(error, self.where(name))
+
     def where(self, name: str) -> str:
         """The URL of a file as it may be shown."""
         return f"{self.url}/{name}" if name else self.url
@@ -174,6 +191,13 @@ class Files:
                 remedy="Log in (`hf auth login`, the store's own credentials, or user and password in the URL), and "
                 "accept the terms on the data's page where it has a form.",
             )
+        asked = asked_wait(error)
+        if asked is not None:
+            return ReleaseError(
+                f"the server asks to wait {asked:,.0f} s (status {status})",
+                where=where,
+                remedy="Start the same again later, or take another mirror.",
+            )
         if isinstance(error, FileNotFoundError) or status in (404, 410):
             return ReleaseNotFoundError(
                 "there is nothing at this URL, or it may not be seen",
@@ -186,6 +210,12 @@ class Files:
                 f"{scheme}:// needs a library that is not installed here",
                 where=where,
                 remedy=f"`pip install {_CLIENTS.get(scheme, scheme)}`.",
+            )
+        if any(isinstance(link, socket.gaierror) for link in chain(error)):
+            return ReleaseError(
+                "the server's name is not known here",
+                where=where,
+                remedy="Check the URL, and that this machine reaches the network.",
             )
         kinds = dict.fromkeys(type(link).__name__ for link in chain(error))
         return ReleaseError(
@@ -225,6 +255,10 @@ class _FsspecFiles(Files):
             self._root = _pinned(url, root, options)
             self._system, self._pid = system, os.getpid()
         return self._system, self._root
+
+    def root(self) -> str:
+        """The path that fsspec knows the URL by."""
+        return self._open()[1]
 
     def _list(self, folder: str) -> dict[str, RemoteFile] | None:
         system, root = self._open()
@@ -282,6 +316,17 @@ def _pinned(url: str, root: str, options: Mapping[str, Any]) -> str:
         timeout=_TIMEOUT,
     )
     return f"{match[1]}@{info.sha}{match[3] or ''}".rstrip("/")
+
+
+def hub_file(files: Files, name: str) -> tuple[str, str, str, str] | None:
+    """Repository, its kind, commit and path of a file on the Hub; None for a file elsewhere."""
+    if not isinstance(files, _FsspecFiles) or not files.url.startswith("hf://"):
+        return None
+    match = _HUB_FILES.fullmatch(f"hf://{files.asking(files.root, name)}/{name}".rstrip("/"))
+    if match is None:
+        return None
+    *kind, owner, repo = match[1].split("/")
+    return f"{owner}/{repo}", (kind or ["models"])[0].removesuffix("s"), match[2], (match[3] or "").strip("/")
 
 
 def _described(name: str, info: Mapping[str, Any]) -> RemoteFile:
@@ -373,8 +418,8 @@ class _WebFiles(Files):
             return data[: stop - start]
 
     def _ask(self, name: str, wanted: str, *, slash: bool = False) -> Any:  # noqa: ANN401 - what urlopen gives
-        url = f"{self.url}/{urllib.parse.quote(name)}" if name or slash else self.url
-        return open_answer(full_url(url, self.options), {"Range": wanted} if wanted else {})
+        url = full_url(f"{self.url}/", self.options) if slash and not name else self.full(name)
+        return open_answer(url, {"Range": wanted} if wanted else {})
 
 
 class _Links(html.parser.HTMLParser):
@@ -390,10 +435,14 @@ class _Links(html.parser.HTMLParser):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to another server without the password of the first."""
+    """Follows to another server without the password of the first, and notes a link that has moved for good."""
+
+    moved = ""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401
         found = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if code in (301, 308):
+            self.moved = shown_url(newurl)
         if (
             found is not None
             and urllib.parse.urlsplit(newurl).netloc != urllib.parse.urlsplit(req.full_url).netloc
@@ -419,13 +468,16 @@ def open_answer(url: str, headers: Mapping[str, str], timeout: float = _TIMEOUT)
 
         token = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
         request.add_header("Authorization", f"Basic {token}")
+    redirects = _Redirects()
     try:
-        return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
+        answer = urllib.request.build_opener(redirects).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with contextlib.suppress(Exception):
             error.close()  # it holds the connection; status and headers stay
         error.filename = error.url = shown_url(error.url or url)  # both are shown by whoever prints the error
         raise
+    answer.moved = redirects.moved
+    return answer
 
 
 def _mark(answer: Any) -> str:  # noqa: ANN401
