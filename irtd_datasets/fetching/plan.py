@@ -7,7 +7,7 @@ import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.errors import IrtdDatasetsError, ReleaseError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.remote.files import open_files
 from irtd_datasets.spec import PlaceSpec
 
@@ -105,44 +105,44 @@ def _source_place(spec: DatasetSpec, name: str) -> PlaceSpec:
     return PlaceSpec((), (f"{row.project_dir or row.name}/",), "source", row.name, "", None, "", "", "", "")
 
 
-def wanted_files(place: PlaceSpec, source: str | None, options: Mapping[str, Any] | None) -> Iterator[Wanted]:
-    """The files of a place with a direct link, or of a mirror in its stead.
+def wanted_files(
+    place: PlaceSpec, source: str | None, options: Mapping[str, Any] | None
+) -> Iterator[Wanted | tuple[str, IrtdDatasetsError]]:
+    """The files of a place with a direct link, or of a mirror in its stead; name and reason of one that is not there.
 
     Args:
         place: The place.
         source: URL of a folder that has the files under their released names; None for the place itself.
         options: For its file system.
-
-    Raises:
-        ReleaseError: A file is not there, or the server lists no files where their names are not known.
     """
-    if source is None and place.kind == "web":
-        base, _, name = place.url.rpartition("/")
-        files = open_files(base, options)
-        yield Wanted(place.files[0], files, _found(files, name), place.size, place.sha256)
-        return
-    files = open_files(source or place.url, options)
+    base, _, last = place.url.rpartition("/")
+    one_file = source is None and place.kind == "web"
+    files = open_files(base if one_file else source or place.url, options)
+    known = (place.size, place.sha256) if len(place.files) == 1 else (None, "")
     for pattern in place.files:
-        if "*" not in pattern:
-            if not pattern.endswith("/"):
-                one = place if len(place.files) == 1 else None
-                yield Wanted(
-                    pattern,
-                    files,
-                    _found(files, pattern),
-                    one.size if one else None,
-                    one.sha256 if one else "",
-                )
+        if pattern.endswith("/"):
             continue
-        names = [name for name in _walk(files) if fnmatch.fnmatchcase(name, pattern)]
-        if not names:
-            raise ReleaseNotFoundError(
-                f"there is no file {pattern}, or the server lists none",
-                where=files.url,
-                remedy="Check the URL of the mirror: it names the folder that has the files.",
-            )
+        try:
+            names = [last if one_file else pattern]
+            if "*" in pattern:
+                names = [name for name in _walk(files) if fnmatch.fnmatchcase(name, pattern)]
+            if not names:
+                raise ReleaseNotFoundError(
+                    f"there is no file {pattern}, or the server lists none",
+                    where=files.url,
+                    remedy="Check the URL of the mirror: it names the folder that has the files.",
+                )
+        except IrtdDatasetsError as error:
+            yield pattern, error
+            continue
         for name in names:
-            yield Wanted(name, files, _found(files, name), None, "")
+            target = pattern if one_file else name
+            try:
+                yield Wanted(
+                    target, files, _found(files, name), *(known if "*" not in pattern else (None, ""))
+                )
+            except IrtdDatasetsError as error:
+                yield target, error
 
 
 def _found(files: Files, name: str) -> RemoteFile:

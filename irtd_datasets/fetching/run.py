@@ -118,10 +118,11 @@ def fetch(
         if place.kind == "drive" and source is None:
             continue
         progress.stage(f"asking for {', '.join(place.files[:1])}")
-        try:
-            wanted += wanted_files(place, source, options)
-        except IrtdDatasetsError as error:
-            report.files.append(_failed(", ".join(place.files), error))
+        for found in wanted_files(place, source, options):
+            if isinstance(found, Wanted):
+                wanted.append(found)
+            else:
+                report.files.append(_failed(*found))
     check_names(wanted)
     covered = {config for place in direct for config in place.configs}
     report.by_hand += [

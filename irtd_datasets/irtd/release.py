@@ -61,6 +61,7 @@ class IrtdRelease(Release):
     """
 
     spec = SPEC
+    cut_archives = ("IR-TD-version250724.tar.gz",)
     give = "Give the folder that holds what the authors hand out (json_sft.zip, new_relative.json, ...)."
 
     # Annotation files

@@ -70,6 +70,7 @@ class MmrsRelease(Release):
     """
 
     spec = SPEC
+    cut_archives = ("data.tar.gz",)
     give = "Give the folder that holds `data`, or the pieces data.tar.gz.0, data.tar.gz.1, ..."
 
     # Annotation files

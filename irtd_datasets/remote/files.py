@@ -25,13 +25,28 @@ from irtd_datasets.remote.retry import Retry
 from irtd_datasets.remote.urls import full_url, shown_url, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["Files", "RemoteFile", "hub_file", "open_answer", "open_files"]
 
 _T = TypeVar("_T")
 _RETRY = Retry(8, 0.5)
 _TIMEOUT = 30.0
+_FIRST_PIECES = (
+    ".0",
+    ".00",
+    ".000",
+    "00",
+    ".aa",
+    "aa",
+    ".part0",
+    ".part00",
+    ".partaa",
+    ".1",
+    ".01",
+    ".001",
+    ".part1",
+)
 _LISTING_LIMIT = 16 * 2**20  # bytes of a page that lists a folder
 _OF_URLS = "%/:?#[]@!$&'()*+,;=~"  # what a URL may have, and the sign of what is quoted already
 _MARKS = (
@@ -130,6 +145,14 @@ class Files:
         if folder not in self._listed:
             self._listed[folder] = self._try(lambda: self._list(folder), folder)
         return self._listed[folder]
+
+    def expect(self, names: Iterable[str], stems: Iterable[str] = ()) -> None:
+        """Say which files may lie directly below the URL, for a server that lists none.
+
+        Args:
+            names: Their names.
+            stems: Names of archives that may have been cut into pieces, which have a number or letters behind.
+        """
 
     def find(self, name: str) -> RemoteFile | None:
         """What there is under a name; None where there is nothing."""
@@ -349,6 +372,47 @@ def _replaced(where: str) -> ShardChangedError:
 class _WebFiles(Files):
     """Files of a web server, by the standard library alone."""
 
+    _names: tuple[str, ...] = ()
+    _stems: tuple[str, ...] = ()
+
+    def expect(self, names: Iterable[str], stems: Iterable[str] = ()) -> None:
+        self._names, self._stems = tuple(names), tuple(stems)
+
+    def listing(self, folder: str = "") -> dict[str, RemoteFile] | None:
+        found = super().listing(folder)
+        if found is None and not folder and (self._names or self._stems):
+            found = self._listed[""] = {one.name: one for one in self._probed()} or None
+        return found
+
+    def _probed(self) -> Iterator[RemoteFile]:
+        """The files that are there of those that may be."""
+        for name in self._names:
+            one = self._file(name)
+            if one is not None:
+                yield one
+        for stem in self._stems:
+            one = self._file(stem)
+            if one is not None:
+                yield one
+                continue
+            for first in _FIRST_PIECES:
+                piece = self._file(f"{stem}{first}")
+                suffix = first
+                while piece is not None:
+                    yield piece
+                    suffix = _next_piece(suffix)
+                    piece = self._file(f"{stem}{suffix}")
+                if suffix != first:
+                    break
+
+    def _file(self, name: str) -> RemoteFile | None:
+        """A file; None also where the server has a page for whatever is asked."""
+        one = self.find(name)
+        if one is None or not one.size:
+            return None
+        head = self.read(name, 0, min(one.size, 64), one.mark).lstrip().lower()
+        return None if head.startswith((b"<!doctype", b"<html")) else one
+
     def _list(self, folder: str) -> dict[str, RemoteFile] | None:
         try:
             with self._ask(f"{folder}/" if folder else "", "", slash=True) as answer:
@@ -420,6 +484,21 @@ class _WebFiles(Files):
     def _ask(self, name: str, wanted: str, *, slash: bool = False) -> Any:  # noqa: ANN401 - what urlopen gives
         url = full_url(f"{self.url}/", self.options) if slash and not name else self.full(name)
         return open_answer(url, {"Range": wanted} if wanted else {})
+
+
+def _next_piece(suffix: str) -> str:
+    """The end of the next piece's name.
+
+    Example:
+        >>> _next_piece(".9"), _next_piece("09"), _next_piece(".az")
+        ('.10', '10', '.ba')
+    """
+    digits = re.search(r"\d+$", suffix)
+    if digits:
+        return f"{suffix[: digits.start()]}{int(digits[0]) + 1:0{len(digits[0])}d}"
+    head, last = suffix[:-2], suffix[-2:]
+    number = (ord(last[0]) - 97) * 26 + ord(last[1]) - 97 + 1
+    return f"{head}{chr(97 + number // 26)}{chr(97 + number % 26)}"
 
 
 class _Links(html.parser.HTMLParser):

@@ -168,18 +168,23 @@ class Release(ABC):
         spec: The dataset.
         give: What a user should name instead of a path with nothing at it.
         is_folder: Whether it must be a folder.
+        cut_archives: Archives that are handed out in pieces, without the end of the pieces' names.
 
     Raises:
         ReleaseNotFoundError: There is nothing at the root of the options, or no folder.
     """
 
     spec: DatasetSpec
+    cut_archives: ClassVar[tuple[str, ...]] = ()
     give: ClassVar[str] = "Give the folder that holds the annotation files and the images."
     is_folder: ClassVar[bool] = False
 
     def __init__(self, options: ReleaseOptions) -> None:
         self.options = options
         self.root = options.place(options.root)
+        if isinstance(self.root, RemotePlace):
+            known = [file for place in self.spec.places for file in place.files if file[-1] not in "/*"]
+            self.root.files.expect(known, self.cut_archives)
         what = "" if self.root.exists() else "there is no folder or file at this path"
         if self.is_folder and not what and not self.root.is_dir():
             what = "this is a file"

@@ -153,7 +153,10 @@ def test_a_page_in_place_of_a_file_is_told(get, server, tmp_path):
 
 def test_a_missing_piece_and_a_moved_link_are_told(get, server):
     """What is gone is named with a way on; what has moved for good comes, and the new place is said."""
-    gone = failed(get_without(get, server, PIECE))
+    report = get_without(get, server, PIECE)
+    gone = failed(report)
+    assert gone.name == PIECE
+    assert len(report.files) == 7
     assert "the link has moved, or a piece is missing" in gone.note
     assert gone.where.endswith(PIECE)
 

@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from processes import environment, irtd
 
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
@@ -58,3 +59,29 @@ def test_a_build_by_url_gives_the_bytes_of_a_local_one(mirror, hub, client, tmp_
     row = client(STREAM, url, env=cache)
     assert row["id"].startswith("mmrs_1m/")
     assert not hub.errors
+
+
+def test_the_mirror_of_the_table_is_fetched_from_the_hub(hub, client, tmp_path):
+    """`irtd fetch mmrs_1m`: seven pieces, each with the SHA-256 that the Hub tells; a cut answer is gone on with."""
+    folder = tmp_path / "release"
+    write_sample_release("mmrs_1m", folder, rows=90)
+    client(
+        "api.create_repo('initiacms/MMRS-1M', repo_type='dataset')\n"
+        "api.upload_folder(repo_id='initiacms/MMRS-1M', repo_type='dataset', folder_path=sys.argv[1])",
+        folder,
+        env={"HF_TOKEN": hub.add_token("initiacms")},
+    )
+    cut = hub.fail(cut_after=50_000, method="GET", path="/store|/lfs|/objects", times=1)
+    settings = {**environment(), **hub.environment(tmp_path / "home")}
+    found = irtd("fetch", "mmrs_1m", "--to", tmp_path / "fetched", env=settings)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.count("size and SHA-256 verified") == 7
+    for path in folder.glob("data.tar*"):
+        assert (tmp_path / "fetched" / path.name).read_bytes() == path.read_bytes()
+    assert not (tmp_path / "fetched" / ".fetch").exists()
+    assert cut.hits == 1
+    whole = (tmp_path / "fetched" / "data.tar.gz.3").read_bytes()
+    (tmp_path / "fetched" / "data.tar.gz.3").write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    found = irtd("fetch", "mmrs_1m", "--to", tmp_path / "fetched", env=settings)
+    assert found.returncode == 1
+    assert "what is here is not the released file: its SHA-256 differs" in " ".join(found.stdout.split())
