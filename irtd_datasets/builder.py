@@ -55,7 +55,7 @@ class ReleaseConfig(datasets.BuilderConfig):
 
 
 class ReleaseBuilder(datasets.ArrowBasedBuilder):
-    """Builds from a release; ``data_dir`` is its folder, by default the one that an environment variable names."""
+    """Builds from a release; ``data_dir`` is its folder or URL, by default what an environment variable names."""
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
@@ -143,7 +143,12 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
     def _open(self, data_dir: str | None) -> Release:
         settings = {name: getattr(self.config, name, None) for name in self.SPEC.all_settings}
         options = self._options(
-            data_dir, self.config.images, self.config.on_defect, settings, self.config.visible
+            data_dir,
+            self.config.images,
+            self.config.on_defect,
+            settings,
+            self.config.visible,
+            self.storage_options,
         )
         cache = self._cache_dir_root
         if "://" not in cache:
@@ -158,20 +163,21 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         on_defect: Any,  # noqa: ANN401
         settings: Mapping[str, Any],
         visible: Any,  # noqa: ANN401
+        storage: Mapping[str, Any] | None,
     ) -> ReleaseOptions:
         root = data_dir or os.environ.get(self.data_dir_variable())
         if not root:
             raise no_data_error(self.SPEC)
         given = {name: str(value) for name, value in settings.items() if value is not None}
-        return absolute_options(root, images, on_defect, given, visible=visible)
+        return absolute_options(root, images, on_defect, given, visible=visible, storage_options=storage)
 
     def _fingerprint(self, kwargs: dict[str, Any]) -> str:
         """Identity of code and inputs, found without listing images."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
             settings = {name: kwargs.get(name) for name in self.SPEC.all_settings}
-            places = kwargs.get("images"), kwargs.get("visible")
-            options = self._options(kwargs.get("data_dir"), places[0], None, settings, places[1])
+            places = kwargs.get("visible"), kwargs.get("storage_options")
+            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings, *places)
             release = open_release(self.SPEC.name, options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.names import CARD, MANIFEST, STAGING
+from irtd_datasets.remote.urls import is_url
 from irtd_datasets.spec import DatasetSpec
 
 if TYPE_CHECKING:
@@ -206,8 +207,8 @@ def load_dataset(
     Args:
         name: ``irtd``, or anything else that ``datasets.load_dataset`` takes.
         config: Config name, such as ``instruct`` or ``instruct-grounding``.
-        data_dir: Folder of the release, or a dataset folder made by a build. By default the folder that the
-            environment variable ``<NAME>_DATA_DIR`` names.
+        data_dir: Folder of the release, or a URL such as ``hf://datasets/OWNER/NAME``; or a dataset folder made by a
+            build. By default what the environment variable ``<NAME>_DATA_DIR`` names.
         images: Released folder to the path of a folder, zip or tar that has its images.
         visible: Released folder to the path of a folder, zip or tar that has the visible partners of its images.
         on_defect: ``flag`` (default), ``drop`` or ``error`` for rows with a wrong label, or a mapping from issue code.
@@ -351,7 +352,7 @@ class _NoFiles(dict):  # type: ignore[type-arg]
 
 def _built_folder(name: str, data_dir: str | None) -> Path | None:
     """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as for plain `datasets`."""
-    if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
+    if is_url(data_dir) or (data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR")):
         return None
     folder = Path(data_dir or name)
     if (folder / STAGING / MANIFEST).is_file() and not (folder / MANIFEST).is_file():

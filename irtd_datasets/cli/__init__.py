@@ -17,6 +17,7 @@ if _CAREFUL:
 
 from irtd_datasets.cli import (
     releases,
+    fetching,
     sources,
     construction,
     pairs,

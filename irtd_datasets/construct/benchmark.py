@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.annotations.labelled import LabelledImage
@@ -28,7 +29,6 @@ from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from irtd_datasets.captioning.run import CaptionReport, Estimate
     from irtd_datasets.construct.pool import Candidate
@@ -638,7 +638,8 @@ def write_records(
         "seed": options.seed,
         "rules": asdict(options.rules),
         "sources": {
-            name: str(source.container.path.absolute()) for name, source in sorted(gathering.sources.items())
+            name: str(Path(str(source.container.path)).absolute())
+            for name, source in sorted(gathering.sources.items())
         },
         "table": str(options.table.absolute()) if options.table else None,
         "notes": notes,

@@ -536,9 +536,9 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
         )
     warnings = [f"terms accepted by you: {line}" for line in forbidden]
     if unknown:
-        partners = sum(pairs[name] for name in rows if declared.terms_of(name).redistribution == "unknown")
-        told = f", visible images of {partners:,} of them included" if partners else ""
-        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on{told}")
+        shown = sum(pairs[name] for name in rows if declared.terms_of(name).redistribution == "unknown")
+        paired = f", visible images of {shown:,} of them included" if shown else ""
+        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on{paired}")
     return warnings
 
 

@@ -15,16 +15,18 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import as_place, same_place
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 
@@ -275,8 +277,8 @@ def has_folder(container: Container, name: str) -> bool:
 def _identity(container: Container, folder: str) -> tuple[str, ...]:
     """The same for two ways to one folder, such as a link inside the release."""
     if isinstance(container, FolderContainer):
-        return (os.path.realpath(container.path / folder),)
-    return (os.path.realpath(container.path), folder)
+        return (same_place(container.path, folder),)
+    return (same_place(container.path), folder)
 
 
 def _below(layout: Layout, rest: str) -> Layout:
@@ -318,7 +320,11 @@ def _ambiguous(name: str, candidates: list[str]) -> AmbiguousImageError:
 
 
 def mounts_from_options(
-    images: Mapping[str, str | os.PathLike[str]], known_dirs: Sequence[str], *, what: str = "images"
+    images: Mapping[str, str | os.PathLike[str]],
+    known_dirs: Sequence[str],
+    open_place: Callable[[str], Place] = as_place,
+    *,
+    what: str = "images",
 ) -> tuple[Mount, ...]:
     """Mounts for the places that a user named.
 
@@ -326,6 +332,7 @@ def mounts_from_options(
         images: Released folder (or project folder, with or without its index) to path of a folder, zip or tar. An
             empty name or ``.`` stands for all of them.
         known_dirs: Folders that the records name.
+        open_place: From a path or a URL to the place; knows what a URL needs besides.
         what: What is looked for there, for messages.
 
     Raises:
@@ -335,11 +342,12 @@ def mounts_from_options(
     mounts = []
     for name, path in images.items():
         prefix = _prefix(name, known_dirs, what)
-        if not Path(path).exists():
+        place = open_place(os.fspath(path))
+        if not place.exists():
             raise ReleaseNotFoundError(
                 "there is nothing at this path", where=f"{what} of {name!r}: {path}", remedy="Check the path."
             )
-        container = open_container(path)
+        container = open_container(place)
         mounts.append(Mount(prefix, container))
         if not isinstance(container, FolderContainer):
             # An archive made of one folder is opened at that folder as well.

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import spec
-from irtd_datasets.report.console import make_console, make_table, show_count
+from irtd_datasets.report.console import make_console, make_table, show_count, styled
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from irtd_datasets.folder.ledger import Ledger, LedgerLine
     from irtd_datasets.writing.engine import BuildReport
 
-__all__ = ["build_as_dict", "show_build", "show_ledger"]
+__all__ = ["build_as_dict", "show_absent", "show_build", "show_ledger"]
 
 
 def _released(ledger: Ledger, line: LedgerLine) -> str:
@@ -39,6 +39,18 @@ def show_build(report: BuildReport) -> None:
     make_console().print(
         f"{sum(report.rows.values()):,} rows in {report.written + report.reused} shards{reused}: {report.folder}",
     )
+
+
+def show_absent(report: BuildReport, release: str) -> None:
+    """Print which parts the release did not have, and where they come from; for a build of everything."""
+    declared, console = spec(report.ledger.dataset), make_console()
+    for subset in declared.subsets:
+        members = [one for one in subset.members if "/".join(one.key) not in report.rows]
+        whole = len(members) == len(subset.members)
+        files = dict.fromkeys(one.part.file for one in members if whole or one.part.public)
+        if files:
+            what = subset.name if whole else f"{', '.join(files)} of {subset.name}"
+            console.print(styled(f"Not in {release}", f": {what}. {subset.available}"))
 
 
 def show_ledger(ledger: Ledger) -> None:

@@ -156,7 +156,10 @@ def release_groups(
         if stream is None:
             resolver, partners = release.resolver(member.subset), release.partners(member.subset)
             found = located_rows(resolver, partners, rows.units(member.subset.order), record_counts)
-            images = ((*places, [unpack_pending(entry) for entry in entries]) for *places, entries in found)
+            images = (
+                (image, partner, [unpack_pending(entry) for entry in entries])
+                for image, partner, entries in found
+            )
             yield from image_groups(
                 (resolver, partners), images, policy, record_counts, release.options.decode
             )
