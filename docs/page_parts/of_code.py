@@ -64,11 +64,6 @@ def reference() -> str:
     return "\n\n".join(sections)
 
 
-def pdoc() -> str:
-    """The command that makes the full reference."""
-    return f"```bash\npdoc -d google -o site {' '.join(module.__name__ for module in public_modules())}\n```"
-
-
 def commands() -> str:
     """The commands and their options, as the command line itself tells them."""
     import typer
@@ -93,18 +88,23 @@ def commands() -> str:
 
 
 def summary(module: ModuleType, name: str) -> str:
-    """The first sentence of what a public name's docstring says; empty when it has none.
+    """The first sentence of what a public name's docstring says; empty when it has none."""
+    return first_sentence(doc_of(module, name))
+
+
+def doc_of(module: ModuleType, name: str) -> str:
+    """The docstring of a public name; empty when it has none.
 
     A constant's docstring is the string below it, which only the source has.
     """
     value = getattr(module, name)
     if inspect.isclass(value) or inspect.isroutine(value):
-        return first_sentence(inspect.cleandoc(value.__doc__ or ""))
+        return inspect.cleandoc(value.__doc__ or "")
     for source in _sources(module):
         for body in ast.walk(ast.parse(source)):
             found = _constant_doc(body, name)
             if found is not None:
-                return first_sentence(found)
+                return found
     return ""
 
 
@@ -173,4 +173,4 @@ def markup() -> str:
     )
 
 
-BLOCKS = blocks(commands, markup, metrics, pdoc, reference)
+BLOCKS = blocks(commands, markup, metrics, reference)
