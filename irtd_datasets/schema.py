@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOX_FRAMES",
+    "EARLIER",
     "FIELDS",
     "FILE_FIELDS",
     "IMAGE_FIELDS",
+    "MAY_BE_MISSING",
     "MODALITIES",
     "TASKS",
     "Field",
@@ -34,8 +36,9 @@ __all__ = [
     "yaml_features",
 ]
 
-SCHEMA_VERSION = "1.1.0"
-"""Changes when a column is added, removed or retyped; part of every build's identity."""
+SCHEMA_VERSION = "1.2.0"
+"""Changes when a column is added, removed or retyped; part of every build's identity. 1.2.0 added `registration` and
+`origin`."""
 
 MODALITIES = ("infrared", "optical", "sar")
 """Kinds of sensor. New names go to the end: stored labels are positions."""
@@ -123,7 +126,27 @@ _FIELDS = (
     Field(
         "visible",
         _IMAGE,
-        "The paired visible image on the same field of view; null where the release has none.",
+        "The paired visible image on the field of view of `image`, in its own resolution; null where there is none, or "
+        "where `registration` says why it was refused.",
+    ),
+    Field(
+        "registration",
+        {
+            "status": _STRING,
+            "method": _STRING,
+            "transform": [_FLOAT],
+            "quality": _FLOAT,
+            "error": _FLOAT,
+            "partner": _STRING,
+            "visible_box": [_value("int32")],
+            "image_box": [_value("int32")],
+        },
+        "How `visible` comes to show what `image` shows. `status`: `none` (no partner is known), `aligned` (its bytes "
+        "are untouched), `cropped`, or `refused-REASON` (`visible` is null). `method`: `declared`, `labels` or "
+        "`images`, whatever told so. `transform`: a, b, c, d, e, f, by which pixel (x, y) of the upright partner "
+        "lies at (ax + by + c, dx + ey + f) in `image`. `quality`: 0 to 1; `error`: expected displacement in pixels of "
+        "`image`. `partner`: name of the partner's file. `visible_box`, `image_box`: the rectangles kept of the two "
+        "upright files, x_min, y_min, x_max, y_max. What is not known is null or empty.",
     ),
     Field("modality", _label(MODALITIES), f"Kind of sensor: {', '.join(MODALITIES)}."),
     Field("task", _label(TASKS), "Task of the row, from one vocabulary for all datasets."),
@@ -131,6 +154,12 @@ _FIELDS = (
         "source",
         _STRING,
         "Component dataset the image comes from, as the release names it; null if unknown.",
+    ),
+    Field(
+        "origin",
+        _STRING,
+        "Who wrote the text: `released` (it stands so in the release), `rule` (made from labels by rule), `model:NAME` "
+        "(a language model), `human:NAME` (somebody who read and changed it).",
     ),
     Field(
         "messages",
@@ -196,6 +225,14 @@ IMAGE_FIELDS = tuple(name for name, field in FIELDS.items() if field.type == _IM
 
 FILE_FIELDS = (*IMAGE_FIELDS, "original")
 """Names of the columns that hold files as bytes and path, images and others."""
+
+MAY_BE_MISSING = frozenset({"registration", "origin"})
+"""Columns that came with schema 1.2.0: folders built before have none, and rows without them read as null."""
+
+EARLIER = (
+    "Folders of an earlier schema are read as they are, without the columns `registration` and `origin`."
+)
+"""What messages say of such folders."""
 
 
 def _arrow_type(node: Any) -> pa.DataType:  # noqa: ANN401 - see _describe

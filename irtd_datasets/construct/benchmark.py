@@ -647,6 +647,8 @@ def _record(candidate: Candidate, row: SourceRow, rules: Rules) -> dict[str, Any
         facts["members"] = list(made.members)
     if candidate.caption_of:
         facts["caption_of"] = candidate.caption_of
+    if candidate.origin != "rule":
+        facts["origin"] = candidate.origin
     if candidate.task == "security":
         facts["exhaustive"] = list(candidate.exhaustive)
     if candidate.task == "relationship":

@@ -163,7 +163,14 @@ class LanguageModel:
                 if not fault:
                     counts.chosen += 1
                     text = Made(one.made.question, texts[id(one)] if asked else "")
-                    parts[_MODEL].append(replace(one, made=text, caption_of=described[id(one)]))
+                    parts[_MODEL].append(
+                        replace(
+                            one,
+                            made=text,
+                            caption_of=described[id(one)],
+                            origin=f"model:{self.endpoint.model}",
+                        )
+                    )
                     continue
                 counts.rejected[f"caption {fault}"] += 1
                 if fault == NOT_ANSWERED:

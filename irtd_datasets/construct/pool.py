@@ -36,6 +36,7 @@ class Candidate:
         exhaustive: Words of classes of which the source labels every object.
         visible: Name of the paired visible image below the folder of the source.
         caption_of: Which image a language model described: ``visible``, ``infrared``, or none.
+        origin: Who wrote the text: ``rule`` or ``model:NAME``.
     """
 
     key: tuple[int, bytes, str]
@@ -50,6 +51,7 @@ class Candidate:
     exhaustive: tuple[str, ...] = ()
     visible: str | None = None
     caption_of: str = ""
+    origin: str = "rule"
 
 
 class _Worst:

@@ -82,6 +82,11 @@ class Manifest:
         others = {name: listed for name, listed in self.others.items() if name != CARD}
         return hashlib.sha256(replace(self, others=others).render().encode()).hexdigest()
 
+    @property
+    def schema(self) -> str:
+        """Version of the schema that its shards have; empty where it is not told."""
+        return self.made_with[1] if len(self.made_with) > 1 else ""
+
     def render(self) -> str:
         """The text of ``manifest.json``."""
         values = {

@@ -19,10 +19,11 @@ from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, UnknownN
 from irtd_datasets.folder.front_matter import parse_front_matter, read_card
 from irtd_datasets.folder.names import CARD, FINISHED
 from irtd_datasets.releases.paths import inside, safe_name
+from irtd_datasets.schema import EARLIER, MAY_BE_MISSING
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 __all__ = [
     "RowGroupRef",
@@ -49,8 +50,8 @@ class RowGroupRef:
     file: Path
     index: int
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Read some columns of it; names may be paths such as ``image.bytes``.
+    def read(self, columns: Sequence[str], *, optional: Collection[str] = ()) -> pa.Table:
+        """Read some columns of it; names may be paths such as ``image.bytes``, and ``optional`` ones may be missing.
 
         Raises:
             AnnotationError: The file is no Parquet file, is damaged, or lacks a column.
@@ -58,7 +59,7 @@ class RowGroupRef:
         try:
             with pq.ParquetFile(self.file) as parquet:
                 _check_columns(parquet, columns, self.file)
-                return parquet.read_row_group(self.index, columns=list(columns))
+                return parquet.read_row_group(self.index, columns=[*columns, *optional])
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(self.file, error) from error
 
@@ -257,7 +258,9 @@ def _check_columns(parquet: pq.ParquetFile, columns: Sequence[str], file: Path) 
         raise AnnotationError(
             f"there is no column {', '.join(map(repr, missing))}",
             where=str(file),
-            remedy="Name a folder with the schema of this library; `irtd list --fields` shows it.",
+            remedy=EARLIER
+            if MAY_BE_MISSING.issuperset(missing)
+            else "Name a folder with the schema of this library; `irtd list --fields` shows it.",
         )
 
 

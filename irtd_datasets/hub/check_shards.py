@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from irtd_datasets.folder.names import part_of
-from irtd_datasets.schema import FIELDS, arrow_schema, hub_metadata
+from irtd_datasets.schema import FIELDS, MAY_BE_MISSING, arrow_schema, hub_metadata
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
@@ -82,11 +82,13 @@ def check_footers(
         findings: Takes what is found.
     """
     ours, our_metadata = arrow_schema(metadata=False), hub_metadata()
+    earlier = pa.schema([entry for entry in ours if entry.name not in MAY_BE_MISSING])
     told = set()
     for shard in shards:
         plain = shard.schema.remove_metadata()
         if not plain.equals(ours):
-            findings.add("schema-foreign", _schema_difference(plain, ours), shard.name)
+            rule = "schema-earlier" if plain.equals(earlier) else "schema-foreign"
+            findings.add(rule, _schema_difference(plain, ours), shard.name)
         stored = (shard.schema.metadata or {}).get(b"huggingface")
         if stored != our_metadata or not plain.equals(ours):
             key = (stored, str(plain))

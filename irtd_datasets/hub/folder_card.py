@@ -19,6 +19,7 @@ from irtd_datasets.folder.front_matter import read_card
 from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Listed, Manifest
 from irtd_datasets.folder.names import CARD, CARD_IMAGES, CROISSANT, MANIFEST
+from irtd_datasets.schema import EARLIER, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import os
@@ -81,6 +82,12 @@ def _documents(root: Path) -> dict[str, bytes]:
     """Card with its images, Croissant file and manifest that fit the shards, which are compared with the manifest."""
     manifest, ledger = Manifest.read(root), Ledger.read(root)
     declared = spec(manifest.dataset)
+    if manifest.schema and manifest.schema != SCHEMA_VERSION:
+        raise BuildError(
+            f"the folder has the columns of schema {manifest.schema}, and this version describes {SCHEMA_VERSION}",
+            where=str(root),
+            remedy=f"Keep its card, or build the folder again. {EARLIER}",
+        )
     for name, shard in manifest.shards.items():
         _check(root / name, shard.rows, shard.size)
     count = counter_in(root)

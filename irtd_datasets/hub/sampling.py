@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.row_groups import RowGroupRef, folder_files, read_groups
-from irtd_datasets.schema import FIELDS, MODALITIES, TASKS
+from irtd_datasets.schema import FIELDS, MAY_BE_MISSING, MODALITIES, TASKS
 
 if TYPE_CHECKING:
     import os
@@ -270,6 +270,6 @@ def read_chosen(chosen: Sequence[Chosen]) -> Iterator[tuple[int, dict[str, Any]]
     for position, one in enumerate(chosen):
         by_group.setdefault(one.group, []).append((position, one.row))
     for group in sorted(by_group, key=lambda group: (str(group.file), group.index)):
-        table = group.read(tuple(FIELDS))
+        table = group.read([name for name in FIELDS if name not in MAY_BE_MISSING], optional=MAY_BE_MISSING)
         for position, row in sorted(by_group[group], key=lambda pair: pair[1]):
-            yield position, table.slice(row, 1).to_pylist()[0]
+            yield position, {**dict.fromkeys(FIELDS), **table.slice(row, 1).to_pylist()[0]}

@@ -110,6 +110,7 @@ class ConstructedRelease(Release):
             task=member.part.task,
             modality=str(facts.get("modality", SPEC.modality)),
             source=str(facts["source"]),
+            origin=str(facts.get("origin", "rule")),
             issues=(*parsed.issues, *unsure),
         )
 

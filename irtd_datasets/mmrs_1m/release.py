@@ -122,6 +122,7 @@ class MmrsRelease(Release):
             else component(part)
         )
         pending = read_record(one, own, (f"json/{name}", number), str(record.get(IMAGE, "")), row)
+        pending.origin = self._origins.get(name, pending.origin)
         return _with_quirks(pending, quirks) if isinstance(quirks, list) else pending
 
     def peek(self, file: AnnotationFile, record: Record, index: int) -> tuple[str, str]:
@@ -245,6 +246,15 @@ class MmrsRelease(Release):
             if one.split == "test" or not directory_of(*_directory(one).split("/")):
                 found[self._marker_folder / one.file] = (part, (one.source, one.modality))
         return found
+
+    @cached_property
+    def _origins(self) -> dict[str, str]:
+        """Who wrote the texts of constructed files, by their names below ``json/``."""
+        origins = {self._marker_folder / one.file: one.origin for one in self._marked or ()}
+        paths = self._json_files if origins else {}
+        return {
+            name: origins[found] for name, path in paths.items() if (found := self.root / path) in origins
+        }
 
     @cached_property
     def _made_directories(self) -> tuple[str, ...]:

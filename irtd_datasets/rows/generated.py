@@ -53,6 +53,7 @@ class ConstructedFile:
         task: The task.
         modality: Of the source's images.
         split: ``test`` where the images are those that the source keeps for testing, else ``train``.
+        origin: Who wrote its texts: ``rule``, or ``model:NAME``.
     """
 
     file: str
@@ -60,6 +61,7 @@ class ConstructedFile:
     task: str
     modality: str
     split: str
+    origin: str = "rule"
 
 
 def read_marker(folder: Path, dataset: str) -> tuple[ConstructedFile, ...] | None:
@@ -87,6 +89,7 @@ def read_marker(folder: Path, dataset: str) -> tuple[ConstructedFile, ...] | Non
                 part["task"].text(),
                 part["modality"].text(),
                 split,
+                "rule" if (origin := part.get("origin")) is None else origin.text(),
             )
             for part in values["parts"]
         )

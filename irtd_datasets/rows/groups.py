@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from irtd_datasets.errors import BuildError
 from irtd_datasets.rows.image_column import ImageBatch, ImageBuffer, ImageColumn
-from irtd_datasets.schema import FIELDS, FILE_FIELDS, arrow_schema
+from irtd_datasets.schema import FIELDS, FILE_FIELDS, MAY_BE_MISSING, arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -120,12 +120,15 @@ def text_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, where: st
         where: What a user knows the row group as, for messages.
 
     Raises:
-        BuildError: A row has other columns, or a value is not of its column's type.
+        BuildError: A row has other columns (those of `MAY_BE_MISSING` are null where it has none), or a value is not
+            of its column's type.
     """
     names = set(schema.names)
     for index, row in enumerate(rows):
         if row.keys() != names:
-            missing, unknown = sorted(names - set(row)), sorted(set(row) - names)
+            missing, unknown = sorted(names - set(row) - MAY_BE_MISSING), sorted(set(row) - names)
+            if not missing and not unknown:
+                continue
             raise BuildError(
                 f"the columns differ from the schema: missing {missing}, unknown {unknown}",
                 where=f"{where}, row {index}",
@@ -135,7 +138,7 @@ def text_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, where: st
         return pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct(list(schema))))
     except _NO_VALUES:
         for entry in schema:
-            _check_column([row[entry.name] for row in rows], entry, where)
+            _check_column([row.get(entry.name) for row in rows], entry, where)
         raise
 
 

@@ -21,6 +21,7 @@ from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseErro
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.resolve import ImageResolver, Mount, mounts_from_options
 from irtd_datasets.releases.sniff import read_head, sniff
+from irtd_datasets.rows.generated import read_marker
 from irtd_datasets.rows.release import Release, file_identity
 
 if TYPE_CHECKING:
@@ -276,6 +277,14 @@ class SearchedRelease(Release):
         # A frame can be decided differently once images are there.
         found += [(name, *file_identity(self.root / name)) for name in layout.folders]
         return found + [(str(archive.path), *file_identity(archive.path)) for archive in layout.archives]
+
+    def origin(self, where: str) -> str:
+        """Who wrote the texts of an annotation file: the release, unless `irtd construct` says that it made it."""
+        return self._origins.get(where, "released")
+
+    @cached_property
+    def _origins(self) -> dict[str, str]:
+        return {one.file: one.origin for one in read_marker(self.root, self.spec.name) or ()}
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:

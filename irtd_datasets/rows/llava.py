@@ -70,6 +70,7 @@ class FileReading:
         source: From the name of an image to its component dataset.
         image_name: From the name that a record gives an image to the relative one; may raise `UnsafePathError`.
         issues: Codes that hold for each of its records.
+        origin: Who wrote its texts.
     """
 
     where: str
@@ -80,6 +81,7 @@ class FileReading:
     source: Callable[[str], str | None] = no_source
     image_name: Callable[[str], str] = safe_name
     issues: tuple[str, ...] = ()
+    origin: str = "released"
 
 
 def record_key(record: Mapping[str, object], index: int) -> str:
@@ -146,6 +148,7 @@ def _from_question(
         answer=found.answers[0],
         corrections=tuple(corrections),
         quirks=tuple(quirks),
+        origin=reading.origin,
     )
     return _with_regions(pending, [(found.text, found.answers[0])], reading)
 
@@ -169,6 +172,7 @@ def _from_conversation(
         corrections=tuple(corrections),
         issues=("duplicate-round",) if record.get(REPEATED) or len(set(rounds)) < len(rounds) else (),
         quirks=tuple(quirks),
+        origin=reading.origin,
     )
     return _with_regions(pending, rounds, reading)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.images.files import ImageInfo, PreparedImage
 
-__all__ = ["Correction", "Message", "PendingRow", "Regions", "finish"]
+__all__ = ["Correction", "Message", "PendingRow", "Regions", "finish", "no_registration"]
 
 
 class Message(TypedDict):
@@ -76,6 +76,7 @@ class PendingRow:
         box_frame: Frame of the numbers of the text where no places are given, such as ``unknown``.
         quirks: Codes of file-wide defects that this record shows; counted, not put into the row.
         rounds: Questions with an answer in it.
+        origin: Who wrote the text: ``released``, ``rule``, ``model:NAME`` or ``human:NAME``.
         size: Width and height that every image of its source has; None when they differ or are not known.
     """
 
@@ -95,6 +96,21 @@ class PendingRow:
     quirks: tuple[str, ...] = field(default=())
     rounds: int = 1
     size: tuple[int, int] | None = None
+    origin: str = "released"
+
+
+def no_registration() -> dict[str, Any]:
+    """The column ``registration`` of a row without a partner."""
+    return {
+        "status": "none",
+        "method": None,
+        "transform": [],
+        "quality": None,
+        "error": None,
+        "partner": None,
+        "visible_box": [],
+        "image_box": [],
+    }
 
 
 def finish(pending: PendingRow, image: PreparedImage, *, note: str = "") -> dict[str, Any]:
@@ -117,9 +133,11 @@ def finish(pending: PendingRow, image: PreparedImage, *, note: str = "") -> dict
         _append(issues, "image-size-unexpected")
     return {
         "id": pending.id,
+        "registration": no_registration(),
         "modality": MODALITIES.index(pending.modality),
         "task": TASKS.index(pending.task),
         "source": pending.source,
+        "origin": pending.origin,
         "messages": list(pending.messages),
         "question": pending.question,
         "choices": list(pending.choices),

@@ -69,7 +69,14 @@ class PlainRelease(SearchedRelease):
         names = (self.spec.name, *file.member.key, *([where.rpartition(".")[0]] if several else []))
         frame = TextFrame(Frame(part.frame) if part.frame else None)
         return FileReading(
-            where, "/".join(names), part.task, frame, part.modality, lambda _: part.title, self.image_name
+            where,
+            "/".join(names),
+            part.task,
+            frame,
+            part.modality,
+            lambda _: part.title,
+            self.image_name,
+            origin=self.origin(where),
         )
 
     def record_key(self, record: Record, index: int) -> str:

@@ -36,7 +36,13 @@ def image_name(name: str) -> str:
 
 
 def reading_of(
-    where: str, prefix: str, task: str, frame: TextFrame, *, derivative: bool = False
+    where: str,
+    prefix: str,
+    task: str,
+    frame: TextFrame,
+    *,
+    derivative: bool = False,
+    origin: str = "released",
 ) -> FileReading:
     """How the records of a file are read.
 
@@ -46,6 +52,7 @@ def reading_of(
         task: Task of the records.
         frame: Frame of their numbers.
         derivative: Whether others made the file.
+        origin: Who wrote its texts.
 
     Example:
         >>> from irtd_datasets.rows.llava import TextFrame
@@ -53,7 +60,9 @@ def reading_of(
         'RSICD'
     """
     issues = ("origin-derivative",) if derivative else ()
-    return FileReading(where, prefix, task, frame, "optical", partial(_source, where), image_name, issues)
+    return FileReading(
+        where, prefix, task, frame, "optical", partial(_source, where), image_name, issues, origin
+    )
 
 
 def _source(where: str, image: str) -> str | None:

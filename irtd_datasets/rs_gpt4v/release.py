@@ -132,7 +132,8 @@ class RsGpt4vRelease(SearchedRelease):
             raise TypeError(f"expected a file of this release, not {file!r}")
         split, task = file.member.key
         prefix = f"{SPEC.name}/{split}/{file.key}"
-        reading = reading_of(file.where, prefix, task, file.frame, derivative=file.derivative)
+        origin = self.origin(file.where)
+        reading = reading_of(file.where, prefix, task, file.frame, derivative=file.derivative, origin=origin)
         return read_record(record, index, reading)
 
     def image_name(self, released: str) -> str:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.schema import EARLIER, MAY_BE_MISSING
 from irtd_datasets.training.draws import Draws
 from irtd_datasets.training.order import StopRule, key_of, temperature_weights
 from irtd_datasets.training.progress import NOTHING, Resumable, Spans
@@ -185,7 +186,8 @@ def choose_columns(sources: Sequence[Source], columns: Sequence[str] | None) -> 
                 odd = sorted(set(source.columns) ^ set(columns))
                 raise UnknownNameError(
                     f"{source.name!r} has not the columns of {sources[0].name!r}: {', '.join(odd[:5])}",
-                    remedy="Name the columns that you want; all have to have them.",
+                    remedy="Name the columns that you want; all have to have them."
+                    + (f" {EARLIER}" if MAY_BE_MISSING.issuperset(odd) else ""),
                 )
         return list(columns)
     if isinstance(columns, str):
@@ -195,7 +197,8 @@ def choose_columns(sources: Sequence[Source], columns: Sequence[str] | None) -> 
         if unknown and source.shards:
             raise UnknownNameError(
                 f"there is no column {unknown[0]!r} in {source.name!r}",
-                remedy=f"Its columns are {', '.join(source.columns)}.",
+                remedy=f"Its columns are {', '.join(source.columns)}."
+                + (f" {EARLIER}" if unknown[0] in MAY_BE_MISSING else ""),
             )
     return list(columns)
 

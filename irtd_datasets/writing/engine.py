@@ -117,6 +117,7 @@ def _build_in(
 ) -> BuildReport:
     """Build while nobody else does into this folder; the workers are ended before the lock is given up."""
     folder.prepare()
+    folder.check_schema({member.key for member in wanted})
     try:
         with FileLock(folder.staging / "lock", timeout=0):
             folder.clear_temporaries()

@@ -45,6 +45,7 @@ from irtd_datasets.folder.names import (
     STATE,
 )
 from irtd_datasets.rows.order import ORDER_SEED
+from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.writing.plan import code_identity
 from irtd_datasets.writing.shards import index_note, is_shard, read_result, remember, write_shard
 
@@ -128,6 +129,27 @@ class DatasetFolder:
                     where=str(self.place),
                     remedy=f"Give --out another place for {self.spec.name}.",
                 )
+
+    def check_schema(self, wanted: Collection[tuple[str, str]]) -> None:
+        """Refuse to put parts beside others that have the columns of an earlier schema.
+
+        Args:
+            wanted: The parts that are going to be built.
+
+        Raises:
+            BuildError: The folder keeps parts of an earlier schema.
+        """
+        found = self.manifest()
+        kept = (
+            [] if found is None else sorted({part.key for part in found.parts if part.shards} - set(wanted))
+        )
+        if found is not None and kept and found.schema and found.schema != SCHEMA_VERSION:
+            raise BuildError(
+                f"it has parts of schema {found.schema}, and this version writes {SCHEMA_VERSION}: "
+                + ", ".join("/".join(key) for key in kept),
+                where=str(self.place),
+                remedy="Build these parts along with the others, or give --out a new folder.",
+            )
 
     def failed(self, error: OSError) -> BuildError:
         """The error for an operating system's refusal, with its remedy."""

@@ -370,6 +370,11 @@ def _(folder, _patch):
     rewrite(folder / SHARD, lambda table: table.drop_columns(["answer"]))
 
 
+@breaks("schema-earlier")
+def _(folder, _patch):
+    rewrite(folder / SHARD, lambda table: table.drop_columns(["registration", "origin"]))
+
+
 @breaks("schema-foreign")
 def _(folder, _patch):
     rewrite(folder / SHARD, lambda table: table.append_column("mood", pa.array(["fine"] * table.num_rows)))

@@ -56,6 +56,7 @@ _PENDING_ROWS = st.builds(
     quirks=_tuples(_TEXT),
     rounds=st.integers(0, 9),
     size=st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    origin=_TEXT,
 )
 
 
@@ -127,7 +128,7 @@ def test_every_field_is_tried():
             "answer",
             "regions",
         ),
-        *("issues", "corrections", "box_frame", "quirks", "rounds", "size"),
+        *("issues", "corrections", "box_frame", "quirks", "rounds", "size", "origin"),
     }
     assert {field.name for field in fields(Regions)} == {
         *("kind", "labels", "numbers", "frame", "size", "decimals", "only_square")
