@@ -49,7 +49,7 @@ READING_ORDER = {
         "overlap.md",
     ),
     "Build": ("building.md", "scale.md", "preview.md"),
-    "Construct": ("construct.md", "captions.md", "pairs.md"),
+    "Construct": ("construct.md", "captions.md", "review.md", "pairs.md"),
     "Train": ("training.md", "launchers.md", "examples.md", "exports.md", "loaders.md"),
     "Score": ("scoring.md",),
     "Publish": ("checking.md", "publishing.md"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from irtd_datasets.construct.describing import TALK
 from irtd_datasets.construct.pool import Candidate, Pool
 from irtd_datasets.irtd.tasks import MAKERS
 from irtd_datasets.irtd.tasks.generation import Labels
@@ -36,7 +37,7 @@ OWN_DIVISION = 0.2
 """Share of a source without a division of its own that goes to the benchmark, by sequence where it has sequences."""
 _DIVISION_SEED = 0  # never the user's seed: what is test must not become training with another one
 
-SIZED = frozenset({"grounding", "location", "relationship"})
+SIZED = frozenset({"grounding", "location", "relationship", TALK})
 """Tasks that need the size of the image."""
 
 
@@ -152,7 +153,7 @@ def _candidate(
         image.identity,
         tuple(sorted(labels.exhaustive)) if task == "security" else (),
         image.visible,
-        labelled=image if image.visible is not None else None,
+        labelled=image if image.visible is not None or task == TALK else None,
     )
 
 

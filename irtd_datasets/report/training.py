@@ -39,7 +39,9 @@ def show_export(report: ExportReport) -> None:
             f"{report.deep_images:,} rows have images of more than 8 bits: scale them before training on them"
         )
     if report.paired:
-        console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
+        console.print(
+            f"{report.paired:,} rows have a visible partner, which is left out; --partners gives it as a second image"
+        )
     images = f"{report.images:,} images" if report.images else "images inside its files"
     console.print(f"{sum(report.rows.values()):,} rows, {images}: {report.out}")
 

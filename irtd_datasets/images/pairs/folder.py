@@ -25,6 +25,7 @@ from irtd_datasets.errors import (
 )
 from irtd_datasets.images.pairs.cropping import PairCrop, crop_pair
 from irtd_datasets.images.pairs.partner import squares_in_turn
+from irtd_datasets.images.values import shown_range
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import IMAGE_SUFFIXES
 
@@ -278,8 +279,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
-        low, high = np.percentile(values, (1, 99))
-        return Image.fromarray(np.clip((values - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8))
+        valid, low, high = shown_range(values, (1, 99))
+        shown = np.where(valid, values, np.float32(low))
+        return Image.fromarray(np.clip((shown - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8))
     return image.convert("RGB")
 
 
@@ -472,7 +474,8 @@ def _run(job: _Job) -> dict[str, Any]:
     except IrtdDatasetsError as error:
         if isinstance(error, BuildError):
             raise
-        code = error.code if isinstance(error, ImageError) else "labels-malformed"
+        told = "labels-malformed" if job.labels else "not-sure"
+        code = error.code if isinstance(error, ImageError) else told
         return record | {"status": "failed", "reason": code, "detail": str(error).partition("\n")[0]}
     return record | result.as_dict() | written
 

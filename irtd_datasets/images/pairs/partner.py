@@ -7,6 +7,8 @@ records that are made here; released infrared images are never cut, and their pa
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import io
 import math
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -118,8 +120,21 @@ def fit_partner(
         return _written(
             "aligned", "declared", _whole(theirs, size), (*_CORNER, *theirs), (*_CORNER, *size), partner
         )
-    return _registered(bytes(infrared), bytes(visible), partner, cut_both=cut_both, labels=labels)
+    # One pair is met again in each part that asks about it.
+    digest = hashlib.blake2b(infrared, digest_size=16)
+    digest.update(visible)
+    key = (digest.digest(), len(visible), cut_both, repr(labels))
+    found = _KNOWN.get(key)
+    if found is None:
+        found = _registered(bytes(infrared), bytes(visible), partner, cut_both=cut_both, labels=labels)
+        while len(_KNOWN) >= _REMEMBERED:
+            _KNOWN.pop(next(iter(_KNOWN)), None)
+        _KNOWN[key] = found
+    return copy.deepcopy({**found, "partner": partner})
 
+
+_KNOWN: dict[tuple[Any, ...], dict[str, Any]] = {}
+_REMEMBERED = 4096
 
 _LEAST = 32
 _CORNER = (0, 0)

@@ -440,12 +440,14 @@ class Made:
         answer: Likewise.
         stratum: What the choice among many is balanced by: records of all strata are to be equally many.
         members: Images that the image is put together from, in order; empty where the image is the source's.
+        more: Further rounds of the same record, question and answer.
     """
 
     question: str
     answer: str
     stratum: str = ""
     members: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
 
 
 Maker = Callable[[Labels, Rules, "Draw"], "list[Made]"]
