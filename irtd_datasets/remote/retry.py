@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.remote.answers import asked_wait, error_status, passes
+from irtd_datasets.remote.crew import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ class Retry:
             except Exception as error:
                 asked = asked_wait(error)
                 pause, spent = None, time.monotonic() - begun
-                if passing(error):
+                if passing(error) and not abandoned():
                     pause = self.wait(attempt, asked)
                     if pause is None and asked is None and spent < self.patience:
                         pause = min(_LONGEST_PAUSE, max(self.patience / 10, 0.05))
