@@ -19,6 +19,7 @@ from irtd_datasets.errors import ImageError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.images.files import inspect_image
 from irtd_datasets.schema import MODALITIES
 from irtd_datasets.training.batching import batches
+from irtd_datasets.training.bench_far import FarFigures, measure_far
 from irtd_datasets.training.decode import Decoder, has_fast_decoder
 from irtd_datasets.training.streams import Stream, choose_columns, open_sources
 from irtd_datasets.training.tables import Table
@@ -107,6 +108,7 @@ class BenchReport:
         images: Formats and sizes of the images looked at, the most frequent first.
         notes: What could not be measured, and why.
         unreadable: Images that could not be decoded, among those looked at.
+        far: Round trip, bandwidth, requests and bytes, where it lies on another machine.
     """
 
     name: str
@@ -121,6 +123,7 @@ class BenchReport:
     images: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unreadable: int = 0
+    far: FarFigures | None = None
 
     def way(self, name: str) -> Way | None:
         """A way by name; None where it was not measured."""
@@ -191,6 +194,10 @@ def bench_stream(  # noqa: PLR0913 - what a training script says in one place
     sample = bench.read()
     if sample and bench.decode(sample, plain, threads or _processors()):
         bench.together(plain, batch_size, threads or _processors())
+    if report.remote:
+        tell("the network")
+        fastest = [way.rate for way in report.ways if way.name.startswith("decode,")]
+        report.far = measure_far(sources, columns, seconds, max(fastest, default=None))
     bench.advise(plain, batch_size, threads or _processors())
     return report
 
