@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.training.source import Source
 
-__all__ = ["FarFigures", "measure_far"]
+__all__ = ["FarFigures", "far_part", "measure_far", "some_groups"]
 
 _PROBES = 5
 _PIECE = 1 << 20
@@ -71,7 +71,7 @@ def measure_far(
         storage.read(ref.name, 0, 4, size=ref.size)
         trips.append(time.perf_counter() - start)
     bandwidth = _bandwidth(storage, ref.name, ref.size, seconds)
-    part, stored = _some_groups(source, columns, bandwidth * seconds)
+    part, stored = some_groups(source, columns, bandwidth * seconds)
     requests, received, start = line.requests, line.received, time.perf_counter()
     rows = sum(1 for _ in Stream([part], columns=columns, seed=1))
     spent = time.perf_counter() - start
@@ -81,6 +81,13 @@ def measure_far(
     return FarFigures(
         min(trips), bandwidth, 1000 * requests / rows, received / stored, stored / rows, rate, bound, change
     )
+
+
+def far_part(source: Source, columns: Sequence[str], seconds: float) -> Source:
+    """As many whole row groups of a source as come in about so many seconds; all of a source that lies here."""
+    if not isinstance(source.storage, RemoteStorage) or not len(source):
+        return source
+    return some_groups(source, columns, source.storage.line.rate * seconds)[0]
 
 
 def _bandwidth(storage: RemoteStorage, name: str, size: int, seconds: float) -> float:
@@ -100,7 +107,7 @@ def _bandwidth(storage: RemoteStorage, name: str, size: int, seconds: float) -> 
     return total / (time.perf_counter() - start)
 
 
-def _some_groups(source: Source, columns: Sequence[str], most: float) -> tuple[Source, int]:
+def some_groups(source: Source, columns: Sequence[str], most: float) -> tuple[Source, int]:
     """Whole row groups of a source, at least one, of about so many bytes; and the bytes of their columns."""
     wanted = np.zeros(len(source), bool)
     first = stored = 0
