@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import time
 import urllib.parse
 from abc import ABC, abstractmethod
@@ -30,6 +31,7 @@ from irtd_datasets.errors import (
     UnknownNameError,
 )
 from irtd_datasets.remote import Line, Retry, Transfer, crew, error_status, joined, line_to, passes
+from irtd_datasets.remote.answers import chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,6 +55,7 @@ LONGEST_OUTAGE = 120.0
 _READERS = 20  # requests of a process at a time: httpx keeps so many connections
 _RENEWALS = 3
 _LOOKS = 3
+_NO_HOST = 10.0  # seconds for which a host that nobody knows is looked for
 _T = TypeVar("_T")
 _DIVIDED = 256 << 10  # a smaller piece of a range is not worth a request
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
@@ -456,9 +459,11 @@ class RemoteStorage(Storage):
 
     def _try(self, action: Any, url: str) -> Any:  # noqa: ANN401 - returns what the action returns
         """Call until it succeeds, with growing pauses, while the failure is one that passes."""
-        renewals = iter(range(_RENEWALS))
+        renewals, begun = iter(range(_RENEWALS)), time.monotonic()
 
         def passing(error: BaseException) -> bool:
+            if _is_no_host(error) and not self.line.requests and time.monotonic() - begun > _NO_HOST:
+                return False  # more likely a name that was written wrong than a network that is down
             return passes(error) or (self._link_ran_out(error) and next(renewals, None) is not None)
 
         try:
@@ -614,6 +619,10 @@ def _refused(where: str, status: int | None) -> ReleaseError:
         remedy="The token is missing, has expired, or does not reach this folder: log in again (`hf auth login`) and "
         "go on from the last state.",
     )
+
+
+def _is_no_host(error: BaseException) -> bool:
+    return any(isinstance(link, socket.gaierror) and link.errno != socket.EAI_AGAIN for link in chain(error))
 
 
 def facts_of(name: str, info: Mapping[str, Any]) -> FileFacts:
