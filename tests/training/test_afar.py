@@ -23,6 +23,11 @@ ROWS, GROUP = 800, 20
 PLACES = ["http", "s3", "hub"]
 
 
+def quickly(*kinds):
+    """All places, those that are not named only where slow tests are asked for."""
+    return [pytest.param(kind, marks=[] if kind in kinds else [pytest.mark.slow]) for kind in PLACES]
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """A place with a folder of 40 row groups in 3 shards; read it, do not change it."""
@@ -98,7 +103,7 @@ def test_an_epoch(root, tmp_path, kind):
             assert len([r for r in far.hub.requests if "/api/" in r.path]) == 1
 
 
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", quickly("http", "hub"))
 def test_the_first_row(root, tmp_path, kind):
     """A few round trips, however many shards; a block is not waited for, and not much more than it is fetched."""
     with afar(kind, root, tmp_path) as (far, name, options):
@@ -117,7 +122,7 @@ def test_the_first_row(root, tmp_path, kind):
         assert sum(a.stop - a.start for a in far.data_requests()) <= whole * 17 / (ROWS / GROUP) * 1.05
 
 
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", quickly("hub"))
 def test_going_on_at_half(root, tmp_path, kind):
     """A loaded state costs as few round trips as a beginning, and no image of a row that was passed comes again."""
     with afar(kind, root, tmp_path) as (far, name, options):
@@ -197,7 +202,7 @@ def test_three_sources_begin_together(root, tmp_path):
         assert begun[2] - begun[0] < far.delay, "the first row group of each at the same time"
 
 
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", quickly("http"))
 def test_a_table(root, tmp_path, kind):
     """A request a row in a global shuffle, the next batches meanwhile, and none at all in the second epoch."""
     here = table(root / "bucket/made", cache=tmp_path / "here")
@@ -259,9 +264,9 @@ def test_a_cache_that_is_full(root, tmp_path):
 
 
 SHORT = {
-    ("http", "stream"): KINDS,
-    ("hub", "table"): ("wrong", "reset", "503"),
-    ("s3", "stream"): ("wrong", "drip", "whole"),
+    ("http", "stream"): ("wrongquiet", "short", "drip", "page"),
+    ("hub", "table"): ("wrong", "reset"),
+    ("s3", "stream"): ("wrong", "close"),
 }
 
 
