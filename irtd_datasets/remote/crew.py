@@ -15,9 +15,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Crew", "crew"]
+__all__ = ["Crew", "Task", "abandoned", "crew"]
 
 _T = TypeVar("_T")
+_here = threading.local()
+
+
+class Task(Future[_T]):
+    """Something that is being done; what it asks others to do belongs to it."""
+
+    def __init__(self, given_up: threading.Event | None = None) -> None:
+        super().__init__()
+        self.given_up = given_up or threading.Event()
+
+    def give_up(self) -> None:
+        """Do not begin it, and do not try again what fails in it."""
+        self.given_up.set()
+        self.cancel()
+
+
+def abandoned() -> bool:
+    """Whether nobody waits any more for what this thread does."""
+    event = getattr(_here, "given_up", None)
+    return event is not None and event.is_set()
 
 
 class Crew:
@@ -30,13 +50,13 @@ class Crew:
 
     def __init__(self, name: str, size: int) -> None:
         self._name, self._size = name, size
-        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Task[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = self._idle = 0
 
-    def submit(self, action: Callable[[], _T]) -> Future[_T]:
+    def submit(self, action: Callable[[], _T]) -> Task[_T]:
         """Have something done; what was cancelled before it began is not."""
-        future: Future[_T] = Future()
+        future: Task[_T] = Task(getattr(_here, "given_up", None))
         with self._lock:
             start = self._idle <= 0 and self._threads < self._size
             if start:
@@ -64,10 +84,12 @@ class Crew:
         while True:
             future, action = self._queue.get()
             if future.set_running_or_notify_cancel():
+                _here.given_up = future.given_up
                 try:
                     future.set_result(action())
                 except BaseException as error:  # noqa: BLE001 - handed to who asked
                     future.set_exception(error)
+            _here.given_up = None
             del future, action
             with self._lock:
                 self._idle += 1

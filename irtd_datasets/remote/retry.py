@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.remote.answers import asked_wait, error_status, passes
+from irtd_datasets.remote.crew import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +34,8 @@ class Retry:
     Attributes:
         attempts: How often in all.
         first: Seconds of the first pause where the server asks for none; each later one is twice as long.
-        patience: Seconds from the first try during which tries go on, however many there were: for a server that
-            starts again, or a network that is down.
+        patience: Seconds from the first try during which a server that does not answer is asked again, however often
+            that is: it may start again, or the network be down. 0 counts tries there, too.
     """
 
     attempts: int = 4
@@ -55,6 +56,13 @@ class Retry:
         # Chance keeps many processes from asking again at the same moment.
         spread = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return min(self.first * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * spread
+
+    def _pause(self, attempt: int, spent: float, asked: float | None, error: Exception) -> float | None:
+        if not self.patience or asked is not None or error_status(error) is not None:
+            return self.wait(attempt, asked)
+        # Nobody answered: how often was asked says nothing.
+        pause = self.wait(max(min(attempt, self.attempts - 1), 0), None)
+        return None if pause is None or spent >= self.patience else min(pause, self.patience - spent)
 
     def call(
         self,
@@ -82,13 +90,13 @@ class Retry:
             except Exception as error:
                 asked = asked_wait(error)
                 pause, spent = None, time.monotonic() - begun
-                if passing(error):
-                    pause = self.wait(attempt, asked)
-                    if pause is None and asked is None and spent < self.patience:
-                        pause = min(_LONGEST_PAUSE, max(self.patience / 10, 0.05))
+                if passing(error) and not abandoned():
+                    pause = self._pause(attempt, spent, asked, error)
                 if pause is None:
                     with contextlib.suppress(AttributeError):
-                        error.tried = f"tried {attempt} times in {spent:.0f} s" if attempt > 1 else ""  # type: ignore[attr-defined]
+                        error.tried = (
+                            f"tried {attempt} times in {spent:.0f} s" if attempt > 1 or spent > 1 else ""
+                        )  # type: ignore[attr-defined]
                     raise
                 if asked is not None and asked >= 1:
                     _log.warning("the server asks to wait for %.0f s (status %s)", asked, error_status(error))

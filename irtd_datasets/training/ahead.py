@@ -19,11 +19,11 @@ from irtd_datasets.remote import crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from irtd_datasets.remote import Line
+    from irtd_datasets.remote.crew import Task
     from irtd_datasets.training.order import Block
     from irtd_datasets.training.shards import GroupReader
     from irtd_datasets.training.source import Source
@@ -53,7 +53,7 @@ class Piece:
     def __init__(self, unit: int, rows: NDArray[np.int64], size: int) -> None:
         self.unit, self.rows, self.size = unit, rows, size
         self.left = len(rows)
-        self.coming: Future[GroupReader] | None = None
+        self.coming: Task[GroupReader] | None = None
         self.streams = 1
         self.shared = False
 
@@ -135,7 +135,7 @@ class Ahead:
             self._closed = True
             for piece in list(self._active):
                 if piece.coming is not None:
-                    piece.coming.cancel()
+                    piece.coming.give_up()
 
     def advance(self) -> None:
         """Ask for what comes next, as far as line and budget allow."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.training.storage import LEAST_RATE
+from irtd_datasets.training.storage import LEAST_RATE, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +107,7 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
         asked["IfMatch"] = wanted.mark
     found = await fs._call_s3("get_object", Bucket=bucket, Key=key, **asked)  # noqa: SLF001
     transfer.answered()
-    begun, data, body = time.monotonic(), bytearray(), found["Body"]
+    pace, data, body = Pace(patience), bytearray(), found["Body"]
     try:
         start, stop = 0, wanted.limit
         if wanted.header:
@@ -122,8 +121,7 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
                 break
             data += piece
             transfer.came(len(piece))
-            if time.monotonic() - begun > patience + len(data) / LEAST_RATE:
-                raise TimeoutError(f"{len(data)} bytes came in {time.monotonic() - begun:.0f} s")
+            pace.came(len(piece))
     finally:
         body.close()
     return bytes(data[start:stop]), str(found.get("ETag", ""))

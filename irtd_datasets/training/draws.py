@@ -11,7 +11,7 @@ import numpy as np
 from irtd_datasets.training.ahead import Ahead, Piece, pieces_of
 from irtd_datasets.training.order import BlockOrder, Mixture, key_of
 from irtd_datasets.training.range_cache import CACHE_BYTES, RangeCache
-from irtd_datasets.training.storage import RemoteStorage
+from irtd_datasets.training.storage import RemoteStorage, read_again
 from irtd_datasets.training.text_cache import cache_folder
 
 if TYPE_CHECKING:
@@ -159,10 +159,17 @@ class Draws:
         units = source.units
         shard = source.open(int(units.shard[piece.unit]))
         shard.check()
+        group = int(units.group[piece.unit])
         more: dict[str, Any] = {"streams": piece.streams} if piece.streams > 1 else {}
         if piece.shared and source.storage.remote:
             more["cache"] = RangeCache(cache_folder() / "ranges", CACHE_BYTES)
-        return shard.group(int(units.group[piece.unit]), self.columns, piece.rows, **more)
+
+        def once() -> GroupReader:
+            taken = dict(more)
+            more.clear()  # a second time nothing comes from the cache
+            return shard.group(group, self.columns, piece.rows, **taken)
+
+        return read_again(source.storage, once)
 
 
 class _Concatenation(Mixture):

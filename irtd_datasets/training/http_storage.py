@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from irtd_datasets.remote.session import answer, plain_session
-from irtd_datasets.training.storage import LEAST_RATE, FileFacts, RemoteStorage, Wanted, facts_of
+from irtd_datasets.training.storage import FileFacts, Pace, RemoteStorage, Wanted, facts_of
 
 if TYPE_CHECKING:
     from irtd_datasets.remote import Transfer
@@ -102,7 +101,7 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
     Args:
         found: An answer of 200 or 206.
         wanted: What was asked for.
-        patience: Seconds before its rate is looked at.
+        patience: Seconds over which its rate is looked at.
         transfer: Told of what comes.
 
     Raises:
@@ -121,7 +120,7 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
         _refuse_page(found, next(found.pieces(), b""))
         raise EOFError(f"{length} bytes came of a file of {wanted.size}")
     stop = wanted.limit if partial or wanted.stop is None else wanted.stop
-    begun, came, data = time.monotonic(), 0, bytearray()
+    pace, came, data = Pace(patience), 0, bytearray()
     for piece in found.pieces():
         if not came:
             _refuse_page(found, piece)
@@ -131,8 +130,7 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
         if stop is not None and came >= stop:
             del data[stop - skipped :]
             return bytes(data)
-        if time.monotonic() - begun > patience + came / LEAST_RATE:
-            raise TimeoutError(f"{came} bytes came in {time.monotonic() - begun:.0f} s")
+        pace.came(len(piece))
     if length is not None and came != length:
         raise EOFError(f"{came} bytes came of {length}")
     return bytes(data)

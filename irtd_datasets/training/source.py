@@ -33,7 +33,14 @@ from irtd_datasets.training.shards import (
     read_footer,
     read_index_group,
 )
-from irtd_datasets.training.storage import FileFacts, Storage, local_folder, open_storage, split_name
+from irtd_datasets.training.storage import (
+    FileFacts,
+    Storage,
+    local_folder,
+    open_storage,
+    read_again,
+    split_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -200,7 +207,7 @@ class Source:
         with self._locks.setdefault(shard, threading.Lock()):  # several threads ask, one opens
             found = self._open.get(shard)
             if found is None:
-                found = OpenShard(self.storage, self.shards[shard])
+                found = read_again(self.storage, lambda: OpenShard(self.storage, self.shards[shard]))
                 while len(self._open) >= self.limit:
                     self._open.popitem(last=False)
                 self._open[shard] = found
@@ -252,7 +259,7 @@ class Source:
         def one(number: int) -> pa.ChunkedArray:
             shard, rows = OpenShard(self.storage, self.shards[number]), self.chosen[number]
             try:
-                values = shard.read_text(None, [name]).column(name)
+                values = read_again(self.storage, lambda: shard.read_text(None, [name])).column(name)
             finally:
                 shard.close()
             return values if rows is None else values.take(from_numpy(rows))
@@ -408,7 +415,11 @@ def _shards(
     for file in files:
         if file.name in known:
             _compare(storage, known[file.name], file)
-    found = each(storage, lambda file: read_footer(storage, file.name, file.size), missing)
+    found = each(
+        storage,
+        lambda file: read_again(storage, lambda: read_footer(storage, file.name, file.size)),
+        missing,
+    )
     footers = {file.name: footer for file, footer in zip(missing, found, strict=True)}
     shards = []
     for file in files:
@@ -437,7 +448,7 @@ def _index_entries(storage: Storage, index: str, file: FileFacts | None) -> dict
     if file is None and storage.remote and not isinstance(storage, HttpStorage):
         return {}
     try:
-        metadata = open_index(storage, index, size, fresh=True).metadata
+        metadata = read_again(storage, lambda: open_index(storage, index, size, fresh=True)).metadata
     except ReleaseNotFoundError:
         return {}
     except (pa.ArrowException, OSError) as error:
@@ -489,10 +500,10 @@ def _choose(
 
     def one(ref: ShardRef) -> NDArray[np.int32] | None:
         if ref.index:
-            table = read_index_group(storage, ref, filters.columns)
+            table = read_again(storage, lambda: read_index_group(storage, ref, filters.columns))
         else:
             shard = OpenShard(storage, ref)
-            table = shard.read_text(None, filters.columns)
+            table = read_again(storage, lambda: shard.read_text(None, filters.columns))
             shard.close()
         mask = filters.mask(table, labels)
         return None if mask.all() else np.flatnonzero(mask).astype(np.int32)

@@ -10,15 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
+import time
 import urllib.parse
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
 
 from irtd_datasets.errors import (
+    AnnotationError,
     IrtdDatasetsError,
     ReleaseError,
     ReleaseNotFoundError,
@@ -26,9 +31,10 @@ from irtd_datasets.errors import (
     UnknownNameError,
 )
 from irtd_datasets.remote import Line, Retry, Transfer, crew, error_status, joined, line_to, passes
+from irtd_datasets.remote.answers import chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from irtd_datasets.remote import Crew
 
@@ -38,13 +44,19 @@ GAP = 256 << 10
 """Ranges of remote files that are further apart are never fetched by one request; see `joined`."""
 
 LEAST_RATE = 4096
-"""Bytes a second of an answer, over all of it and behind the first seconds; one that comes slower is asked for anew."""
+"""Bytes a second; an answer that comes slower for as long as a server may be silent is asked for anew."""
+
+LONGEST_ANSWER = 900.0
+"""Seconds that one answer may take."""
 
 LONGEST_OUTAGE = 120.0
 """Seconds for which a server that does not answer at all is asked again; the option ``outage`` says otherwise."""
 
 _READERS = 20  # requests of a process at a time: httpx keeps so many connections
 _RENEWALS = 3
+_LOOKS = 3
+_NO_HOST = 10.0  # seconds for which a host that nobody knows is looked for
+_T = TypeVar("_T")
 _DIVIDED = 256 << 10  # a smaller piece of a range is not worth a request
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
 
@@ -447,9 +459,11 @@ class RemoteStorage(Storage):
 
     def _try(self, action: Any, url: str) -> Any:  # noqa: ANN401 - returns what the action returns
         """Call until it succeeds, with growing pauses, while the failure is one that passes."""
-        renewals = iter(range(_RENEWALS))
+        renewals, begun = iter(range(_RENEWALS)), time.monotonic()
 
         def passing(error: BaseException) -> bool:
+            if _is_no_host(error) and not self.line.requests and time.monotonic() - begun > _NO_HOST:
+                return False  # more likely a name that was written wrong than a network that is down
             return passes(error) or (self._link_ran_out(error) and next(renewals, None) is not None)
 
         try:
@@ -531,6 +545,56 @@ class Wanted:
             )
 
 
+def read_again(storage: Storage, action: Callable[[], _T]) -> _T:
+    """What is made of bytes of a storage; from afar a few times, where they cannot be right.
+
+    A server, or a cache before it, that sends other bytes than it says is noticed only by what is in them.
+
+    Raises:
+        Exception: The last error of the action.
+    """
+    left = _LOOKS if storage.remote else 1
+    while True:
+        left -= 1
+        try:
+            return action()
+        except (AnnotationError, ShardChangedError, pa.ArrowException, OSError) as error:
+            # What `read` raises it has tried often enough; pyarrow says OSError for content, too.
+            final = isinstance(error, IrtdDatasetsError) and not isinstance(
+                error, (AnnotationError, ShardChangedError)
+            )
+            if final or not left:
+                raise
+
+
+class Pace:
+    """Whether an answer comes fast enough, so that a server that only keeps a connection open does not hold a run.
+
+    Args:
+        patience: Seconds over which its rate is looked at.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._begun = self._since = time.monotonic()
+        self._bytes = self._all = 0
+
+    def came(self, count: int) -> None:
+        """Note bytes that came.
+
+        Raises:
+            TimeoutError: They come too slowly, or take too long in all.
+        """
+        now = time.monotonic()
+        self._bytes += count
+        self._all += count
+        if now - self._since >= self._patience:
+            slow = self._bytes < LEAST_RATE * (now - self._since)
+            if slow or now - self._begun > LONGEST_ANSWER:
+                raise TimeoutError(f"{self._all} bytes came in {now - self._begun:.0f} s")
+            self._since, self._bytes = now, 0
+
+
 def changed(where: str, what: str) -> ShardChangedError:
     """The error for a file that is not the one that was opened first."""
     return ShardChangedError(
@@ -555,6 +619,10 @@ def _refused(where: str, status: int | None) -> ReleaseError:
         remedy="The token is missing, has expired, or does not reach this folder: log in again (`hf auth login`) and "
         "go on from the last state.",
     )
+
+
+def _is_no_host(error: BaseException) -> bool:
+    return any(isinstance(link, socket.gaierror) and link.errno != socket.EAI_AGAIN for link in chain(error))
 
 
 def facts_of(name: str, info: Mapping[str, Any]) -> FileFacts:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     Data = str | os.PathLike[str] | Source | Sequence[str | os.PathLike[str] | Source] | Mapping[str, float]
 
+_SOURCES = 16  # that are opened at a time
+
 __all__ = ["Stream", "choose_columns", "mixture_weights", "open_sources", "stream"]
 
 
@@ -161,9 +163,7 @@ def open_sources(
         return open_source(name, split=split, filters=filters, options=options, prime=prime)
 
     far = any(isinstance(name, str) and not local_folder(name).exists() for name in names)
-    return (
-        crew("source", len(names)).map(opened, names) if far else [opened(name) for name in names]
-    ), weights
+    return (crew("source", _SOURCES).map(opened, names) if far else [opened(name) for name in names]), weights
 
 
 def mixture_weights(

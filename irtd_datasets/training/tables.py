@@ -28,7 +28,7 @@ from irtd_datasets.training.range_cache import CACHE_BYTES, RangeCache, shard_ke
 from irtd_datasets.training.shard_cache import ShardCache
 from irtd_datasets.training.shards import OpenShard
 from irtd_datasets.training.source import Filters, each
-from irtd_datasets.training.storage import changed, read_many
+from irtd_datasets.training.storage import changed, read_again, read_many
 from irtd_datasets.training.streams import choose_columns, mixture_weights, open_sources
 from irtd_datasets.training.text_cache import ShardText, cache_folder, open_text
 from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
@@ -356,9 +356,14 @@ class Table:
             key: [span for span in ranges if span not in images[key]] for key, ranges in wanted.items()
         }
         lacking = {key: spans for key, spans in lacking.items() if spans}
-        blocks = read_many([mine[key].asked(spans) for key, spans in lacking.items()])
-        for (key, spans), found in zip(lacking.items(), blocks, strict=True):
-            images[key].update(mine[key].taken(spans, found, self._range_cache))
+
+        def fetch() -> None:
+            blocks = read_many([mine[key].asked(spans) for key, spans in lacking.items()])
+            for (key, spans), found in zip(lacking.items(), blocks, strict=True):
+                images[key].update(mine[key].taken(spans, found, self._range_cache))
+
+        if lacking:
+            read_again(mine[next(iter(lacking))].open.storage, fetch)
         return [shard.row(place, images.get(id(shard))) for shard, place in rows]
 
     def _where(self, row: int) -> tuple[int, int]:
@@ -400,8 +405,8 @@ class Table:
             opened = OpenShard(*self._shard_cache.fetch(source.storage, ref))
         else:
             opened = OpenShard(source.storage, ref)
-        text = open_text(opened, self.columns, self._cache)
-        return _Shard(opened, text, self.columns)
+        text = read_again(opened.storage, lambda: open_text(opened, self.columns, self._cache))
+        return read_again(opened.storage, lambda: _Shard(opened, text, self.columns))
 
 
 class _Shard:
