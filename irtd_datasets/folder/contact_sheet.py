@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.sources import Source
 
-__all__ = ["contact_sheet", "draw_row", "evidence_of", "labels_sheet", "sample_rows"]
+__all__ = ["contact_sheet", "draw_objects", "draw_row", "evidence_of", "labels_sheet", "sample_rows"]
 
 TILE = 400
 """Width of a tile in pixels."""
@@ -138,7 +138,7 @@ def _labels_tile(source: Source, image: LabelledImage) -> _Tile:
     ]
     told += [f"'{caption}'" for caption in image.captions] + [" ".join(pair) for pair in image.questions]
     told += [f"<{item.label}: {item.description}>" for item in image.objects if item.description]
-    return _Tile(_drawn(shown, image.objects, TILE), _wrapped("; ".join(told)))
+    return _Tile(draw_objects(shown, image.objects, TILE), _wrapped("; ".join(told)))
 
 
 def _page(tiles: Sequence[_Tile], columns: int) -> Image.Image:
@@ -170,10 +170,10 @@ def draw_row(row: dict[str, Any], width: int | None = None) -> Image.Image:
     columns = [objects[name] or [None] * len(objects["label"]) for name in ("box", "polygon", "point")]
     places = zip(objects["label"], *columns, strict=True)
     image = viewable(row["image"]["bytes"], name=row["id"]).image
-    return _drawn(image, [LabelledObject(label, *place) for label, *place in places], width)
+    return draw_objects(image, [LabelledObject(label, *place) for label, *place in places], width)
 
 
-def _drawn(image: Image.Image, objects: Sequence[LabelledObject], width: int | None) -> Image.Image:
+def draw_objects(image: Image.Image, objects: Sequence[LabelledObject], width: int | None) -> Image.Image:
     """An image with its objects, in pixels of it, scaled to a width."""
     scale = (width or image.width) / image.width
     image = image.resize((round(image.width * scale), max(1, round(image.height * scale))))
