@@ -32,6 +32,8 @@ _EACH = 2
 _PLACED = frozenset(map(TASKS.index, ("grounding", "location", "relationship")))
 """Tasks whose answers hang on where objects are, so that the margin is drawn."""
 _LINE_HEIGHT = 14
+_UNDER = "#101010"
+"""Under letters and beside lines, so that they stand out on bright objects as well."""
 _COLOURS = ("#ffd60a", "#30d158", "#64d2ff", "#ff9f0a", "#ff375f", "#bf5af2")
 
 
@@ -185,13 +187,20 @@ def draw_objects(image: Image.Image, objects: Sequence[LabelledObject], width: i
         colour = colours[item.label]
         if item.box:
             x_min, y_min, x_max, y_max = (value * scale for value in item.box)
-            pen.rectangle(
-                (min(x_min, x_max), min(y_min, y_max), max(x_min, x_max), max(y_min, y_max)), None, colour, 2
-            )
+            edges = min(x_min, x_max), min(y_min, y_max), max(x_min, x_max), max(y_min, y_max)
+            pen.rectangle((edges[0] - 1, edges[1] - 1, edges[2] + 1, edges[3] + 1), None, _UNDER, 1)
+            pen.rectangle(edges, None, colour, 2)
             if item.label not in named or x_max - x_min > 7 * len(
                 item.label
             ):  # names of small objects hide others
-                pen.text((x_min + 3, y_min + 2), item.label, fill=colour, font_size=12)
+                pen.text(
+                    (x_min + 3, y_min + 2),
+                    item.label,
+                    fill=colour,
+                    font_size=12,
+                    stroke_width=2,
+                    stroke_fill=_UNDER,
+                )
             named.add(item.label)
         if item.polygon:
             corners = [value * scale for value in item.polygon]
