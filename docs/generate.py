@@ -65,7 +65,7 @@ READING_ORDER = {
         "sources.md",
         "overlap.md",
     ),
-    "Build": ("building.md", "scale.md", "preview.md"),
+    "Build": ("building.md", "scale.md", "preview.md", "folders.md"),
     "Construct": ("construct.md", "captions.md", "pairs.md"),
     "Train": ("training.md", "launchers.md", "examples.md", "exports.md", "loaders.md"),
     "Score": ("scoring.md",),
@@ -101,6 +101,11 @@ MODULES = (
     "captioning.paid",
     "captioning.run",
     "captioning.validate",
+    "curation.dedup",
+    "curation.merge",
+    "curation.split",
+    "curation.statistics",
+    "curation.subset",
     "errors",
     "evaluate.compare",
     "evaluate.places",
@@ -111,6 +116,7 @@ MODULES = (
     "hub.findings",
     "hub.folder_card",
     "hub.publish",
+    "hub.show",
     "images.pairs",
     "schema",
     "training.bench",
@@ -118,6 +124,8 @@ MODULES = (
     "training.curriculum",
     "training.scores",
     "training.decode",
+    "training.detection",
+    "writing.rewrite",
 )
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 
