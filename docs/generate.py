@@ -48,7 +48,7 @@ READING_ORDER = {
         "sources.md",
         "overlap.md",
     ),
-    "Build": ("building.md", "scale.md", "preview.md"),
+    "Build": ("building.md", "scale.md", "preview.md", "folders.md"),
     "Construct": ("construct.md", "captions.md", "review.md", "pairs.md"),
     "Train": ("training.md", "launchers.md", "examples.md", "exports.md", "loaders.md"),
     "Score": ("scoring.md",),

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from irtd_datasets.catalog import data_files_error, dataset_names, no_data_error, open_release, spec
+from irtd_datasets.catalog import (
+    data_files_error,
+    dataset_names,
+    no_data_error,
+    open_release,
+    other_content,
+    spec,
+    unreleased,
+)
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.rows.assembly import release_groups
 from irtd_datasets.rows.groups import to_table
@@ -98,7 +106,9 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             raise ReleaseNotFoundError(
                 f"none of the annotation files of {self.config.name!r} is there ({wanted})",
                 where=release.options.root,
-                remedy=f"{config.members[0].subset.available} `irtd doctor {self.SPEC.name} --release "
+                remedy=unreleased(self.SPEC, config.members)
+                or other_content(self.SPEC.name, release.options.root)
+                or f"{config.members[0].subset.available} `irtd doctor {self.SPEC.name} --release "
                 f"{release.options.root}` tells what this folder has.",
             )
         return [

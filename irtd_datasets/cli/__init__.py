@@ -28,6 +28,7 @@ from irtd_datasets.cli import (
     publishing,
     demonstration,
     scaffold,
+    environment,
 )
 from irtd_datasets.cli.app import main
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from irtd_datasets.catalog import dataset_names, open_release, spec
+from irtd_datasets.catalog import dataset_names, open_release, other_content, spec
 from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import (
     BoxFrame,
@@ -103,6 +103,9 @@ def doctor(
         print_json(diagnosis.as_dict())
     else:
         report.show_diagnosis(diagnosis)
+        hint = "" if any(diagnosis.configs.values()) else other_content(dataset, options.root)
+        if hint:
+            say(hint)
     if not diagnosis.sound:
         raise typer.Exit(1)
 

@@ -475,7 +475,7 @@ def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
         [
             "**sum**",
             "",
-            f"{totals['released']:,}",
+            ledger.released_sum,
             f"{totals['found']:,}",
             f"{totals['kept']:,}",
             f"{totals['image_missing']:,}",
@@ -515,13 +515,12 @@ def _rounds_table(ledger: Ledger) -> str:
         difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
         rows.append([markdown(line.file), _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
     totals = ledger.totals()
-    here = totals["rounds_released"] - totals["rounds_absent"]
     rows.append(
         [
             "**sum of what is here**",
-            f"{here:,}",
+            ledger.rounds_sum,
             f"{totals['rounds_found']:,}",
-            f"{totals['rounds_found'] - here:+,}",
+            ledger.rounds_difference,
             f"{totals['rounds_kept']:,}",
         ]
     )

@@ -169,6 +169,12 @@ def publish(
     """
     _check_name(repo_id)
     remote = Remote(repo_id, token=token, sleep=sleep)
+    if "/" not in repo_id and not remote.token:
+        raise UnknownNameError(
+            f"the name {repo_id!r} has no owner, and nobody is logged in whose account it could be",
+            remedy=f"Write it as OWNER/{repo_id}, or log in first (`hf auth login`): a name alone is then one of your "
+            "account.",
+        )
     return _Publication(
         Path(folder), remote, options or PublishOptions(), progress or Progress(), sleep
     ).run()

@@ -256,7 +256,10 @@ class IrtdRelease(Release):
 
     @cached_property
     def _mounts(self) -> tuple[Mount, ...]:
-        mounts = list(mounts_from_options(self.options.images, known_image_dirs(), self.options.place))
+        folders = known_image_dirs()
+        mounts = list(
+            mounts_from_options(self.options.images, folders, self.options.place, layouts=self._layouts)
+        )
         if self.root.is_dir():
             folder = self._folder
             mounts.append(Mount("", folder))

@@ -80,8 +80,8 @@ def show_ledger(ledger: Ledger) -> None:
         table.add_row(line.file, _released(ledger, line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
-    names = ("released", "found", "kept", "image_missing", "dropped", "absent")
-    table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
+    names = ("found", "kept", "image_missing", "dropped", "absent")
+    table.add_row("sum", ledger.released_sum, *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
     for note in dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note):
@@ -127,13 +127,12 @@ def _rounds_table(ledger: Ledger) -> Table:
                 f"{line.record_counts.rounds_kept:,}",
             )
     totals = ledger.totals()
-    here = totals["rounds_released"] - totals["rounds_absent"]
     table.add_section()
     table.add_row(
         "sum of what is here",
-        f"{here:,}",
+        ledger.rounds_sum,
         f"{totals['rounds_found']:,}",
-        f"{totals['rounds_found'] - here:+,}",
+        ledger.rounds_difference,
         f"{totals['rounds_kept']:,}",
     )
     return table

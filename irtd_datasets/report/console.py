@@ -20,7 +20,7 @@ from irtd_datasets.writing.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-__all__ = ["make_console", "make_table", "progress", "show_count", "status", "styled"]
+__all__ = ["has_room", "make_console", "make_table", "progress", "show_count", "status", "styled"]
 
 
 _SHORT = 14  # letters of a cell that shares its line with others where a table has no room
@@ -50,6 +50,11 @@ def make_console(*, stderr: bool = False) -> Console:
     console = _Console(highlight=False, markup=False, stderr=stderr)
     known = stderr or console.is_terminal or os.environ.get("COLUMNS", "").isdecimal()
     return console if known else _Console(highlight=False, markup=False, width=160)
+
+
+def has_room(console: Console, table: Table) -> bool:
+    """Whether a console is wide enough for a table in which words stay whole."""
+    return isinstance(_fitted(console, table), Table)
 
 
 def _fitted(console: Console, table: Table) -> Table | Text:
