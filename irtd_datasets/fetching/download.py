@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.documents import read_json
@@ -37,10 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["PART", "download", "have_part", "sha256_of"]
 
 PART = ".part"
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10
 _RANGE = 8 << 20
 _OVERLAP = 64 << 10
-_BUFFERS = 4
 _RETRY = Retry(8, 0.5)
 _PAGES = ("html", "json-error", "lfs-pointer")
 
@@ -65,7 +63,7 @@ def download(
         BuildError: It cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + PART)
+    part, found = target.with_name(target.name + PART), ""
     try:
         hub = hub_file(files, facts.name)
         if hub is not None:
@@ -73,8 +71,10 @@ def download(
             _from_hub(files, facts.name, hub, part)
             advance(part.stat().st_size)
         else:
+            transfer = _Transfer(files, facts, part, advance)
             try:
-                note = _Transfer(files, facts, part, advance).run()
+                note = transfer.run()
+                found = transfer.sha256
             finally:
                 if (
                     part.exists() and not part.stat().st_size
@@ -85,7 +85,7 @@ def download(
             _forget(part)
             raise _differs(files, facts, f"{size:,} bytes came, the server said {facts.size:,}")
         _check_kind(files, facts.name, part)
-        found = sha256_of(part)
+        found = found or sha256_of(part)
         expected = sha256 or facts.sha256
         if expected and found != expected:
             _forget(part)
@@ -196,7 +196,13 @@ class _Transfer:
         self._have = have_part(facts, part.with_name(part.name.removesuffix(PART)))
         self._unsure = self._have > 0
         self._notes: list[str] = []
+        self._digest, self._hashed = hashlib.sha256(), 0
         self._web = files.url.lower().startswith(("http://", "https://"))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the whole; empty where not all of it came in this run."""
+        return self._digest.hexdigest() if self._hashed == self._have else ""
 
     def run(self) -> str:
         """Bring what is missing; returns what there is to say."""
@@ -204,16 +210,10 @@ class _Transfer:
             self._notes.append(f"went on from byte {self._have:,}")
             self._advance(self._have)
         _note_of(self._part).write_text(
-            json.dumps(
-                {
-                    "size": self._facts.size,
-                    "mark": self._facts.mark,
-                    "url": self._files.where(self._facts.name),
-                }
-            ),
+            json.dumps({"size": self._facts.size, "mark": self._facts.mark}),
             encoding="utf-8",
         )
-        with self._part.open("r+b" if self._have else "wb") as file:
+        with self._part.open("r+b" if self._have else "w+b", buffering=0) as file:
             attempt = 0
             while self._facts.size is None or self._have < self._facts.size:
                 before = self._have
@@ -287,29 +287,25 @@ class _Transfer:
             self._compare(file, start, answer.read(self._have - start))
 
     def _copy(self, file: Any, answer: Any) -> None:  # noqa: ANN401
-        """Write an answer as it comes; the disk is written by a thread while the next block is read."""
-        buffers = [memoryview(bytearray(_BLOCK)) for _ in range(_BUFFERS)]
-        with ThreadPoolExecutor(1, "irtd-write") as pool:
-            waiting: list[Any] = []
-            number = 0
-            while count := answer.readinto(buffers[number % _BUFFERS]):
-                waiting.append(pool.submit(self._took, file, buffers[number % _BUFFERS][:count]))
-                number += 1
-                if len(waiting) >= _BUFFERS:
-                    waiting.pop(0).result()
-            for one in waiting:
-                one.result()
+        """Take an answer as it comes; a block stays in the processor's cache until it is hashed and written."""
+        buffer = memoryview(bytearray(_BLOCK))
+        while count := answer.readinto(buffer):
+            self._took(file, buffer[:count])
 
     def _took(self, file: Any, data: memoryview) -> None:  # noqa: ANN401
         try:
-            file.write(data)
+            written = 0
+            while written < len(data):  # a file without a buffer may take a part
+                written += file.write(data[written:])
         except OSError as error:
             raise BuildError(
                 f"cannot be written: {error.strerror or error}",
                 where=str(self._part),
                 remedy="Free some space; the same command goes on from what has come.",
             ) from error
+        self._digest.update(data)
         self._have += len(data)
+        self._hashed += len(data)
         self._advance(len(data))
 
     def _compare(self, file: Any, start: int, again: bytes) -> None:  # noqa: ANN401
@@ -324,5 +320,6 @@ class _Transfer:
     def _restart(self, file: Any) -> None:  # noqa: ANN401
         self._advance(-self._have)
         self._have, self._unsure = 0, False
+        self._digest, self._hashed = hashlib.sha256(), 0
         file.seek(0)
         file.truncate()

@@ -234,6 +234,13 @@ class Files:
                 where=where,
                 remedy=f"`pip install {_CLIENTS.get(scheme, scheme)}`.",
             )
+        if any("Credentials" in type(link).__name__ for link in chain(error)):
+            return ReleaseError(
+                "the credentials for it are missing",
+                where=where,
+                remedy="Set the store's own environment variables or profile; for a public bucket give the option "
+                "anon=true (`--release-option anon=true`).",
+            )
         if any(isinstance(link, socket.gaierror) for link in chain(error)):
             return ReleaseError(
                 "the server's name is not known here",

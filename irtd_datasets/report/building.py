@@ -50,6 +50,10 @@ def show_absent(report: BuildReport, release: str) -> None:
         if files:
             what = subset.name if whole else f"{', '.join(files)} of {subset.name}"
             console.print(styled(f"Not in {release}", f": {what}. {subset.available}"))
+            if whole and any(subset.name in place.configs for place in declared.places):
+                console.print(
+                    f"  `irtd fetch {declared.name} {subset.name} --to FOLDER` gets it, or says how."
+                )
 
 
 def show_ledger(ledger: Ledger) -> None:
