@@ -58,6 +58,7 @@ BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->)(\n?).*?(<!-- end -->)", re
 READING_ORDER = {
     "Start": ("../README.md", "glossary.md", "footguns.md"),
     "Data": (
+        "fetching.md",
         "datasets/irtd.md",
         "datasets/mmrs_1m.md",
         "datasets/rs_gpt4v.md",
