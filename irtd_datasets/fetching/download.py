@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,10 @@ from irtd_datasets.errors import (
 )
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.remote import Retry, asked_wait, passes
-from irtd_datasets.remote.files import hub_file, open_answer
+from irtd_datasets.remote.files import hub_file, open_answer, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from irtd_datasets.remote.files import Files, RemoteFile
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["PART", "download", "have_part", "sha256_of"]
 
 PART = ".part"
-_BLOCK = 256 << 10
+_BLOCK = 1 << 20
 _RANGE = 8 << 20
 _OVERLAP = 64 << 10
 _RETRY = Retry(8, 0.5)
@@ -68,8 +69,7 @@ def download(
         hub = hub_file(files, facts.name)
         if hub is not None:
             note = ""
-            _from_hub(files, facts.name, hub, part)
-            advance(part.stat().st_size)
+            _from_hub(files, facts.name, hub, part, advance)
         else:
             transfer = _Transfer(files, facts, part, advance)
             try:
@@ -160,29 +160,51 @@ def _differs(files: Files, facts: RemoteFile, problem: str) -> ReleaseError:
     )
 
 
-def _from_hub(files: Files, name: str, hub: tuple[str, str, str, str], part: Path) -> None:
+def _from_hub(
+    files: Files, name: str, hub: tuple[str, str, str, str], part: Path, advance: Callable[[int], None]
+) -> None:
     """Let `huggingface_hub` bring a file, which resumes by itself."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     repo, kind, revision, path = hub
     room = part.parent / ".fetch"
+    options: dict[str, Any] = {"token": files.options.get("token"), "endpoint": files.options.get("endpoint")}
+    disable_progress_bars()
 
     def once() -> str:
-        return str(
-            hf_hub_download(
-                repo,
-                path,
-                repo_type=kind,
-                revision=revision,
-                local_dir=room,
-                token=files.options.get("token"),
-                endpoint=files.options.get("endpoint"),
-            )
-        )
+        found = hf_hub_download(repo, path, repo_type=kind, revision=revision, local_dir=room, **options)
+        return str(found)
 
-    os.replace(files.asking(once, name), part)  # noqa: PTH105 - from a path as text
+    with _watching(room, advance):
+        found = files.asking(once, name)
+    os.replace(found, part)  # noqa: PTH105 - from a path as text
     if not any(path.suffix == ".incomplete" for path in room.rglob("*")):
         shutil.rmtree(room, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _watching(room: Path, advance: Callable[[int], None]) -> Iterator[None]:
+    """Tell how much of a file has come that a library brings into a folder."""
+    ended, told = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal told
+        while not ended.wait(0.5):
+            with contextlib.suppress(OSError):
+                size = sum(path.stat().st_size for path in room.rglob("*.incomplete"))
+                advance(max(size - told, 0))
+                told = max(told, size)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        size = max((path.stat().st_size for path in room.glob("*") if path.is_file()), default=told)
+        advance(max(size - told, 0))
 
 
 class _Transfer:
@@ -223,7 +245,8 @@ class _Transfer:
                 except IrtdDatasetsError:
                     raise
                 except Exception as error:  # noqa: BLE001 - any library's; judged below
-                    attempt = 1 if self._have > before else attempt + 1
+                    # A server that sends a few bytes with each answer would keep this going for ever.
+                    attempt = 1 if self._have - before > _OVERLAP else attempt + 1
                     self._wait(error, attempt)
         return "; ".join(dict.fromkeys(self._notes))
 
@@ -262,7 +285,8 @@ class _Transfer:
         with contextlib.closing(open_answer(self._files.full(facts.name), headers)) as answer:
             self._begin(file, answer, start if headers else None)
             file.seek(self._have)
-            self._copy(file, answer)
+            for piece in pieces(answer):
+                self._took(file, memoryview(piece))
         if facts.size is not None and self._have < facts.size:
             raise EOFError(f"the connection ended at byte {self._have:,} of {facts.size:,}")
         return False
@@ -285,12 +309,6 @@ class _Transfer:
             raise EOFError(f"bytes from {start} were asked for, the server sent {sent!r}")
         if self._unsure:
             self._compare(file, start, answer.read(self._have - start))
-
-    def _copy(self, file: Any, answer: Any) -> None:  # noqa: ANN401
-        """Take an answer as it comes; a block stays in the processor's cache until it is hashed and written."""
-        buffer = memoryview(bytearray(_BLOCK))
-        while count := answer.readinto(buffer):
-            self._took(file, buffer[:count])
 
     def _took(self, file: Any, data: memoryview) -> None:  # noqa: ANN401
         try:

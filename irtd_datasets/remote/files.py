@@ -13,6 +13,7 @@ import os
 import posixpath
 import re
 import socket
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,11 +28,13 @@ from irtd_datasets.remote.urls import full_url, shown_url, without_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Files", "RemoteFile", "hub_file", "open_answer", "open_files"]
+__all__ = ["Files", "RemoteFile", "hub_file", "open_answer", "open_files", "pieces"]
 
 _T = TypeVar("_T")
 _RETRY = Retry(8, 0.5)
 _TIMEOUT = 30.0
+_PIECE = 256 << 10  # stays in the processor's cache
+_LEAST_RATE = 1024  # bytes a second, over half a minute
 _FIRST_PIECES = (
     ".0",
     ".00",
@@ -485,8 +488,7 @@ class _WebFiles(Files):
             sent = answer.headers.get("Content-Range", "")
             if not sent.startswith(f"bytes {start}-"):
                 raise EOFError(f"bytes {start} to {stop} were asked for, the server sent {sent!r}")
-            data: bytes = answer.read()
-            return data[: stop - start]
+            return b"".join(pieces(answer))[: stop - start]
 
     def _ask(self, name: str, wanted: str, *, slash: bool = False) -> Any:  # noqa: ANN401 - what urlopen gives
         url = full_url(f"{self.url}/", self.options) if slash and not name else self.full(name)
@@ -564,6 +566,23 @@ def open_answer(url: str, headers: Mapping[str, str], timeout: float = _TIMEOUT)
         raise
     answer.moved = redirects.moved
     return answer
+
+
+def pieces(answer: Any) -> Iterator[bytes]:  # noqa: ANN401
+    """The body of an answer as it comes.
+
+    Raises:
+        TimeoutError: The server keeps the connection open and sends next to nothing.
+    """
+    since, seen = time.monotonic(), 0
+    while piece := answer.read1(_PIECE):
+        seen += len(piece)
+        spent = time.monotonic() - since
+        if spent > _TIMEOUT:
+            if seen < _LEAST_RATE * spent:
+                raise TimeoutError(f"{seen:,} bytes came in {spent:.0f} s")
+            since, seen = time.monotonic(), 0
+        yield piece
 
 
 def _mark(answer: Any) -> str:  # noqa: ANN401
