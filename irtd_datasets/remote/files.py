@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Files", "RemoteFile", "hub_file", "open_answer", "open_files", "pieces"]
 
 _T = TypeVar("_T")
-_RETRY = Retry(8, 0.5)
+_ASK = Retry(4, 0.5)  # for a server that nothing has come from: its name may be wrong
+_READ = Retry(8, 0.5)
 _TIMEOUT = 30.0
 _PIECE = 256 << 10  # stays in the processor's cache
 _LEAST_RATE = 1024  # bytes a second, over half a minute
@@ -133,7 +134,7 @@ class Files:
         Raises:
             ReleaseError: It failed for good.
         """
-        return self._try(action, name)
+        return self._try(action, name, _READ)
 
     def told(self, error: Exception, name: str) -> IrtdDatasetsError:
         """The error to show in place of one of a library, whose text may have secrets."""
@@ -188,7 +189,7 @@ class Files:
                 raise EOFError(f"{len(data):,} bytes came of {stop - start:,}")
             return data
 
-        return self._try(once, name) if stop > start else b""
+        return self._try(once, name, _READ) if stop > start else b""
 
     def _list(self, folder: str) -> dict[str, RemoteFile] | None:
         raise NotImplementedError
@@ -199,10 +200,10 @@ class Files:
     def _read(self, name: str, start: int, stop: int, mark: str) -> bytes:
         raise NotImplementedError
 
-    def _try(self, action: Callable[[], _T], name: str) -> _T:
+    def _try(self, action: Callable[[], _T], name: str, retry: Retry = _ASK) -> _T:
         where = self.where(name)
         try:
-            return _RETRY.call(action)
+            return retry.call(action)
         except IrtdDatasetsError:
             raise
         except Exception as error:  # noqa: BLE001 - any library's; its text, and those of its causes, may have secrets
