@@ -41,6 +41,7 @@ __all__ = ["READING_ORDER", "contents", "filled", "linked", "main", "pages", "pu
 READING_ORDER = {
     "Start": ("../README.md", "glossary.md", "footguns.md"),
     "Data": (
+        "fetching.md",
         "datasets/irtd.md",
         "datasets/mmrs_1m.md",
         "datasets/rs_gpt4v.md",

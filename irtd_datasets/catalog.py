@@ -373,11 +373,12 @@ def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
     return ReleaseNotFoundError(
         f"no data for {spec.name!r}: neither data_dir nor {variable} names a folder",
         remedy=(
-            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER)\n"
+            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER_OR_URL)\n"
             f"- built once, then without this library: irtd build {spec.name} {spec.default_config} --release FOLDER "
             f"--out ./{spec.name}\n"
             f"- a Hub repository: load_dataset('OWNER/{spec.name}', {spec.default_config!r})\n"
-            f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
+            f"- no data at hand: irtd fetch {spec.name} --to FOLDER gets it, or says how; "
+            f"irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
         ),
     )
 

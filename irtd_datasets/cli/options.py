@@ -138,8 +138,8 @@ def release_options(
     if not root:
         raise UnknownNameError(
             "no release given",
-            remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
-            "get it; `irtd demo` needs none.",
+            remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd fetch {declared.name} --to FOLDER` "
+            "gets it, or says how; `irtd demo` needs none.",
         )
     pairs, actions = named_pairs(images or [], "--images"), _actions(on_defect or [])
     partners = named_pairs(visible or [], "--visible")

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.documents import read_json
@@ -26,10 +26,10 @@ from irtd_datasets.errors import (
 )
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.remote import Retry, asked_wait, passes
-from irtd_datasets.remote.files import hub_file, open_answer
+from irtd_datasets.remote.files import hub_file, open_answer, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from irtd_datasets.remote.files import Files, RemoteFile
@@ -40,7 +40,6 @@ PART = ".part"
 _BLOCK = 1 << 20
 _RANGE = 8 << 20
 _OVERLAP = 64 << 10
-_BUFFERS = 4
 _RETRY = Retry(8, 0.5)
 _PAGES = ("html", "json-error", "lfs-pointer")
 
@@ -65,16 +64,17 @@ def download(
         BuildError: It cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + PART)
+    part, found = target.with_name(target.name + PART), ""
     try:
         hub = hub_file(files, facts.name)
         if hub is not None:
             note = ""
-            _from_hub(files, facts.name, hub, part)
-            advance(part.stat().st_size)
+            _from_hub(files, facts.name, hub, part, advance)
         else:
+            transfer = _Transfer(files, facts, part, advance)
             try:
-                note = _Transfer(files, facts, part, advance).run()
+                note = transfer.run()
+                found = transfer.sha256
             finally:
                 if (
                     part.exists() and not part.stat().st_size
@@ -85,7 +85,7 @@ def download(
             _forget(part)
             raise _differs(files, facts, f"{size:,} bytes came, the server said {facts.size:,}")
         _check_kind(files, facts.name, part)
-        found = sha256_of(part)
+        found = found or sha256_of(part)
         expected = sha256 or facts.sha256
         if expected and found != expected:
             _forget(part)
@@ -160,29 +160,51 @@ def _differs(files: Files, facts: RemoteFile, problem: str) -> ReleaseError:
     )
 
 
-def _from_hub(files: Files, name: str, hub: tuple[str, str, str, str], part: Path) -> None:
+def _from_hub(
+    files: Files, name: str, hub: tuple[str, str, str, str], part: Path, advance: Callable[[int], None]
+) -> None:
     """Let `huggingface_hub` bring a file, which resumes by itself."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     repo, kind, revision, path = hub
     room = part.parent / ".fetch"
+    options: dict[str, Any] = {"token": files.options.get("token"), "endpoint": files.options.get("endpoint")}
+    disable_progress_bars()
 
     def once() -> str:
-        return str(
-            hf_hub_download(
-                repo,
-                path,
-                repo_type=kind,
-                revision=revision,
-                local_dir=room,
-                token=files.options.get("token"),
-                endpoint=files.options.get("endpoint"),
-            )
-        )
+        found = hf_hub_download(repo, path, repo_type=kind, revision=revision, local_dir=room, **options)
+        return str(found)
 
-    os.replace(files.asking(once, name), part)  # noqa: PTH105 - from a path as text
+    with _watching(room, advance):
+        found = files.asking(once, name)
+    os.replace(found, part)  # noqa: PTH105 - from a path as text
     if not any(path.suffix == ".incomplete" for path in room.rglob("*")):
         shutil.rmtree(room, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _watching(room: Path, advance: Callable[[int], None]) -> Iterator[None]:
+    """Tell how much of a file has come that a library brings into a folder."""
+    ended, told = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal told
+        while not ended.wait(0.5):
+            with contextlib.suppress(OSError):
+                size = sum(path.stat().st_size for path in room.rglob("*.incomplete"))
+                advance(max(size - told, 0))
+                told = max(told, size)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        size = max((path.stat().st_size for path in room.glob("*") if path.is_file()), default=told)
+        advance(max(size - told, 0))
 
 
 class _Transfer:
@@ -196,7 +218,13 @@ class _Transfer:
         self._have = have_part(facts, part.with_name(part.name.removesuffix(PART)))
         self._unsure = self._have > 0
         self._notes: list[str] = []
+        self._digest, self._hashed = hashlib.sha256(), 0
         self._web = files.url.lower().startswith(("http://", "https://"))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the whole; empty where not all of it came in this run."""
+        return self._digest.hexdigest() if self._hashed == self._have else ""
 
     def run(self) -> str:
         """Bring what is missing; returns what there is to say."""
@@ -204,16 +232,10 @@ class _Transfer:
             self._notes.append(f"went on from byte {self._have:,}")
             self._advance(self._have)
         _note_of(self._part).write_text(
-            json.dumps(
-                {
-                    "size": self._facts.size,
-                    "mark": self._facts.mark,
-                    "url": self._files.where(self._facts.name),
-                }
-            ),
+            json.dumps({"size": self._facts.size, "mark": self._facts.mark}),
             encoding="utf-8",
         )
-        with self._part.open("r+b" if self._have else "wb") as file:
+        with self._part.open("r+b" if self._have else "w+b", buffering=0) as file:
             attempt = 0
             while self._facts.size is None or self._have < self._facts.size:
                 before = self._have
@@ -223,7 +245,8 @@ class _Transfer:
                 except IrtdDatasetsError:
                     raise
                 except Exception as error:  # noqa: BLE001 - any library's; judged below
-                    attempt = 1 if self._have > before else attempt + 1
+                    # A server that sends a few bytes with each answer would keep this going for ever.
+                    attempt = 1 if self._have - before > _OVERLAP else attempt + 1
                     self._wait(error, attempt)
         return "; ".join(dict.fromkeys(self._notes))
 
@@ -262,7 +285,8 @@ class _Transfer:
         with contextlib.closing(open_answer(self._files.full(facts.name), headers)) as answer:
             self._begin(file, answer, start if headers else None)
             file.seek(self._have)
-            self._copy(file, answer)
+            for piece in pieces(answer):
+                self._took(file, memoryview(piece))
         if facts.size is not None and self._have < facts.size:
             raise EOFError(f"the connection ended at byte {self._have:,} of {facts.size:,}")
         return False
@@ -286,30 +310,20 @@ class _Transfer:
         if self._unsure:
             self._compare(file, start, answer.read(self._have - start))
 
-    def _copy(self, file: Any, answer: Any) -> None:  # noqa: ANN401
-        """Write an answer as it comes; the disk is written by a thread while the next block is read."""
-        buffers = [memoryview(bytearray(_BLOCK)) for _ in range(_BUFFERS)]
-        with ThreadPoolExecutor(1, "irtd-write") as pool:
-            waiting: list[Any] = []
-            number = 0
-            while count := answer.readinto(buffers[number % _BUFFERS]):
-                waiting.append(pool.submit(self._took, file, buffers[number % _BUFFERS][:count]))
-                number += 1
-                if len(waiting) >= _BUFFERS:
-                    waiting.pop(0).result()
-            for one in waiting:
-                one.result()
-
     def _took(self, file: Any, data: memoryview) -> None:  # noqa: ANN401
         try:
-            file.write(data)
+            written = 0
+            while written < len(data):  # a file without a buffer may take a part
+                written += file.write(data[written:])
         except OSError as error:
             raise BuildError(
                 f"cannot be written: {error.strerror or error}",
                 where=str(self._part),
                 remedy="Free some space; the same command goes on from what has come.",
             ) from error
+        self._digest.update(data)
         self._have += len(data)
+        self._hashed += len(data)
         self._advance(len(data))
 
     def _compare(self, file: Any, start: int, again: bytes) -> None:  # noqa: ANN401
@@ -324,5 +338,6 @@ class _Transfer:
     def _restart(self, file: Any) -> None:  # noqa: ANN401
         self._advance(-self._have)
         self._have, self._unsure = 0, False
+        self._digest, self._hashed = hashlib.sha256(), 0
         file.seek(0)
         file.truncate()

@@ -141,8 +141,11 @@ def wanted_files(
                 yield Wanted(
                     target, files, _found(files, name), *(known if "*" not in pattern else (None, ""))
                 )
-            except IrtdDatasetsError as error:
+            except ReleaseNotFoundError as error:
                 yield target, error
+            except IrtdDatasetsError as error:  # of the server, which would say the same of every other file
+                yield target if len(place.files) == 1 else f"{target} ... {place.files[-1]}", error
+                return
 
 
 def _found(files: Files, name: str) -> RemoteFile:

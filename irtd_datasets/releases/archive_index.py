@@ -22,13 +22,14 @@ from filelock import FileLock, Timeout
 
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError
+from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.tar_headers import TarHeader
 
 if TYPE_CHECKING:
     import io
     from collections.abc import Iterator
 
-__all__ = ["ArchiveIndex", "archive_folder", "can_index", "open_inflated"]
+__all__ = ["ArchiveIndex", "archive_folder", "can_index", "known_members", "open_inflated"]
 
 _log = logging.getLogger(__name__)
 _MEMBERS, _POINTS, _DONE = "members.jsonl", "points.gzidx", "done.json"
@@ -38,6 +39,14 @@ def archive_folder(identity: tuple[Any, ...]) -> Path:
     """Folder in the user's cache for what is known of an archive."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "irtd_datasets" / "archives" / hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+
+
+def known_members(folder: Path, size: int) -> Iterator[tuple[str, int]] | None:
+    """Name and size of each file of an archive of so many bytes; None where no pass has come to its end."""
+    index = ArchiveIndex(folder, "", size, gzip=True)
+    if not index.complete:
+        return None
+    return ((safe_name(header.name), header.size) for header in index.members())
 
 
 def can_index() -> bool:

@@ -412,8 +412,8 @@ def _check_unnamed(
     raise UnknownNameError(
         "the folder has none of the folders that the records name, and --images does not say which of them it is",
         where=os.fspath(path),
-        remedy=f"{_line(PurePath(path).name, path, projects)}Write --images NAME={os.fspath(path)}, where NAME is one of "
-        f"{', '.join(projects)}.",
+        remedy=f"{_line(PurePath(path).name, path, projects)}Write --images NAME={os.fspath(path)}, where NAME is one "
+        f"of {', '.join(projects)}.",
     )
 
 

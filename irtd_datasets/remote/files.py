@@ -13,6 +13,7 @@ import os
 import posixpath
 import re
 import socket
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,11 +28,14 @@ from irtd_datasets.remote.urls import full_url, shown_url, without_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Files", "RemoteFile", "hub_file", "open_answer", "open_files"]
+__all__ = ["Files", "RemoteFile", "hub_file", "open_answer", "open_files", "pieces"]
 
 _T = TypeVar("_T")
-_RETRY = Retry(8, 0.5)
+_ASK = Retry(4, 0.5)  # for a server that nothing has come from: its name may be wrong
+_READ = Retry(8, 0.5)
 _TIMEOUT = 30.0
+_PIECE = 256 << 10  # stays in the processor's cache
+_LEAST_RATE = 1024  # bytes a second, over half a minute
 _FIRST_PIECES = (
     ".0",
     ".00",
@@ -130,7 +134,7 @@ class Files:
         Raises:
             ReleaseError: It failed for good.
         """
-        return self._try(action, name)
+        return self._try(action, name, _READ)
 
     def told(self, error: Exception, name: str) -> IrtdDatasetsError:
         """The error to show in place of one of a library, whose text may have secrets."""
@@ -185,7 +189,7 @@ class Files:
                 raise EOFError(f"{len(data):,} bytes came of {stop - start:,}")
             return data
 
-        return self._try(once, name) if stop > start else b""
+        return self._try(once, name, _READ) if stop > start else b""
 
     def _list(self, folder: str) -> dict[str, RemoteFile] | None:
         raise NotImplementedError
@@ -196,10 +200,10 @@ class Files:
     def _read(self, name: str, start: int, stop: int, mark: str) -> bytes:
         raise NotImplementedError
 
-    def _try(self, action: Callable[[], _T], name: str) -> _T:
+    def _try(self, action: Callable[[], _T], name: str, retry: Retry = _ASK) -> _T:
         where = self.where(name)
         try:
-            return _RETRY.call(action)
+            return retry.call(action)
         except IrtdDatasetsError:
             raise
         except Exception as error:  # noqa: BLE001 - any library's; its text, and those of its causes, may have secrets
@@ -233,6 +237,13 @@ class Files:
                 f"{scheme}:// needs a library that is not installed here",
                 where=where,
                 remedy=f"`pip install {_CLIENTS.get(scheme, scheme)}`.",
+            )
+        if any("Credentials" in type(link).__name__ for link in chain(error)):
+            return ReleaseError(
+                "the credentials for it are missing",
+                where=where,
+                remedy="Set the store's own environment variables or profile; for a public bucket give the option "
+                "anon=true (`--release-option anon=true`).",
             )
         if any(isinstance(link, socket.gaierror) for link in chain(error)):
             return ReleaseError(
@@ -478,8 +489,7 @@ class _WebFiles(Files):
             sent = answer.headers.get("Content-Range", "")
             if not sent.startswith(f"bytes {start}-"):
                 raise EOFError(f"bytes {start} to {stop} were asked for, the server sent {sent!r}")
-            data: bytes = answer.read()
-            return data[: stop - start]
+            return b"".join(pieces(answer))[: stop - start]
 
     def _ask(self, name: str, wanted: str, *, slash: bool = False) -> Any:  # noqa: ANN401 - what urlopen gives
         url = full_url(f"{self.url}/", self.options) if slash and not name else self.full(name)
@@ -557,6 +567,23 @@ def open_answer(url: str, headers: Mapping[str, str], timeout: float = _TIMEOUT)
         raise
     answer.moved = redirects.moved
     return answer
+
+
+def pieces(answer: Any) -> Iterator[bytes]:  # noqa: ANN401
+    """The body of an answer as it comes.
+
+    Raises:
+        TimeoutError: The server keeps the connection open and sends next to nothing.
+    """
+    since, seen = time.monotonic(), 0
+    while piece := answer.read1(_PIECE):
+        seen += len(piece)
+        spent = time.monotonic() - since
+        if spent > _TIMEOUT:
+            if seen < _LEAST_RATE * spent:
+                raise TimeoutError(f"{seen:,} bytes came in {spent:.0f} s")
+            since, seen = time.monotonic(), 0
+        yield piece
 
 
 def _mark(answer: Any) -> str:  # noqa: ANN401

@@ -44,6 +44,10 @@ def show_build(report: BuildReport) -> None:
 def show_absent(report: BuildReport, release: str) -> None:
     """Print which parts the release did not have, and where they come from; for a build of everything."""
     declared, console = spec(report.ledger.dataset), make_console()
+    lost = sum(line.record_counts.image_missing for line in report.ledger.lines if line.record_counts)
+    if lost and declared.places:
+        told = f"`irtd fetch {declared.name} --to FOLDER --dry-run` says where images come from"
+        console.print(f"{lost:,} records have no image here; {told}.")
     for subset in declared.subsets:
         members = [one for one in subset.members if "/".join(one.key) not in report.rows]
         whole = len(members) == len(subset.members)
@@ -51,6 +55,10 @@ def show_absent(report: BuildReport, release: str) -> None:
         if files:
             what = subset.name if whole else f"{', '.join(files)} of {subset.name}"
             console.print(styled(f"Not in {release}", f": {what}. {subset.available}"))
+            if whole and any(subset.name in place.configs for place in declared.places):
+                console.print(
+                    f"  `irtd fetch {declared.name} {subset.name} --to FOLDER` gets it, or says how."
+                )
 
 
 def show_ledger(ledger: Ledger) -> None:

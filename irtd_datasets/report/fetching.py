@@ -59,6 +59,9 @@ def show_fetch(report: FetchReport) -> None:
             f"No place is known for {report.dataset}: its project's page may name one (`irtd list`)."
         )
         return
+    if not report.sound:
+        console.print("Not everything came; the same command goes on from what is here.")
+        return
     name, folder = report.dataset, report.folder
     console.print(f"Then: `irtd doctor {name} --release {folder}` and `irtd build {name} --release {folder}`")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from irtd_datasets.annotations.conversation_keys import find_image
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.releases.archive_index import archive_folder
+from irtd_datasets.releases.archive_index import archive_folder, known_members
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.places import RemotePlace, as_place, file_identity
 from irtd_datasets.releases.resolve import ImageResolver
@@ -123,6 +123,9 @@ class ImageStream(Protocol):
     def identity(self) -> tuple[Any, ...]:
         """Names, sizes and times of the files read."""
 
+    def total(self, wanted: Any) -> int | None:  # noqa: ANN401 - see below
+        """Bytes of the images for which ``wanted(name)`` holds; None where only reading them tells."""
+
     def images(self, wanted: Any) -> Iterator[tuple[str, bytes]]:  # noqa: ANN401 - see below
         """Released name and bytes of each image, in the stream's order, for which ``wanted(name)`` holds."""
 
@@ -155,6 +158,15 @@ class CutArchive:
         if not isinstance(self.parts[0], RemotePlace):
             return None
         return archive_folder(tuple((str(part), *file_identity(part)) for part in self.parts))
+
+    def total(self, wanted: Callable[[str], bool]) -> int | None:
+        """Bytes of the wanted images, where an earlier pass has kept what is in the archive."""
+        if self.index is None:
+            return None
+        members = known_members(self.index, sum(int(part.stat().st_size) for part in self.parts))
+        return (
+            None if members is None else sum(size for name, size in members if wanted(self.image_name(name)))
+        )
 
     def images(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
         """Images in the archive's order, under the names that the records give them."""

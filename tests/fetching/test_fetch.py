@@ -20,6 +20,7 @@ from irtd_datasets.errors import BuildError, UnknownNameError
 from irtd_datasets.fetching import download as download_module
 from irtd_datasets.fetching.hashes import compare_hashes
 from irtd_datasets.fetching.run import fetch
+from irtd_datasets.remote import files
 from irtd_datasets.rows.doctor import examine
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
@@ -431,3 +432,13 @@ def test_fetched_files_are_compared_with_what_came(get, tmp_path):
     assert set(compared.values()) == {"same"}
     known = json.loads((tmp_path / "release" / ".fetched.json").read_text())
     assert known[PIECE]["sha256"] != hashlib.sha256(data).hexdigest()
+
+
+def test_a_server_that_trickles_is_given_up(get, server, monkeypatch, tmp_path):
+    """A connection that stays open and brings next to nothing is cut, asked for again a few times, and told."""
+    monkeypatch.setattr(files, "_TIMEOUT", -1)
+    monkeypatch.setattr(files, "_LEAST_RATE", 2**40)
+    report = get()
+    assert not report.sound
+    told = next(one for one in report.files if one.status == "failed")
+    assert "TimeoutError" in told.note

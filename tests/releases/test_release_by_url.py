@@ -13,7 +13,7 @@ from web_server import web_server
 from writing.elsewhere import s3_server
 
 from irtd_datasets.catalog import load_dataset
-from irtd_datasets.errors import IrtdDatasetsError, ReleaseError
+from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseError
 from irtd_datasets.releases.archive_index import archive_folder
 from irtd_datasets.releases.places import RemotePlace, RemoteRandomFile, as_place
 from irtd_datasets.releases.streams import stream_tar
@@ -21,6 +21,7 @@ from irtd_datasets.remote.files import open_files
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.writing.engine import build
+from irtd_datasets.writing.folder import DatasetFolder
 
 SECRET = "s3cr3t-of-the-test"
 FILLER = 14
@@ -111,6 +112,10 @@ def test_an_archive_is_read_once_and_then_in_stretches(large, tmp_path, caplog):
         before = server.sent
         build("mmrs_1m", config, absolute_options(server.url), tmp_path / "second")
         assert server.sent - before < 0.9 * size
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DatasetFolder, "free_space", lambda _: 1000)
+            with pytest.raises(BuildError, match="of images are to be written"):
+                build("mmrs_1m", config, absolute_options(server.url), tmp_path / "no-room")
         assert "reads all" not in caplog.text
     assert hashes(tmp_path / "first") == hashes(tmp_path / "second") == hashes(tmp_path / "local")
 
