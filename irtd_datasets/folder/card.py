@@ -575,4 +575,4 @@ def _escape_bars(cell: str) -> str:
 def _is_numeric(cells: Sequence[str]) -> bool:
     """Whether a column holds counts, so that their digits are to stand below each other."""
     filled = [cell for cell in cells if cell and not cell.startswith("not ")]
-    return bool(filled) and all(re.fullmatch(r"[+-]?[\d,]+", cell) for cell in filled)
+    return bool(filled) and all(re.fullmatch(r"[+-]?[\d,]+(?:\.\d+)?", cell) for cell in filled)

@@ -48,7 +48,7 @@ class _Paper:
 def to_png(image: Image.Image) -> bytes:
     """A drawing of few colours as a small PNG."""
     file = io.BytesIO()
-    image.quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
+    image.quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG")
     return file.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
 
 if TYPE_CHECKING:
@@ -97,40 +99,76 @@ def count_box_sizes(table: pa.Table) -> Counter[int]:
     """
     counts: Counter[int] = Counter()
     for objects in table[BOX_SIZES].chunks:
-        boxes, polygons = objects.field("box"), objects.field("polygon")
-        areas = [_box_areas(pc.list_flatten(boxes))]
-        if pc.list_flatten(polygons).null_count < len(pc.list_flatten(polygons)):
-            have = pc.fill_null(pc.list_value_length(boxes), 0)
-            alone = [pc.list_flatten(polygons.filter(pc.equal(have, 0)))]
-            both = pc.equal(have, pc.fill_null(pc.list_value_length(polygons), 0))
-            lacking = pc.is_null(pc.list_flatten(boxes.filter(both)))
-            alone.append(pc.list_flatten(polygons.filter(both)).filter(lacking))
-            areas += map(_polygon_areas, alone)
-        sides = np.sqrt(np.concatenate(areas))
+        boxes, polygons = _Lists.of(objects.field("box")), _Lists.of(objects.field("polygon"))
+        alone = (polygons.lengths >= 6) & (polygons.lengths % 2 == 0) & ~boxes.have(*polygons.places())
+        sides = np.sqrt(np.concatenate([_box_areas(boxes), _polygon_areas(polygons, alone)]))
         classes = np.searchsorted(SIZE_EDGES, sides[np.isfinite(sides)], side="right") - 1
         found, numbers = np.unique(classes, return_counts=True)
         counts.update(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
     return counts
 
 
-def _box_areas(boxes: pa.Array) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Lists of numbers in the lists of rows, as NumPy has them: pyarrow's comparisons would import pandas.
+
+    Attributes:
+        per_row: Lists of each row, shape (rows,).
+        lengths: Numbers of each list, shape (lists,); -1 where it is null.
+        numbers: All of them, shape (sum of lengths,).
+    """
+
+    per_row: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, column: pa.Array) -> _Lists:
+        inner = pc.list_flatten(column)
+        return cls(
+            to_numpy(pc.list_value_length(column), 0).astype(np.int64),
+            to_numpy(pc.list_value_length(inner), -1).astype(np.int64),
+            to_numpy(pc.list_flatten(inner), np.nan).astype(np.float64),
+        )
+
+    def starts(self) -> NDArray[np.int64]:
+        """Where the numbers of each list begin."""
+        sizes = np.maximum(self.lengths, 0)
+        return np.cumsum(sizes) - sizes
+
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The row of each list, and its place in it."""
+        rows = np.repeat(np.arange(len(self.per_row)), self.per_row)
+        first = np.cumsum(self.per_row) - self.per_row
+        return rows, np.arange(len(rows)) - first[rows]
+
+    def have(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a row has a list at a place that is not null."""
+        found = places < self.per_row[rows]
+        first = np.cumsum(self.per_row) - self.per_row
+        found[found] = self.lengths[(first[rows] + places)[found]] >= 0
+        return found
+
+
+def _box_areas(boxes: _Lists) -> NDArray[np.float64]:
     """Areas of boxes, shape (n,), of those with four numbers."""
-    whole = boxes.filter(pc.equal(pc.list_value_length(boxes), 4).fill_null(False))
-    corners = np.asarray(pc.list_flatten(whole), np.float64).reshape(-1, 4)
-    return np.abs((corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1]))
+    corners = boxes.numbers[boxes.starts()[boxes.lengths == 4][:, None] + np.arange(4)]
+    sides = corners[:, 2:] - corners[:, :2]
+    areas: NDArray[np.float64] = np.abs(sides[:, 0] * sides[:, 1])
+    return areas
 
 
-def _polygon_areas(polygons: pa.Array) -> NDArray[np.float64]:
-    """Areas of polygons, shape (n,), of those with three corners or more, by the shoelace formula."""
-    lengths = pc.list_value_length(polygons)
-    whole = polygons.filter(pc.greater_equal(lengths, 6).fill_null(False))
-    if not len(whole):
+def _polygon_areas(polygons: _Lists, wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Areas of the wanted polygons, shape (n,), by the shoelace formula."""
+    if not wanted.any():
         return np.empty(0)
-    corners = np.asarray(pc.list_value_length(whole), np.int64) // 2
+    sizes = np.maximum(polygons.lengths, 0)
+    corners = sizes[wanted] // 2
     ends = np.cumsum(corners)
     starts = ends - corners
-    x, y = np.asarray(pc.list_flatten(whole), np.float64).reshape(-1, 2).T
+    x, y = polygons.numbers[np.repeat(wanted, sizes)].reshape(-1, 2).T
     following = np.arange(1, len(x) + 1)
     following[ends - 1] = starts
     cross = x * y[following] - x[following] * y
-    return np.abs(np.add.reduceat(cross, starts)) / 2
+    areas: NDArray[np.float64] = np.abs(np.add.reduceat(cross, starts)) / 2
+    return areas
