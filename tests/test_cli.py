@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -200,13 +201,24 @@ def test_names_that_look_like_markup_are_shown_as_they_are(release, tmp_path):
     assert f"release at {os.fspath(folder)}" in process.stdout.replace("\n", "")
 
 
-def test_build_without_a_config_builds_the_default_one(sample, tmp_path):
-    """`irtd build irtd --release R` builds what the dataset declares as its default."""
-    out = tmp_path / "irtd"
-    found = irtd_here("build", "irtd", "--release", str(sample.folder), "--out", str(out), "--json")
-    rows = json.loads(found.stdout)["rows"]
-    default = SPEC.config(SPEC.default_config).members
-    assert set(rows) == {"/".join(member.key) for member in default if member.part.public}
+def test_build_without_a_config_builds_what_is_there(sample, tmp_path):
+    """`irtd build irtd --release R` builds every part that is there; the others are told, with a way to get them."""
+    folder = shutil.copytree(sample.folder, tmp_path / "release")
+    for piece in folder.glob("new_relative*"):
+        piece.unlink()
+    found = irtd_here(
+        "build", "irtd", "--release", str(sample.folder), "--out", str(tmp_path / "all"), "--json"
+    )
+    have = {"/".join(member.key) for member in SPEC.members if member.part.public}
+    assert set(json.loads(found.stdout)["rows"]) >= have - {"instruct/scene"}
+    found = irtd_here("build", "irtd", "--release", str(folder), "--out", str(tmp_path / "less"))
+    assert found.returncode == 0
+    told = " ".join(found.stdout.split())
+    assert f"Not in {folder}: pretrain. 84,284 captions with their images" in told
+    assert not (tmp_path / "less" / "pretrain").exists()
+    found = irtd_here("build", "irtd", "--release", str(tmp_path / "all"), "--out", str(tmp_path / "none"))
+    assert found.returncode == 1
+    assert found.stderr.count("Recognition.json") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 What is asked about an image is a plan: a generator that yields a question, is sent what came of it, and yields the next
 one, which may lean on that. Captions are a plan of one question, question-answer pairs of three, a hierarchical
 description of one for each region and three more. All go through the same journal, estimate and limit of cost. An
-answer that fails its judge gets one correction in the same conversation; one that fails then is
-refused with its faults.
+answer that fails its judge gets one correction in the same conversation; if that fails, too, it is refused with its
+faults.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.irtd.constructed import KEY, PAIRS, project_of
@@ -15,7 +16,6 @@ from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from irtd_datasets.construct.benchmark import Construction, Gathering, Options
     from irtd_datasets.construct.pool import Candidate
@@ -75,7 +75,8 @@ def write_records(
         "seed": options.seed,
         "rules": asdict(options.rules),
         "sources": {
-            name: str(source.container.path.absolute()) for name, source in sorted(gathering.sources.items())
+            name: str(Path(str(source.container.path)).absolute())
+            for name, source in sorted(gathering.sources.items())
         },
         "table": str(options.table.absolute()) if options.table else None,
         "notes": notes,

@@ -22,7 +22,7 @@ from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import FINISHED, MANIFEST, index_name
 from irtd_datasets.folder.row_groups import config_files, stored_features
-from irtd_datasets.schema import FIELDS, FILE_FIELDS, arrow_schema
+from irtd_datasets.schema import FIELDS, FILE_FIELDS, MAY_BE_MISSING, arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,7 +38,6 @@ __all__ = ["TEXTS", "StoredFolder", "StoredShard", "conformed"]
 TEXTS = pa.schema([entry for entry in arrow_schema(metadata=False) if entry.name not in FILE_FIELDS])
 """The columns that are no files."""
 
-_NEEDED = ("id", "image", "messages")
 _CHECK = "`irtd check` says what is wrong with the folder; build or download it again."
 
 
@@ -267,7 +266,7 @@ def _schema_problem(schema: pa.Schema) -> str:
     unknown = [name for name in schema.names if name not in ours.names]
     if unknown:
         return f"this version does not know its columns {', '.join(map(repr, unknown))}"
-    missing = [name for name in _NEEDED if name not in schema.names]
+    missing = [name for name in ours.names if name not in schema.names and name not in MAY_BE_MISSING]
     if missing:
         return f"it has no column {', '.join(map(repr, missing))}"
     for entry in schema:

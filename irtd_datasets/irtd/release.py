@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -64,6 +63,7 @@ class IrtdRelease(Release):
     """
 
     spec = SPEC
+    cut_archives = ("IR-TD-version250724.tar.gz",)
     give = "Give the folder that holds what the authors hand out (json_sft.zip, new_relative.json, ...)."
 
     # Annotation files
@@ -256,7 +256,10 @@ class IrtdRelease(Release):
 
     @cached_property
     def _mounts(self) -> tuple[Mount, ...]:
-        mounts = list(mounts_from_options(self.options.images, known_image_dirs()))
+        folders = known_image_dirs()
+        mounts = list(
+            mounts_from_options(self.options.images, folders, self.options.place, layouts=self._layouts)
+        )
         if self.root.is_dir():
             folder = self._folder
             mounts.append(Mount("", folder))
@@ -271,7 +274,7 @@ class IrtdRelease(Release):
 
     @cached_property
     def _caption_mounts(self) -> tuple[Mount, ...]:
-        mounts = list(mounts_from_options(self.options.images, ()))
+        mounts = list(mounts_from_options(self.options.images, (), self.options.place))
         if self._caption_folder is not None:
             mounts.append(Mount("", self._folder, self._caption_folder))
         return tuple(mounts)
@@ -285,7 +288,7 @@ class IrtdRelease(Release):
             if not base.is_dir():
                 continue
             names = sorted(
-                entry.name for entry in os.scandir(base) if fnmatch.fnmatch(entry.name, _CAPTION_FOLDER)
+                entry.name for entry in base.iterdir() if fnmatch.fnmatch(entry.name, _CAPTION_FOLDER)
             )
             folders = [name for name in names if (base / name).is_dir()]
             if folders:
@@ -295,7 +298,7 @@ class IrtdRelease(Release):
 
 def open_release(options: ReleaseOptions) -> Release:
     """Open an IR-TD release, see `IrtdRelease`, or records that were constructed in its form."""
-    if (Path(options.root) / CONSTRUCTED).is_file():
+    if isinstance(options.place(options.root), Path) and (Path(options.root) / CONSTRUCTED).is_file():
         from irtd_datasets.irtd.constructed import ConstructedRelease
 
         return ConstructedRelease(options)

@@ -10,13 +10,15 @@ says as a `GeneratedRecord` where one goes. One whose records a language model c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, ReleaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = ["MARKER", "ConstructedFile", "GeneratedRecord", "Rounds", "read_marker"]
 
@@ -65,7 +67,7 @@ class ConstructedFile:
     origin: str = "rule"
 
 
-def read_marker(folder: Path, dataset: str) -> tuple[ConstructedFile, ...] | None:
+def read_marker(folder: Place, dataset: str) -> tuple[ConstructedFile, ...] | None:
     """The files of records that a folder says were constructed for a dataset.
 
     Returns:
@@ -79,7 +81,7 @@ def read_marker(folder: Path, dataset: str) -> tuple[ConstructedFile, ...] | Non
     if not path.is_file():
         return ()
     try:
-        values = read_json(path, "")
+        values = read_json(cast("Path", path), "")
         if "dataset" not in values.value or values["dataset"].text() != dataset:
             return None
         split = "test" if values["split"].text() == "test" else "train"

@@ -1,4 +1,4 @@
-"""Texts are held against the labels: what contradicts counts, classes or sides is found, the rest is left alone."""
+"""Texts are held against the labels: what contradicts counts, classes or sides is found, nothing else."""
 
 import pytest
 
