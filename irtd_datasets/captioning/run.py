@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from irtd_datasets.captioning.asking import (
-    NOT_ANSWERED,
     Estimate,
     Judged,
     NoImageError,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLAT",
-    "NOT_ANSWERED",
     "CaptionJob",
     "CaptionOptions",
     "CaptionReport",

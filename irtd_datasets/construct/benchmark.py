@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.annotations.labelled import LabelledImage
-from irtd_datasets.captioning.run import NOT_ANSWERED
+from irtd_datasets.captioning.asking import NOT_ANSWERED
 from irtd_datasets.construct.describing import TALK, caption_maker, make_talk
 from irtd_datasets.construct.exclusion import LIKE_OTHER_SUBSET, LIKE_OWN, Exclusion, Looks, bits_of
 from irtd_datasets.construct.pairing import Pairing

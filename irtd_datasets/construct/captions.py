@@ -9,9 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.labelled import LabelledImage
+from irtd_datasets.captioning.asking import NOT_ANSWERED
 from irtd_datasets.captioning.journal import Journal
 from irtd_datasets.captioning.run import (
-    NOT_ANSWERED,
     CaptionJob,
     CaptionOptions,
     CaptionReport,
