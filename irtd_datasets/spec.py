@@ -6,16 +6,15 @@ A dataset's folder holds one `DatasetSpec` and its tables; only its parsing is c
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "ConfigSpec",
@@ -103,9 +102,8 @@ class SubsetSpec:
 
     @property
     def records(self) -> int | None:
-        """Released records of all parts together; None when nothing was released."""
-        known = [part.records for part in self.parts if part.records is not None]
-        return sum(known) if known else None
+        """Released records of all parts together; None when nothing was released, or a number is not known."""
+        return _sum_of(self.members)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -124,6 +122,13 @@ class Member:
     def key(self) -> tuple[str, str]:
         """Names of subset and part; they name its folder, too."""
         return self.subset.name, self.part.name
+
+
+def _sum_of(members: Iterable[Member]) -> int | None:
+    """Released records of some members; None where none is released, or the number of one that is is not known."""
+    counts = [member.part.records for member in members if member.part.public]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +153,7 @@ class ConfigSpec:
     @property
     def records(self) -> int | None:
         """Released records of its members; None when nothing was released, or their number is not known."""
-        known = [member.part.records for member in self.members if member.part.records is not None]
-        return sum(known) if known else None
+        return _sum_of(self.members)
 
     @property
     def public(self) -> bool:
@@ -396,11 +400,20 @@ class DatasetSpec:
             if config.name == name:
                 return config
         names = [config.name for config in self.configs]
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean {close[0]!r}? " if close else ""
+        hint = self._of_file(name) or did_you_mean(name, names)
         raise UnknownNameError(
             f"{self.name} has no config {name!r}", remedy=f"{hint}Its configs are {', '.join(names)}."
         )
+
+    def _of_file(self, name: str) -> str:
+        """A question with the config of the annotation file that a name was made of; empty where it was not."""
+        plain = "".join(filter(str.isalnum, name.lower().removesuffix(".json")))
+        for member in self.members:
+            file = "".join(filter(str.isalnum, member.part.file.rpartition("/")[2].partition(".")[0].lower()))
+            if file and plain in {file, member.subset.name + file, self.name + file}:
+                config = self.smallest_config(member).name
+                return f"Did you mean {config!r}, which is read from {member.part.file}? "
+        return ""
 
     def smallest_config(self, member: Member) -> ConfigSpec:
         """The config that shows a member and as little else as possible."""

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "irtd_datasets"
 LAYERS = (
     ("errors", "lazy", "version"),
     ("arrow", "display", "documents", "spec"),
+    ("appended",),
     ("remote",),
     ("annotations", "boxes", "releases"),
     ("images", "schema"),
@@ -25,8 +26,8 @@ LAYERS = (
     ("builder",),
     ("testing", "writing"),
     ("fetching", "hub", "training"),
-    ("evaluate",),
-    ("construct",),
+    ("curation", "evaluate"),
+    ("construct", "review"),
     ("report",),
     ("demo", "scaffold"),
     ("cli",),

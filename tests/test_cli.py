@@ -31,11 +31,12 @@ def test_a_count_that_nobody_knows_is_not_called_unreleased():
     table = irtd_here("list", "rs_gpt4v").stdout.partition("Not released")[0]
     assert "not released" not in table
     assert table.count("unknown") == len(spec("rs_gpt4v").configs)
-    assert irtd_here("list", "irtd").stdout.count("not released") == 12
+    assert irtd_here("list", "irtd").stdout.count("not released") == 16
     (found,) = json.loads(irtd_here("list", "irtd", "--json").stdout)
     assert {name for name, config in found["configs"].items() if not config["public"]} == {
         "pretrain-model_captions",
         "pretrain-rule_captions",
+        *(f"instruct-{task}" for task in ("scene", "conversation", "detailed_description", "reasoning")),
         *(name for name in found["configs"] if name.startswith("benchmark")),
     }
 

@@ -21,11 +21,14 @@ from irtd_datasets.cli import (
     sources,
     construction,
     pairs,
+    reviewing,
+    folders,
     training,
     evaluation,
     publishing,
     demonstration,
     scaffold,
+    environment,
 )
 from irtd_datasets.cli.app import main
 

@@ -29,6 +29,8 @@ __all__ = [
     "Rounds",
     "Settings",
     "SourceTable",
+    "Visible",
+    "folder_and_config",
     "local_folder",
     "named_pairs",
     "parse_prices",
@@ -67,6 +69,15 @@ Images = Annotated[
         "--images",
         metavar="NAME=PATH",
         help="Where images lie: a released folder and a folder, zip or tar. Repeatable.",
+    ),
+]
+Visible = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--visible",
+        metavar="NAME=PATH",
+        help="Where the visible partners of images lie, under the names of their images: a released folder and a "
+        "folder, zip or tar. Repeatable.",
     ),
 ]
 OnDefect = Annotated[
@@ -114,6 +125,7 @@ def release_options(
     on_defect: list[str] | None,
     settings: dict[str, str],
     rounds: str = "keep",
+    visible: list[str] | None = None,
     storage: list[str] | None = None,
 ) -> ReleaseOptions:
     """Options of a release from what a command was given; its folder may come from the environment.
@@ -130,8 +142,11 @@ def release_options(
             "gets it, or says how; `irtd demo` needs none.",
         )
     pairs, actions = named_pairs(images or [], "--images"), _actions(on_defect or [])
+    partners = named_pairs(visible or [], "--visible")
     options = parse_storage_options(storage or [])
-    return absolute_options(root, pairs, actions, settings, rounds=rounds, storage_options=options)
+    return absolute_options(
+        root, pairs, actions, settings, rounds=rounds, visible=partners, storage_options=options
+    )
 
 
 def named_pairs(items: list[str], option: str) -> dict[str, str]:
@@ -194,6 +209,19 @@ def local_folder(path: Path) -> Path:
             "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
         )
     return path
+
+
+def folder_and_config(text: str) -> tuple[Path, str | None]:
+    """A dataset folder and the config named behind it, as ``FOLDER:CONFIG``; no config where there is none.
+
+    Example:
+        >>> folder_and_config("./irtd:pretrain") == (Path("irtd"), "pretrain")
+        True
+    """
+    folder, colon, config = text.rpartition(":")
+    if Path(text).exists() or not colon:
+        return Path(text), None
+    return Path(folder), config or None
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from irtd_datasets.catalog import dataset_names, open_release, spec
+from irtd_datasets.catalog import dataset_names, open_release, other_content, spec
 from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import (
     BoxFrame,
@@ -21,6 +21,7 @@ from irtd_datasets.cli.options import (
     ReleaseOption,
     Rounds,
     Settings,
+    Visible,
     parse_settings,
     print_json,
     release_options,
@@ -102,6 +103,9 @@ def doctor(
         print_json(diagnosis.as_dict())
     else:
         report.show_diagnosis(diagnosis)
+        hint = "" if any(diagnosis.configs.values()) else other_content(dataset, options.root)
+        if hint:
+            say(hint)
     if not diagnosis.sound:
         raise typer.Exit(1)
 
@@ -125,6 +129,7 @@ def build(
         ),
     ] = None,
     images: Images = None,
+    visible: Visible = None,
     on_defect: OnDefect = None,
     settings: Settings = None,
     frame: BoxFrame = None,
@@ -171,7 +176,7 @@ def build(
     from irtd_datasets.writing.store import parse_storage_options
 
     known = parse_settings(settings, frame)
-    options = release_options(dataset, release, images, on_defect, known, rounds, release_option)
+    options = release_options(dataset, release, images, on_defect, known, rounds, visible, release_option)
     options = replace(options, decode="all" if decode else "sample")
     try:
         with show_progress(silent=quiet or as_json) as progress:

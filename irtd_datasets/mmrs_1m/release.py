@@ -39,7 +39,7 @@ from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, Rele
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.releases.places import Place
@@ -140,6 +140,10 @@ class MmrsRelease(Release):
     def resolver(self, subset: SubsetSpec) -> ImageResolver:  # noqa: ARG002 - there is one subset
         """Finds images in the tree and where the user says they are."""
         return ImageResolver(self._mounts, self._layouts)
+
+    def image_folders(self, subset: SubsetSpec) -> Sequence[str]:  # noqa: ARG002 - there is one subset
+        """Folders that the records name."""
+        return self._directories
 
     def stream(self, subset: SubsetSpec) -> CutArchive | None:  # noqa: ARG002 - there is one subset
         """The archive, unless images lie in the tree or elsewhere."""

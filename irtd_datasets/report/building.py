@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import spec
@@ -87,12 +88,13 @@ def show_ledger(ledger: Ledger) -> None:
         table.add_row(line.file, _released(ledger, line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
-    names = ("released", "found", "kept", "image_missing", "dropped", "absent")
-    table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
+    names = ("found", "kept", "image_missing", "dropped", "absent")
+    table.add_row("sum", ledger.released_sum, *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
     for note in dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note):
         console.print(note)
+    _show_partners(ledger)
     decoded = sum(line.record_counts.decoded for line in ledger.lines if line.record_counts)
     console.print(f"Decoded before they were stored: {decoded:,} images; of the others the header was read.")
     if ledger.counts_rounds:
@@ -107,6 +109,14 @@ def show_ledger(ledger: Ledger) -> None:
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
         console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}")
+
+
+def _show_partners(ledger: Ledger) -> None:
+    counts = [line.record_counts.partners for line in ledger.lines if line.record_counts]
+    partners = sum(counts, Counter[str]())
+    if partners:
+        told = ", ".join(f"{status} {count:,}" for status, count in sorted(partners.items()))
+        make_console().print(f"Visible partners, in rows: {told}")
 
 
 def _rounds_table(ledger: Ledger) -> Table:
@@ -125,13 +135,12 @@ def _rounds_table(ledger: Ledger) -> Table:
                 f"{line.record_counts.rounds_kept:,}",
             )
     totals = ledger.totals()
-    here = totals["rounds_released"] - totals["rounds_absent"]
     table.add_section()
     table.add_row(
         "sum of what is here",
-        f"{here:,}",
+        ledger.rounds_sum,
         f"{totals['rounds_found']:,}",
-        f"{totals['rounds_found'] - here:+,}",
+        ledger.rounds_difference,
         f"{totals['rounds_kept']:,}",
     )
     return table

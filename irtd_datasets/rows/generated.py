@@ -3,7 +3,8 @@
 The module has ``TASKS``, ``DECIMALS`` (of its boxes), ``USES_TEST`` (whether images that a source keeps for testing are
 used), ``make_rounds(task, image, size, categories, partial)``, which gives the rounds of each record that the labels of
 an image make (``partial``: classes of which an object was left out), and ``place(source, task, image, rounds)``, which
-says as a `GeneratedRecord` where one goes.
+says as a `GeneratedRecord` where one goes. One whose records a language model can write (``--describe``) has
+``DESCRIBED`` (tasks), ``rounds_described(task, rounds, regions, size)`` and ``place_described(source, task, image)``.
 """
 
 from __future__ import annotations

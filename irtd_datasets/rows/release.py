@@ -16,16 +16,17 @@ from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.archive_index import archive_folder, known_members
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.places import RemotePlace, as_place, file_identity
+from irtd_datasets.releases.resolve import ImageResolver
 from irtd_datasets.releases.streams import stream_tar
 from irtd_datasets.remote.urls import is_url, local_path, without_secrets
+from irtd_datasets.rows.partners import Partners, partner_layouts, visible_mounts
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
     from irtd_datasets.releases.places import Place
-    from irtd_datasets.releases.resolve import ImageResolver
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
@@ -60,6 +61,7 @@ class ReleaseOptions:
         scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
             a later run finds it; empty for a temporary folder that goes with the release.
         decode: ``sample`` (one image of 64) or ``all`` are decoded before they are stored.
+        visible: Released folder to path of the visible partners of its images, by the same names.
         storage: For file systems of URLs, never shown: options of all, under an empty name, and what a URL had of
             user, password and query, under the URL without them.
     """
@@ -71,6 +73,7 @@ class ReleaseOptions:
     rounds: str = "keep"
     scratch: str = ""
     decode: str = "sample"
+    visible: Mapping[str, str] = field(default_factory=dict)
     storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     def place(self, where: str) -> Place:
@@ -231,6 +234,22 @@ class Release(ABC):
     def resolver(self, subset: SubsetSpec) -> ImageResolver:
         """Finds the images of a subset."""
 
+    def partners(self, subset: SubsetSpec) -> Partners | None:
+        """Finds the visible partners of a subset's images; None where the user has named none."""
+        if not self.options.visible:
+            return None
+        mounts = visible_mounts(self.options.visible, self.image_folders(subset), self.options.place)
+        layouts = partner_layouts(self.resolver(subset).layouts)
+        return Partners(ImageResolver(mounts, layouts), self.alignment)
+
+    def image_folders(self, subset: SubsetSpec) -> Sequence[str]:  # noqa: ARG002 - for releases that know them
+        """Folders that the records name their images by; none where that is not known."""
+        return ()
+
+    def alignment(self, image: str) -> str:  # noqa: ARG002 - for releases whose sources are known
+        """What is declared of the pair of an image and its visible partner, by the name of the image."""
+        return "unknown"
+
     def stream(self, subset: SubsetSpec) -> ImageStream | None:  # noqa: ARG002 - for releases that have one
         """Images that come as a stream; None when they can be looked up by name."""
         return None
@@ -266,11 +285,13 @@ class Release(ABC):
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
         """Cheap facts that change when the inputs change: paths, sizes and times, without listing images."""
         images = sorted(self.options.images.items())
+        visible = sorted(self.options.visible.items())
         return [
             ("root", self.options.root),
             ("images", *images),
             ("settings", *sorted(self.options.settings.items())),
             *(("image", path, *file_identity(self.options.place(path))) for _, path in images),
+            *(("visible", name, path, *file_identity(self.options.place(path))) for name, path in visible),
             *self.facts(subset),
         ]
 
@@ -314,6 +335,7 @@ def absolute_options(
     *,
     rounds: str = "keep",
     scratch: str = "",
+    visible: Mapping[str, str | os.PathLike[str]] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ReleaseOptions:
     """Options with absolute paths, as workers and caches need them; a URL stays, without user, password and query.
@@ -331,6 +353,7 @@ def absolute_options(
         settings=dict(settings or {}),
         rounds=rounds,
         scratch=_absolute(scratch, {}) if scratch else "",
+        visible={name: _absolute(path, storage) for name, path in (visible or {}).items()},
         storage=storage,
     )
 

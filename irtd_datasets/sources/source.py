@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageFile", "Source", "SourceOptions"]
 
-_HEAD = 64 << 10
+_SHORT_HEAD, _HEAD = 4 << 10, 64 << 10
 _UNBOUNDED = sys.maxsize, sys.maxsize
 """The size of an image that nobody has said: what is empty or left of it is out all the same."""
 
@@ -316,7 +316,8 @@ class Source:
         full = self._full(name)
         try:
             with self.container.open(full) as file:
-                known = read_size(file.read(_HEAD))
+                head = file.read(_SHORT_HEAD)
+                known = read_size(head) or read_size(head + file.read(_HEAD - _SHORT_HEAD))
             if known is None:
                 known = _size_of(self.container.read(full), name)
         except ImageError as error:
@@ -381,9 +382,10 @@ class Source:
             "modality": self.row.modality,
         }
         if found is not None:
-            stem = image.name.rpartition("/")[2].rpartition(".")[0]
-            if stem in wrong_labels(self.row.name):
-                self.problems.add("label-wrong", image.name, wrong_labels(self.row.name)[stem])
+            wrong = wrong_labels(self.row.name)
+            stem = image.name.rpartition("/")[2].rpartition(".")[0] if wrong else ""
+            if stem in wrong:
+                self.problems.add("label-wrong", image.name, wrong[stem])
             doubts = self.problems.doubts()
             values.update(
                 captions=found.captions,
@@ -441,7 +443,8 @@ class Source:
 
     def _once(self, objects: list[LabelledObject], where: str) -> list[LabelledObject]:
         """Objects, each once, that are in pixels; ignored ones are counted."""
-        if len(objects) > 1 and len(set(objects)) < len(objects):
+        boxes = [item.box for item in objects if item.box is not None]
+        if len(boxes) > 1 and len(set(boxes)) < len(boxes):  # faster than to compare whole objects
             # Two people of a crowd may stand at one point.
             once = dict.fromkeys(item for item in objects if item.box is not None)
             kept = [item for item in objects if item.box is None or once.pop(item, True) is None]
@@ -449,9 +452,8 @@ class Source:
                 self.problems.add("object-listed-twice", where, count=len(objects) - len(kept))
             objects = kept
         for item in objects:
-            if item.attributes & OPEN:
+            if item.attributes and item.attributes & OPEN:
                 self.problems.add("object-ignored", where, item.label)
-        boxes = [item.box for item in objects if item.box is not None]
         if boxes and max(map(max, boxes)) <= 1:
             self.problems.add("box-in-shares", where, str(boxes[0]), len(boxes))
             objects = [item for item in objects if item.box is None]
@@ -515,7 +517,12 @@ class Source:
     ) -> list[LabelledObject]:
         """Objects with the labels that the table of sources gives their classes."""
         kept = []
+        classes = self._classes
         for item in objects:
+            known = classes.get(item.label) if item.label else None
+            if known is not None:
+                kept.append(item if known == item.label else item.labelled(known))
+                continue
             name = item.label or re.sub(
                 r"\{([a-z_]+)\}", lambda part: fields.get(part[1], ""), self.row.label
             )
@@ -523,7 +530,7 @@ class Source:
             if label == item.label:
                 kept.append(item)
             elif label is not None:
-                kept.append(replace(item, label=label))
+                kept.append(item.labelled(label))
         return kept
 
     def _class_names(self) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from irtd_datasets.catalog import open_release, spec
+from irtd_datasets.catalog import open_release, other_content, spec, unreleased
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.folder.parts import BuiltPart
@@ -185,7 +185,11 @@ def _cluster(
     from irtd_datasets.writing.worker_environment import WorkerEnvironment
 
     options = release.options
-    paths = [("the release", options.root), *(("its images", path) for path in options.images.values())]
+    paths = [
+        ("the release", options.root),
+        *(("its images", path) for path in options.images.values()),
+        *(("its visible images", path) for path in options.visible.values()),
+    ]
     progress.stage("asking the workers")
     paths = [(what, path) for what, path in paths if not is_url(path)]
     return DaskWorkers(
@@ -314,11 +318,14 @@ def _check_anything(release: Release, wanted: Sequence[Member], plans: Sequence[
     """Refuse a release that has nothing of what is wanted."""
     if not plans:
         handed_out = [member for member in wanted if member.part.public] or wanted
-        names = dict.fromkeys(member.part.file for member in handed_out)
+        files = ", ".join(dict.fromkeys(member.part.file for member in handed_out))
+        name, root = release.spec.name, release.options.root
         raise ReleaseNotFoundError(
-            f"none of the annotation files is there: {', '.join(names)}",
-            where=release.options.root,
-            remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
+            f"none of the annotation files is there: {files}",
+            where=root,
+            remedy=unreleased(release.spec, wanted)
+            or other_content(name, root)
+            or f"{wanted[0].subset.available} `irtd doctor {name} --release {root}` tells what this folder has.",
         )
     if not any(plan.jobs or plan.streamed for plan in plans):
         raise _no_rows(release, [plan.record_counts for plan in plans])

@@ -105,6 +105,7 @@ class _Filling:
             self._record_counts,
             skip=self._results[-1].end if self._results else 0,
             decode=release.options.decode,
+            partners=release.partners(plan.member.subset),
         )
         self._cutter = GroupCutter()
         self._size = 0
@@ -136,11 +137,11 @@ class _Filling:
         if self.rows.complete:
             return
         before = self.rows.position
-        rows, stored = self.rows.take(name, data)
+        rows, stored, partner = self.rows.take(name, data)
         if self.rows.position == before:
             return
-        self._size += len(stored)
-        self._write(self._cutter.add(name, rows, stored))
+        self._size += len(stored) + (len(partner[1]) if partner is not None else 0)
+        self._write(self._cutter.add(name, rows, stored, partner))
         # A part that is complete gives its memory back at once: the archive may go on for hours.
         if self._size >= SHARD_BYTES or self.rows.complete:
             self._close_shard()

@@ -35,6 +35,7 @@ _HUB = (
 _READ_ONLY = frozenset(
     {"http", "https", "github", "zip", "tar", "data", "git", "libarchive", "filecache", "simplecache"}
 )
+_MARKS = ("ETag", "etag", "md5Hash", "content_md5")  # of S3; of Google, Azure and HTTP
 _CLIENTS = {"s3": "s3fs", "s3a": "s3fs"}
 
 
@@ -182,24 +183,32 @@ class Store:
 
         self._try(put, name)
 
-    def upload(self, file: Path, name: str) -> None:
+    def upload(self, file: Path, name: str) -> str:
         """Send a file; returns when the store has all of it.
+
+        Returns:
+            The store's mark of these bytes, see `mark`.
 
         Raises:
             BuildError: The store has another number of bytes afterwards.
         """
         size = file.stat().st_size
 
-        def put(system: Any, root: str) -> None:  # noqa: ANN401
+        def put(system: Any, root: str) -> str:  # noqa: ANN401
             path = f"{root}/{name}"
             self._make_parent(system, path)
             system.put_file(str(file), path)
             system.invalidate_cache(path)
-            found = system.info(path)["size"]
-            if found != size:
-                raise ConnectionError(f"{found:,} of {size:,} bytes arrived")
+            found = system.info(path)
+            if found["size"] != size:
+                raise ConnectionError(f"{found['size']:,} of {size:,} bytes arrived")
+            return _mark(found)
 
-        self._try(put, name)
+        return self._try(put, name)
+
+    def mark(self, name: str) -> str:
+        """What the store itself tells the bytes of an object by, such as its ETag; empty where it has nothing."""
+        return self._try(lambda system, root: _mark(system.info(f"{root}/{name}")), name)
 
     def listing(self, folder: str = "", *, attempts: int = _ATTEMPTS) -> dict[str, int]:
         """Sizes of all objects below a folder, by name relative to the store's.
@@ -313,6 +322,10 @@ class Store:
             problem = f"the store failed: {kind}: {text}"
             remedy = "Start the same command again: finished shards are kept."
         return BuildError(problem, where=self.where(name), remedy=remedy)
+
+
+def _mark(facts: Mapping[str, Any]) -> str:
+    return str(next((facts[key] for key in _MARKS if facts.get(key)), ""))
 
 
 def _protocols(system: Any) -> tuple[str, ...]:  # noqa: ANN401
