@@ -26,6 +26,7 @@ from irtd_datasets.catalog import (
     unreleased,
 )
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.remote.urls import full_url, is_url, without_secrets
 from irtd_datasets.rows.assembly import release_groups
 from irtd_datasets.rows.groups import to_table
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
@@ -72,6 +73,11 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
         # same relative name, or one folder before and after a file was added, would share their rows.
         kwargs["dataset_name"] = self.SPEC.name
+        # Nor may a password of a URL get into that name, or into the config.
+        given = kwargs.get("data_dir")
+        self._secrets: dict[str, str] = {}
+        if isinstance(given, str) and is_url(given):
+            kwargs["data_dir"], self._secrets = without_secrets(given)
         if kwargs.pop("data_files", None):
             raise data_files_error(self.SPEC)
         kwargs["hash"] = self._fingerprint(kwargs)
@@ -178,6 +184,8 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         root = data_dir or os.environ.get(self.data_dir_variable())
         if not root:
             raise no_data_error(self.SPEC)
+        if data_dir and self._secrets:
+            root = full_url(data_dir, self._secrets)
         given = {name: str(value) for name, value in settings.items() if value is not None}
         return absolute_options(root, images, on_defect, given, visible=visible, storage_options=storage)
 

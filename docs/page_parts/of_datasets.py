@@ -154,6 +154,28 @@ def obtain(name: str) -> str:
     return "\n".join(f"- {step}" for step in spec(name).obtain)
 
 
+def places() -> str:
+    """Where the files of each dataset are handed out."""
+    kinds = {
+        "web": "direct link",
+        "hub": "Hub",
+        "drive": "Google Drive",
+        "baidu": "Baidu Netdisk",
+        "source": "source set",
+    }
+    rows = []
+    for name in DATASETS:
+        for one in spec(name).places:
+            files = ", ".join(f"`{file}`" for file in dict.fromkeys((one.files[0], one.files[-1])))
+            kind = kinds.get(one.kind, "OneDrive")
+            where = f"[{kind}]({one.url})" if one.url.startswith("https:") else f"{kind}, `{one.url}`"
+            code = f", code `{one.code}`" if one.code else ""
+            size = "unknown" if one.size is None else f"{one.size:,}"
+            configs = ", ".join(f"`{config}`" for config in one.configs)
+            rows.append([f"`{name}`", configs, files, f"{where}{code}", size])
+    return table(["dataset", "configs", "files", "where", "bytes"], rows)
+
+
 def checks() -> str:
     """The rules of `irtd check`."""
     rows = [[f"`{code}`", rule.severity, rule.breaks, rule.remedy] for code, rule in findings.RULES.items()]
@@ -199,6 +221,7 @@ BLOCKS = blocks(
     missing,
     number,
     obtain,
+    places,
     rules,
     settings,
     source_terms,

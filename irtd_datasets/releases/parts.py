@@ -83,6 +83,7 @@ def find_parts(folder: str | os.PathLike[str] | Place, pattern: str) -> tuple[Pl
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> for number in (0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9):
         ...     _ = (folder / f"data.tar.gz.{number}").write_bytes(b"bytes of a piece")
@@ -229,6 +230,7 @@ class JoinedParts(io.RawIOBase):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "x.0").write_bytes(b"abc"), (folder / "x.1").write_bytes(b"def")
         >>> with JoinedParts([folder / "x.0", folder / "x.1"]) as joined:

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from datasets import load_dataset_builder
 from web_server import web_server
 from writing.elsewhere import s3_server
 
@@ -219,6 +220,11 @@ def test_a_password_of_a_release_is_never_shown(samples, tmp_path, caplog):
         assert options.root == f"http://{host}"
         assert SECRET not in repr(options)
         build("rs_gpt4v", ["grounding"], options, tmp_path / "out")
+        given = f"http://me:{SECRET}@{host}?token={SECRET}"
+        builder = load_dataset_builder("rs_gpt4v", "grounding", data_dir=given, cache_dir=str(tmp_path / "c"))
+        assert builder.config.data_dir == f"http://{host}"
+        assert SECRET not in builder.cache_dir
+        assert next(iter(builder.as_streaming_dataset(split="train")))["id"]
         with pytest.raises(ReleaseError, match="access was refused") as caught:
             build("rs_gpt4v", [], absolute_options(f"http://me:x{SECRET}@{host}"), tmp_path / "none")
         assert SECRET not in str(caught.value)
