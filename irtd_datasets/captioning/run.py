@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from irtd_datasets.captioning.asking import (
+    NOT_ANSWERED,
+    Estimate,
+    Judged,
+    NoImageError,
+    Question,
+    SentImage,
+    TextJob,
+    TextReport,
+    ask_texts,
+    estimate_texts,
+)
 from irtd_datasets.captioning.brighten import DARK, brighten
-from irtd_datasets.captioning.endpoint import Endpoint, image_message
-from irtd_datasets.captioning.paid import PaidRun, RunReport, image_tokens
+from irtd_datasets.captioning.paid import image_tokens, question_key
 from irtd_datasets.captioning.prompts import Prompts
 from irtd_datasets.captioning.validate import CaptionLimits, adapt, find_faults
 from irtd_datasets.errors import ImageError
@@ -30,7 +38,9 @@ from irtd_datasets.images.viewable import viewable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from irtd_datasets.captioning.asking import Plan
     from irtd_datasets.captioning.brighten import Enhancer
+    from irtd_datasets.captioning.endpoint import Endpoint
     from irtd_datasets.captioning.journal import Answer, Journal
 
 __all__ = [
@@ -43,10 +53,10 @@ __all__ = [
     "Verdict",
     "caption",
     "estimate",
+    "faults_of",
+    "prepare",
+    "question_about",
 ]
-
-NOT_ANSWERED = "not-answered"
-"""Fault of an image whose question was not asked, or not answered; the next run asks it."""
 
 FLAT = 2.0
 """Standard deviation of grey values, 0 to 255, below which an infrared image shows nothing to describe."""
@@ -109,35 +119,6 @@ class CaptionOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a run will cost at most but for corrections, before it starts.
-
-    Attributes:
-        images: Images to ask about, those that will turn out too dark included.
-        answered: Of these, already in the journal, hence free.
-        input_tokens: Of all questions; an image counts as one token for each 28 x 28 pixels, the text as one for
-            each 4 letters.
-        output_tokens: Of all answers, taking 1.4 tokens a word.
-        cost: In the currency of the prices.
-    """
-
-    images: int
-    answered: int
-    input_tokens: int
-    output_tokens: int
-    cost: float
-
-    @property
-    def questions(self) -> int:
-        """Images whose answer is not in the journal yet."""
-        return self.images - self.answered
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "questions": self.questions}
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What became of one image.
 
@@ -156,17 +137,8 @@ class Verdict:
     sent: str = ""
 
 
-@dataclass
-class CaptionReport(RunReport):
-    """Sums of a run, with what became of the captions.
-
-    Attributes:
-        accepted: Captions that passed.
-        rejected: Images without a caption, by fault.
-    """
-
-    accepted: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
+CaptionReport = TextReport
+"""Sums of a run of captions."""
 
 
 def estimate(
@@ -176,22 +148,7 @@ def estimate(
 
     Images are read, to know their size and whether the journal has their answer, and not decoded.
     """
-    images = answered = input_tokens = output_tokens = 0
-    for job in jobs:
-        try:
-            data = job.image()
-            info = inspect_image(data, job.id)
-        except (ImageError, OSError):
-            continue
-        images += 1
-        prompt = _prompt(job, options)
-        if journal.get(_key(endpoint, options, prompt, data)):
-            answered += 1
-            continue
-        shrunk = min(1.0, options.max_side / max(info.width, info.height))
-        input_tokens += image_tokens(info.width * shrunk, info.height * shrunk) + len(prompt) // 4
-        output_tokens += min(endpoint.max_tokens, round(options.words * 1.4))
-    return Estimate(images, answered, input_tokens, output_tokens, options.cost(input_tokens, output_tokens))
+    return estimate_texts(_text_jobs(jobs, endpoint, options), endpoint, journal, options)
 
 
 def caption(
@@ -223,144 +180,89 @@ def caption(
     """
     options = options or CaptionOptions()
     report = report if report is not None else CaptionReport()
-    run = _Run(endpoint, journal, options, report)
-    waiting: deque[Future[Verdict]] = deque()
-    remaining = iter(jobs)
-    with ThreadPoolExecutor(options.concurrency, thread_name_prefix="caption") as pool:
-        try:
-            waiting.extend(pool.submit(run.one, job) for job in islice(remaining, options.concurrency * 2))
-            while waiting:
-                verdict = waiting.popleft().result()
-                waiting.extend(pool.submit(run.one, job) for job in islice(remaining, 1))
-                if verdict.text is not None:
-                    report.accepted += 1
-                else:
-                    report.rejected.update(fault.partition(":")[0] for fault in verdict.faults)
-                yield verdict
-        finally:
-            run.over.set()
-            for future in waiting:
-                future.cancel()
-    if run.first_error and not report.asked and not report.from_journal:
-        raise run.first_error
+    for told in ask_texts(_text_jobs(jobs, endpoint, options), endpoint, journal, options, report):
+        (judged,) = told.texts.values()
+        yield Verdict(told.id, judged.text, judged.faults, judged.changes, judged.sent)
 
 
-class _NoImageError(Exception):
-    """An image that cannot be described."""
+def _text_jobs(jobs: Iterable[CaptionJob], endpoint: Endpoint, options: CaptionOptions) -> Iterator[TextJob]:
+    for job in jobs:
+        yield TextJob(
+            job.id,
+            job.image,
+            partial(_plan, job, options),
+            partial(question_about, endpoint, options),
+            partial(prepare, job.id, job.of, options),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """An image as it is sent: upright, at most ``max_side`` long."""
-
-    data: bytes
-    kind: str
-    tokens: int
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what is sent."""
-        return hashlib.sha256(self.data).hexdigest()
+def _plan(job: CaptionJob, options: CaptionOptions) -> Plan:
+    prompt = options.prompts.fill(job.of, options.words, job.facts)
+    yield Question(
+        "caption", prompt, partial(_judge, options), options.prompts.fill_correction, options.words
+    )
 
 
-class _Run(PaidRun):
-    """What the threads of one run share."""
-
-    def __init__(
-        self, endpoint: Endpoint, journal: Journal, options: CaptionOptions, report: CaptionReport
-    ) -> None:
-        super().__init__(endpoint, journal, report, options)
-        self._options = options
-
-    def one(self, job: CaptionJob) -> Verdict:
-        try:
-            data = job.image()
-        except ImageError as error:
-            return Verdict(job.id, None, (error.code,))
-        except OSError:
-            return Verdict(job.id, None, ("image-missing",))
-        prompt = _prompt(job, self._options)
-        key = _key(self._endpoint, self._options, prompt, data)
-        with self.lock(key):  # the same image under two names is asked about once
-            return self._converse(job, prompt, key, data)
-
-    def _converse(self, job: CaptionJob, prompt: str, key: str, data: bytes) -> Verdict:
-        verdict = Verdict(job.id, None, (NOT_ANSWERED,))
-        image: _Image | None = None
-        said: list[dict[str, Any]] = []
-        for turn in (0, 1):
-            answer = self.known(key, turn)
-            if answer is None:
-                try:
-                    image = image or _prepare(job, data, self._options)
-                except _NoImageError as reason:
-                    return Verdict(job.id, None, (str(reason),))
-                messages = [image_message(prompt, image.data, image.kind), *said]
-                tokens = image.tokens + len(prompt) // 4
-                answer = self.ask(job.id, key, turn, messages, tokens, sent=image.digest)
-            if answer is None:
-                return Verdict(job.id, None, (NOT_ANSWERED,))
-            verdict = _judge(job, answer, self._options)
-            if verdict.text is not None or verdict.faults == ("refusal",):
-                return verdict
-            said = [
-                {"role": "assistant", "content": answer.text},
-                {"role": "user", "content": self._options.prompts.fill_correction(verdict.faults)},
-            ]
-        return verdict
-
-
-def _judge(job: CaptionJob, answer: Answer, options: CaptionOptions) -> Verdict:
+def _judge(options: CaptionOptions, answer: Answer) -> Judged:
     adapted = adapt(answer.text)
-    faults = find_faults(adapted.text, options.limits)
+    faults = faults_of(adapted.text, answer, options.limits)
+    return (
+        Judged((), tuple(faults), adapted.changes)
+        if faults
+        else Judged((("", adapted.text),), (), adapted.changes)
+    )
+
+
+def faults_of(text: str, answer: Answer, limits: CaptionLimits) -> list[str]:
+    """The faults of a text, with that of an answer which the model could not finish."""
+    faults = find_faults(text, limits)
     if answer.finish_reason == "length" and "cut-off" not in faults:
         faults.append("cut-off")
-    return Verdict(job.id, None if faults else adapted.text, tuple(faults), adapted.changes, answer.sent)
+    return faults
 
 
-def _prompt(job: CaptionJob, options: CaptionOptions) -> str:
-    return options.prompts.fill(job.of, options.words, job.facts)
-
-
-def _key(endpoint: Endpoint, options: CaptionOptions, prompt: str, data: bytes) -> str:
+def question_about(endpoint: Endpoint, options: CaptionOptions, prompt: str, data: bytes) -> str:
     """What makes two questions the same; the file's own bytes count, not those of the JPEG that a Pillow made of it."""
-    asked: tuple[object, ...] = (
-        endpoint.model,
-        endpoint.max_tokens,
-        endpoint.temperature,
-        endpoint.seed,
-        options.max_side,
-        hashlib.sha256(data).hexdigest(),
-        prompt,
-    )
+    asked: tuple[object, ...] = (options.max_side, hashlib.sha256(data).hexdigest(), prompt)
     if options.enhancer is not brighten or options.dark_below != DARK:
         asked = (*asked, f"{_named(options.enhancer)} below {options.dark_below}")
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return question_key(endpoint, *asked)
 
 
 def _named(function: object) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
 
 
-def _prepare(job: CaptionJob, data: bytes, options: CaptionOptions) -> _Image:
-    """Bring an image into the form in which it is sent; more than 8 bits are mapped as for looking at."""
+def prepare(name: str, of: str, options: CaptionOptions, data: bytes) -> SentImage:
+    """Bring an image into the form in which it is sent; more than 8 bits are mapped as for looking at.
+
+    Args:
+        name: For messages.
+        of: What it is: ``visible``, a partner that is brightened where it is dark; ``infrared``, which must not be
+            flat; ``optical``, which is sent as it is seen.
+        options: How it is sent.
+        data: Its file.
+
+    Raises:
+        NoImageError: It shows nothing, or cannot be decoded.
+    """
     try:
-        info = inspect_image(data, job.id)  # tells an empty file, a pointer or a web page by name
-        image = viewable(data, options.max_side, job.id).image
+        info = inspect_image(data, name)  # tells an empty file, a pointer or a web page by name
+        image = viewable(data, options.max_side, name).image
     except ImageError as error:
-        raise _NoImageError(error.code) from error
+        raise NoImageError(error.code) from error
     grey = np.asarray(image.convert("L"))
     as_it_is = info.format in {"JPEG", "PNG"} and info.mode in {"L", "RGB"} and info.orientation == 1
     as_it_is = as_it_is and info.bit_depth == 8 and max(info.width, info.height) <= options.max_side
-    if job.of == "visible" and float(grey.mean()) < options.dark_below:
+    if of == "visible" and float(grey.mean()) < options.dark_below:
         image, as_it_is = options.enhancer(image).convert("RGB"), False
         grey = np.asarray(image.convert("L"))
-    if job.of == "visible" and float(grey.mean()) < options.min_luminance:
-        raise _NoImageError("dark")
-    if job.of == "infrared" and float(grey.std()) < FLAT:
-        raise _NoImageError("flat")
+    if of == "visible" and float(grey.mean()) < options.min_luminance:
+        raise NoImageError("dark")
+    if of == "infrared" and float(grey.std()) < FLAT:
+        raise NoImageError("flat")
     if as_it_is:
-        return _Image(data, info.format.lower(), image_tokens(*image.size))
+        return SentImage(data, info.format.lower(), image_tokens(*image.size))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
-    return _Image(buffer.getvalue(), "jpeg", image_tokens(*image.size))
+    return SentImage(buffer.getvalue(), "jpeg", image_tokens(*image.size))

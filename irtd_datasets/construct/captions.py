@@ -18,9 +18,10 @@ from irtd_datasets.captioning.run import (
     caption,
     estimate,
 )
-from irtd_datasets.construct.benchmark import CAPTION_PARTS, Captioned, TaskResult, record_id
+from irtd_datasets.construct.benchmark import CAPTION_PARTS, Captioned, TaskResult
 from irtd_datasets.construct.describing import image_to_describe
 from irtd_datasets.construct.pairing import shown_partner
+from irtd_datasets.construct.records import record_id
 from irtd_datasets.errors import EndpointError
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks.generation import Made, Rules
@@ -62,6 +63,11 @@ class LanguageModel:
     rules: Rules = field(default_factory=Rules)
     confirm: Callable[[Estimate], None] = lambda _: None
     progress: Progress = field(default_factory=Progress)
+
+    @property
+    def task(self) -> str:
+        """Captions: all images that were chosen are for them."""
+        return "captioning"
 
     def __call__(
         self, chosen: list[Candidate], results: list[TaskResult], gathering: Gathering, *, dry_run: bool

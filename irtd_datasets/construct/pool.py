@@ -38,7 +38,7 @@ class Candidate:
         visible: Name of the paired visible image below the folder of the source.
         caption_of: Which image a language model described: ``visible``, ``infrared``, or none.
         origin: Who wrote the text: ``rule`` or ``model:NAME``.
-        labelled: The labels of the image, for images that have a partner.
+        labelled: The labels of the image, for images that have a partner or that a model is asked about.
         registration: How the partner comes to show what the image shows, as the column of that name.
         sent: SHA-256 of the image that a language model was sent.
     """

@@ -16,26 +16,27 @@ from __future__ import annotations
 
 import json
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.annotations.conversations import RecordError, parse_conversation
+from irtd_datasets.annotations.conversations import MANY_ROUNDS, ONE_ROUND, RecordError, parse_conversation
 from irtd_datasets.annotations.labelled import LabelledImage
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, ReleaseError, ReleaseNotFoundError
 from irtd_datasets.images.files import PIXEL_TRANSFORMS
 from irtd_datasets.images.mosaic import draw_mosaic
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
-from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, relationship, security
+from irtd_datasets.irtd.tasks import PARSERS, counting, dialogue, grounding, location, relationship, security
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import file_identity
 from irtd_datasets.releases.resolve import ImageResolver, Located
 from irtd_datasets.rows.partners import Partner, Partners
 from irtd_datasets.rows.pending import Correction
-from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions, file_identity
+from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions
 from irtd_datasets.sources import TABLE, Source, SourceOptions, get, merge_tables, open_source, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.irtd.tasks.parsing import Parser
@@ -67,7 +68,8 @@ class ConstructedRelease(Release):
 
     def __init__(self, options: ReleaseOptions) -> None:
         super().__init__(options)
-        path = self.root / CONSTRUCTED
+        self._folder = Path(options.root)
+        path = self._folder / CONSTRUCTED
         try:
             values = read_json(path, "Construct it again.")
             dict(values["sources"].items())
@@ -85,7 +87,7 @@ class ConstructedRelease(Release):
 
     def source(self, file: AnnotationFile) -> Path:
         """Path of the records of a part."""
-        return self.root / file.member.subset.name / file.member.part.file
+        return self._folder / file.member.subset.name / file.member.part.file
 
     def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:
         """Parse one constructed record.
@@ -95,13 +97,23 @@ class ConstructedRelease(Release):
             UnsafePathError: Its image name leaves the release.
         """
         member = file.member
-        conversation = parse_conversation(record, index, name=file.where)
+        talk = member.part.task in dialogue.DIALOGUES
+        conversation = parse_conversation(
+            record, index, rules=MANY_ROUNDS if talk else ONE_ROUND, name=file.where
+        )
         facts = record.get(KEY)
-        if not isinstance(facts, dict) or len(conversation.images) != 1 or len(conversation.turns) != 2:
-            raise RecordError(
-                f"it is no constructed record: it lacks {KEY!r}, one image or two turns",
-                code="not-constructed",
-            )
+        if not isinstance(facts, dict):
+            raise RecordError(f"it is no constructed record: it lacks {KEY!r}", code="not-constructed")
+        common = {
+            "id": "/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
+            "image": safe_name(conversation.images[0]),
+            "task": member.part.task,
+            "modality": str(facts.get("modality", SPEC.modality)),
+            "source": str(facts["source"]),
+            "origin": str(facts.get("origin", "rule")),
+        }
+        if talk:
+            return dialogue.row_of(conversation.turns, **common)
         question, answer = (turn.text for turn in conversation.turns)
         parsed = _parser(member.part.task, facts)(question, answer)
         unsure = ("identity-unverified",) if member.part.task == "reid" else ()
@@ -113,14 +125,9 @@ class ConstructedRelease(Release):
         return parsed.as_row(
             question,
             answer,
-            id="/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
-            image=safe_name(conversation.images[0]),
-            task=member.part.task,
-            modality=str(facts.get("modality", SPEC.modality)),
-            source=str(facts["source"]),
-            origin=str(facts.get("origin", "rule")),
             issues=(*parsed.issues, *unsure),
             corrections=corrections,
+            **common,
         )
 
     def resolver(self, subset: SubsetSpec) -> SourceImages:
@@ -129,7 +136,7 @@ class ConstructedRelease(Release):
 
     def partners(self, subset: SubsetSpec) -> Partners | None:
         """Finds the partners in the source sets, as they were registered when the records were made."""
-        path = self.root / subset.name / PAIRS
+        path = self._folder / subset.name / PAIRS
         return PartnersOfSources(self._open_sources, path) if path.is_file() else None
 
     def facts(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
@@ -149,7 +156,7 @@ class ConstructedRelease(Release):
         return opened
 
     def _mosaics(self, subset: SubsetSpec) -> dict[str, tuple[str, ...]]:
-        path = self.root / subset.name / "ReID.json"
+        path = self._folder / subset.name / "ReID.json"
         if not path.is_file():
             return {}
         records = json.loads(path.read_text(encoding="utf-8"))

@@ -157,8 +157,8 @@ def release_groups(
             resolver, partners = release.resolver(member.subset), release.partners(member.subset)
             found = located_rows(resolver, partners, rows.units(member.subset.order), record_counts)
             images = (
-                (located, partner, [unpack_pending(entry) for entry in entries])
-                for located, partner, entries in found
+                (image, partner, [unpack_pending(entry) for entry in entries])
+                for image, partner, entries in found
             )
             yield from image_groups(
                 (resolver, partners), images, policy, record_counts, release.options.decode

@@ -38,11 +38,11 @@ class RowGroup:
     """The rows of one row group.
 
     Args:
-        rows: One mapping per row with exactly the columns of the schema other than images.
+        rows: One mapping per row with exactly the columns of the schema other than images; or these columns.
         images: For each image column of the schema, its images and which row shows which.
     """
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]] | pa.RecordBatch
     images: Mapping[str, ImageColumn] = field(default_factory=dict)
 
 
@@ -142,11 +142,13 @@ def _text_bytes(row: dict[str, Any]) -> int:
     return 2048 + 4 * sum([len(message["content"]) for message in row["messages"]])
 
 
-def text_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, where: str) -> pa.RecordBatch:
+def text_columns(
+    rows: Sequence[Mapping[str, Any]] | pa.RecordBatch, schema: pa.Schema, where: str
+) -> pa.RecordBatch:
     """The columns other than images, in the order and the types of a schema.
 
     Args:
-        rows: A mapping for each row.
+        rows: A mapping for each row, or the columns themselves.
         schema: Columns without metadata.
         where: What a user knows the row group as, for messages.
 
@@ -154,6 +156,14 @@ def text_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, where: st
         BuildError: A row has other columns (those of `MAY_BE_MISSING` are null where it has none), or a value is not
             of its column's type.
     """
+    if isinstance(rows, pa.RecordBatch):
+        if not rows.schema.equals(schema):
+            raise BuildError(
+                f"the columns differ from the schema: {rows.schema.names}, expected {schema.names}",
+                where=where,
+                remedy="Give every column of the schema except the images, in its order and of its type.",
+            )
+        return rows
     names = set(schema.names)
     for index, row in enumerate(rows):
         if row.keys() != names:

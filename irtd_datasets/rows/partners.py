@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from irtd_datasets.images.files import PreparedImage
+    from irtd_datasets.releases.places import Place
     from irtd_datasets.releases.resolve import Layout
 
 __all__ = ["Partner", "Partners", "Shown", "partner_layouts", "show", "visible_mounts"]
@@ -93,9 +94,11 @@ class Partners:
         return self.resolver.read_into(partner.located, room)
 
 
-def visible_mounts(visible: Mapping[str, str], known_dirs: Sequence[str]) -> tuple[Mount, ...]:
+def visible_mounts(
+    visible: Mapping[str, str], known_dirs: Sequence[str], open_place: Callable[[str], Place]
+) -> tuple[Mount, ...]:
     """Places where a user keeps visible partners; see `irtd_datasets.releases.resolve.mounts_from_options`."""
-    return mounts_from_options(visible, known_dirs, what="visible images")
+    return mounts_from_options(visible, known_dirs, open_place, what="visible images")
 
 
 def partner_layouts(layouts: Mapping[str, Layout]) -> Mapping[str, Layout]:

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ExportOptions", "ExportReport", "export", "export_rows"]
+__all__ = ["ExportOptions", "ExportReport", "clear", "export", "export_rows", "staged", "write_json"]
 
 _COLUMNS = ("id", "task", "image", "messages", "box_frame", "width", "height", "bit_depth")
 _EXAMPLES = 5
@@ -236,13 +236,24 @@ def _rows(files: Sequence[Path], columns: Sequence[str]) -> Iterator[Mapping[str
 def _run(
     sources: Mapping[str, Iterable[Mapping[str, Any]]], out: Path, options: ExportOptions, name: str
 ) -> ExportReport:
+    with staged(out) as staging:
+        return _write(sources, out.absolute(), staging, options, name)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder that gets the name ``out`` when the block is done; a killed run leaves it for the next one.
+
+    Raises:
+        BuildError: ``out`` is not empty, another run writes it, or the operating system refuses.
+    """
     out = out.absolute()
     staging = out.with_name(f".{out.name}.partial")
     try:
         _refuse_full(out)
         staging.mkdir(parents=True, exist_ok=True)
         with FileLock(staging.with_name(f"{staging.name}.lock"), timeout=0):
-            report = _write(sources, out, staging, options, name)
+            yield staging
             if out.is_dir():
                 out.rmdir()
             staging.replace(out)
@@ -259,7 +270,6 @@ def _run(
             where=str(error.filename or out),
             remedy="Nothing was put into place. Mend this and start the same command again.",
         ) from error
-    return report
 
 
 def _refuse_full(out: Path) -> None:
@@ -277,7 +287,7 @@ def _write(
     name: str,
 ) -> ExportReport:
     report = ExportReport(out)
-    _clear(staging, keep=options.images == "files")
+    clear(staging, keep=options.images == "files")
     images = ImageFiles(staging) if options.images == "files" and options.layout != "vlmevalkit" else None
     entries: dict[str, Any] = {}
     try:
@@ -296,17 +306,17 @@ def _write(
         images.prune()
         report.images = images.count
     if options.layout == "llama-factory":
-        _json(staging / "dataset_info.json", entries)
+        write_json(staging / "dataset_info.json", entries)
     settings = {key: value for key, value in asdict(options).items() if key != "without"}
     reasons = {reason: REASONS[reason] for reason in report.left_out}
-    _json(
+    write_json(
         staging / _MARKER,
         {"options": settings, "report": {**report.as_dict(), "out": "."}, "reasons": reasons},
     )
     return report
 
 
-def _clear(staging: Path, *, keep: bool) -> None:
+def clear(staging: Path, *, keep: bool) -> None:
     """Remove what an unfinished run left, except complete images where they can be used again."""
     for path in staging.iterdir():
         if path.is_dir() and not (keep and path.name == "images"):
@@ -457,5 +467,6 @@ def _dataset_info(file: str) -> dict[str, Any]:
     }
 
 
-def _json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    """Write a value as JSON."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -65,6 +65,11 @@ def write_streamed(
     with contextlib.ExitStack() as stack:
         parts = [stack.enter_context(_Filling(release, plan, folder)) for plan in open_plans]
 
+        needed = stream.total(lambda name: any(name in plan.waiting for plan in open_plans))
+        if needed is not None and not any(part.taken_over for part in parts):
+            folder.check_space(needed, folder.free_space())
+            progress.total(needed)
+
         def wanted(name: str) -> bool:
             # A list, not a generator: each part has to be asked, because it counts what it skips.
             return any([part.rows.wants(name) for part in parts])  # noqa: C419
