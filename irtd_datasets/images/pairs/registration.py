@@ -45,6 +45,7 @@ _MIN_BLOCKS = 6
 _CHANCE = 0.2  # share of blocks that agree with the best fit to two different scenes
 _FREE = 4  # blocks that the fit's four numbers can always satisfy
 _SURE = 1.4  # evidence; two different scenes reached 1.13 at most, right results have 1.6 to 9
+_CERTAIN = 3.0  # evidence with which no other place is looked for
 _TURN_SIDE = 160  # pixels of the longer side while turns are tried
 _TURNS = (1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0)  # degrees, to both sides
 _TURNED = 1.1  # how much better turned views correlate; 1 to 1.02 beside the best of aligned pairs
@@ -117,7 +118,11 @@ def register(
     for one in coarse[1:]:
         if len(starts) < 3 and all(_distance(one.transform, t, size) > 0.03 * diagonal for t in starts):
             starts.append(one.transform)
-    found = [near, *(_refine(infrared, visible, start) for start in starts)]
+    found = [near]
+    for start in starts:
+        found.append(_refine(infrared, visible, start))
+        if found[-1].evidence >= _CERTAIN:
+            break
     best = max(found, key=lambda one: one.evidence)
     if best.evidence < _SURE:
         clarity = _clarity(infrared, visible)
