@@ -32,7 +32,7 @@ def new(
         bool | None,
         typer.Option(
             "--in-repository/--package",
-            help="Make a folder inside this library, or a separate package. Default: a folder if run inside a checkout.",
+            help="Make a folder inside this library, or a separate package. Default: a folder when run in a checkout.",
         ),
     ] = None,
 ) -> None:
