@@ -41,6 +41,7 @@ __all__ = ["READING_ORDER", "contents", "filled", "linked", "main", "pages", "pu
 READING_ORDER = {
     "Start": ("../README.md", "glossary.md", "footguns.md"),
     "Data": (
+        "fetching.md",
         "datasets/irtd.md",
         "datasets/mmrs_1m.md",
         "datasets/rs_gpt4v.md",
@@ -48,8 +49,8 @@ READING_ORDER = {
         "sources.md",
         "overlap.md",
     ),
-    "Build": ("building.md", "scale.md", "preview.md"),
-    "Construct": ("construct.md", "captions.md", "pairs.md"),
+    "Build": ("building.md", "scale.md", "preview.md", "folders.md"),
+    "Construct": ("construct.md", "captions.md", "review.md", "pairs.md"),
     "Train": ("training.md", "launchers.md", "examples.md", "exports.md", "loaders.md"),
     "Score": ("scoring.md",),
     "Publish": ("checking.md", "publishing.md"),

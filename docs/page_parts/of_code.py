@@ -25,6 +25,11 @@ MODULES = (
     "captioning.paid",
     "captioning.run",
     "captioning.validate",
+    "curation.dedup",
+    "curation.merge",
+    "curation.split",
+    "curation.statistics",
+    "curation.subset",
     "errors",
     "evaluate.compare",
     "evaluate.places",
@@ -35,6 +40,7 @@ MODULES = (
     "hub.findings",
     "hub.folder_card",
     "hub.publish",
+    "hub.show",
     "images.pairs",
     "schema",
     "training.bench",
@@ -42,6 +48,8 @@ MODULES = (
     "training.curriculum",
     "training.scores",
     "training.decode",
+    "training.detection",
+    "writing.rewrite",
 )
 """Public modules; besides them every package whose ``__init__`` has ``__all__`` is public."""
 

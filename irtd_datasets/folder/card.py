@@ -120,10 +120,13 @@ def prose(spec: DatasetSpec) -> str:
 
 def configs_of(spec: DatasetSpec, parts: Sequence[BuiltPart]) -> dict[str, list[BuiltPart]]:
     """Configs that a folder with these parts has, each with its parts in order."""
-    built = {(part.subset, part.part): part for part in parts if part.rows}
+    built: dict[tuple[str, str], list[BuiltPart]] = {}
+    for part in parts:
+        if part.rows:
+            built.setdefault(part.key, []).append(part)
     configs = {}
     for config in spec.configs:
-        present = [built[member.key] for member in config.members if member.key in built]
+        present = [part for member in config.members for part in built.get(member.key, ())]
         if present:
             configs[config.name] = present
     return configs
@@ -234,6 +237,7 @@ def render_card(
         "## Sources\n\n" + _source_table(spec, present, count),
         "## How it was made\n\n" + _making(spec, made_with),
         "## What became of the release\n\n" + _ledger_table(spec, ledger),
+        *(["## Pairs\n\n" + pairs] if (pairs := _pairs_table(ledger)) else []),
         *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
         "## Fields\n\n"
@@ -471,7 +475,7 @@ def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
         [
             "**sum**",
             "",
-            f"{totals['released']:,}",
+            ledger.released_sum,
             f"{totals['found']:,}",
             f"{totals['kept']:,}",
             f"{totals['image_missing']:,}",
@@ -484,6 +488,23 @@ def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
     return _table(head, rows) + "".join(f"\n\n{markdown(note)}" for note in notes)
 
 
+def _pairs_table(ledger: Ledger) -> str:
+    """Rows by what became of their visible partners; empty where none were looked for."""
+    counts = [(line, line.record_counts.partners) for line in ledger.lines if line.record_counts is not None]
+    statuses = sorted({status for _, found in counts for status in found})
+    rows = [
+        [line.subset, markdown(line.file), *(f"{found[status]:,}" for status in statuses)]
+        for line, found in counts
+        if found
+    ]
+    return (
+        "Rows by the status of their column `registration`; a refused partner is left out, its row is not.\n\n"
+        + _table(["subset", "file", *statuses], rows)
+        if rows
+        else ""
+    )
+
+
 def _rounds_table(ledger: Ledger) -> str:
     rows = []
     for line in ledger.lines:
@@ -494,13 +515,12 @@ def _rounds_table(ledger: Ledger) -> str:
         difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
         rows.append([markdown(line.file), _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
     totals = ledger.totals()
-    here = totals["rounds_released"] - totals["rounds_absent"]
     rows.append(
         [
             "**sum of what is here**",
-            f"{here:,}",
+            ledger.rounds_sum,
             f"{totals['rounds_found']:,}",
-            f"{totals['rounds_found'] - here:+,}",
+            ledger.rounds_difference,
             f"{totals['rounds_kept']:,}",
         ]
     )

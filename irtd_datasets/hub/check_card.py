@@ -227,7 +227,7 @@ def _check_splits(
             )
         if manifest is not None and manifest.parts:
             parts = {part_of(shard.name) for shard in files}
-            size = sum(part.num_bytes for part in manifest.parts if part.key in parts)
+            size = sum(part.num_bytes for part in manifest.parts if part.key in parts and part.split == split)
             if given.get(split, {}).get("num_bytes") != size:
                 stated = given.get(split, {}).get("num_bytes")
                 findings.add(

@@ -169,6 +169,12 @@ def publish(
     """
     _check_name(repo_id)
     remote = Remote(repo_id, token=token, sleep=sleep)
+    if "/" not in repo_id and not remote.token:
+        raise UnknownNameError(
+            f"the name {repo_id!r} has no owner, and nobody is logged in whose account it could be",
+            remedy=f"Write it as OWNER/{repo_id}, or log in first (`hf auth login`): a name alone is then one of your "
+            "account.",
+        )
     return _Publication(
         Path(folder), remote, options or PublishOptions(), progress or Progress(), sleep
     ).run()
@@ -530,14 +536,19 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
         )
     declared = spec(local.manifest.dataset)
     rows: Counter[str | None] = Counter()
-    for _, table in read_groups([shard.file for shard in local.shards], ["source"]):
-        for counted in table.column("source").value_counts().to_pylist():
+    pairs: Counter[str | None] = Counter()
+    for _, table in read_groups([shard.file for shard in local.shards], ["source", "visible.path"]):
+        sources = table.column("source")
+        for counted in sources.value_counts().to_pylist():
             rows[counted["values"]] += counted["counts"]
+        for counted in sources.filter(table.column("visible").is_valid()).value_counts().to_pylist():
+            pairs[counted["values"]] += counted["counts"]
     forbidden, unknown = [], 0
     for source, count in sorted(rows.items(), key=lambda item: str(item[0])):
         terms = declared.terms_of(source)
         if terms.redistribution == "forbidden":
-            forbidden.append(f"{source}: {count:,} rows: {terms.licence}")
+            partners = f", {pairs[source]:,} of them with a visible image" if pairs[source] else ""
+            forbidden.append(f"{source}: {count:,} rows{partners}: {terms.licence}")
         elif terms.redistribution == "unknown":
             unknown += count
     if forbidden and not accept_terms:
@@ -549,7 +560,9 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
         )
     warnings = [f"terms accepted by you: {line}" for line in forbidden]
     if unknown:
-        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on")
+        shown = sum(pairs[name] for name in rows if declared.terms_of(name).redistribution == "unknown")
+        paired = f", visible images of {shown:,} of them included" if shown else ""
+        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on{paired}")
     return warnings
 
 

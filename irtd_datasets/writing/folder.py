@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.documents import JsonValue
+    from irtd_datasets.folder.manifest import Derivation
     from irtd_datasets.folder.parts import BuiltPart, ShardResult
     from irtd_datasets.spec import DatasetSpec, Member
     from irtd_datasets.writing.plan import PartPlan, ShardJob
@@ -77,6 +78,7 @@ class DatasetFolder:
         self.path = path
         self.spec = spec
         self.staging = path / STAGING
+        self.made_from: Derivation | None = None  # of the folder that this one is going to be
         self._parts: list[BuiltPart] | None = None
 
     @property
@@ -129,6 +131,15 @@ class DatasetFolder:
                     where=str(self.place),
                     remedy=f"Give --out another place for {self.spec.name}.",
                 )
+        manifest = self.manifest()
+        if manifest is not None and manifest.made_from != self.made_from:
+            made_from = manifest.made_from
+            made = f"`irtd {made_from.how:.80}` from another" if made_from else "`irtd build`"
+            raise BuildError(
+                f"it holds a dataset folder already, made by {made}",
+                where=str(self.place),
+                remedy="Give --out a new or empty folder.",
+            )
 
     def check_schema(self, wanted: Collection[tuple[str, str]]) -> None:
         """Refuse to put parts beside others that have the columns of an earlier schema.
@@ -304,7 +315,11 @@ class DatasetFolder:
         if manifest is None:
             return []
         state = self.state()
-        return [_identified(part, state) for part in manifest.parts]
+        return [_identified(part, self._state_key(part), state) for part in manifest.parts]
+
+    def _state_key(self, part: BuiltPart) -> str:
+        """What a part is called in the state; in a folder made of others a part may have several splits."""
+        return "/".join(part.key if self.made_from is None else (*part.key, part.split))
 
     def state(self) -> JsonValue | None:
         """Identities of the inputs of each part; None when they are lost, so that everything is built again."""
@@ -342,14 +357,18 @@ class DatasetFolder:
         elif [part.as_dict() for part in before] != [part.as_dict() for part in parts]:
             self._set_aside()
         for part in built:
-            self._place(part, whole)
+            others = [name for one in built if one.key == part.key for name in one.files()]
+            self._place(part, whole, others)
         merged = self._all_lines(ledger)
         self._remove_changed_indexes()
         self.staging.mkdir(parents=True, exist_ok=True)
         shards = [shard for part in parts for shard in part.named_digests()]
         indexes = write_folder_index(self.path, shards, self.staging, self._index_notes(built))
         listed = {path.relative_to(self.path).as_posix(): Listed.of(path.read_bytes()) for path in indexes}
-        state = {"/".join(part.key): part.identity() for part in parts}
+        divided = self.made_from is not None  # then a part may have several splits
+        state = {
+            "/".join((*part.key, part.split) if divided else part.key): part.identity() for part in parts
+        }
         described = self._described(
             parts, merged, listed, state, counter_in(self.path), lambda name: (self.path / name).open("rb")
         )
@@ -396,10 +415,9 @@ class DatasetFolder:
         files = {LEDGER: ledger.render().encode(), CROISSANT: render_croissant(self.spec, parts).encode()}
         files |= images
         others = {**indexes, **{name: Listed.of(content) for name, content in files.items()}}
-        manifest = Manifest(
-            self.spec.name, self.spec.version, ORDER_SEED, tuple(code_identity()), tuple(parts), others
-        )
-        files[CARD] = render_card(
+        identity = (self.spec.name, self.spec.version, ORDER_SEED, tuple(code_identity()))
+        manifest = Manifest(*identity, tuple(parts), others, self.made_from)
+        card = render_card(
             self.spec,
             parts,
             ledger,
@@ -408,7 +426,8 @@ class DatasetFolder:
             seal=manifest.seal,
             images=images,
             made_with=manifest.made_with,
-        ).encode()
+        )
+        files[CARD] = card.encode()
         files[STATE] = (json.dumps(state, indent=1) + "\n").encode()
         others[CARD] = Listed.of(files[CARD])
         files[MANIFEST] = replace(manifest, others=others).render().encode()
@@ -447,9 +466,9 @@ class DatasetFolder:
             if known is not None and known != Listed.of(path.read_bytes()):
                 path.unlink()
 
-    def _place(self, part: BuiltPart, whole: Collection[tuple[str, str]]) -> None:
+    def _place(self, part: BuiltPart, whole: Collection[tuple[str, str]], names: Collection[str]) -> None:
+        """Put the shards of a part into its folder, which is to have these files and no others."""
         folder = self.path.joinpath(*part.key)
-        names = part.files()
         if names:
             folder.mkdir(parents=True, exist_ok=True)
         for index, (name, shard) in enumerate(part.named_shards()):
@@ -502,9 +521,9 @@ def staged_name(index: int, fingerprint: str) -> str:
     return f"shard-{index:05d}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.parquet"
 
 
-def _identified(part: BuiltPart, state: JsonValue | None) -> BuiltPart:
+def _identified(part: BuiltPart, key: str, state: JsonValue | None) -> BuiltPart:
     """A part with the identities of its inputs, where they are known; nothing is taken over without."""
     try:
-        return part.identified(state["/".join(part.key)]) if state is not None else part
+        return part.identified(state[key]) if state is not None else part
     except AnnotationError:
         return part

@@ -152,9 +152,9 @@ def _send(upload: Upload, file: Path, result: ShardResult) -> None:
     """Upload a shard, where its images lie, and last the note that it is finished."""
     counts = {column: count_values([file], column) for column in _COUNTED}
     _check_run(upload)
-    upload.store.upload(file, upload.file)
+    mark = upload.store.upload(file, upload.file)
     upload.store.upload(index_note(file), f"{upload.note}.index.parquet")
-    upload.store.write(f"{upload.note}.json", _Note(result, upload.file, upload.run, counts).render())
+    upload.store.write(f"{upload.note}.json", _Note(result, upload.file, upload.run, mark, counts).render())
 
 
 def _check_run(upload: Upload) -> None:
@@ -193,19 +193,19 @@ class _Note:
         result: What was written.
         file: Its name in the store.
         run: The run that wrote it.
+        mark: What the store tells its bytes by, see `Store.mark`.
         counts: Of the columns that the card counts.
     """
 
     result: ShardResult
     file: str
     run: str
+    mark: str
     counts: _Counts
 
     def render(self) -> bytes:
-        counts = _counts_as_pairs(self.counts)
-        return json.dumps(
-            {**self.result.as_dict(), "file": self.file, "run": self.run, "counts": counts}
-        ).encode()
+        told = {"file": self.file, "run": self.run, "mark": self.mark}
+        return json.dumps({**self.result.as_dict(), **told, "counts": _counts_as_pairs(self.counts)}).encode()
 
     @classmethod
     def parse(cls, data: bytes | None) -> _Note | None:
@@ -216,6 +216,7 @@ class _Note:
                 ShardResult.from_json(values),
                 values["file"].text(),
                 values["run"].text(),
+                values["mark"].text(),
                 _counts_of(values["counts"]),
             )
         except AnnotationError:
@@ -358,8 +359,8 @@ class RemoteFolder(DatasetFolder):
         if note is not None and note.result.fingerprint == fingerprint:
             # A part cut from a stream may have been killed while its shards were copied.
             placed = self._moved_name(member, index) if count is None else name
-            there = note.result.summary.size in {self._sizes.get(name), self._sizes.get(placed)}
-            if note.file == name and there and f"{note_name}.index.parquet" in self._sizes:
+            there = note.file == name and f"{note_name}.index.parquet" in self._sizes
+            if there and any(self._is_of(note, one) for one in dict.fromkeys((name, placed))):
                 return note.result
         built = self._by_key.get(member.key)
         if built is not None and index < len(built.shards) and built.files()[index] == name:
@@ -379,8 +380,16 @@ class RemoteFolder(DatasetFolder):
         """As in a folder: while the manifest is withdrawn, an object may be of another build, and is read through."""
         if self._sizes.get(name) != shard.summary.size:
             return False
-        if MANIFEST in self._sizes:
-            return True
+        return MANIFEST in self._sizes or self._digest(name) == shard.summary.sha256
+
+    def _is_of(self, note: _Note, name: str) -> bool:
+        """Whether an object has the bytes that a note tells of: by the store's mark of them, else read through."""
+        if self._sizes.get(name) != note.result.summary.size:
+            return False
+        known = bool(note.mark) and self.store.mark(name) == note.mark
+        return known or self._digest(name) == note.result.summary.sha256
+
+    def _digest(self, name: str) -> str:
         digest = hashlib.sha256()
         with self.store.open(name) as opened:
             try:
@@ -388,7 +397,7 @@ class RemoteFolder(DatasetFolder):
                     digest.update(block)
             except OSError as error:
                 raise self.store.failed(error, name) from error
-        return digest.hexdigest() == shard.summary.sha256
+        return digest.hexdigest()
 
     def manifest(self) -> Manifest | None:
         """The manifest, also while its files are being replaced; None when there is none yet."""
