@@ -54,7 +54,7 @@ def construct(
         typer.Argument(help="A dataset that declares what can be constructed.", metavar="DATASET"),
     ],
     subset: Annotated[
-        str | None, typer.Argument(help="What is made of a dataset that has several.", metavar="[SUBSET]")
+        str | None, typer.Argument(help="Subset to make, if the dataset has several.", metavar="[SUBSET]")
     ] = None,
     sources: Annotated[
         Path | None,
@@ -66,7 +66,7 @@ def construct(
         Path | None,
         typer.Option(
             "--out",
-            help="Dataset folder to make or add to, or folder of records for one that records are made for. "
+            help="Dataset folder to make or extend; for mmrs_1m and rs_gpt4v, folder for the new records. "
             "Default: ./DATASET, or ./DATASET_more.",
         ),
     ] = None,
@@ -115,7 +115,7 @@ def construct(
         ),
     ] = KEY_VARIABLE,
     concurrency: Annotated[
-        int, _asking("--concurrency", min=1, max=256, help="Questions under way at a time.")
+        int, _asking("--concurrency", min=1, max=256, help="Requests sent at the same time.")
     ] = 8,
     price: Annotated[
         str | None,
@@ -130,7 +130,7 @@ def construct(
         _asking(
             "--max-cost",
             min=0,
-            help="Stop asking before the charges go beyond this. Build with what is there.",
+            help="Stop asking before the cost exceeds this, and build with the answers received so far.",
         ),
     ] = None,
     journal: Annotated[
@@ -165,27 +165,27 @@ def construct(
         typer.Option(
             "--rule",
             metavar="NAME=VALUE|released",
-            help="Switch a choice of the rules, or all to what comes nearest to the release. Repeatable.",
+            help="Change one choice of the rules, or set all choices to those closest to the release. Repeatable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")] = 0,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Most records of each task, about.")
+        int | None, typer.Option("--limit", min=1, help="Approximate largest number of records of each task.")
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             "--split",
             metavar="train|test",
-            help="Of mmrs_1m and rs_gpt4v: make records of the images that the sources keep for testing, or of all "
-            "others. Default: as the dataset has it.",
+            help="For mmrs_1m and rs_gpt4v: use the test images of the sources (test), or all others (train). "
+            "Default: as in the dataset.",
         ),
     ] = None,
     other_sources: Annotated[
         bool,
         typer.Option(
             "--other-sources/--no-other-sources",
-            help="Take from sources, too, that the table of targets does not name.",
+            help="Also use sources that are not in the table of targets.",
         ),
     ] = True,
     exclude: Annotated[
@@ -199,7 +199,8 @@ def construct(
     source_table: SourceTable = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what the sources can give; open no image, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Report what the sources can provide; open no image, write nothing."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,

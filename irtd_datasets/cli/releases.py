@@ -215,7 +215,7 @@ def frames(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell which frames are possible for the numbers in a file, with evidence."""
+    """Find out which coordinate frames fit the numbers in a file, with the evidence."""
     from irtd_datasets.rows.frame_report import report_frames
 
     found = report_frames(file, images)

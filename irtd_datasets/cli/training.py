@@ -43,11 +43,13 @@ def export(
         int | None, typer.Option("--decimals", help="Digits of llava's boxes. Default: 3.")
     ] = None,
     min_pixels: Annotated[
-        int, typer.Option("--min-pixels", help="Least pixels of the resize of qwen2.5-vl.")
+        int, typer.Option("--min-pixels", help="min_pixels of the image processor of qwen2.5-vl.")
     ] = 4 * 28 * 28,
     max_pixels: Annotated[
         int,
-        typer.Option("--max-pixels", help="Most pixels of the resize of qwen2.5-vl; as in the training run."),
+        typer.Option(
+            "--max-pixels", help="max_pixels of the image processor of qwen2.5-vl, as in the training run."
+        ),
     ] = 16384 * 28 * 28,
     absolute_paths: Annotated[
         bool, typer.Option("--absolute-paths", help="Write image paths from the root of the file system.")
@@ -126,9 +128,11 @@ def bench(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Rows of a batch.")] = 8,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads to try. Default: the processors there are.")
+        int | None, typer.Option("--threads", help="Threads to try. Default: the number of processors.")
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="Time of each of about ten ways.")] = 2.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Seconds for each of about ten measurements.")
+    ] = 2.0,
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", help="Address of another Hub than huggingface.co.")
     ] = None,

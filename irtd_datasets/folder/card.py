@@ -276,9 +276,11 @@ def _making(spec: DatasetSpec, made_with: Sequence[str]) -> str:
             f"{pillow}; the same release and versions give the same bytes."
         )
     return (
-        f"`irtd build {spec.name}` of the Python library irtd-datasets read the files of the release as they are. Each "
+        f"`irtd build {spec.name}` of the Python library irtd-datasets read the annotation files as they are. Each "
         "record became one or more rows, was left out for a stated reason, or lacked its image; the next section has "
-        "the sums. Texts and labels are as released: a known error is named in `issues` and never corrected in place. "
+        "the sums, and names the commands that made this folder from another one. Released texts and labels are kept: "
+        "a known error is named in `issues` and never corrected in place. Where `origin` is not `released`, it "
+        "says who or what wrote the text. "
         "Images are stored with the bytes of the released files, unless `image_note` says otherwise. The order of the "
         f"rows was drawn once, with a fixed seed.{versions} `manifest.json` has the SHA-256 of every file."
     )
