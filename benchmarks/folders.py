@@ -135,6 +135,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:
+        from irtd_datasets.arrow import leave_pandas_out
+
+        leave_pandas_out(for_good=True)  # as the command line does
         print(json.dumps(WAYS[args.way](args.folder, args.out)))
         return
     if args.quick:
