@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError, did_you_mean
 from irtd_datasets.folder.names import CARD, MANIFEST, STAGING
+from irtd_datasets.remote.urls import is_url
 from irtd_datasets.spec import DatasetSpec
 
 if TYPE_CHECKING:
@@ -255,6 +256,7 @@ def load_dataset(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     images: Mapping[str, str | os.PathLike[str]] | None = None,
+    visible: Mapping[str, str | os.PathLike[str]] | None = None,
     on_defect: str | Mapping[str, str] | None = None,
     split: str | None = None,
     streaming: bool = False,
@@ -265,9 +267,10 @@ def load_dataset(
     Args:
         name: ``irtd``, or anything else that ``datasets.load_dataset`` takes.
         config: Config name, such as ``instruct`` or ``instruct-grounding``.
-        data_dir: Folder of the release, or a dataset folder made by a build. By default the folder that the
-            environment variable ``<NAME>_DATA_DIR`` names.
+        data_dir: Folder of the release, or a URL such as ``hf://datasets/OWNER/NAME``; or a dataset folder made by a
+            build. By default what the environment variable ``<NAME>_DATA_DIR`` names.
         images: Released folder to the path of a folder, zip or tar that has its images.
+        visible: Released folder to the path of a folder, zip or tar that has the visible partners of its images.
         on_defect: ``flag`` (default), ``drop`` or ``error`` for rows with a wrong label, or a mapping from issue code.
         split: As in ``datasets.load_dataset``.
         streaming: As in ``datasets.load_dataset``.
@@ -284,6 +287,8 @@ def load_dataset(
     options: dict[str, Any] = dict(kwargs)
     if images:
         options["images"] = {key: os.fspath(path) for key, path in images.items()}
+    if visible:
+        options["visible"] = {key: os.fspath(path) for key, path in visible.items()}
     if on_defect is not None:
         options["on_defect"] = on_defect if isinstance(on_defect, str) else dict(on_defect)
     if data_dir is not None:
@@ -368,11 +373,12 @@ def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
     return ReleaseNotFoundError(
         f"no data for {spec.name!r}: neither data_dir nor {variable} names a folder",
         remedy=(
-            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER)\n"
+            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER_OR_URL)\n"
             f"- built once, then without this library: irtd build {spec.name} {spec.default_config} --release FOLDER "
             f"--out ./{spec.name}\n"
             f"- a Hub repository: load_dataset('OWNER/{spec.name}', {spec.default_config!r})\n"
-            f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
+            f"- no data at hand: irtd fetch {spec.name} --to FOLDER gets it, or says how; "
+            f"irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
         ),
     )
 
@@ -407,7 +413,7 @@ class _NoFiles(dict):  # type: ignore[type-arg]
 
 def _built_folder(name: str, data_dir: str | None) -> Path | None:
     """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as for plain `datasets`."""
-    if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
+    if is_url(data_dir) or (data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR")):
         return None
     folder = Path(data_dir or name)
     if (folder / STAGING / MANIFEST).is_file() and not (folder / MANIFEST).is_file():

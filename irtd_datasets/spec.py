@@ -21,14 +21,18 @@ __all__ = [
     "DatasetSpec",
     "IssueCode",
     "IssueSpec",
+    "KnownHash",
     "Member",
     "PartSpec",
+    "PlaceSpec",
     "SourceTerms",
     "SubsetSpec",
     "config_per_subset_and_part",
     "config_per_task",
+    "hashes_from_table",
     "issue_codes",
     "issues_from_table",
+    "places_from_table",
     "read_table",
     "spec_from_tables",
     "terms_from_table",
@@ -253,6 +257,47 @@ class SourceTerms:
     evidence: str
 
 
+@dataclass(frozen=True, slots=True)
+class PlaceSpec:
+    """Where files of a release are handed out, as far as it is known; what nobody knows is empty.
+
+    Attributes:
+        configs: Configs that need them.
+        files: Their names below a release, or patterns of them; one with a slash at its end is a folder.
+        kind: ``web`` (a file by a direct link), ``hub`` (a repository of the Hub), ``drive`` (a folder of Google
+            Drive), ``baidu`` or ``onedrive`` (by hand, in a browser), ``source`` (a source set, whose row of the table
+            of sources says how to get it).
+        url: Link; for a source set its name.
+        code: Access code or password that its authors publish with the link.
+        size: Bytes, where it is one file.
+        sha256: Of the file.
+        licence: Licence, or what is said in its place.
+        steps: What to do by hand, and where to put what comes.
+        evidence: How it is known.
+    """
+
+    configs: tuple[str, ...]
+    files: tuple[str, ...]
+    kind: Literal["web", "hub", "drive", "baidu", "onedrive", "source"]
+    url: str
+    code: str
+    size: int | None
+    sha256: str
+    licence: str
+    steps: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHash:
+    """What a released file is: its name, also inside an archive, its size and SHA-256, and how they are known."""
+
+    file: str
+    size: int
+    sha256: str
+    evidence: str
+
+
 COMMON_SETTINGS = {
     "without": "Annotation files to leave out, by their path below the release or the end of it, with commas between; "
     "any other that cannot be read stops a build.",
@@ -290,6 +335,10 @@ class DatasetSpec:
     """Names of its builder classes, the one of all configs first, to the first word of the configs that they show."""
     constructs: tuple[str, ...] = ()
     """Subsets that `irtd construct` makes from source sets."""
+    places: tuple[PlaceSpec, ...] = ()
+    """Where its files are handed out, the best place of each first."""
+    hashes: tuple[KnownHash, ...] = ()
+    """What its released files are known to be."""
     package: str = ""
     """The package that has its modules, tables and card, where that is not a folder of this library."""
 
@@ -436,7 +485,8 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
     ``parts.csv`` has a line for each part, with the columns ``subset``, ``split``, ``part``, ``task``, ``file``,
     ``records``, ``modality`` and ``frame``; ``image_dirs`` (with ``|`` between), ``title`` and ``public`` (``no`` for
     what was never handed out) may be there, too. ``subsets.csv`` (``subset``, ``order``, ``summary``, ``available``),
-    ``issues.csv`` and ``terms.csv`` may be absent.
+    ``issues.csv``, ``terms.csv``, ``places.csv`` (the fields of `PlaceSpec`) and ``hashes.csv`` (of `KnownHash`) may
+    be absent.
 
     Args:
         package: The package with the tables.
@@ -474,6 +524,8 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
         "default_config": configs[0].name,
         "package": package,
         "source_terms": terms_from_table(package) if _has_table(package, "terms.csv") else (),
+        "places": places_from_table(package),
+        "hashes": hashes_from_table(package),
         **facts,
     }
     return DatasetSpec(**{"release_notes": {declared["version"]: "First version."}, **declared})
@@ -508,6 +560,29 @@ def _subsets(package: str, title: str, available: str) -> tuple[SubsetSpec, ...]
 
 def _has_table(package: str, name: str) -> bool:
     return resources.files(package).joinpath(name).is_file()
+
+
+def places_from_table(package: str, name: str = "places.csv") -> tuple[PlaceSpec, ...]:
+    """Read the table of places that lies beside a dataset's code; none where there is no table."""
+    return tuple(
+        PlaceSpec(
+            **{  # type: ignore[arg-type]  # a test compares the kinds with the Literal
+                **row,
+                "configs": tuple(row["configs"].split("|")),
+                "files": tuple(row["files"].split("|")),
+                "size": int(row["size"]) if row["size"] else None,
+            }
+        )
+        for row in (read_table(package, name) if _has_table(package, name) else ())
+    )
+
+
+def hashes_from_table(package: str, name: str = "hashes.csv") -> tuple[KnownHash, ...]:
+    """Read the table of known hashes that lies beside a dataset's code; none where there is no table."""
+    return tuple(
+        KnownHash(row["file"], int(row["size"]), row["sha256"], row["evidence"])
+        for row in (read_table(package, name) if _has_table(package, name) else ())
+    )
 
 
 def terms_from_table(package: str, name: str = "terms.csv") -> tuple[SourceTerms, ...]:

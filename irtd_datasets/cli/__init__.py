@@ -17,9 +17,11 @@ if _CAREFUL:
 
 from irtd_datasets.cli import (
     releases,
+    fetching,
     sources,
     construction,
     pairs,
+    reviewing,
     folders,
     training,
     evaluation,

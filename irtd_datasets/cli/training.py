@@ -55,6 +55,9 @@ def export(
     without: Annotated[
         Path | None, typer.Option("--without", help="Leave out the rows of this filter of `irtd overlap`.")
     ] = None,
+    partners: Annotated[
+        bool, typer.Option("--partners", help="Give visible partners as second images of their rows.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a config for a training program: texts with boxes as the model expects them, or boxes for a detector."""
@@ -91,6 +94,7 @@ def export(
         max_pixels,
         absolute_paths=absolute_paths,
         without=keep,
+        partners=partners,
     )
     result = run(folder, config, out, options, splits=split or None)
     if as_json:

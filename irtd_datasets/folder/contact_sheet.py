@@ -217,6 +217,7 @@ def _tile(row: dict[str, Any], evidence: Mapping[str, Sequence[LabelledObject]],
     labelled = evidence.get(row["image"]["path"], ())
     image = draw_row(row, TILE)
     _draw_evidence(image, labelled, TILE / row["width"], margin if row["task"] in _PLACED else 0)
+    image = _with_partner(image, row)
     turns = " / ".join(message["content"].replace("\n", " ") for message in row["messages"])
     issues = f" [{', '.join(row['issues'])}]" if row["issues"] else ""
     counts = Counter(item.label for item in labelled)
@@ -227,6 +228,18 @@ def _tile(row: dict[str, Any], evidence: Mapping[str, Sequence[LabelledObject]],
     )
     text = f"{TASKS[row['task']]} {row['width']}x{row['height']}{issues}: {turns}{told}"
     return _Tile(image, _wrapped(text))
+
+
+def _with_partner(image: Image.Image, row: Mapping[str, Any]) -> Image.Image:
+    """A tile with the visible partner of its row below it, in the same size."""
+    data = (row.get("visible") or {}).get("bytes")
+    if not data:
+        return image
+    both = Image.new("RGB", (image.width, 2 * image.height + 2))
+    both.paste(image, (0, 0))
+    partner = viewable(data, 2 * max(image.size), row["id"]).image
+    both.paste(partner.resize(image.size), (0, image.height + 2))
+    return both
 
 
 def _draw_evidence(

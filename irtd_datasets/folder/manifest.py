@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.documents import parse_json, read_json
 from irtd_datasets.errors import UnsafePathError
-from irtd_datasets.folder.names import CARD, DOCUMENTS, FINISHED, MANIFEST, index_name
+from irtd_datasets.folder.names import CARD, CARD_IMAGES, DOCUMENTS, FINISHED, MANIFEST, index_name
 from irtd_datasets.folder.parts import BuiltPart
 from irtd_datasets.releases.paths import safe_name
 
@@ -220,7 +220,7 @@ class Manifest:
         for name, shard in manifest.files.items():
             if listed.pop(name, None) != shard:
                 files.refuse(f"`files` and `parts` differ in {name!r:.200}")
-        known = {*DOCUMENTS, *map(index_name, manifest.shards)}
+        known = {*DOCUMENTS, *CARD_IMAGES.values(), *map(index_name, manifest.shards)}
         try:
             for name in (*manifest.files, *listed):
                 safe_name(name)

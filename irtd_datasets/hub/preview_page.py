@@ -387,7 +387,7 @@ def _corrections(row: Mapping[str, Any], budget: _Budget) -> ET.Element | None:
         node(
             "li",
             node("code", budget.cut(entry["field"])),
-            " should be ",
+            " was " if entry["issue"] == "human-edit" else " should be ",
             node("b", budget.cut(entry["value"])),
         )
         for entry in entries
@@ -400,6 +400,10 @@ def _footer(row: Mapping[str, Any]) -> ET.Element:
     facts = [f"{row['width']} \N{MULTIPLICATION SIGN} {row['height']}", f"{row['bit_depth']} bit"]
     if frame:
         facts.append(f"text in {frame}")
+    if (row.get("registration") or {}).get("status", "none") != "none":
+        facts.append(f"pair {row['registration']['status']}")
+    if row.get("origin"):
+        facts.append(f"text: {row['origin']}")
     released = (row["image"] or {}).get("path")
     return node(
         "footer",

@@ -16,16 +16,19 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import as_place, same_place
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 
@@ -279,8 +282,8 @@ def has_folder(container: Container, name: str) -> bool:
 def _identity(container: Container, folder: str) -> tuple[str, ...]:
     """The same for two ways to one folder, such as a link inside the release."""
     if isinstance(container, FolderContainer):
-        return (os.path.realpath(container.path / folder),)
-    return (os.path.realpath(container.path), folder)
+        return (same_place(container.path, folder),)
+    return (same_place(container.path), folder)
 
 
 def _below(layout: Layout, rest: str) -> Layout:
@@ -331,6 +334,9 @@ def _ambiguous(name: str, candidates: list[str]) -> AmbiguousImageError:
 def mounts_from_options(
     images: Mapping[str, str | os.PathLike[str]],
     known_dirs: Sequence[str],
+    open_place: Callable[[str], Place] = as_place,
+    *,
+    what: str = "images",
     layouts: Mapping[str, Layout] | None = None,
 ) -> tuple[Mount, ...]:
     """Mounts for the places that a user named.
@@ -339,6 +345,8 @@ def mounts_from_options(
         images: Released folder (or project folder, with or without its index) to path of a folder, zip or tar. An
             empty name or ``.`` stands for all of them.
         known_dirs: Folders that the records name.
+        open_place: From a path or a URL to the place; knows what a URL needs besides.
+        what: What is looked for there, for messages.
         layouts: Where else their images are known to lie.
 
     Raises:
@@ -348,12 +356,13 @@ def mounts_from_options(
     """
     mounts = []
     for name, path in images.items():
-        prefix = _prefix(name, path, known_dirs)
-        if not Path(path).exists():
+        prefix = _prefix(name, path, known_dirs, what)
+        place = open_place(os.fspath(path))
+        if not place.exists():
             raise ReleaseNotFoundError(
-                "there is nothing at this path", where=f"images of {name!r}: {path}", remedy="Check the path."
+                "there is nothing at this path", where=f"{what} of {name!r}: {path}", remedy="Check the path."
             )
-        container = open_container(path)
+        container = open_container(place)
         if not prefix and layouts:
             _check_unnamed(container, path, known_dirs, layouts)
         mounts.append(Mount(prefix, container))
@@ -365,7 +374,7 @@ def mounts_from_options(
     return tuple(mounts)
 
 
-def _prefix(name: str, path: str | os.PathLike[str], known_dirs: Sequence[str]) -> str:
+def _prefix(name: str, path: str | os.PathLike[str], known_dirs: Sequence[str], what: str) -> str:
     if name in {"", "."}:
         return ""
     wanted = safe_name(name)
@@ -380,7 +389,7 @@ def _prefix(name: str, path: str | os.PathLike[str], known_dirs: Sequence[str]) 
     projects = list(dict.fromkeys(folder.partition("/")[0] for folder in known_dirs))
     raise UnknownNameError(
         f"no record names an image below {name!r}",
-        where="images",
+        where=what,
         remedy=f"{_line(wanted, path, projects)}NAME=PATH takes one of {', '.join(projects)}, or a folder below it.",
     )
 
@@ -403,8 +412,8 @@ def _check_unnamed(
     raise UnknownNameError(
         "the folder has none of the folders that the records name, and --images does not say which of them it is",
         where=os.fspath(path),
-        remedy=f"{_line(Path(path).name, path, projects)}Write --images NAME={os.fspath(path)}, where NAME is one of "
-        f"{', '.join(projects)}.",
+        remedy=f"{_line(PurePath(path).name, path, projects)}Write --images NAME={os.fspath(path)}, where NAME is one "
+        f"of {', '.join(projects)}.",
     )
 
 

@@ -170,7 +170,10 @@ def _show_check(console: Console, result: SourceCheck) -> None:
     splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in result.splits.items())
     labels = ", ".join(f"{label} {count:,}" for label, count in list(result.labels.items())[:12])
     scenes = ", ".join(f"{scene} {count:,}" for scene, count in list(result.scenes.items())[:30])
-    for line in (splits, labels, scenes):
+    sampled = ", ".join(f"{status} {count:,}" for status, count in result.sampled.items())
+    pairs = f"pairs declared {result.alignment}; registered by their edges: {sampled}" if sampled else ""
+    doubt = f"TABLE AND IMAGES DISAGREE: {result.alignment_doubt}" if result.alignment_doubt else ""
+    for line in (splits, labels, scenes, pairs, doubt):
         if line:
             console.print(f"  {line}")
     if not result.problems:

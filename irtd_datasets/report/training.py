@@ -39,7 +39,9 @@ def show_export(report: ExportReport) -> None:
             f"{report.deep_images:,} rows have images of more than 8 bits: scale them before training on them"
         )
     if report.paired:
-        console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
+        console.print(
+            f"{report.paired:,} rows have a visible partner, which is left out; --partners gives it as a second image"
+        )
     images = f"{report.images:,} images" if report.images else "images inside its files"
     console.print(f"{sum(report.rows.values()):,} rows, {images}: {report.out}")
 
@@ -106,6 +108,14 @@ def show_bench(report: BenchReport) -> None:
             spent = report.milliseconds[step]
             table.add_row(step, f"{spent:.3f}", f"{spent / whole:.0%}", meaning)
     console.print(table)
+    if report.far is not None:
+        far = report.far
+        console.print(
+            f"Network: round trip {1000 * far.round_trip:,.0f} ms, {far.bandwidth / 1e6:,.1f} MB/s; "
+            f"{far.requests:,.1f} requests for 1,000 rows, {far.fetched:.2f} bytes fetched for each used, "
+            f"{far.bytes_per_row / 1e3:,.1f} kB a row."
+        )
+        console.print(f"Bound by {far.bound_by}: {far.rate:,.0f} rows/s. What would change it: {far.change}.")
     for note in report.notes:
         console.print(f"Not measured: {note}")
     if not report.advice:

@@ -4,6 +4,7 @@
 
     irtd/
       README.md                                       card: YAML configs, dataset_info, text
+      card/                                           the images that the card shows
       croissant.json                                  the same for programs that read Croissant
       manifest.json                                   every other file with size and SHA-256; rows; how they were made
       ledger.json                                     what became of every record
@@ -27,12 +28,22 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.documents import read_json, write_text
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
-from irtd_datasets.folder.card import render_card
+from irtd_datasets.folder.card import counter_in, render_card
+from irtd_datasets.folder.card_images import card_images
 from irtd_datasets.folder.croissant import render_croissant
 from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Listed, Manifest
-from irtd_datasets.folder.names import CARD, CROISSANT, INDEX_FOLDER, LEDGER, MANIFEST, STAGING, STATE
+from irtd_datasets.folder.names import (
+    CARD,
+    CARD_IMAGES,
+    CROISSANT,
+    INDEX_FOLDER,
+    LEDGER,
+    MANIFEST,
+    STAGING,
+    STATE,
+)
 from irtd_datasets.rows.order import ORDER_SEED
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.writing.plan import code_identity
@@ -358,8 +369,13 @@ class DatasetFolder:
         state = {
             "/".join((*part.key, part.split) if divided else part.key): part.identity() for part in parts
         }
-        for name, text in self._texts(parts, merged, listed, state).items():
-            write_text(self.path / name, text)
+        described = self._described(
+            parts, merged, listed, state, counter_in(self.path), lambda name: (self.path / name).open("rb")
+        )
+        for name, content in described.items():
+            write_text(self.path / name, content)
+        for name in {*CARD_IMAGES.values()} - described.keys():
+            (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.staging, ignore_errors=True)
         self._parts = None
         return merged
@@ -376,25 +392,46 @@ class DatasetFolder:
         earlier = self.ledger()
         return earlier.merged(ledger, self.spec) if earlier else ledger
 
-    def _texts(
+    def _described(
         self,
         parts: Sequence[BuiltPart],
         ledger: Ledger,
         indexes: Mapping[str, Listed],
         state: Mapping[str, Any],
-        count: Callable[[Any, str], Counter[Any]] | None = None,
-    ) -> dict[str, str]:
-        """The files that describe the parts; the manifest comes last: a folder that has one is whole."""
-        texts = {LEDGER: ledger.render(), CROISSANT: render_croissant(self.spec, parts)}
-        others = {**indexes, **{name: Listed.of(text) for name, text in texts.items()}}
+        count: Callable[[Any, str], Counter[Any]],
+        opened: Callable[[str], Any],
+    ) -> dict[str, bytes]:
+        """The files that describe the parts; the manifest comes last: a folder that has one is whole.
+
+        Args:
+            parts: The parts.
+            ledger: What became of every record.
+            indexes: The index files.
+            state: What the next build goes by.
+            count: Counts the values of a column in a part.
+            opened: Opens a shard by its name.
+        """
+        images = card_images(self.spec, parts, count, opened)
+        files = {LEDGER: ledger.render().encode(), CROISSANT: render_croissant(self.spec, parts).encode()}
+        files |= images
+        others = {**indexes, **{name: Listed.of(content) for name, content in files.items()}}
         identity = (self.spec.name, self.spec.version, ORDER_SEED, tuple(code_identity()))
         manifest = Manifest(*identity, tuple(parts), others, self.made_from)
-        folder = self.path if count is None else None
-        texts[CARD] = render_card(self.spec, parts, ledger, folder, count, seal=manifest.seal)
-        texts[STATE] = json.dumps(state, indent=1) + "\n"
-        others[CARD] = Listed.of(texts[CARD])
-        texts[MANIFEST] = replace(manifest, others=others).render()
-        return texts
+        card = render_card(
+            self.spec,
+            parts,
+            ledger,
+            None,
+            count,
+            seal=manifest.seal,
+            images=images,
+            made_with=manifest.made_with,
+        )
+        files[CARD] = card.encode()
+        files[STATE] = (json.dumps(state, indent=1) + "\n").encode()
+        others[CARD] = Listed.of(files[CARD])
+        files[MANIFEST] = replace(manifest, others=others).render().encode()
+        return files
 
     def _replacing(self) -> bool:
         """Whether shards of an older build are being replaced, now or when a build was killed."""
