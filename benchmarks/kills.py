@@ -8,7 +8,7 @@ tests, constructing for three datasets, pairs, exports, cards, and dataset folde
 the same state and ends the command within the time that it takes. After every third one another command follows before
 the same one: with other options, of another release or of another dataset. Either it makes what it makes without the
 kill, or it refuses; the first command, started again, then makes its own files (or refuses, where they are all there),
-and `irtd check` finds no error in a dataset folder. Files are compared by SHA-256. Ends with 1 where anything is not so.
+and `irtd check` finds no error in a dataset folder. Files are compared by SHA-256. Ends with 1 where it is not so.
 """
 
 from __future__ import annotations
