@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["SAME_ID", "merge"]
 
 SAME_ID = "has the id of a row of an earlier folder"
+"""Why a row is left out of a merge."""
 
 
 def merge(

@@ -306,8 +306,9 @@ class _Run:
         verdicts = [self._verdict(number, shard) for number, shard in found]
         for (number, shard), verdict in zip(found, verdicts, strict=True):
             part.counts[number] = part.counts.get(number, 0) + shard.rows
-            for value, count in zip(*np.unique(verdict[verdict < 0], return_counts=True), strict=True):
-                part.dropped[self._reasons[-1 - int(value)]] += int(count)
+            for reason, count in enumerate(np.bincount(-1 - verdict[verdict < 0]).tolist()):
+                if count:
+                    part.dropped[self._reasons[reason]] += count
         own = [
             [shard.part.split if name == "" else name for name in self._rewriting.splits] for shard in shards
         ]
@@ -373,7 +374,7 @@ class _Run:
         total = int(sizes.sum())
         count = shard_count(total)
         wanted = [total * number / count for number in range(count)]
-        cuts = np.unique(starts[np.minimum(np.searchsorted(done, wanted), len(starts) - 1)]).tolist()
+        cuts = sorted({*starts[np.minimum(np.searchsorted(done, wanted), len(starts) - 1)].tolist()})
         jobs = []
         for index, (begin, end) in enumerate(zip(cuts, [*cuts[1:], len(row)], strict=True)):
             job = _Job(
@@ -580,7 +581,7 @@ class _Piece:
 def _pieces(job: _Job) -> Iterator[_Piece]:
     """The rows of a shard that is to be written, row group by row group of the parents."""
     group = np.empty(len(job.row), np.int64)
-    firsts = {int(number): np.cumsum([0, *job.shards[number].groups]) for number in np.unique(job.shard)}
+    firsts = {number: np.cumsum([0, *job.shards[number].groups]) for number in {*job.shard.tolist()}}
     for number, first in firsts.items():
         mine = job.shard == number
         group[mine] = np.searchsorted(first, job.row[mine], side="right") - 1

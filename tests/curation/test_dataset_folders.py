@@ -1,5 +1,6 @@
 """Dataset folders made from dataset folders by the commands, and the numbers of one."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -27,6 +28,16 @@ def rows_of(folder, columns=None):
         file: pq.ParquetFile(file).read(columns=columns).to_pylist()
         for file in sorted(folder.rglob("*-of-*.parquet"))
     }
+
+
+@contextlib.contextmanager
+def restored(mapping, content):
+    """Bring a mapping back to its content, in its order, whatever was done to it."""
+    try:
+        yield
+    finally:
+        mapping.clear()
+        mapping.update(content)
 
 
 def ids_of(folder):
@@ -177,3 +188,38 @@ def test_the_commands_run_as_written(built, tmp_path, monkeypatch):
         assert ran.exit_code == 0, f"{line}: {ran.output} {ran.exception}"
     made_from = json.loads(CliRunner().invoke(app, ["info", "ab", "--json"]).output)["made_from"]
     assert made_from["parents"][0]["made_from"]["how"].startswith("subset --task grounding,location")
+
+
+def test_a_folder_of_an_earlier_schema_is_taken_and_told_of(built, unpacked, tmp_path):
+    """Its rows get the columns of this version, with nothing in them; columns that nobody knows are refused."""
+    from irtd_datasets import schema
+    from irtd_datasets.rows import assembly
+    from irtd_datasets.rows.pending import finish
+    from irtd_datasets.rows.release import absolute_options
+    from irtd_datasets.writing import plan
+    from irtd_datasets.writing.engine import build
+
+    new = ("registration", "origin")
+
+    def finish_earlier(*arguments, **options):
+        return {name: value for name, value in finish(*arguments, **options).items() if name not in new}
+
+    earlier = tmp_path / "earlier"
+    fields = dict(schema.FIELDS)
+    with pytest.MonkeyPatch.context() as patch, restored(schema.FIELDS, fields):
+        for name in new:
+            del schema.FIELDS[name]
+        patch.setattr(assembly, "finish", finish_earlier)
+        patch.setattr(plan, "SCHEMA_VERSION", "1.1.0")
+        build("irtd", ["instruct-grounding"], absolute_options(unpacked.folder), earlier)
+        with pytest.raises(BuildError, match="does not know its columns 'registration', 'origin'"):
+            subset(f"{built}:instruct", tmp_path / "older", rows=1)
+    report = merge([earlier, f"{built}:pretrain"], tmp_path / "both")
+    assert (
+        "has the schema 1.1.0, the result 1.2.0: its rows have nothing in registration, origin"
+        in report.notes[0]
+    )
+    for file, rows in rows_of(tmp_path / "both").items():
+        assert {row["origin"] for row in rows} == {None if "grounding" in str(file) else "released"}
+    assert not check_folder(tmp_path / "both", images="none", hashes=True).errors
+    assert statistics(earlier).total.boxes
