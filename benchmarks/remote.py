@@ -10,9 +10,9 @@ together. What it has not is the slow start of TCP, loss, and TLS. The proxy cou
 on any machine, seconds only on a quiet one.
 
 Each way runs in a process of its own, in turn with the others, and reads one epoch: `raw` image bytes and text, or
-`decoded` to RGB arrays by Pillow in one thread. The first row counts from the call that opens the data, without imports.
-Memory is the peak of the process tree (PSS) without what a process had after its imports. Needs the library's ``dev`` extra; a peer that is not installed (webdataset, litdata,
-mosaicml-streaming, pylance) is left out and named.
+`decoded` to RGB arrays by Pillow in one thread. The first row counts from the call that opens the data, without
+imports. Memory is the peak of the process tree (PSS) without what a process had after its imports. Needs the library's
+``dev`` extra; a peer that is not installed (webdataset, litdata, mosaicml-streaming, pylance) is left out and named.
 """
 
 from __future__ import annotations
