@@ -41,10 +41,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = ("id", "messages", "task")
 REPOSITORY, BUCKET, BATCH = "tester/irtd", "bench", 64
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+    "AWS_ALLOW_HTTP": "true",
+}
 WAYS = (
     "stream, Hub",
     "stream, bucket",
+    "stream, web server",
     "table, Hub",
     "table, Hub, second epoch",
     "datasets, Hub",
@@ -118,9 +124,27 @@ class Link:
 
 
 class Files(http.server.SimpleHTTPRequestHandler):
-    """A web server."""
+    """A web server that knows ranges."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        size = path.stat().st_size
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, stop = (int(asked[1]), min(int(asked[2] or size) + 1, size)) if asked else (0, size)
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        with path.open("rb") as file:
+            file.seek(start)
+            self.wfile.write(file.read(stop - start))
 
     def log_message(self, *_: object) -> None:
         pass
@@ -216,6 +240,8 @@ def rows_of(  # noqa: C901, PLR0912 - a branch for each library
         if "bucket" in way:
             s3 = {"endpoint_url": far["s3"], "key": "test", "secret": "test"}
             place, options = f"s3://{BUCKET}/irtd:instruct", s3
+        elif "web" in way:
+            place, options = f"http://{far['web']}/irtd:instruct", {}
         else:
             place = f"{REPOSITORY}:instruct"
         yield from stream(place, columns=["image", *TEXT], storage_options=options)
