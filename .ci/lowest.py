@@ -1,4 +1,4 @@
-"""Write the lower bounds of pyproject.toml as exact versions, for ``pip install -c``.
+"""Write the lower bounds of pyproject.toml as exact versions, as constraints of a resolver.
 
 Usage: python .ci/lowest.py FILE
 """
@@ -10,9 +10,6 @@ import sys
 from pathlib import Path
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-
-# What s3fs 2023.5 leads to by exact versions (aiobotocore 2.5.0): without them pip tries hundreds of others.
-COMPANIONS = ("boto3==1.26.76", "botocore==1.29.76")
 
 
 def lower_bounds(pyproject: str) -> list[str]:
@@ -31,5 +28,5 @@ def lower_bounds(pyproject: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    pins = (*lower_bounds(PYPROJECT.read_text(encoding="utf-8")), *COMPANIONS)
+    pins = lower_bounds(PYPROJECT.read_text(encoding="utf-8"))
     Path(sys.argv[1]).write_text("\n".join(pins) + "\n")

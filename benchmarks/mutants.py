@@ -2,11 +2,15 @@
 
     python benchmarks/mutants.py --mutants 1000
     python benchmarks/mutants.py --mutants 200 --kind manifest --kind card --seed 5
+    python benchmarks/mutants.py --parsers --mutants 100000
 
 Each mutant is a file with one to three changes: bits, bytes, runs that are cut out, doubled, exchanged or zeroed, other
 numbers and words, deep nesting. A process of its own reads it. Counted are changes that nothing tells (of a dataset
 folder: `irtd check` finds what it found before; of a release: the build ends with 0, and the rows are fewer than the
 ledger accounts for), tracebacks and crashes, and readings of more than 10 s or 600 MB. Ends with 1 where there are any.
+
+Such a reading takes about a second. With ``--parsers`` the bytes go to each parser itself (those of `tests/fuzzing`), a
+thousand a second: of these only tracebacks, seconds and megabytes are counted.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -489,6 +493,51 @@ def run(
     return counts
 
 
+def run_parsers(mutants: int, seed: int) -> dict[str, Counter[str]]:
+    """Give mutants of their seeds and of their corpus to all parsers, those of each in a process of its own."""
+    from parsers import CORPUS, PARSERS
+
+    each = -(-mutants // len(PARSERS))
+    counts: dict[str, Counter[str]] = {}
+    for name, parser in PARSERS.items():
+        files = [*parser.seeds(), *(file.read_bytes() for file in sorted((CORPUS / name).glob("*")))]
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            with os.fdopen(writer, "w") as told, contextlib.suppress(BaseException):
+                for number in range(each):
+                    told.write(_parse(name, files, Random(f"{seed}/{name}/{number}"), number))
+                    told.flush()
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as lines:
+            said = lines.read().splitlines()
+        usage = os.wait4(child, 0)[2]
+        found = counts[name] = Counter(line.partition(":")[0] for line in said)
+        found["mutants"] = len(said)
+        found["tracebacks"] += each > len(said)  # the process has ended
+        found[f"over {MEGABYTES} MB"] += usage.ru_maxrss / 1024 > MEGABYTES
+        for line in said:
+            if not line.startswith(("read", "refused")):
+                print(f"{name} {line}", flush=True)
+    return counts
+
+
+def _parse(name: str, files: Sequence[bytes], draw: Random, number: int) -> str:
+    """What a parser makes of one mutant, as a line."""
+    from parsers import read
+
+    data = mutate(draw.choice(files), draw)
+    begun = time.perf_counter()
+    signal.alarm(6 * SECONDS)
+    try:
+        what = "refused" if read(name, data) else "read"
+    except Exception as error:  # noqa: BLE001 - the very thing that is looked for
+        what = f"tracebacks: {number}: {type(error).__name__}: {str(error)[:200]!r}"
+    return f"{what if time.perf_counter() - begun < SECONDS else f'over {SECONDS} s: {number}'}\n"
+
+
 def _copy(source: Path, target: Path) -> None:
     """A copy whose files are links: whoever writes one anew writes another file."""
     shutil.rmtree(target.parent, ignore_errors=True)
@@ -504,9 +553,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     parser.add_argument("--keep", type=Path, help="folder for the mutants that show something")
+    parser.add_argument("--parsers", action="store_true", help="give them to the parsers themselves")
     options = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
     begun = time.perf_counter()
+    if options.parsers:
+        sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "fuzzing"))
+        _tell(run_parsers(options.mutants, options.seed), begun)
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"HF_HOME": f"{folder}/home", "XDG_CACHE_HOME": f"{folder}/home"}
         with contextlib.redirect_stdout(io.StringIO()):
@@ -523,12 +576,17 @@ def main() -> None:
                 raise SystemExit("the samples cannot be made")
         _import()
         counts = run(Path(folder), options.mutants, options.seed, options.kind or list(KINDS), options.keep)
+    _tell(counts, begun)
+
+
+def _tell(counts: dict[str, Counter[str]], begun: float) -> NoReturn:
+    """Print the counts, and end."""
     total: Counter[str] = Counter()
     for name, found in counts.items():
         print(f"{name}: {dict(found)}")
         total += found
     print(f"in all: {dict(total)} in {time.perf_counter() - begun:.0f} s")
-    sys.exit(any(total[what] for what in total if what not in {"mutants", "refused"}))
+    sys.exit(any(total[what] for what in total if what not in {"mutants", "refused", "read"}))
 
 
 def _import() -> None:

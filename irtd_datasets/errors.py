@@ -52,6 +52,7 @@ __all__ = [
     "TransformError",
     "UnknownNameError",
     "UnsafePathError",
+    "did_you_mean",
     "summarize",
     "system_remedy",
 ]
@@ -223,6 +224,29 @@ def system_remedy(error: OSError, otherwise: str) -> str:
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers."
     return otherwise
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the known name that is most like one that is not known; empty where none is like it.
+
+    Case, and what stands between words, count for nothing.
+
+    Example:
+        >>> did_you_mean("instruct-Grounding", ["pretrain", "instruct-grounding"])
+        "Did you mean 'instruct-grounding'? "
+        >>> did_you_mean("mmrs1m", ["irtd", "mmrs_1m"]), did_you_mean("coco", ["irtd", "mmrs_1m"])
+        ("Did you mean 'mmrs_1m'? ", '')
+    """
+    import difflib
+
+    def plain(text: str) -> str:
+        return "".join(filter(str.isalnum, text.lower()))
+
+    by_plain: dict[str, str] = {}
+    for one in known:
+        by_plain.setdefault(plain(one), one)
+    found = difflib.get_close_matches(plain(name), by_plain, n=1, cutoff=0.6)
+    return f"Did you mean {by_plain[found[0]]!r}? " if found else ""
 
 
 def summarize(lines: Iterable[str], limit: int = 10) -> str:

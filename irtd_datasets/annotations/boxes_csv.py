@@ -62,6 +62,7 @@ def parse_boxes_csv(data: bytes, name: str) -> list[LabelFile]:
 
 
 class _Columns(NamedTuple):
+    cells: int
     image: int
     label: int
     place: list[int]
@@ -82,11 +83,13 @@ def _columns(columns: dict[str, int], name: str) -> _Columns:
         )
     size = (columns["width"], columns["height"]) if {"width", "height"} <= set(columns) else None
     place = [columns[key] for key in keys]
-    return _Columns(image, label, place, keys is not _PLACES[2], size, columns.get("identity"))
+    return _Columns(
+        max(columns.values()) + 1, image, label, place, keys is not _PLACES[2], size, columns.get("identity")
+    )
 
 
 def _add_row(found: dict[str, LabelFile], row: list[str], columns: _Columns, where: str) -> None:
-    cells = [*row, *[""] * 32]
+    cells = [*row, *[""] * columns.cells]
     image, label = cells[columns.image].strip(), cells[columns.label].strip()
     file = found.setdefault(image, LabelFile(image=image))
     place = [cells[place].strip() for place in columns.place]

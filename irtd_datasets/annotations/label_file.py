@@ -110,6 +110,8 @@ def decode_text(data: bytes, name: str) -> str:
         >>> decode_text("0 0.5 0.5 0.1 0.1".encode("utf-16"), "1.txt")
         '0 0.5 0.5 0.1 0.1'
     """
+    if data.isascii() and b"\0" not in data:
+        return data.decode("ascii")
     for mark, encoding in _EVERY_BOM:
         if data.startswith(mark):
             try:

@@ -100,8 +100,11 @@ def parse_xml(data: bytes, name: str) -> Element:
     if len(data) > XML_LIMIT:
         raise unreadable(name, f"{len(data):,} bytes of XML, the limit is {XML_LIMIT:,}")
     text = _decoded(data, name)
-    kinds = (b"<!DOCTYPE", b"<!ENTITY") if isinstance(text, bytes) else ("<!DOCTYPE", "<!ENTITY")
-    if any(kind in text for kind in kinds):  # type: ignore[operator]
+    if isinstance(text, bytes):
+        declares = b"<!DOCTYPE" in text or b"<!ENTITY" in text
+    else:
+        declares = "<!DOCTYPE" in text or "<!ENTITY" in text
+    if declares:
         raise unreadable(
             name,
             "it declares a document type or an entity, which no label file needs",
@@ -233,15 +236,17 @@ def _size(element: Element) -> tuple[int | None, int | None]:
     for child in element:
         tag = child.tag.lower()
         if tag in sizes:
-            numbers = numbers_of([child.text or ""])
+            text = child.text or ""
+            numbers = [int(text)] if text.isdecimal() and len(text) < 10 else numbers_of([text])
             sizes[tag] = int(numbers[0]) if numbers and numbers[0] >= 1 else None
     return sizes["width"], sizes["height"]
 
 
 def _read_object(element: Element, found: LabelFile, name: str) -> None:  # noqa: C901, PLR0912
     # One function with many branches on purpose: it runs once per object, and calls inside cost a tenth each.
-    texts: dict[str, str] = {}
-    names: set[str] = set()
+    label: str | None = None  # empty where it has several names
+    description = ""
+    flags = _NO_FLAGS
     places: dict[str, Any] = {}
     further: list[dict[str, Any]] = []  # an object with a box and a polygon is one, with two boxes it is two
     broken = ""
@@ -256,42 +261,41 @@ def _read_object(element: Element, found: LabelFile, name: str) -> None:  # noqa
             except _AngleError as error:
                 raise unreadable(name, str(error), "Write angles in radians, or corners.") from error
             except (ValueError, TypeError, KeyError):
-                broken = broken or f"<{child.tag}> of {', '.join(names) or 'an object'}"
+                broken = broken or f"<{child.tag}> of {label or 'an object'}"
             else:
                 if kind in places:
                     further.append({kind: place})
                 else:
                     places[kind] = place
+        elif tag in _FLAGS:
+            text = child.text
+            if text not in _UNSET and (text or "").strip().lower() not in _UNSET:
+                flags |= {_FLAGS[tag]}
         elif tag == "name":
-            names.add((child.text or "").strip())
+            written = (child.text or "").strip()
+            label = written if label is None or label == written else ""
         elif tag == "possibleresult":
-            names.update(_text(inner) for inner in child if inner.tag.lower() == "name")
-        else:
-            texts[tag] = (child.text or "").strip()
-    if texts.get("deleted") == "1":  # LabelMe keeps what was taken back
-        return
-    label = names.pop() if len(names) == 1 else ""
+            for inner in child:
+                if inner.tag.lower() == "name":
+                    label = _text(inner) if label is None or label == _text(inner) else ""
+        elif tag == "description":
+            description = _text(child)
+        elif tag == "deleted" and _text(child) == "1":  # LabelMe keeps what was taken back
+            return
     if broken:
         found.lose("box-malformed", broken)
     if not places:
         if not broken:
-            found.lose("object-without-box", f"object {label!r} has no place")
+            found.lose("object-without-box", f"object {label or ''!r} has no place")
         return
-    flags, description = _flags(texts), texts.get("description", "")
     for one in (places, *further):
         box, polygon = one.get("box"), one.get("polygon")
         if polygon is not None:
             box = box or enclosing(polygon)
             polygon = polygon if len(polygon) == 8 else None
-        found.objects.append(LabelledObject(label, box, polygon, one.get("point"), None, flags, description))
-
-
-def _flags(texts: dict[str, str]) -> frozenset[str]:
-    found = _NO_FLAGS
-    for tag, text in texts.items():
-        if text not in _UNSET and tag in _FLAGS and text.lower() not in _UNSET:
-            found |= {_FLAGS[tag]}
-    return found
+        found.objects.append(
+            LabelledObject(label or "", box, polygon, one.get("point"), None, flags, description)
+        )
 
 
 class _AngleError(ValueError):

@@ -23,7 +23,6 @@ app = typer.Typer(
     name="irtd",
     help="IR-TD, MMRS-1M and RS-GPT4V as Hugging Face datasets.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

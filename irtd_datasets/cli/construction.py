@@ -28,11 +28,13 @@ from irtd_datasets.report import construction as report
 from irtd_datasets.report.console import progress as show_progress
 
 if TYPE_CHECKING:
-    from irtd_datasets.captioning.run import CaptionOptions, Estimate
+    from irtd_datasets.captioning.asking import Estimate
+    from irtd_datasets.captioning.prompts import TalkPrompts
+    from irtd_datasets.captioning.run import CaptionOptions
 
 __all__ = ["construct"]
 
-_asking = partial(typer.Option, rich_help_panel="Captions by a language model")
+_asking = partial(typer.Option, rich_help_panel="Texts by a language model")
 # What `--ask` can set: type and least value.
 _ENDPOINT = {
     "max_tokens": (int, 1),
@@ -75,6 +77,22 @@ def construct(
         str | None,
         typer.Option(
             "--captions", metavar="rule|llm", help="How the captions of pretrain are made. Default: rule."
+        ),
+    ] = None,
+    qa: Annotated[
+        str | None,
+        typer.Option(
+            "--qa",
+            metavar="llm",
+            help="Of instruct: have a model write conversations, descriptions and reasoning, too.",
+        ),
+    ] = None,
+    describe: Annotated[
+        str | None,
+        typer.Option(
+            "--describe",
+            metavar="llm",
+            help="Of rs_gpt4v: have a model describe single objects, then the image, then talk about it.",
         ),
     ] = None,
     endpoint: Annotated[
@@ -129,7 +147,8 @@ def construct(
         _asking(
             "--prompt",
             metavar="NAME=FILE",
-            help="A prompt of your own: visible, infrared or correction. Repeatable.",
+            help="A prompt of your own: visible, infrared or correction; with --qa and --describe conversation, "
+            "detail, reasoning, region, scene or again. Repeatable.",
         ),
     ] = None,
     ask: Annotated[
@@ -189,13 +208,14 @@ def construct(
     from irtd_datasets.construct.request import Asking, Request, run
 
     asking = Asking()
-    if captions == "llm":
-        words, settings = _asked(ask or [], prompt or [], price)
+    if captions == "llm" or qa or describe:
+        words, talk, settings = _asked(ask or [], prompt or [], price, talk=bool(qa or describe))
         asking = Asking(
             model,
             endpoint,
             os.environ.get(token_env) or None,
             replace(words, concurrency=concurrency, max_cost=max_cost),
+            talk,
             settings,
             journal,
             confirm=lambda expected: _confirm(expected, priced=price is not None, yes=yes),
@@ -219,6 +239,8 @@ def construct(
         out=out,
         tasks=tuple(task or ()),
         captions=captions,
+        qa=qa,
+        describe=describe,
         asking=asking,
         rules=switched,
         released=base,
@@ -248,24 +270,25 @@ def construct(
 
 
 def _asked(
-    items: list[str], prompts: list[str], price: str | None
-) -> tuple[CaptionOptions, dict[str, float]]:
-    """How images are asked about, and further fields of the endpoint."""
-    from irtd_datasets.captioning.prompts import read_prompts
+    items: list[str], prompts: list[str], price: str | None, *, talk: bool
+) -> tuple[CaptionOptions, TalkPrompts, dict[str, float]]:
+    """How images are asked about, with the prompts, and further fields of the endpoint."""
+    from irtd_datasets.captioning.prompts import Prompts, TalkPrompts, read_prompts, read_talk_prompts
     from irtd_datasets.captioning.run import CaptionOptions
     from irtd_datasets.captioning.validate import CaptionLimits
 
-    given = _numbers(items)
+    given, own = _numbers(items), named_pairs(prompts, "--prompt")
     prices = parse_prices(price)
     limits = CaptionLimits(**{name: given[name] for name in _LIMITS if name in given})  # type: ignore[arg-type]
     options = CaptionOptions(
         limits=limits,
-        prompts=read_prompts(named_pairs(prompts, "--prompt")),
+        prompts=Prompts() if talk else read_prompts(own),
         input_price=prices[0],
         output_price=prices[1],
         **{name: given[name] for name in _CAPTION if name in given},  # type: ignore[arg-type]
     )
-    return options, {name: given[name] for name in _ENDPOINT if name in given}
+    settings = {name: given[name] for name in _ENDPOINT if name in given}
+    return options, read_talk_prompts(own) if talk else TalkPrompts(), settings
 
 
 def _numbers(items: list[str]) -> dict[str, float]:
@@ -306,7 +329,8 @@ def _refuse_unused(given: dict[str, object]) -> None:
     used = [name for name, value in given.items() if value is not None]
     if used:
         raise UnknownNameError(
-            f"{used[0]} is for captions by a language model", remedy="Add --captions llm, or leave it out."
+            f"{used[0]} is for captions by a language model, and for its other texts",
+            remedy="Add --captions llm, --qa llm or --describe llm, or leave it out.",
         )
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import KEY_VARIABLE, Json, named_pairs, parse_prices, print_json
+from irtd_datasets.cli.options import (
+    KEY_VARIABLE,
+    Json,
+    folder_and_config,
+    named_pairs,
+    parse_prices,
+    print_json,
+)
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import evaluation as report
 
@@ -258,7 +265,7 @@ def predict(
     from irtd_datasets.evaluate.predict import PROMPTS, PredictOptions
     from irtd_datasets.evaluate.run import PredictRequest, run_prediction
 
-    folder, config = _folder_and_config(dataset)
+    folder, config = folder_and_config(dataset)
     prices = parse_prices(price)
     options = PredictOptions(
         family, max_side, encoding, system,  # type: ignore[arg-type]
@@ -282,13 +289,6 @@ def predict(
     if found.report.unanswered:
         typer.echo("irtd: the endpoint left questions unanswered; run the same command again", err=True)
         raise typer.Exit(1)
-
-
-def _folder_and_config(text: str) -> tuple[Path, str | None]:
-    folder, colon, config = text.rpartition(":")
-    if Path(text).exists() or not colon:
-        return Path(text), None
-    return Path(folder), config or None
 
 
 def _selection(*chosen: list[str] | None) -> Selection:

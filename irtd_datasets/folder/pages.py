@@ -172,7 +172,7 @@ def _walk(data: memoryview, chunk: ColumnChunk) -> tuple[NDArray[np.int64], NDAr
         kind = header.get(1)
         if kind == _DICTIONARY_PAGE:
             inner = _part(header, 7)
-            _check_encoding(inner.get(2), {_PLAIN, _PLAIN_DICTIONARY}, "the dictionary page")
+            _check_encoding(_number(inner, 2), {_PLAIN, _PLAIN_DICTIONARY}, "the dictionary page")
             dictionary = _plain(data, body, end, _number(inner, 1))
         elif kind in (_DATA_PAGE, _DATA_PAGE_V2):
             count = _number(_part(header, 5 if kind == _DATA_PAGE else 8), 1)
@@ -198,24 +198,24 @@ def _walk(data: memoryview, chunk: ColumnChunk) -> tuple[NDArray[np.int64], NDAr
 
 def _levels(
     data: memoryview, start: int, end: int, header: dict[int, Any], max_definition: int
-) -> tuple[NDArray[np.bool_] | None, int, Any]:
+) -> tuple[NDArray[np.bool_] | None, int, int]:
     """Which values of a data page are there (None: all), where they begin, and their encoding."""
     width = max_definition.bit_length()
     if header[1] == _DATA_PAGE:
         inner = _part(header, 5)
-        count, encoding = _number(inner, 1), inner.get(2)
+        count, encoding = _number(inner, 1), _number(inner, 2)
         if not max_definition:
             return None, start, encoding
-        if inner.get(3) != _RLE:
+        if (levels_encoding := _number(inner, 3)) != _RLE:
             raise PageError(
-                f"definition levels are encoded as {_ENCODINGS.get(inner.get(3, -1), inner.get(3))}, expected RLE",
+                f"definition levels are encoded as {_ENCODINGS.get(levels_encoding, levels_encoding)}, expected RLE",
                 remedy="Write the file again with a current Parquet writer.",
             )
         size = int(_LENGTH.unpack_from(data, start)[0])
         start += _LENGTH.size
     else:
         inner = _part(header, 8)
-        count, encoding = _number(inner, 1), inner.get(4)
+        count, encoding = _number(inner, 1), _number(inner, 4)
         start += _number(inner, 6)  # repetition levels, none for a column without lists
         size = _number(inner, 5)
     if start + size > end:
@@ -324,7 +324,7 @@ def _part(fields: dict[int, Any], field: int) -> dict[int, Any]:
     return value
 
 
-def _check_encoding(encoding: Any, known: Sequence[int] | set[int], what: str) -> None:  # noqa: ANN401
+def _check_encoding(encoding: int, known: Sequence[int] | set[int], what: str) -> None:
     if encoding not in known:
         raise PageError(
             f"{what} has encoding {_ENCODINGS.get(encoding, encoding)}, expected plain or dictionary",

@@ -138,6 +138,8 @@ def skip(data: bytes | memoryview, position: int, kind: int) -> int:  # noqa: C9
                 while data[position] > 127:
                     position += 1
                 position += 1
+        elif kind in _FIXED:
+            position += count * _FIXED[kind]
         else:
             for _ in range(count):
                 position = skip(data, position, kind)

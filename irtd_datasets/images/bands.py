@@ -208,7 +208,7 @@ def _tags(view: memoryview) -> tuple[str, dict[int, tuple[int, ...]]]:
     for index in range(min(count, 4096)):
         entry = position + head + (4 + 2 * room) * index
         tag, kind, number = struct.unpack_from(f"{order}HH{word}", view, entry)
-        if kind not in _SIZES or number > _MAX_VALUES:
+        if kind not in _SIZES or not 0 < number <= _MAX_VALUES:
             continue
         at = entry + 4 + room
         if _SIZES[kind] * number > room:

@@ -127,12 +127,11 @@ def _end_elsewhere(view: bytes | memoryview, found: _JpegHeader | Doubt) -> Doub
     missing = "no end-of-image marker at its end"
     if isinstance(found, Doubt):
         return replace(found, decode=True, cut=True, notes=(*found.notes, missing))
-    data = view if isinstance(view, bytes) else bytes(view)
-    end = _scans_end(data, found.scan)
-    return suspicion(missing, cut=True) if end < 0 else (_trailing(len(data) - end),)
+    end = _scans_end(view, found.scan)
+    return suspicion(missing, cut=True) if end < 0 else (_trailing(len(view) - end),)
 
 
-def _scans_end(data: bytes, scan: int) -> int:
+def _scans_end(data: bytes | memoryview, scan: int) -> int:
     """Where a JPEG ends whose first scan's data begin at `scan`; -1 where no end is found.
 
     In entropy-coded data 0xFF is followed by 0 or a restart number (T.81, B.1.1.5), so that the next other marker is
@@ -142,13 +141,15 @@ def _scans_end(data: bytes, scan: int) -> int:
     segments = 0
     for start in range(scan, len(data), _SEARCHED):
         part = values[start : start + _SEARCHED + 1]
-        places = np.flatnonzero(part[:-1] == 0xFF)
-        following = part[places + 1]
-        for place in places[(following != 0) & (following != 0xFF) & (following & 0xF8 != 0xD0)].tolist():
+        marked = (part[:-1] == 0xFF) & (part[1:] != 0)
+        first = int(marked.argmax()) if len(marked) else 0
+        # Mostly the first is the end, and to list all of them would take as long again.
+        only = start + first >= scan and part[first : first + 2].tobytes() == JPEG_END
+        for place in [first] if only else np.flatnonzero(marked).tolist():
             position = start + place
-            if position < scan:
-                continue  # inside a segment
             marker = data[position + 1]
+            if position < scan or marker == 0xFF or 0xD0 <= marker <= 0xD7:
+                continue  # inside a segment, fill, or a restart
             if marker == JPEG_END[1]:
                 return int(position) + 2
             segments += 1

@@ -114,10 +114,10 @@ class Folders:
         if not last.endswith(".*"):
             found = lookup.get(folded(last))
         else:
-            stem = folded(last[:-2])
-            found = next(
-                (lookup[stem + suffix] for suffix in IMAGE_SUFFIXES if stem + suffix in lookup), None
-            )
+            stem, found = folded(last[:-2]), None
+            for suffix in IMAGE_SUFFIXES:
+                if (found := lookup.get(stem + suffix)) is not None:
+                    break
         if found is None:
             return None
         return f"{folder}/{found}" if folder else found
@@ -281,6 +281,8 @@ def _fits(part: str, compiled: re.Pattern[str] | str, fields: dict[str, str]) ->
     match = compiled.fullmatch(composed(part))
     if match is None:
         return False
-    return all(
-        fields.setdefault(key, value).lower() == value.lower() for key, value in match.groupdict().items()
-    )
+    for key, value in match.groupdict().items():
+        known = fields.setdefault(key, value)
+        if known is not value and known.lower() != value.lower():
+            return False
+    return True

@@ -76,6 +76,7 @@ DOUBTS = frozenset(
 """Problems after which an image may have objects that its labels lack: nothing of it is exhaustive, in any format."""
 
 _EXAMPLES = 20
+_NO_DOUBTS: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -107,6 +108,8 @@ class Problems:
 
     def doubts(self) -> frozenset[str]:
         """Codes of `DOUBTS` that were met since this was last asked."""
+        if not self._doubts:
+            return _NO_DOUBTS
         found, self._doubts = frozenset(self._doubts), set()
         return found
 

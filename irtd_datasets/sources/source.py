@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from irtd_datasets.annotations.label_file import LabelFile, decode_text, numbers_of, text_of
@@ -29,13 +30,12 @@ from irtd_datasets.sources.table import Layout, SourceRow, Splits, wrong_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from irtd_datasets.releases.containers import Container
 
 __all__ = ["ImageFile", "Source", "SourceOptions"]
 
-_HEAD = 64 << 10
+_SHORT_HEAD, _HEAD = 4 << 10, 64 << 10
 _UNBOUNDED = sys.maxsize, sys.maxsize
 """The size of an image that nobody has said: what is empty or left of it is out all the same."""
 
@@ -157,11 +157,12 @@ class Source:
             UnsafePathError: The name leads out of the folder.
             UnknownNameError: The source lies in an archive, whose files have no path.
         """
-        if not self.container.path.is_dir():
+        path = self.container.path
+        if not isinstance(path, Path) or not path.is_dir():
             raise UnknownNameError(
                 f"{name!r} lies in an archive and has no path", remedy="Use `read`, or unpack the archive."
             )
-        return self.container.path / self._full(safe_name(name))
+        return path / self._full(safe_name(name))
 
     def read(self, name: str) -> bytes:
         """Content of a file of the source, as it is."""
@@ -315,7 +316,8 @@ class Source:
         full = self._full(name)
         try:
             with self.container.open(full) as file:
-                known = read_size(file.read(_HEAD))
+                head = file.read(_SHORT_HEAD)
+                known = read_size(head) or read_size(head + file.read(_HEAD - _SHORT_HEAD))
             if known is None:
                 known = _size_of(self.container.read(full), name)
         except ImageError as error:
@@ -380,9 +382,10 @@ class Source:
             "modality": self.row.modality,
         }
         if found is not None:
-            stem = image.name.rpartition("/")[2].rpartition(".")[0]
-            if stem in wrong_labels(self.row.name):
-                self.problems.add("label-wrong", image.name, wrong_labels(self.row.name)[stem])
+            wrong = wrong_labels(self.row.name)
+            stem = image.name.rpartition("/")[2].rpartition(".")[0] if wrong else ""
+            if stem in wrong:
+                self.problems.add("label-wrong", image.name, wrong[stem])
             doubts = self.problems.doubts()
             values.update(
                 captions=found.captions,
@@ -440,7 +443,8 @@ class Source:
 
     def _once(self, objects: list[LabelledObject], where: str) -> list[LabelledObject]:
         """Objects, each once, that are in pixels; ignored ones are counted."""
-        if len(objects) > 1 and len(set(objects)) < len(objects):
+        boxes = [item.box for item in objects if item.box is not None]
+        if len(boxes) > 1 and len(set(boxes)) < len(boxes):  # faster than to compare whole objects
             # Two people of a crowd may stand at one point.
             once = dict.fromkeys(item for item in objects if item.box is not None)
             kept = [item for item in objects if item.box is None or once.pop(item, True) is None]
@@ -448,9 +452,8 @@ class Source:
                 self.problems.add("object-listed-twice", where, count=len(objects) - len(kept))
             objects = kept
         for item in objects:
-            if item.attributes & OPEN:
+            if item.attributes and item.attributes & OPEN:
                 self.problems.add("object-ignored", where, item.label)
-        boxes = [item.box for item in objects if item.box is not None]
         if boxes and max(map(max, boxes)) <= 1:
             self.problems.add("box-in-shares", where, str(boxes[0]), len(boxes))
             objects = [item for item in objects if item.box is None]
@@ -514,7 +517,12 @@ class Source:
     ) -> list[LabelledObject]:
         """Objects with the labels that the table of sources gives their classes."""
         kept = []
+        classes = self._classes
         for item in objects:
+            known = classes.get(item.label) if item.label else None
+            if known is not None:
+                kept.append(item if known == item.label else item.labelled(known))
+                continue
             name = item.label or re.sub(
                 r"\{([a-z_]+)\}", lambda part: fields.get(part[1], ""), self.row.label
             )
@@ -522,7 +530,7 @@ class Source:
             if label == item.label:
                 kept.append(item)
             elif label is not None:
-                kept.append(replace(item, label=label))
+                kept.append(item.labelled(label))
         return kept
 
     def _class_names(self) -> dict[str, str | None]:

@@ -44,6 +44,7 @@ from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Listed, Manifest
 from irtd_datasets.folder.names import (
     CARD,
+    CARD_IMAGES,
     CROISSANT,
     INDEX_FOLDER,
     LEDGER,
@@ -54,7 +55,7 @@ from irtd_datasets.folder.names import (
     shard_name,
 )
 from irtd_datasets.folder.parts import ShardResult
-from irtd_datasets.folder.value_counts import count_values
+from irtd_datasets.folder.value_counts import BOX_SIZES, count_box_sizes, count_values
 from irtd_datasets.writing.folder import DatasetFolder
 from irtd_datasets.writing.shards import index_note, write_shard
 
@@ -72,7 +73,7 @@ __all__ = ["RemoteFolder", "Upload", "default_scratch", "upload_shard"]
 
 _RUN = f"{STAGING}/run.json"
 _BEFORE = f"{STAGING}/{MANIFEST}"
-_COUNTED = ("source", "box_frame")
+_COUNTED = ("source", "box_frame", BOX_SIZES)
 """Columns whose values the card counts."""
 _COPIES = 8
 _INDEX_BATCH = 64
@@ -151,9 +152,9 @@ def _send(upload: Upload, file: Path, result: ShardResult) -> None:
     """Upload a shard, where its images lie, and last the note that it is finished."""
     counts = {column: count_values([file], column) for column in _COUNTED}
     _check_run(upload)
-    upload.store.upload(file, upload.file)
+    mark = upload.store.upload(file, upload.file)
     upload.store.upload(index_note(file), f"{upload.note}.index.parquet")
-    upload.store.write(f"{upload.note}.json", _Note(result, upload.file, upload.run, counts).render())
+    upload.store.write(f"{upload.note}.json", _Note(result, upload.file, upload.run, mark, counts).render())
 
 
 def _check_run(upload: Upload) -> None:
@@ -192,19 +193,19 @@ class _Note:
         result: What was written.
         file: Its name in the store.
         run: The run that wrote it.
+        mark: What the store tells its bytes by, see `Store.mark`.
         counts: Of the columns that the card counts.
     """
 
     result: ShardResult
     file: str
     run: str
+    mark: str
     counts: _Counts
 
     def render(self) -> bytes:
-        counts = _counts_as_pairs(self.counts)
-        return json.dumps(
-            {**self.result.as_dict(), "file": self.file, "run": self.run, "counts": counts}
-        ).encode()
+        told = {"file": self.file, "run": self.run, "mark": self.mark}
+        return json.dumps({**self.result.as_dict(), **told, "counts": _counts_as_pairs(self.counts)}).encode()
 
     @classmethod
     def parse(cls, data: bytes | None) -> _Note | None:
@@ -215,6 +216,7 @@ class _Note:
                 ShardResult.from_json(values),
                 values["file"].text(),
                 values["run"].text(),
+                values["mark"].text(),
                 _counts_of(values["counts"]),
             )
         except AnnotationError:
@@ -357,8 +359,8 @@ class RemoteFolder(DatasetFolder):
         if note is not None and note.result.fingerprint == fingerprint:
             # A part cut from a stream may have been killed while its shards were copied.
             placed = self._moved_name(member, index) if count is None else name
-            there = note.result.summary.size in {self._sizes.get(name), self._sizes.get(placed)}
-            if note.file == name and there and f"{note_name}.index.parquet" in self._sizes:
+            there = note.file == name and f"{note_name}.index.parquet" in self._sizes
+            if there and any(self._is_of(note, one) for one in dict.fromkeys((name, placed))):
                 return note.result
         built = self._by_key.get(member.key)
         if built is not None and index < len(built.shards) and built.files()[index] == name:
@@ -378,8 +380,16 @@ class RemoteFolder(DatasetFolder):
         """As in a folder: while the manifest is withdrawn, an object may be of another build, and is read through."""
         if self._sizes.get(name) != shard.summary.size:
             return False
-        if MANIFEST in self._sizes:
-            return True
+        return MANIFEST in self._sizes or self._digest(name) == shard.summary.sha256
+
+    def _is_of(self, note: _Note, name: str) -> bool:
+        """Whether an object has the bytes that a note tells of: by the store's mark of them, else read through."""
+        if self._sizes.get(name) != note.result.summary.size:
+            return False
+        known = bool(note.mark) and self.store.mark(name) == note.mark
+        return known or self._digest(name) == note.result.summary.sha256
+
+    def _digest(self, name: str) -> str:
         digest = hashlib.sha256()
         with self.store.open(name) as opened:
             try:
@@ -387,7 +397,7 @@ class RemoteFolder(DatasetFolder):
                     digest.update(block)
             except OSError as error:
                 raise self.store.failed(error, name) from error
-        return digest.hexdigest() == shard.summary.sha256
+        return digest.hexdigest()
 
     def manifest(self) -> Manifest | None:
         """The manifest, also while its files are being replaced; None when there is none yet."""
@@ -447,8 +457,12 @@ class RemoteFolder(DatasetFolder):
             "/".join(part.key): {**part.identity(), "counts": list(map(_counts_as_pairs, counts[part.key]))}
             for part in parts
         }
-        for name, text in self._texts(parts, merged, files, state, count).items():
-            self.store.write(name, text.encode())
+        described = self._described(parts, merged, files, state, count, self.store.open)
+        for name, content in described.items():
+            self.store.write(name, content)
+        self.store.remove(
+            name for name in CARD_IMAGES.values() if name in self._sizes and name not in described
+        )
         self.store.remove_folder(STAGING)
         shutil.rmtree(self.path, ignore_errors=True)
         return merged
@@ -612,7 +626,8 @@ class RemoteFolder(DatasetFolder):
                 table = pq.read_table(opened, columns=list(_COUNTED))
             except (pa.ArrowException, OSError) as error:
                 raise self.store.failed(error, file) from error
-        return {column: Counter(table[column].to_pylist()) for column in _COUNTED}
+        counts = {column: Counter(table[column].to_pylist()) for column in _COUNTED if column != BOX_SIZES}
+        return {**counts, BOX_SIZES: count_box_sizes(table)}
 
     @staticmethod
     def _note_name(key: tuple[str, str], index: int) -> str:

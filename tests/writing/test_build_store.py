@@ -11,9 +11,10 @@ from elsewhere import CONFIGS, SECRET, built, cut_small, objects, s3_server, tre
 from processes import irtd, run, told
 
 from irtd_datasets.errors import BuildError, UnknownNameError
+from irtd_datasets.remote.urls import shown_url
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.writing.remote_folder import RemoteFolder
-from irtd_datasets.writing.store import Store, parse_storage_options, shown_url
+from irtd_datasets.writing.store import Store, parse_storage_options
 
 MEMORY = "memory://bucket/irtd"
 
@@ -94,7 +95,7 @@ def test_a_changed_release_replaces_its_shards_and_no_others(small, tmp_path):
     def watching(self, file, name):
         if name.startswith("instruct/"):
             seen.append("manifest.json" in store.listing())
-        upload(self, file, name)
+        return upload(self, file, name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "upload", watching)
@@ -275,6 +276,29 @@ def test_s3_gets_the_bytes_of_a_folder_and_datasets_streams_it(small, reference,
     )
     assert found == [(row["id"], row["image"].size) for row in local]
     assert len(found) > 5
+
+
+@pytest.mark.parametrize("place", ["memory", "s3"])
+def test_a_shard_that_another_has_exchanged_is_written_again(place, small, reference, s3, monkeypatch):
+    """A finished shard is believed by its bytes, not by its size: the store's mark of them, or all of them read."""
+    monkeypatch.setattr(RemoteFolder, "tidy", lambda _: None)
+    url, options = (MEMORY, {}) if place == "memory" else ("s3://bucket/exchanged", s3)
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteFolder, "publish", lambda *_: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            built(small, url, storage_options=options)
+    store = Store(url, options)
+    shards = [name for name in store.listing() if name.endswith(".parquet") and not name.startswith(".")]
+    store.write(shards[0], bytes(store.listing()[shards[0]]))
+    asked = []
+    read = RemoteFolder._digest
+    monkeypatch.setattr(RemoteFolder, "_digest", lambda self, name: asked.append(name) or read(self, name))
+    again = built(small, url, storage_options=options)
+    assert objects(store) == reference
+    assert again.written == 1
+    assert (asked == [shards[0]]) == (
+        place == "s3"
+    )  # the others are known by their marks, without being read
 
 
 def test_killed_while_it_uploads_to_s3(small, reference, s3):
