@@ -93,9 +93,9 @@ class Retry:
                 if passing(error) and not abandoned():
                     pause = self._pause(attempt, spent, asked, error)
                 if pause is None:
+                    tries = f"tried {attempt} times in {spent:.0f} s" if attempt > 1 or spent > 1 else ""
                     with contextlib.suppress(AttributeError):
-                        tried = f"tried {attempt} times in {spent:.0f} s" if attempt > 1 or spent > 1 else ""
-                        error.tried = tried  # type: ignore[attr-defined]
+                        error.tried = tries  # type: ignore[attr-defined]
                     raise
                 if asked is not None and asked >= 1:
                     _log.warning("the server asks to wait for %.0f s (status %s)", asked, error_status(error))

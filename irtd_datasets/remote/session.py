@@ -19,6 +19,7 @@ __all__ = ["Answer", "answer", "hub_session", "plain_session"]
 _CONNECTIONS = 64
 _KEPT_SECONDS = 60  # httpx lets go after 5, so that a slow step of training would cost a new connection
 _PIECE = 1 << 18
+_SMALL = 1 << 10
 
 
 class Answer:
@@ -38,10 +39,13 @@ class Answer:
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it comes."""
-        if hasattr(self._response, "iter_content"):
-            yield from self._response.iter_content(_PIECE)
-        else:
+        if not hasattr(self._response, "iter_content"):
             yield from self._response.iter_bytes()
+        elif hasattr(self._response.raw, "read1"):
+            while piece := self._response.raw.read1(_PIECE):
+                yield piece
+        else:  # urllib3 1 waits until a piece is full, so that pieces are small: a server that drips is to be noticed
+            yield from self._response.iter_content(_SMALL)
 
     def check(self) -> None:
         """Raise the library's error for a status of 400 or more."""

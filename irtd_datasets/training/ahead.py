@@ -169,7 +169,7 @@ class Ahead:
             return False
         under_way, window = self._line.under_way, self._line.window
         if not self._first_came:  # nothing takes the line from the first row
-            return not active or (under_way > 0 and under_way + piece.size * self._scale <= window)
+            return not active or 0 < under_way <= window // 2
         return active < _ALWAYS or under_way + piece.size * self._scale <= window
 
     def _start(self, piece: Piece) -> None:

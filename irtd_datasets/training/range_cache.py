@@ -71,8 +71,10 @@ class RangeCache:
         return RangeCache, (self.folder, self.limit)
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105 - `contextlib` may be gone, too
             self.close()
+        except Exception:  # noqa: BLE001, S110 - the interpreter ends and has no modules left
+            pass
 
     def close(self) -> None:
         """Let go of the files."""

@@ -198,8 +198,10 @@ class OpenShard:
             self._descriptor = -1
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105 - `contextlib` may be gone, too
             self.close()
+        except Exception:  # noqa: BLE001, S110 - it was never open, or the interpreter ends and has no modules left
+            pass
 
     def check(self) -> None:
         """Refuse the file if it was replaced since it was first seen.

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
+from irtd_datasets.documents import LIMIT
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
 from irtd_datasets.folder.front_matter import CARD_LIMIT
 from irtd_datasets.folder.index import FILTER_COLUMNS, read_entries
@@ -51,7 +52,7 @@ __all__ = ["Filters", "Source", "Units", "each", "open_source"]
 
 _T = TypeVar("_T")
 
-_OPENERS = 32  # requests at a time while a source is opened, so that a part more takes no round trip more
+_OPENERS = 48  # requests at a time while a source is opened, so that a part more takes no round trip more
 
 UNIT_BYTES = 32 << 20
 """Larger row groups, from other writers, are drawn in pieces of about so many bytes."""
@@ -305,14 +306,14 @@ def open_source(
     )  # a folder may have a colon
     place, inner = (text, None) if whole else split_name(text)
     storage = open_storage(place, options)
-    files, small = storage.opening((CARD, MANIFEST), CARD_LIMIT)
+    files, small = storage.opening((CARD, MANIFEST), LIMIT + 1)
     if CARD not in small:
         raise ReleaseNotFoundError(
             "this is no dataset folder: it has no README.md",
             where=place,
             remedy="Name a folder that `irtd build` made, or a dataset repository.",
         )
-    card = small[CARD].decode("utf-8", "replace")
+    card = small[CARD][:CARD_LIMIT].decode("utf-8", "replace")
     entry = choose_config(card_configs(card, f"{place}/{CARD}"), inner or config, place)
     files = _listed(storage, files, small.get(MANIFEST))
     names = _files_of(entry, files, place, split)

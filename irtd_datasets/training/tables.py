@@ -226,13 +226,12 @@ class Table:
         if isinstance(row, slice):
             return self.__getitems__(range(*row.indices(self._length)))
         number = whole_number(row)
-        where = self._where(number)
-        raw = self._raw([number])[0] if self._remote else self._shard(where[0]).row(where[1])
+        raw = self._raw([number])[0]
         found = guarded(self.transform, self._on_error, raw, row)
         if found is None:
             raise UnknownNameError(
                 f"row {row} cannot be decoded and is to be skipped, which a single row cannot be",
-                where=self._shard(where[0]).open.where,
+                where=self._shard(self._where(number)[0]).open.where,
                 remedy="Read batches (`__getitems__`, as DataLoader does), or pass a function as `on_error`.",
             )
         return found
