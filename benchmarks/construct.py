@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
-from irtd_datasets.construct.benchmark import Construction, Gathering, Options, choose, write_records
+from irtd_datasets.construct.benchmark import Construction, Gathering, Options, choose
 from irtd_datasets.construct.exclusion import Exclusion
+from irtd_datasets.construct.records import write_records
 from irtd_datasets.construct.survey import survey
 from irtd_datasets.construct.targets import TOTAL, targets
 from irtd_datasets.irtd.tasks.recognition import VOCABULARY

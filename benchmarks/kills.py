@@ -4,11 +4,11 @@
     python benchmarks/kills.py --kills 50 --job build --job pairs --seed 3
 
 The jobs are builds (into a folder and into a bucket of an S3 server on this machine), publishing to the Hub of the
-tests, constructing for three datasets, pairs, exports and cards. Each kill begins with the same state and ends the
-command within the time that it takes. After every third one another command follows before the same one: with other
-options, of another release or of another dataset. Either it makes what it makes without the kill, or it refuses; the
-first command, started again, then makes its own files (or refuses, where they are all there), and `irtd check` finds no
-error in a dataset folder. Files are compared by SHA-256. Ends with 1 where anything is not so.
+tests, constructing for three datasets, pairs, exports, cards, and dataset folders made of others. Each kill begins with
+the same state and ends the command within the time that it takes. After every third one another command follows before
+the same one: with other options, of another release or of another dataset. Either it makes what it makes without the
+kill, or it refuses; the first command, started again, then makes its own files (or refuses, where they are all there),
+and `irtd check` finds no error in a dataset folder. Files are compared by SHA-256. Ends with 1 where it is not so.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _until_bucket() -> None:
 # ---------------------------------------------------------------------------------------------------- jobs
 
 
-def jobs(work: Path) -> dict[str, Job]:
+def jobs(work: Path) -> dict[str, Job]:  # noqa: C901 - a function for each command
     """What is killed; `work` has what `prepare` makes."""
     one, two, third, pairs, built = (work / name for name in ("one", "two", "mmrs_1m", "pairs", "built"))
 
@@ -269,6 +269,29 @@ def jobs(work: Path) -> dict[str, Job]:
             "-q",
         ]
 
+    def subset(*more: object) -> Callable[[Path], list[object]]:
+        return lambda place: ["subset", built, *more, "--out", place, "-q"]
+
+    def split(place: Path) -> list[object]:
+        return ["split", built, "--validation", "0.2", "--out", place, "-q"]
+
+    def merge(place: Path) -> list[object]:
+        return ["merge", f"{built}:instruct-location", f"{built}:instruct-grounding", "--out", place, "-q"]
+
+    def dedup(place: Path) -> list[object]:
+        return ["dedup", built, "--out", place, "-q"]
+
+    def detect(layout: str) -> Callable[[Path], list[object]]:
+        return lambda place: [
+            "export",
+            built,
+            "instruct-grounding",
+            "--layout",
+            layout,
+            "--out",
+            place / "out",
+        ]
+
     drop = ("--on-defect", "drop")
     return {
         "build": Job(
@@ -302,6 +325,15 @@ def jobs(work: Path) -> dict[str, Job]:
             pair("--checkerboards", 1), (pair("--checkerboards", 6), pair("--checkerboards", 3)), constructed
         ),
         "export": Job(export("llava"), (export("qwen2-vl"), export("llava", "--layout", "json")), constructed),
+        "subset": Job(
+            subset("--rows", 30), (subset("--rows", 20), split, build(one)), files, check=True
+        ),
+        "split": Job(split, (subset("--rows", 20), merge), files, check=True),
+        "merge": Job(merge, (split, subset("--rows", 20)), files, check=True),
+        "dedup": Job(dedup, (merge,), files, check=True),
+        "export detection": Job(
+            detect("coco"), (detect("yolo"), detect("voc")), constructed
+        ),
         "card": Job(
             lambda place: ["card", place],
             (build(one), build(two)),

@@ -1,7 +1,10 @@
 """Score the rows of a dataset from easy to hard, as the IRGPT paper does, for ``train_vlm.py --curriculum``.
 
+    python examples/curriculum.py --data ./irtd:instruct --out scores.parquet          # partners in the rows
     python examples/curriculum.py --data ./irtd:instruct --visible ./rs_gpt4v:default --out scores.parquet
     python examples/train_vlm.py --data ./irtd:instruct --curriculum scores.parquet
+
+Visible images are those of the column `visible`, or, where the rows have none, of another dataset.
 
 A row is hard when its image is far from visible images, and when its image and text do not come together during a
 warm-up. The encoders here are toys that need no download: 8 x 8 pixels for images, counted words for texts, and one
@@ -19,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from irtd_datasets.errors import IrtdDatasetsError
-from irtd_datasets.training import table
+from irtd_datasets.training import Table, table
 from irtd_datasets.training.curriculum import (
     loss_variation,
     merge_ranks,
@@ -64,7 +67,9 @@ def main() -> None:
     parser.add_argument(
         "--data", required=True, help="folder or repository with :config, as for train_vlm.py"
     )
-    parser.add_argument("--visible", required=True, help="any dataset with visible images")
+    parser.add_argument(
+        "--visible", help="any dataset with visible images. Default: the partners in the rows"
+    )
     parser.add_argument("--limit", type=int, default=2000, help="visible images that are used")
     parser.add_argument("--out", default="scores.parquet")
     args = parser.parse_args()
@@ -74,9 +79,24 @@ def main() -> None:
         raise SystemExit(str(error)) from None
 
 
-def score(args: argparse.Namespace) -> None:
-    """Write ``difficulty``, what it was made of, and the weights of the samples in the loss."""
-    rows = table(args.data, columns=["id", "image", "messages"], decode="luminance", max_side=64)
+def visible_of_rows(rows: Table, limit: int) -> np.ndarray:
+    """Features of the partners that the rows have, each once, in the order of a shuffle."""
+    found: dict[bytes, np.ndarray] = {}
+    for number in rows.sampler(seed=0):
+        partner = rows[number]["visible"]
+        if partner is not None:
+            found.setdefault(partner.tobytes(), see(partner))
+        if len(found) == limit:
+            break
+    if len(found) < 2:
+        raise SystemExit(
+            "the rows have no visible partners: name a dataset that has visible images, --visible"
+        )
+    return np.stack(list(found.values()))
+
+
+def visible_of_others(args: argparse.Namespace) -> np.ndarray:
+    """Features of visible images of another dataset."""
     others = table(
         args.visible,
         columns=["image"],
@@ -86,7 +106,13 @@ def score(args: argparse.Namespace) -> None:
         cache_bytes=2**34,
     )
     chosen = list(others.sampler(seed=0))[: args.limit]
-    visible = np.stack([see(others[number]["image"]) for number in chosen])
+    return np.stack([see(others[number]["image"]) for number in chosen])
+
+
+def score(args: argparse.Namespace) -> None:
+    """Write ``difficulty``, what it was made of, and the weights of the samples in the loss."""
+    rows = table(args.data, columns=["id", "image", "visible", "messages"], decode="luminance", max_side=64)
+    visible = visible_of_others(args) if args.visible else visible_of_rows(rows, args.limit)
     ids, images, texts = zip(
         *(
             (row["id"], see(row["image"]), read(row["messages"]))

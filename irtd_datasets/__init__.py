@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from irtd_datasets.catalog import load_dataset
     from irtd_datasets.hub.overlap import not_in
+    from irtd_datasets.hub.show import show
 
 __all__ = [
     "Boxes",
@@ -50,6 +51,7 @@ __all__ = [
     "not_in",
     "pad_and_normalize",
     "rewrite_boxes",
+    "show",
     "undo_pad_and_normalize",
 ]
 
@@ -71,10 +73,29 @@ _HOMES = {
     ],
     "irtd_datasets.catalog": ["load_dataset"],
     "irtd_datasets.hub.overlap": ["not_in"],
+    "irtd_datasets.hub.show": ["show"],
 }
 
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
 
+def _show_rows_in_notebooks() -> None:
+    """Let a notebook show any dictionary that is a row as `show` does; other dictionaries stay as they are."""
+    import sys
+
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = get_ipython() if get_ipython is not None else None
+    if shell is None or not hasattr(shell, "display_formatter"):
+        return
+
+    def html_of(value: object) -> str | None:
+        from irtd_datasets.hub.show import html_of_row
+
+        return html_of_row(value)
+
+    shell.display_formatter.formatters["text/html"].for_type(dict, html_of)
+
+
 register()
+_show_rows_in_notebooks()

@@ -60,11 +60,15 @@ def _takes_arrows_way() -> bool:
     return _left_out or "pandas" in sys.modules
 
 
-def leave_pandas_out() -> None:
+def leave_pandas_out(*, for_good: bool = False) -> None:
     """Let pyarrow do without pandas in this process from now on, as if it were not installed; once.
 
     For processes that end with their work, such as those of a build: pyarrow then takes a Series for any other
     sequence. It looks for pandas once, so that only this one look must find nothing.
+
+    Args:
+        for_good: Let nobody in this process import pandas any more: the kernels of ``pyarrow.compute`` look by
+            themselves, when the first scalar comes.
     """
     global _left_out  # noqa: PLW0603 - it is the process that does without
     if _left_out or "pandas" in sys.modules:
@@ -74,7 +78,8 @@ def leave_pandas_out() -> None:
     try:
         pa.array([], type=pa.null())
     finally:
-        sys.meta_path.remove(finder)
+        if not for_good:
+            sys.meta_path.remove(finder)
     _left_out = True
 
 

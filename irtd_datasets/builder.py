@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from irtd_datasets.catalog import data_files_error, dataset_names, no_data_error, open_release, spec
+from irtd_datasets.catalog import (
+    data_files_error,
+    dataset_names,
+    no_data_error,
+    open_release,
+    other_content,
+    spec,
+    unreleased,
+)
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.remote.urls import full_url, is_url, without_secrets
 from irtd_datasets.rows.assembly import release_groups
 from irtd_datasets.rows.groups import to_table
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
@@ -43,6 +52,7 @@ class ReleaseConfig(datasets.BuilderConfig):
 
     Attributes:
         images: Released folder to the path of a folder, zip or tar with its images.
+        visible: Released folder to the path of a folder, zip or tar with the visible partners of its images.
         on_defect: ``flag``, ``drop`` or ``error`` for rows with a label defect, or a mapping from issue code.
         rounds: ``keep`` (a record with many rounds is one row) or ``split`` (a row for each round).
     """
@@ -50,10 +60,11 @@ class ReleaseConfig(datasets.BuilderConfig):
     images: dict[str, str] = field(default_factory=dict)
     on_defect: Any = None
     rounds: str = "keep"
+    visible: dict[str, str] = field(default_factory=dict)
 
 
 class ReleaseBuilder(datasets.ArrowBasedBuilder):
-    """Builds from a release; ``data_dir`` is its folder, by default the one that an environment variable names."""
+    """Builds from a release; ``data_dir`` is its folder or URL, by default what an environment variable names."""
 
     BUILDER_CONFIG_CLASS = ReleaseConfig
     SPEC: ClassVar[DatasetSpec]
@@ -62,6 +73,11 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         # `datasets` names the cache folder after module, config and version. Without this, two folders given by the
         # same relative name, or one folder before and after a file was added, would share their rows.
         kwargs["dataset_name"] = self.SPEC.name
+        # Nor may a password of a URL get into that name, or into the config.
+        given = kwargs.get("data_dir")
+        self._secrets: dict[str, str] = {}
+        if isinstance(given, str) and is_url(given):
+            kwargs["data_dir"], self._secrets = without_secrets(given)
         if kwargs.pop("data_files", None):
             raise data_files_error(self.SPEC)
         kwargs["hash"] = self._fingerprint(kwargs)
@@ -96,7 +112,9 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
             raise ReleaseNotFoundError(
                 f"none of the annotation files of {self.config.name!r} is there ({wanted})",
                 where=release.options.root,
-                remedy=f"{config.members[0].subset.available} `irtd doctor {self.SPEC.name} --release "
+                remedy=unreleased(self.SPEC, config.members)
+                or other_content(self.SPEC.name, release.options.root)
+                or f"{config.members[0].subset.available} `irtd doctor {self.SPEC.name} --release "
                 f"{release.options.root}` tells what this folder has.",
             )
         return [
@@ -140,7 +158,14 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
 
     def _open(self, data_dir: str | None) -> Release:
         settings = {name: getattr(self.config, name, None) for name in self.SPEC.all_settings}
-        options = self._options(data_dir, self.config.images, self.config.on_defect, settings)
+        options = self._options(
+            data_dir,
+            self.config.images,
+            self.config.on_defect,
+            settings,
+            self.config.visible,
+            self.storage_options,
+        )
         cache = self._cache_dir_root
         if "://" not in cache:
             # Other processes that read the same release find there what one has sorted out.
@@ -153,19 +178,24 @@ class ReleaseBuilder(datasets.ArrowBasedBuilder):
         images: Any,  # noqa: ANN401 - as `ReleaseConfig` has it
         on_defect: Any,  # noqa: ANN401
         settings: Mapping[str, Any],
+        visible: Any,  # noqa: ANN401
+        storage: Mapping[str, Any] | None,
     ) -> ReleaseOptions:
         root = data_dir or os.environ.get(self.data_dir_variable())
         if not root:
             raise no_data_error(self.SPEC)
+        if data_dir and self._secrets:
+            root = full_url(data_dir, self._secrets)
         given = {name: str(value) for name, value in settings.items() if value is not None}
-        return absolute_options(root, images, on_defect, given)
+        return absolute_options(root, images, on_defect, given, visible=visible, storage_options=storage)
 
     def _fingerprint(self, kwargs: dict[str, Any]) -> str:
         """Identity of code and inputs, found without listing images."""
         facts: list[object] = [__version__, SCHEMA_VERSION, self.SPEC.version, self.SPEC.name]
         try:
             settings = {name: kwargs.get(name) for name in self.SPEC.all_settings}
-            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings)
+            places = kwargs.get("visible"), kwargs.get("storage_options")
+            options = self._options(kwargs.get("data_dir"), kwargs.get("images"), None, settings, *places)
             release = open_release(self.SPEC.name, options)
             name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME or self.SPEC.default_config
             for subset in dict.fromkeys(member.subset for member in self.SPEC.config(name).members):

@@ -18,6 +18,7 @@ never needs it does not pay for it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -30,8 +31,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.errors import IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError, did_you_mean
 from irtd_datasets.folder.names import CARD, MANIFEST, STAGING
+from irtd_datasets.remote.urls import is_url
 from irtd_datasets.spec import DatasetSpec
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     import datasets
 
     from irtd_datasets.rows.release import Release, ReleaseOptions
+    from irtd_datasets.spec import Member
 
 __all__ = [
     "DATASETS",
@@ -50,9 +53,11 @@ __all__ = [
     "load_dataset",
     "module_of",
     "open_release",
+    "other_content",
     "package_of",
     "register",
     "spec",
+    "unreleased",
 ]
 
 DATASETS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/spec.py")))
@@ -62,6 +67,7 @@ ENTRY_POINTS = "irtd_datasets.datasets"
 """Group of the entry points by which packages of others add theirs: name of the dataset to package."""
 
 _HASH = "irtd_datasets"
+_INNER = 20  # folders that are looked into for a release that lies deeper
 _BUILDERS = "irtd_datasets.builder"
 """The module that makes a builder class for each dataset, which only `datasets` and its users import."""
 
@@ -98,7 +104,8 @@ def package_of(name: str) -> str:
         return f"irtd_datasets.{name}"
     if name not in _others():
         raise UnknownNameError(
-            f"there is no dataset {name!r}", remedy=f"The datasets are {', '.join(dataset_names())}."
+            f"there is no dataset {name!r}",
+            remedy=f"{did_you_mean(name, dataset_names())}The datasets are {', '.join(dataset_names())}.",
         )
     return _others()[name][0]
 
@@ -159,6 +166,60 @@ def _check_words(declared: DatasetSpec) -> None:
                 )
 
 
+def other_content(name: str, root: str | os.PathLike[str]) -> str:
+    """What a folder is that has nothing of a dataset's release, and what to do with it; empty where that is not known.
+
+    Args:
+        name: The dataset whose release it was taken for.
+        root: The folder.
+    """
+    from irtd_datasets.folder.manifest import Manifest
+
+    place = Path(root)
+    if (place / MANIFEST).is_file():
+        try:
+            held = Manifest.read(place).dataset
+        except IrtdDatasetsError:
+            return (
+                f"It has the manifest of a dataset folder, which is damaged: `irtd check {root}` tells more."
+            )
+        return (
+            f"It is a dataset folder of {held} and needs no build: `irtd info {root}` shows what is in it, and "
+            f'`datasets.load_dataset("{root}", CONFIG)` loads it.'
+        )
+    with contextlib.suppress(OSError):
+        for inner in sorted(place.iterdir())[:_INNER]:
+            if inner.is_dir() and _has_release(name, str(inner)):
+                return f"The release lies one folder deeper: `irtd doctor {name} --release {inner}`."
+    for other in dataset_names():
+        if other != name and _has_release(other, str(root)):
+            return f"It has a release of {other}: `irtd doctor {other} --release {root}`."
+    return ""
+
+
+def unreleased(declared: DatasetSpec, wanted: Sequence[Member]) -> str:
+    """What to do for parts that were never released; empty where one of them was."""
+    if any(member.part.public for member in wanted):
+        return ""
+    name, subset = declared.name, wanted[0].subset.name
+    made = (
+        f"`irtd construct {name} {subset} --sources DIR --out FOLDER` makes it from its source sets"
+        if module_of(name, "generation") or name == "irtd"
+        else "Nobody can build it"
+    )
+    return f"{subset} was never released. {made}."
+
+
+def _has_release(name: str, root: str) -> bool:
+    from irtd_datasets.rows.release import ReleaseOptions
+
+    try:
+        release = open_release(name, ReleaseOptions(root))
+        return any(release.files(member) for member in release.spec.members)
+    except IrtdDatasetsError:
+        return False
+
+
 def open_release(name: str, options: ReleaseOptions) -> Release:
     """Open a release of a dataset.
 
@@ -195,6 +256,7 @@ def load_dataset(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     images: Mapping[str, str | os.PathLike[str]] | None = None,
+    visible: Mapping[str, str | os.PathLike[str]] | None = None,
     on_defect: str | Mapping[str, str] | None = None,
     split: str | None = None,
     streaming: bool = False,
@@ -205,9 +267,10 @@ def load_dataset(
     Args:
         name: ``irtd``, or anything else that ``datasets.load_dataset`` takes.
         config: Config name, such as ``instruct`` or ``instruct-grounding``.
-        data_dir: Folder of the release, or a dataset folder made by a build. By default the folder that the
-            environment variable ``<NAME>_DATA_DIR`` names.
+        data_dir: Folder of the release, or a URL such as ``hf://datasets/OWNER/NAME``; or a dataset folder made by a
+            build. By default what the environment variable ``<NAME>_DATA_DIR`` names.
         images: Released folder to the path of a folder, zip or tar that has its images.
+        visible: Released folder to the path of a folder, zip or tar that has the visible partners of its images.
         on_defect: ``flag`` (default), ``drop`` or ``error`` for rows with a wrong label, or a mapping from issue code.
         split: As in ``datasets.load_dataset``.
         streaming: As in ``datasets.load_dataset``.
@@ -224,6 +287,8 @@ def load_dataset(
     options: dict[str, Any] = dict(kwargs)
     if images:
         options["images"] = {key: os.fspath(path) for key, path in images.items()}
+    if visible:
+        options["visible"] = {key: os.fspath(path) for key, path in visible.items()}
     if on_defect is not None:
         options["on_defect"] = on_defect if isinstance(on_defect, str) else dict(on_defect)
     if data_dir is not None:
@@ -308,11 +373,12 @@ def no_data_error(spec: DatasetSpec) -> ReleaseNotFoundError:
     return ReleaseNotFoundError(
         f"no data for {spec.name!r}: neither data_dir nor {variable} names a folder",
         remedy=(
-            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER)\n"
+            f"- the release as it is: load_dataset({spec.name!r}, {spec.default_config!r}, data_dir=FOLDER_OR_URL)\n"
             f"- built once, then without this library: irtd build {spec.name} {spec.default_config} --release FOLDER "
             f"--out ./{spec.name}\n"
             f"- a Hub repository: load_dataset('OWNER/{spec.name}', {spec.default_config!r})\n"
-            f"- no data at hand: irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
+            f"- no data at hand: irtd fetch {spec.name} --to FOLDER gets it, or says how; "
+            f"irtd_datasets.testing.write_sample_release({spec.name!r}, FOLDER) makes a sample"
         ),
     )
 
@@ -347,7 +413,7 @@ class _NoFiles(dict):  # type: ignore[type-arg]
 
 def _built_folder(name: str, data_dir: str | None) -> Path | None:
     """The dataset folder that a call means: ``data_dir`` if it is one, else ``./<name>`` as for plain `datasets`."""
-    if data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR"):
+    if is_url(data_dir) or (data_dir is None and os.environ.get(f"{name.upper()}_DATA_DIR")):
         return None
     folder = Path(data_dir or name)
     if (folder / STAGING / MANIFEST).is_file() and not (folder / MANIFEST).is_file():

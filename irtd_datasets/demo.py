@@ -51,7 +51,8 @@ def run_demo(folder: Path, *, rows: int = 200, quiet: bool = False) -> Path:
         "\nNext:\n"
         f"  python -c \"from datasets import load_dataset; print(load_dataset('{out}', 'instruct'))\"\n"
         "  irtd list irtd\n"
-        "  irtd doctor irtd --release FOLDER_WITH_THE_REAL_RELEASE"
+        "  irtd doctor irtd --release FOLDER_WITH_THE_REAL_RELEASE\n"
+        f"  irtd preview {out} --out {folder / 'preview.html'}"
     )
     return sheet
 

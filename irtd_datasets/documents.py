@@ -193,8 +193,10 @@ def read_json(path: Path, remedy: str, missing: str = "") -> JsonValue:
     return parse_json(data, str(path), remedy)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears when it is whole."""
+def write_text(path: Path, text: str | bytes) -> None:
+    """Write a small file that appears when it is whole; its folder is made if missing."""
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(text.encode())  # not as text, whose line ends some systems change
+    # Not as text, whose line ends some systems change.
+    temporary.write_bytes(text.encode() if isinstance(text, str) else text)
     temporary.replace(path)

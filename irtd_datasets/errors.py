@@ -52,6 +52,7 @@ __all__ = [
     "TransformError",
     "UnknownNameError",
     "UnsafePathError",
+    "did_you_mean",
     "summarize",
     "system_remedy",
 ]
@@ -218,11 +219,58 @@ class HubError(PublishError, OSError):
         self.status = status
 
 
+_SYSTEM = {
+    errno.EMFILE: "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers.",
+    errno.ENFILE: "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers.",
+    errno.ENOSPC: "Free some space, or write to another disk.",
+    getattr(errno, "EDQUOT", -1): "The quota is used up: free some space, or write to another disk.",
+    errno.EROFS: "The file system is read-only: write to another place.",
+    errno.EACCES: "Change the permissions of this path, or take another place.",
+    errno.EPERM: "Change the permissions of this path, or take another place.",
+    errno.ENOENT: "Check the path: there is nothing there.",
+    errno.ENOTDIR: "Check the path: a part of it is a file.",
+    errno.EISDIR: "Name a file: this is a folder.",
+    errno.ENAMETOOLONG: "Use a shorter name or path.",
+    errno.EIO: "The disk or its network share fails: look at the system's log, and copy the data to another disk.",
+}
+_NETWORK = frozenset({errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT})
+
+
 def system_remedy(error: OSError, otherwise: str) -> str:
-    """What to do when the operating system refuses a file: raise the limit of open files where that is why."""
-    if error.errno in {errno.EMFILE, errno.ENFILE}:
-        return "Raise the limit of open files (`ulimit -n 4096`), or use fewer workers."
-    return otherwise
+    """What to do when the operating system refuses something, by the reason that it gives; ``otherwise`` without one.
+
+    Example:
+        >>> system_remedy(OSError(errno.ENOSPC, "No space left on device"), "Check the path.")
+        'Free some space, or write to another disk.'
+        >>> system_remedy(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Check the path.")
+        'Check the network, the address and any proxy, and start the same command again.'
+    """
+    if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _NETWORK:
+        return "Check the network, the address and any proxy, and start the same command again."
+    return _SYSTEM.get(error.errno or 0, otherwise)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the known name that is most like one that is not known; empty where none is like it.
+
+    Case, and what stands between words, count for nothing.
+
+    Example:
+        >>> did_you_mean("instruct-Grounding", ["pretrain", "instruct-grounding"])
+        "Did you mean 'instruct-grounding'? "
+        >>> did_you_mean("mmrs1m", ["irtd", "mmrs_1m"]), did_you_mean("coco", ["irtd", "mmrs_1m"])
+        ("Did you mean 'mmrs_1m'? ", '')
+    """
+    import difflib
+
+    def plain(text: str) -> str:
+        return "".join(filter(str.isalnum, text.lower()))
+
+    by_plain: dict[str, str] = {}
+    for one in known:
+        by_plain.setdefault(plain(one), one)
+    found = difflib.get_close_matches(plain(name), by_plain, n=1, cutoff=0.6)
+    return f"Did you mean {by_plain[found[0]]!r}? " if found else ""
 
 
 def summarize(lines: Iterable[str], limit: int = 10) -> str:

@@ -6,30 +6,33 @@ A dataset's folder holds one `DatasetSpec` and its tables; only its parsing is c
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "ConfigSpec",
     "DatasetSpec",
     "IssueCode",
     "IssueSpec",
+    "KnownHash",
     "Member",
     "PartSpec",
+    "PlaceSpec",
     "SourceTerms",
     "SubsetSpec",
     "config_per_subset_and_part",
     "config_per_task",
+    "hashes_from_table",
     "issue_codes",
     "issues_from_table",
+    "places_from_table",
     "read_table",
     "spec_from_tables",
     "terms_from_table",
@@ -99,9 +102,8 @@ class SubsetSpec:
 
     @property
     def records(self) -> int | None:
-        """Released records of all parts together; None when nothing was released."""
-        known = [part.records for part in self.parts if part.records is not None]
-        return sum(known) if known else None
+        """Released records of all parts together; None when nothing was released, or a number is not known."""
+        return _sum_of(self.members)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -120,6 +122,13 @@ class Member:
     def key(self) -> tuple[str, str]:
         """Names of subset and part; they name its folder, too."""
         return self.subset.name, self.part.name
+
+
+def _sum_of(members: Iterable[Member]) -> int | None:
+    """Released records of some members; None where none is released, or the number of one that is is not known."""
+    counts = [member.part.records for member in members if member.part.public]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +153,7 @@ class ConfigSpec:
     @property
     def records(self) -> int | None:
         """Released records of its members; None when nothing was released, or their number is not known."""
-        known = [member.part.records for member in self.members if member.part.records is not None]
-        return sum(known) if known else None
+        return _sum_of(self.members)
 
     @property
     def public(self) -> bool:
@@ -249,6 +257,47 @@ class SourceTerms:
     evidence: str
 
 
+@dataclass(frozen=True, slots=True)
+class PlaceSpec:
+    """Where files of a release are handed out, as far as it is known; what nobody knows is empty.
+
+    Attributes:
+        configs: Configs that need them.
+        files: Their names below a release, or patterns of them; one with a slash at its end is a folder.
+        kind: ``web`` (a file by a direct link), ``hub`` (a repository of the Hub), ``drive`` (a folder of Google
+            Drive), ``baidu`` or ``onedrive`` (by hand, in a browser), ``source`` (a source set, whose row of the table
+            of sources says how to get it).
+        url: Link; for a source set its name.
+        code: Access code or password that its authors publish with the link.
+        size: Bytes, where it is one file.
+        sha256: Of the file.
+        licence: Licence, or what is said in its place.
+        steps: What to do by hand, and where to put what comes.
+        evidence: How it is known.
+    """
+
+    configs: tuple[str, ...]
+    files: tuple[str, ...]
+    kind: Literal["web", "hub", "drive", "baidu", "onedrive", "source"]
+    url: str
+    code: str
+    size: int | None
+    sha256: str
+    licence: str
+    steps: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHash:
+    """What a released file is: its name, also inside an archive, its size and SHA-256, and how they are known."""
+
+    file: str
+    size: int
+    sha256: str
+    evidence: str
+
+
 COMMON_SETTINGS = {
     "without": "Annotation files to leave out, by their path below the release or the end of it, with commas between; "
     "any other that cannot be read stops a build.",
@@ -286,6 +335,10 @@ class DatasetSpec:
     """Names of its builder classes, the one of all configs first, to the first word of the configs that they show."""
     constructs: tuple[str, ...] = ()
     """Subsets that `irtd construct` makes from source sets."""
+    places: tuple[PlaceSpec, ...] = ()
+    """Where its files are handed out, the best place of each first."""
+    hashes: tuple[KnownHash, ...] = ()
+    """What its released files are known to be."""
     package: str = ""
     """The package that has its modules, tables and card, where that is not a folder of this library."""
 
@@ -347,11 +400,20 @@ class DatasetSpec:
             if config.name == name:
                 return config
         names = [config.name for config in self.configs]
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean {close[0]!r}? " if close else ""
+        hint = self._of_file(name) or did_you_mean(name, names)
         raise UnknownNameError(
             f"{self.name} has no config {name!r}", remedy=f"{hint}Its configs are {', '.join(names)}."
         )
+
+    def _of_file(self, name: str) -> str:
+        """A question with the config of the annotation file that a name was made of; empty where it was not."""
+        plain = "".join(filter(str.isalnum, name.lower().removesuffix(".json")))
+        for member in self.members:
+            file = "".join(filter(str.isalnum, member.part.file.rpartition("/")[2].partition(".")[0].lower()))
+            if file and plain in {file, member.subset.name + file, self.name + file}:
+                config = self.smallest_config(member).name
+                return f"Did you mean {config!r}, which is read from {member.part.file}? "
+        return ""
 
     def smallest_config(self, member: Member) -> ConfigSpec:
         """The config that shows a member and as little else as possible."""
@@ -423,7 +485,8 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
     ``parts.csv`` has a line for each part, with the columns ``subset``, ``split``, ``part``, ``task``, ``file``,
     ``records``, ``modality`` and ``frame``; ``image_dirs`` (with ``|`` between), ``title`` and ``public`` (``no`` for
     what was never handed out) may be there, too. ``subsets.csv`` (``subset``, ``order``, ``summary``, ``available``),
-    ``issues.csv`` and ``terms.csv`` may be absent.
+    ``issues.csv``, ``terms.csv``, ``places.csv`` (the fields of `PlaceSpec`) and ``hashes.csv`` (of `KnownHash`) may
+    be absent.
 
     Args:
         package: The package with the tables.
@@ -461,6 +524,8 @@ def spec_from_tables(package: str, **facts: Any) -> DatasetSpec:  # noqa: ANN401
         "default_config": configs[0].name,
         "package": package,
         "source_terms": terms_from_table(package) if _has_table(package, "terms.csv") else (),
+        "places": places_from_table(package),
+        "hashes": hashes_from_table(package),
         **facts,
     }
     return DatasetSpec(**{"release_notes": {declared["version"]: "First version."}, **declared})
@@ -495,6 +560,29 @@ def _subsets(package: str, title: str, available: str) -> tuple[SubsetSpec, ...]
 
 def _has_table(package: str, name: str) -> bool:
     return resources.files(package).joinpath(name).is_file()
+
+
+def places_from_table(package: str, name: str = "places.csv") -> tuple[PlaceSpec, ...]:
+    """Read the table of places that lies beside a dataset's code; none where there is no table."""
+    return tuple(
+        PlaceSpec(
+            **{  # type: ignore[arg-type]  # a test compares the kinds with the Literal
+                **row,
+                "configs": tuple(row["configs"].split("|")),
+                "files": tuple(row["files"].split("|")),
+                "size": int(row["size"]) if row["size"] else None,
+            }
+        )
+        for row in (read_table(package, name) if _has_table(package, name) else ())
+    )
+
+
+def hashes_from_table(package: str, name: str = "hashes.csv") -> tuple[KnownHash, ...]:
+    """Read the table of known hashes that lies beside a dataset's code; none where there is no table."""
+    return tuple(
+        KnownHash(row["file"], int(row["size"]), row["sha256"], row["evidence"])
+        for row in (read_table(package, name) if _has_table(package, name) else ())
+    )
 
 
 def terms_from_table(package: str, name: str = "terms.csv") -> tuple[SourceTerms, ...]:

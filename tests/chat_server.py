@@ -24,13 +24,15 @@ class ChatServer(ThreadingHTTPServer):
         asked: For each request, the hash of its image and the number of messages.
         most: Most requests under way at a time.
         keys: The Authorization header of each request.
+        reply: Once the script is exhausted: gives the text for a request's body.
     """
 
     daemon_threads = True
 
-    def __init__(self, script=(), *, delay=0.0, usage=True):
+    def __init__(self, script=(), *, delay=0.0, usage=True, reply=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script = list(script)
+        self.reply = reply or (lambda body: "ok")
         self.delay, self.usage = delay, usage
         self.asked, self.keys, self.bodies = [], [], []
         self.under_way = self.most = 0
@@ -60,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
             server.asked.append((hashlib.sha256(image).hexdigest(), len(body["messages"])))
             server.keys.append(self.headers.get("Authorization"))
             server.bodies.append(body)
-            action = server.script.pop(0) if server.script else "ok"
+            action = server.script.pop(0) if server.script else server.reply(body)
             server.under_way += 1
             server.most = max(server.most, server.under_way)
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -30,11 +31,12 @@ def test_a_count_that_nobody_knows_is_not_called_unreleased():
     table = irtd_here("list", "rs_gpt4v").stdout.partition("Not released")[0]
     assert "not released" not in table
     assert table.count("unknown") == len(spec("rs_gpt4v").configs)
-    assert irtd_here("list", "irtd").stdout.count("not released") == 12
+    assert irtd_here("list", "irtd").stdout.count("not released") == 16
     (found,) = json.loads(irtd_here("list", "irtd", "--json").stdout)
     assert {name for name, config in found["configs"].items() if not config["public"]} == {
         "pretrain-model_captions",
         "pretrain-rule_captions",
+        *(f"instruct-{task}" for task in ("scene", "conversation", "detailed_description", "reasoning")),
         *(name for name in found["configs"] if name.startswith("benchmark")),
     }
 
@@ -199,12 +201,24 @@ def test_names_that_look_like_markup_are_shown_as_they_are(release, tmp_path):
     assert f"release at {os.fspath(folder)}" in process.stdout.replace("\n", "")
 
 
-def test_build_without_a_config_builds_the_default_one(sample, tmp_path):
-    """`irtd build irtd --release R` builds what the dataset declares as its default."""
-    out = tmp_path / "irtd"
-    found = irtd_here("build", "irtd", "--release", str(sample.folder), "--out", str(out), "--json")
-    rows = json.loads(found.stdout)["rows"]
-    assert set(rows) == {"/".join(member.key) for member in SPEC.config(SPEC.default_config).members}
+def test_build_without_a_config_builds_what_is_there(sample, tmp_path):
+    """`irtd build irtd --release R` builds every part that is there; the others are told, with a way to get them."""
+    folder = shutil.copytree(sample.folder, tmp_path / "release")
+    for piece in folder.glob("new_relative*"):
+        piece.unlink()
+    found = irtd_here(
+        "build", "irtd", "--release", str(sample.folder), "--out", str(tmp_path / "all"), "--json"
+    )
+    have = {"/".join(member.key) for member in SPEC.members if member.part.public}
+    assert set(json.loads(found.stdout)["rows"]) >= have - {"instruct/scene"}
+    found = irtd_here("build", "irtd", "--release", str(folder), "--out", str(tmp_path / "less"))
+    assert found.returncode == 0
+    told = " ".join(found.stdout.split())
+    assert f"Not in {folder}: pretrain. 84,284 captions with their images" in told
+    assert not (tmp_path / "less" / "pretrain").exists()
+    found = irtd_here("build", "irtd", "--release", str(tmp_path / "all"), "--out", str(tmp_path / "none"))
+    assert found.returncode == 1
+    assert found.stderr.count("Recognition.json") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Captions by a language model: prompt, endpoint, journal, validator. Which images want one, `construct` decides."""
+"""Texts by a language model: prompts, endpoint, journal, validator. Which images want some, `construct` decides."""

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Event, Lock, local
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from irtd_datasets.captioning.journal import Answer
 from irtd_datasets.errors import EndpointError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from irtd_datasets.captioning.endpoint import Endpoint
     from irtd_datasets.captioning.journal import Journal
 
-__all__ = ["PaidRun", "RunReport", "image_tokens"]
+__all__ = ["PaidRun", "RunReport", "image_tokens", "question_key"]
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 
 class Prices(Protocol):
@@ -67,6 +76,12 @@ def image_tokens(width: float, height: float) -> int:
     return math.ceil(width / 28) * math.ceil(height / 28)
 
 
+def question_key(endpoint: Endpoint, *asked: object) -> str:
+    """What makes two questions to a model the same: a hash of its name and settings, and of plain values."""
+    settings = (endpoint.model, endpoint.max_tokens, endpoint.temperature, endpoint.seed)
+    return hashlib.sha256(json.dumps((*settings, *asked)).encode()).hexdigest()
+
+
 class PaidRun:
     """What the threads of one run share.
 
@@ -87,6 +102,36 @@ class PaidRun:
         self._mine = local()
         self.over = Event()  # nobody wants more: questions that wait to be asked again are given up
 
+    def in_order(
+        self, work: Callable[[Item], Done], items: Iterable[Item], concurrency: int, name: str
+    ) -> Iterator[Done]:
+        """Do something with each item in threads, a bounded number ahead, and give the results in order.
+
+        Args:
+            work: What is done, with the help of this run.
+            items: Read as needed.
+            concurrency: Threads.
+            name: Of the threads.
+
+        Raises:
+            EndpointError: The endpoint refused the very first question, and the journal answered none.
+        """
+        waiting: deque[Future[Done]] = deque()
+        remaining = iter(items)
+        with ThreadPoolExecutor(concurrency, thread_name_prefix=name) as pool:
+            try:
+                waiting.extend(pool.submit(work, item) for item in islice(remaining, concurrency * 2))
+                while waiting:
+                    done = waiting.popleft().result()
+                    waiting.extend(pool.submit(work, item) for item in islice(remaining, 1))
+                    yield done
+            finally:
+                self.over.set()
+                for future in waiting:
+                    future.cancel()
+        if self.first_error and not self._report.asked and not self._report.from_journal:
+            raise self.first_error
+
     @property
     def last_error(self) -> EndpointError | None:
         """Why the last question of this thread was not answered."""
@@ -106,9 +151,12 @@ class PaidRun:
         return known
 
     def ask(
-        self, row: str, key: str, turn: int, messages: list[dict[str, Any]], tokens: int
+        self, row: str, key: str, turn: int, messages: list[dict[str, Any]], tokens: int, *, sent: str = ""
     ) -> Answer | None:
-        """Ask and write the answer down; None when nothing more is asked or the endpoint did not answer."""
+        """Ask and write the answer down; None when nothing more is asked or the endpoint did not answer.
+
+        ``sent`` is the SHA-256 of the image among the messages.
+        """
         self._mine.error = None
         expected = self._may_ask(tokens)
         if expected is None:
@@ -134,6 +182,7 @@ class PaidRun:
             reply.input_tokens,
             reply.output_tokens,
             turn,
+            sent,
         )
         self._journal.add(answer)
         with self._guard:

@@ -110,8 +110,8 @@ def find_faults(text: str, limits: CaptionLimits | None = None) -> list[str]:
     """Tell why a text is no caption of an infrared image; an empty list when it is one.
 
     Codes: ``refusal``, ``too-short``, ``too-long``, ``cut-off`` (no end of a sentence), ``markup`` (headings, lists,
-    tags), ``not-english`` (mostly other letters), ``colour: <words>`` and ``light: <words>`` (what an infrared image
-    cannot show), ``visible: <words>`` (speaks of a photo).
+    tags), ``json``, ``not-english`` (mostly other letters), ``colour: <words>`` and ``light: <words>`` (what an
+    infrared image cannot show), ``visible: <words>`` (speaks of a photo).
 
     Example:
         >>> find_faults("The sky is blue.", CaptionLimits(min_words=2))
@@ -130,6 +130,8 @@ def find_faults(text: str, limits: CaptionLimits | None = None) -> list[str]:
         faults.append("cut-off")
     if _MARKUP.search(text):
         faults.append("markup")
+    if re.match(r"\s*(?:```\w*\s*)?[\[{]\s*[\"\[{]", text):
+        faults.append("json")
     letters = [character for character in text if character.isalpha()]
     if letters and sum(character.isascii() for character in letters) < 0.9 * len(letters):
         faults.append("not-english")

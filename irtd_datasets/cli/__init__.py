@@ -17,14 +17,18 @@ if _CAREFUL:
 
 from irtd_datasets.cli import (
     releases,
+    fetching,
     sources,
     construction,
     pairs,
+    reviewing,
+    folders,
     training,
     evaluation,
     publishing,
     demonstration,
     scaffold,
+    environment,
 )
 from irtd_datasets.cli.app import main
 

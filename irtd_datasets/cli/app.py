@@ -16,6 +16,8 @@ from irtd_datasets.version import __version__
 
 __all__ = ["app", "main", "run", "say"]
 
+_WITHOUT_PANDAS = frozenset({"info", "stats", "subset", "split", "merge", "dedup"})
+"""Commands that only pyarrow works for, which is to spend no time on looking for pandas."""
 _LESS_MEMORY = "Close other programs, or use fewer workers (`--workers 1`); what is finished is kept."
 _CHECK_SYSTEM = "The operating system refused this; check the path, its permissions and the free space."
 
@@ -23,7 +25,6 @@ app = typer.Typer(
     name="irtd",
     help="IR-TD, MMRS-1M and RS-GPT4V as Hugging Face datasets.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -79,6 +80,10 @@ def main() -> NoReturn:
         from irtd_datasets.writing.workers import prepare_process
 
         prepare_process()
+    if sys.argv[1:2] and sys.argv[1] in _WITHOUT_PANDAS:
+        from irtd_datasets.arrow import leave_pandas_out
+
+        leave_pandas_out(for_good=True)
     try:
         run()
     except SystemExit as ended:

@@ -28,11 +28,13 @@ from irtd_datasets.report import construction as report
 from irtd_datasets.report.console import progress as show_progress
 
 if TYPE_CHECKING:
-    from irtd_datasets.captioning.run import CaptionOptions, Estimate
+    from irtd_datasets.captioning.asking import Estimate
+    from irtd_datasets.captioning.prompts import TalkPrompts
+    from irtd_datasets.captioning.run import CaptionOptions
 
 __all__ = ["construct"]
 
-_asking = partial(typer.Option, rich_help_panel="Captions by a language model")
+_asking = partial(typer.Option, rich_help_panel="Texts by a language model")
 # What `--ask` can set: type and least value.
 _ENDPOINT = {
     "max_tokens": (int, 1),
@@ -41,7 +43,7 @@ _ENDPOINT = {
     "timeout": (float, 1),
     "attempts": (int, 1),
 }
-_CAPTION = {"words": (int, 5), "max_side": (int, 28), "min_luminance": (float, 0)}
+_CAPTION = {"words": (int, 5), "max_side": (int, 28), "min_luminance": (float, 0), "dark_below": (float, 0)}
 _LIMITS = {"min_words": (int, 1), "max_words": (int, 1)}
 
 
@@ -52,7 +54,7 @@ def construct(
         typer.Argument(help="A dataset that declares what can be constructed.", metavar="DATASET"),
     ],
     subset: Annotated[
-        str | None, typer.Argument(help="What is made of a dataset that has several.", metavar="[SUBSET]")
+        str | None, typer.Argument(help="Subset to make, if the dataset has several.", metavar="[SUBSET]")
     ] = None,
     sources: Annotated[
         Path | None,
@@ -64,7 +66,7 @@ def construct(
         Path | None,
         typer.Option(
             "--out",
-            help="Dataset folder to make or add to, or folder of records for one that records are made for. "
+            help="Dataset folder to make or extend; for mmrs_1m and rs_gpt4v, folder for the new records. "
             "Default: ./DATASET, or ./DATASET_more.",
         ),
     ] = None,
@@ -75,6 +77,22 @@ def construct(
         str | None,
         typer.Option(
             "--captions", metavar="rule|llm", help="How the captions of pretrain are made. Default: rule."
+        ),
+    ] = None,
+    qa: Annotated[
+        str | None,
+        typer.Option(
+            "--qa",
+            metavar="llm",
+            help="Of instruct: have a model write conversations, descriptions and reasoning, too.",
+        ),
+    ] = None,
+    describe: Annotated[
+        str | None,
+        typer.Option(
+            "--describe",
+            metavar="llm",
+            help="Of rs_gpt4v: have a model describe single objects, then the image, then talk about it.",
         ),
     ] = None,
     endpoint: Annotated[
@@ -97,7 +115,7 @@ def construct(
         ),
     ] = KEY_VARIABLE,
     concurrency: Annotated[
-        int, _asking("--concurrency", min=1, max=256, help="Questions under way at a time.")
+        int, _asking("--concurrency", min=1, max=256, help="Requests sent at the same time.")
     ] = 8,
     price: Annotated[
         str | None,
@@ -112,7 +130,7 @@ def construct(
         _asking(
             "--max-cost",
             min=0,
-            help="Stop asking before the charges go beyond this. Build with what is there.",
+            help="Stop asking before the cost exceeds this, and build with the answers received so far.",
         ),
     ] = None,
     journal: Annotated[
@@ -129,7 +147,8 @@ def construct(
         _asking(
             "--prompt",
             metavar="NAME=FILE",
-            help="A prompt of your own: visible, infrared or correction. Repeatable.",
+            help="A prompt of your own: visible, infrared or correction; with --qa and --describe conversation, "
+            "detail, reasoning, region, scene or again. Repeatable.",
         ),
     ] = None,
     ask: Annotated[
@@ -146,27 +165,27 @@ def construct(
         typer.Option(
             "--rule",
             metavar="NAME=VALUE|released",
-            help="Switch a choice of the rules, or all to what comes nearest to the release. Repeatable.",
+            help="Change one choice of the rules, or set all choices to those closest to the release. Repeatable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")] = 0,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Most records of each task, about.")
+        int | None, typer.Option("--limit", min=1, help="Approximate largest number of records of each task.")
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             "--split",
             metavar="train|test",
-            help="Of mmrs_1m and rs_gpt4v: make records of the images that the sources keep for testing, or of all "
-            "others. Default: as the dataset has it.",
+            help="For mmrs_1m and rs_gpt4v: use the test images of the sources (test), or all others (train). "
+            "Default: as in the dataset.",
         ),
     ] = None,
     other_sources: Annotated[
         bool,
         typer.Option(
             "--other-sources/--no-other-sources",
-            help="Take from sources, too, that the table of targets does not name.",
+            help="Also use sources that are not in the table of targets.",
         ),
     ] = True,
     exclude: Annotated[
@@ -180,7 +199,8 @@ def construct(
     source_table: SourceTable = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what the sources can give; open no image, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Report what the sources can provide; open no image, write nothing."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -189,13 +209,14 @@ def construct(
     from irtd_datasets.construct.request import Asking, Request, run
 
     asking = Asking()
-    if captions == "llm":
-        words, settings = _asked(ask or [], prompt or [], price)
+    if captions == "llm" or qa or describe:
+        words, talk, settings = _asked(ask or [], prompt or [], price, talk=bool(qa or describe))
         asking = Asking(
             model,
             endpoint,
             os.environ.get(token_env) or None,
             replace(words, concurrency=concurrency, max_cost=max_cost),
+            talk,
             settings,
             journal,
             confirm=lambda expected: _confirm(expected, priced=price is not None, yes=yes),
@@ -219,6 +240,8 @@ def construct(
         out=out,
         tasks=tuple(task or ()),
         captions=captions,
+        qa=qa,
+        describe=describe,
         asking=asking,
         rules=switched,
         released=base,
@@ -248,24 +271,25 @@ def construct(
 
 
 def _asked(
-    items: list[str], prompts: list[str], price: str | None
-) -> tuple[CaptionOptions, dict[str, float]]:
-    """How images are asked about, and further fields of the endpoint."""
-    from irtd_datasets.captioning.prompts import read_prompts
+    items: list[str], prompts: list[str], price: str | None, *, talk: bool
+) -> tuple[CaptionOptions, TalkPrompts, dict[str, float]]:
+    """How images are asked about, with the prompts, and further fields of the endpoint."""
+    from irtd_datasets.captioning.prompts import Prompts, TalkPrompts, read_prompts, read_talk_prompts
     from irtd_datasets.captioning.run import CaptionOptions
     from irtd_datasets.captioning.validate import CaptionLimits
 
-    given = _numbers(items)
+    given, own = _numbers(items), named_pairs(prompts, "--prompt")
     prices = parse_prices(price)
     limits = CaptionLimits(**{name: given[name] for name in _LIMITS if name in given})  # type: ignore[arg-type]
     options = CaptionOptions(
         limits=limits,
-        prompts=read_prompts(named_pairs(prompts, "--prompt")),
+        prompts=Prompts() if talk else read_prompts(own),
         input_price=prices[0],
         output_price=prices[1],
         **{name: given[name] for name in _CAPTION if name in given},  # type: ignore[arg-type]
     )
-    return options, {name: given[name] for name in _ENDPOINT if name in given}
+    settings = {name: given[name] for name in _ENDPOINT if name in given}
+    return options, read_talk_prompts(own) if talk else TalkPrompts(), settings
 
 
 def _numbers(items: list[str]) -> dict[str, float]:
@@ -306,7 +330,8 @@ def _refuse_unused(given: dict[str, object]) -> None:
     used = [name for name, value in given.items() if value is not None]
     if used:
         raise UnknownNameError(
-            f"{used[0]} is for captions by a language model", remedy="Add --captions llm, or leave it out."
+            f"{used[0]} is for captions by a language model, and for its other texts",
+            remedy="Add --captions llm, --qa llm or --describe llm, or leave it out.",
         )
 
 

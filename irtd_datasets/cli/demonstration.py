@@ -18,10 +18,12 @@ def demo(
     folder: Annotated[
         Path, typer.Argument(help="Where to put the sample release and what is built from it.")
     ] = Path("irtd-demo"),
-    rows: Annotated[int, typer.Option("--rows", min=24, help="Records of the sample release, about.")] = 200,
+    rows: Annotated[
+        int, typer.Option("--rows", min=24, help="Approximate number of records in the sample release.")
+    ] = 200,
     quiet: Quiet = False,
 ) -> None:
-    """Make a small release, build it, load it, stream it, and show it: the main job with no data at hand."""
+    """Try the library without data: make a small sample release, build it, load it, stream it, show it."""
     from irtd_datasets.demo import run_demo
 
     run_demo(folder, rows=rows, quiet=quiet)

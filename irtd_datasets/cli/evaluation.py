@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import KEY_VARIABLE, Json, named_pairs, parse_prices, print_json
+from irtd_datasets.cli.options import (
+    KEY_VARIABLE,
+    Json,
+    folder_and_config,
+    named_pairs,
+    parse_prices,
+    print_json,
+)
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import evaluation as report
 
@@ -46,7 +53,11 @@ FrameOption = Annotated[
     ),
 ]
 UnreadableOption = Annotated[
-    str, typer.Option("--unreadable", help="How unreadable answers enter an error: nothing, worst or drop.")
+    str,
+    typer.Option(
+        "--unreadable",
+        help="How unreadable answers count in a metric that measures an error: nothing, worst or drop.",
+    ),
 ]
 Resamples = Annotated[
     int, typer.Option("--resamples", min=0, help="Resamples of the bootstrap; 0 leaves intervals out.")
@@ -61,7 +72,7 @@ Token = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
 Cutoff = Annotated[
-    float, typer.Option("--cutoff", help="Greatest error of one point of Location, in thousandths.")
+    float, typer.Option("--cutoff", help="Largest error counted for one point of Location, in thousandths.")
 ]
 
 
@@ -95,12 +106,13 @@ def score(
     seed: Seed = 0,
     name: Annotated[str, typer.Option("--name", help="Name of the model, for the table.")] = "this file",
     details: Annotated[
-        Path | None, typer.Option("--details", help="Write what was read of each answer here, as JSON lines.")
+        Path | None,
+        typer.Option("--details", help="File for what was understood of each answer, as JSON lines."),
     ] = None,
     page: Annotated[
         Path | None,
         typer.Option(
-            "--report", help="Write a page here: tables, bars, and the worst rows with both answers drawn."
+            "--report", help="HTML page to write: tables, bars, and the worst rows with both answers drawn."
         ),
     ] = None,
     meteor: Annotated[
@@ -232,33 +244,40 @@ def predict(
         int, typer.Option("--max-side", min=28, help="Longest side of the image sent.")
     ] = 1024,
     encoding: Annotated[str, typer.Option("--encoding", help="jpeg or png.")] = "jpeg",
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Rows under way at a time.")] = 8,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of an answer.")] = 512,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the sampling.")] = 0.0,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="Requests sent at the same time.")
+    ] = 8,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Largest number of tokens in an answer.")
+    ] = 512,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="Temperature of sampling.")
+    ] = 0.0,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds that an answer may take.")
+        float, typer.Option("--timeout", min=1, help="Seconds to wait for an answer.")
     ] = 120.0,
     attempts: Annotated[
-        int, typer.Option("--attempts", min=1, help="How often a question is asked in all.")
+        int,
+        typer.Option("--attempts", min=1, help="Times that a question is asked at most, failures included."),
     ] = 6,
     price: Annotated[
         str | None,
         typer.Option("--price", help="Price of a million tokens of questions and of answers: 0.15,0.60."),
     ] = None,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", min=0, help="Stop before the cost goes beyond this.")
+        float | None, typer.Option("--max-cost", min=0, help="Stop before the cost exceeds this.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell how much would be asked, and ask nothing.")
+        bool, typer.Option("--dry-run", help="Estimate the tokens, and send nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask an endpoint about the scored rows of a config; the same command goes on where a run was ended."""
+    """Ask a model about the scored rows of a config; run the same command again to resume."""
     from irtd_datasets.captioning.endpoint import Endpoint
     from irtd_datasets.evaluate.predict import PROMPTS, PredictOptions
     from irtd_datasets.evaluate.run import PredictRequest, run_prediction
 
-    folder, config = _folder_and_config(dataset)
+    folder, config = folder_and_config(dataset)
     prices = parse_prices(price)
     options = PredictOptions(
         family, max_side, encoding, system,  # type: ignore[arg-type]
@@ -282,13 +301,6 @@ def predict(
     if found.report.unanswered:
         typer.echo("irtd: the endpoint left questions unanswered; run the same command again", err=True)
         raise typer.Exit(1)
-
-
-def _folder_and_config(text: str) -> tuple[Path, str | None]:
-    folder, colon, config = text.rpartition(":")
-    if Path(text).exists() or not colon:
-        return Path(text), None
-    return Path(folder), config or None
 
 
 def _selection(*chosen: list[str] | None) -> Selection:

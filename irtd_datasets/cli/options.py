@@ -14,6 +14,7 @@ from irtd_datasets.catalog import spec
 from irtd_datasets.cli.app import say
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.rows.release import ReleaseOptions, absolute_options
+from irtd_datasets.writing.store import parse_storage_options
 
 __all__ = [
     "KEY_VARIABLE",
@@ -24,9 +25,12 @@ __all__ = [
     "OnDefect",
     "Quiet",
     "Release",
+    "ReleaseOption",
     "Rounds",
     "Settings",
     "SourceTable",
+    "Visible",
+    "folder_and_config",
     "local_folder",
     "named_pairs",
     "parse_prices",
@@ -43,9 +47,20 @@ Dataset = Annotated[
     str, typer.Argument(help="Name of the dataset; `irtd list` shows them all.", metavar="DATASET")
 ]
 Release = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--release", help="Folder of the release. Default: the folder that <DATASET>_DATA_DIR names."
+        "--release",
+        metavar="FOLDER|URL",
+        help="Folder of the release, or a URL: hf://datasets/OWNER/NAME, s3://bucket/folder, https://host/folder. "
+        "Default: what <DATASET>_DATA_DIR names.",
+    ),
+]
+ReleaseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--release-option",
+        metavar="KEY=VALUE",
+        help="For the file system of a release's URL, as fsspec names it. Repeatable.",
     ),
 ]
 Images = Annotated[
@@ -54,6 +69,15 @@ Images = Annotated[
         "--images",
         metavar="NAME=PATH",
         help="Where images lie: a released folder and a folder, zip or tar. Repeatable.",
+    ),
+]
+Visible = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--visible",
+        metavar="NAME=PATH",
+        help="Where the visible partners of images lie, under the names of their images: a released folder and a "
+        "folder, zip or tar. Repeatable.",
     ),
 ]
 OnDefect = Annotated[
@@ -96,29 +120,33 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 def release_options(
     dataset: str,
-    release: Path | None,
+    release: str | None,
     images: list[str] | None,
     on_defect: list[str] | None,
     settings: dict[str, str],
     rounds: str = "keep",
+    visible: list[str] | None = None,
+    storage: list[str] | None = None,
 ) -> ReleaseOptions:
     """Options of a release from what a command was given; its folder may come from the environment.
 
     Raises:
         UnknownNameError: Neither the command nor the environment names a release.
     """
-    if release is not None:
-        local_folder(release)
     root = release or os.environ.get(f"{dataset.upper()}_DATA_DIR")
     declared = spec(dataset)
     if not root:
         raise UnknownNameError(
             "no release given",
-            remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd list {declared.name}` says how to "
-            "get it; `irtd demo` needs none.",
+            remedy=f"Use --release FOLDER, or set {dataset.upper()}_DATA_DIR. `irtd fetch {declared.name} --to FOLDER` "
+            "gets it, or says how; `irtd demo` needs none.",
         )
     pairs, actions = named_pairs(images or [], "--images"), _actions(on_defect or [])
-    return absolute_options(root, pairs, actions, settings, rounds=rounds)
+    partners = named_pairs(visible or [], "--visible")
+    options = parse_storage_options(storage or [])
+    return absolute_options(
+        root, pairs, actions, settings, rounds=rounds, visible=partners, storage_options=options
+    )
 
 
 def named_pairs(items: list[str], option: str) -> dict[str, str]:
@@ -181,6 +209,19 @@ def local_folder(path: Path) -> Path:
             "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
         )
     return path
+
+
+def folder_and_config(text: str) -> tuple[Path, str | None]:
+    """A dataset folder and the config named behind it, as ``FOLDER:CONFIG``; no config where there is none.
+
+    Example:
+        >>> folder_and_config("./irtd:pretrain") == (Path("irtd"), "pretrain")
+        True
+    """
+    folder, colon, config = text.rpartition(":")
+    if Path(text).exists() or not colon:
+        return Path(text), None
+    return Path(folder), config or None
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

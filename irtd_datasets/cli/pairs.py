@@ -39,10 +39,13 @@ def pairs(
         float, typer.Option("--margin", min=0.0, help="Room around the objects, as a share of their extent.")
     ] = 0.0,
     min_size: Annotated[
-        int, typer.Option("--min-size", min=1, help="Least width and height of a crop in pixels.")
+        int, typer.Option("--min-size", min=1, help="Smallest width and height of a crop, in pixels.")
     ] = 32,
     checkerboards: Annotated[
-        int, typer.Option("--checkerboards", min=0, help="Draw at most so many images to look at.")
+        int,
+        typer.Option(
+            "--checkerboards", min=0, help="Number of checkerboard images to draw for inspection, at most."
+        ),
     ] = 100,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     as_json: Json = False,

@@ -176,7 +176,7 @@ def preview(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the choice of rows.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of rows.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Show rows of a dataset folder with their boxes drawn: one HTML page that needs nothing else."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from irtd_datasets.catalog import dataset_names, open_release, spec
+from irtd_datasets.catalog import dataset_names, open_release, other_content, spec
 from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import (
     BoxFrame,
@@ -18,8 +18,10 @@ from irtd_datasets.cli.options import (
     OnDefect,
     Quiet,
     Release,
+    ReleaseOption,
     Rounds,
     Settings,
+    Visible,
     parse_settings,
     print_json,
     release_options,
@@ -66,20 +68,44 @@ def doctor(
     images: Images = None,
     settings: Settings = None,
     frame: BoxFrame = None,
+    release_option: ReleaseOption = None,
+    hashes: Annotated[
+        bool,
+        typer.Option(
+            "--hashes", help="Compare the files with the known SHA-256 of the released ones instead."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a release has, what it lacks, and how many rows of each config can be built.
 
-    Ends with 1 when nothing can be built, or something stops the build of a config.
+    Ends with 1 when nothing can be built, or something stops the build of a config; with --hashes, when a file is not
+    the released one.
     """
     from irtd_datasets.rows.doctor import examine
 
-    options = release_options(dataset, release, images, None, parse_settings(settings, frame))
+    known = parse_settings(settings, frame)
+    options = release_options(dataset, release, images, None, known, storage=release_option)
+    if hashes:
+        from irtd_datasets.fetching.hashes import compare_hashes
+        from irtd_datasets.report.fetching import hashes_as_list, show_hashes
+
+        compared = compare_hashes(dataset, options)
+        if as_json:
+            print_json(hashes_as_list(compared))
+        else:
+            show_hashes(compared)
+        if any(one.status in {"differs", "unreadable"} for one in compared):
+            raise typer.Exit(1)
+        return
     diagnosis = examine(open_release(dataset, options))
     if as_json:
         print_json(diagnosis.as_dict())
     else:
         report.show_diagnosis(diagnosis)
+        hint = "" if any(diagnosis.configs.values()) else other_content(dataset, options.root)
+        if hint:
+            say(hint)
     if not diagnosis.sound:
         raise typer.Exit(1)
 
@@ -90,7 +116,7 @@ def build(
     configs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Configs to build, such as instruct or instruct-grounding. Default: the dataset's default config."
+            help="Configs to build, such as instruct or instruct-grounding. Default: everything that the release has."
         ),
     ] = None,
     release: Release = None,
@@ -103,6 +129,7 @@ def build(
         ),
     ] = None,
     images: Images = None,
+    visible: Visible = None,
     on_defect: OnDefect = None,
     settings: Settings = None,
     frame: BoxFrame = None,
@@ -132,6 +159,7 @@ def build(
             "Repeatable.",
         ),
     ] = None,
+    release_option: ReleaseOption = None,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -147,14 +175,14 @@ def build(
     from irtd_datasets.writing.engine import build as run
     from irtd_datasets.writing.store import parse_storage_options
 
-    options = release_options(dataset, release, images, on_defect, parse_settings(settings, frame), rounds)
+    known = parse_settings(settings, frame)
+    options = release_options(dataset, release, images, on_defect, known, rounds, visible, release_option)
     options = replace(options, decode="all" if decode else "sample")
     try:
         with show_progress(silent=quiet or as_json) as progress:
-            wanted = configs or [spec(dataset).default_config]
             result = run(
                 dataset,
-                wanted,
+                configs or [],
                 options,
                 out or dataset,
                 workers=workers,
@@ -170,6 +198,8 @@ def build(
         print_json(building.build_as_dict(result))
     else:
         building.show_build(result)
+        if not configs:
+            building.show_absent(result, options.root)
 
 
 @app.command()
@@ -185,7 +215,7 @@ def frames(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell which frames are possible for the numbers in a file, with evidence."""
+    """Find out which coordinate frames fit the numbers in a file, with the evidence."""
     from irtd_datasets.rows.frame_report import report_frames
 
     found = report_frames(file, images)

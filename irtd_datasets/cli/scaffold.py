@@ -23,17 +23,20 @@ def new(
         Path | None, typer.Option("--folder", metavar="DIR", help="Folder to make. Default: ./NAME.")
     ] = None,
     parser: Annotated[
-        bool, typer.Option("--parser", help="Records are not in LLaVA's form: write a place for code.")
+        bool,
+        typer.Option(
+            "--parser", help="The records are not in LLaVA's form: also write a module for your parser."
+        ),
     ] = False,
     in_repository: Annotated[
         bool | None,
         typer.Option(
             "--in-repository/--package",
-            help="A folder of this library, or a package of its own. Default: a folder where it is a checkout.",
+            help="Make a folder inside this library, or a separate package. Default: a folder when run in a checkout.",
         ),
     ] = None,
 ) -> None:
-    """Begin a dataset: declaration, table, sample writer, card and test, which build and pass as they stand."""
+    """Start a new dataset: declaration, table, sample writer, card and test, which work as generated."""
     from irtd_datasets.scaffold import is_repository, new_dataset
 
     here = folder or Path()

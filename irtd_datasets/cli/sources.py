@@ -25,17 +25,21 @@ def sources(
         str | None, typer.Argument(help="Show one source only: its name, number or folder in IR-TD.")
     ] = None,
     have: Annotated[
-        Path | None, typer.Option("--have", metavar="DIR", help="Mark the sources that lie in this folder.")
+        Path | None,
+        typer.Option("--have", metavar="DIR", help="Folder to search for sources; those found are marked."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read those that --have finds, and show what is wrong with them.")
+        bool,
+        typer.Option(
+            "--check", help="Read the sources that --have finds, and report what is wrong with them."
+        ),
     ] = False,
     sheet: Annotated[
         Path | None,
         typer.Option(
             "--sheet",
             metavar="FILE.png",
-            help="Draw what is read of the one source that --have finds as one page of images.",
+            help="Draw the labels read from the one source that --have finds on a page of images.",
         ),
     ] = None,
     rows_of: Annotated[
@@ -43,8 +47,8 @@ def sources(
         typer.Option(
             "--rows",
             metavar="FOLDER",
-            help="With --sheet: draw questions of this constructed folder instead, each with all objects that the "
-            "sources of --have label there, and the margin within which none may change the answer.",
+            help="With --sheet: draw questions of this constructed folder instead, with all labelled objects of the "
+            "image and the margin: moving any object within it does not change the answer.",
         ),
     ] = None,
     source_table: SourceTable = None,

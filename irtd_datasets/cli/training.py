@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, Quiet, print_json
+from irtd_datasets.cli.options import Json, Quiet, local_folder, print_json
+from irtd_datasets.errors import UnknownNameError, did_you_mean
 from irtd_datasets.report import training as report
 
 __all__ = ["bench", "export"]
@@ -18,13 +19,18 @@ __all__ = ["bench", "export"]
 def export(
     folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
     config: Annotated[str, typer.Argument(help="Config to export, such as instruct-grounding.")],
-    to: Annotated[
-        str,
-        typer.Option("--to", help="Model: llava, qwen2-vl, qwen2.5-vl, qwen3-vl, internvl or paligemma."),
-    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Model: llava, qwen2-vl, qwen2.5-vl, qwen3-vl, internvl or paligemma."),
+    ] = None,
     layout: Annotated[
-        str, typer.Option("--layout", help="jsonl, json, ms-swift, llama-factory or vlmevalkit.")
+        str,
+        typer.Option(
+            "--layout",
+            help="For models: jsonl, json, ms-swift, llama-factory or vlmevalkit. For detectors, without --to: coco, "
+            "yolo, yolo-obb, voc or dota.",
+        ),
     ] = "jsonl",
     images: Annotated[str, typer.Option("--images", help="Images as files, or inside parquet.")] = "files",
     split: Annotated[
@@ -37,11 +43,13 @@ def export(
         int | None, typer.Option("--decimals", help="Digits of llava's boxes. Default: 3.")
     ] = None,
     min_pixels: Annotated[
-        int, typer.Option("--min-pixels", help="Least pixels of the resize of qwen2.5-vl.")
+        int, typer.Option("--min-pixels", help="min_pixels of the image processor of qwen2.5-vl.")
     ] = 4 * 28 * 28,
     max_pixels: Annotated[
         int,
-        typer.Option("--max-pixels", help="Most pixels of the resize of qwen2.5-vl; as in the training run."),
+        typer.Option(
+            "--max-pixels", help="max_pixels of the image processor of qwen2.5-vl, as in the training run."
+        ),
     ] = 16384 * 28 * 28,
     absolute_paths: Annotated[
         bool, typer.Option("--absolute-paths", help="Write image paths from the root of the file system.")
@@ -49,10 +57,31 @@ def export(
     without: Annotated[
         Path | None, typer.Option("--without", help="Leave out the rows of this filter of `irtd overlap`.")
     ] = None,
+    partners: Annotated[
+        bool, typer.Option("--partners", help="Give visible partners as second images of their rows.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a config for a training program, with the boxes in its text as the model expects them."""
+    """Write a config for a training program: texts with boxes as the model expects them, or boxes for a detector."""
     from irtd_datasets.hub.overlap import not_in
+    from irtd_datasets.training.detection import LAYOUTS, export_detection
+    from irtd_datasets.training.targets import TARGETS
+
+    local_folder(folder)
+    if layout in LAYOUTS and to is None:
+        _only_for_models(markup != "model", decimals, without, images != "files", absolute_paths)
+        found = export_detection(folder, config, out, layout, splits=split or None)
+        if as_json:
+            print_json(found.as_dict())
+        else:
+            report.show_detection(found)
+        return
+    if to is None:
+        raise UnknownNameError(
+            f"the layout {layout} is for a model, and none is named",
+            remedy=f"{did_you_mean(layout, LAYOUTS)}Add --to {'|'.join(TARGETS)}; for a detector give --layout "
+            f"{'|'.join(LAYOUTS)}.",
+        )
     from irtd_datasets.training.export import ExportOptions
     from irtd_datasets.training.export import export as run
 
@@ -67,12 +96,22 @@ def export(
         max_pixels,
         absolute_paths=absolute_paths,
         without=keep,
+        partners=partners,
     )
     result = run(folder, config, out, options, splits=split or None)
     if as_json:
         print_json(result.as_dict())
     else:
         report.show_export(result)
+
+
+def _only_for_models(*given: object) -> None:
+    names = ("--markup", "--decimals", "--without", "--images", "--absolute-paths")
+    for name, value in zip(names, given, strict=True):
+        if value:
+            raise UnknownNameError(
+                f"{name} is for exports of texts", remedy="Leave it out where the layout is one of boxes."
+            )
 
 
 @app.command("bench-stream")
@@ -89,9 +128,11 @@ def bench(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Rows of a batch.")] = 8,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads to try. Default: the processors there are.")
+        int | None, typer.Option("--threads", help="Threads to try. Default: the number of processors.")
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="Time of each of about ten ways.")] = 2.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Seconds for each of about ten measurements.")
+    ] = 2.0,
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", help="Address of another Hub than huggingface.co.")
     ] = None,

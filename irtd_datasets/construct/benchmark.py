@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irtd_datasets.annotations.labelled import LabelledImage
-from irtd_datasets.captioning.run import NOT_ANSWERED
-from irtd_datasets.construct.describing import caption_maker
+from irtd_datasets.captioning.asking import NOT_ANSWERED
+from irtd_datasets.construct.describing import TALK, caption_maker, make_talk
 from irtd_datasets.construct.exclusion import LIKE_OTHER_SUBSET, LIKE_OWN, Exclusion, Looks, bits_of
+from irtd_datasets.construct.pairing import Pairing
+from irtd_datasets.construct.records import part_of, write_records
 from irtd_datasets.construct.survey import survey
-from irtd_datasets.construct.targets import Target, targets, wanted
-from irtd_datasets.errors import ImageError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.construct.targets import Target, instructed, targets, training_rows, wanted
+from irtd_datasets.errors import BuildError, ImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.images.files import prepare_image
-from irtd_datasets.irtd.constructed import KEY, project_of
-from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
+from irtd_datasets.irtd.constructed import KEY
+from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS, MAKERS
 from irtd_datasets.irtd.tasks.counting import NONE, NONE_SHARE
 from irtd_datasets.irtd.tasks.generation import Rules
-from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.sources import TABLE, SourceOptions, find_sources, open_source
-from irtd_datasets.version import __version__
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from irtd_datasets.captioning.run import CaptionReport, Estimate
     from irtd_datasets.construct.pool import Candidate
     from irtd_datasets.construct.survey import Survey
+    from irtd_datasets.irtd.tasks.generation import Maker
     from irtd_datasets.sources import Source, SourceRow
     from irtd_datasets.writing.engine import BuildReport
+    from irtd_datasets.writing.folder import DatasetFolder
 
 __all__ = [
     "CAPTION_PARTS",
@@ -47,7 +48,6 @@ __all__ = [
     "choose",
     "construct",
     "gather",
-    "record_id",
 ]
 
 SUBSETS = SPEC.constructs
@@ -92,7 +92,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for task in self.tasks:
-            if task not in (*BENCHMARK_TASKS, "captioning"):
+            if task not in (*BENCHMARK_TASKS, "captioning", TALK):
                 raise UnknownNameError(
                     f"the benchmark has no task {task!r}",
                     remedy=f"Its tasks are {', '.join(BENCHMARK_TASKS)}.",
@@ -174,12 +174,16 @@ class Captioned:
 
 
 class Captioner(Protocol):
-    """Turns the images that were chosen for captions into records with their texts."""
+    """Turns the images that were chosen for texts of a language model into records with them."""
+
+    @property
+    def task(self) -> str:
+        """The task that stands for these images among the candidates."""
 
     def __call__(
         self, chosen: list[Candidate], results: list[TaskResult], gathering: Gathering, *, dry_run: bool
     ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]], Captioned]:
-        """Records and counts of each part of `CAPTION_PARTS`, and what asking came to."""
+        """Records and counts of each part, and what asking came to."""
 
 
 @dataclass(slots=True)
@@ -211,7 +215,9 @@ class Construction:
     def state(self, task: str) -> str:
         """``complete``, ``partial`` or ``absent``: whether a task has all records that the table of targets wants."""
         chosen = sum(one.chosen for one in self.results.get(task, ()))
-        listed = sum(one.chosen for one in self.results.get(task, ()) if one.target.listed)
+        listed = sum(
+            one.chosen for one in self.results.get(task, ()) if one.target.listed or self.subset == "instruct"
+        )
         if not chosen:
             return "absent"
         return "complete" if listed >= self.target(task) else "partial"
@@ -220,6 +226,8 @@ class Construction:
         """Records that a task has when all listed sources are there."""
         if task in {"captioning", *CAPTION_PARTS}:
             return MODEL_CAPTIONS if task == "model_captions" else RULE_CAPTIONS
+        if self.subset == "instruct":
+            return training_rows(task)
         return sum(target.rows for target in targets() if target.task == task)
 
     @property
@@ -270,7 +278,7 @@ def gather(
 
     Args:
         folder: Holds the source sets, each in a folder or archive of its own.
-        subset: ``benchmark`` or ``pretrain``.
+        subset: ``benchmark``, ``instruct`` or ``pretrain``.
         options: What is wanted.
         progress: Told what goes on.
 
@@ -281,7 +289,7 @@ def gather(
 
     progress = progress or Progress()
     table = merge_tables(read_table(options.table)) if options.table else TABLE
-    tasks = options.tasks if subset == "benchmark" else ("captioning",)
+    tasks = ("captioning",) if subset == "pretrain" else options.tasks
     found = Gathering()
     for place in find_sources(folder, table):
         wants = _wants(place.row, tasks, subset, options)
@@ -299,7 +307,7 @@ def gather(
         )
         found.sources[place.row.name] = source
         found.wants[place.row.name] = wants
-        makers = {"captioning": caption_maker(place.row)} if options.described else MAKERS
+        makers = _makers(place.row, options)
         found.surveys.append(
             survey(source, wants, options.rules, seed=options.seed, subset=subset, makers=makers)
         )
@@ -319,6 +327,10 @@ def gather(
     return found
 
 
+def _makers(row: SourceRow, options: Options) -> Mapping[str, Maker]:
+    return {"captioning": caption_maker(row)} if options.described else {**MAKERS, TALK: make_talk}
+
+
 def _why_idle(row: SourceRow, tasks: tuple[str, ...]) -> str:
     if row.modality != "infrared":
         return f"{row.name} is {row.modality}, and IR-TD is infrared: its row says so in the column modality"
@@ -336,6 +348,8 @@ def _wants(row: SourceRow, tasks: tuple[str, ...], subset: str, options: Options
     if subset == "pretrain":
         rows = RULE_CAPTIONS + MODEL_CAPTIONS * options.described if options.limit is None else options.limit
         return {"captioning": Target("captioning", row.name, rows, ("test", "validation"), "ground")}
+    if subset == "instruct":
+        return instructed(row, tasks, others=options.other_sources)
     return wanted(row, tasks, others=options.other_sources)
 
 
@@ -367,6 +381,8 @@ def choose(
         progress.stage(f"choosing from {found.source}")
         source = gathering.sources[found.source]
         checks = _Images(source, exclusion, taken, options.max_distance) if look else None
+        view, makers = next(iter(gathering.wants[found.source].values())).view, _makers(source.row, options)
+        pairing = Pairing(source, makers, options.rules, options.seed, view) if look else None
         for task, pool in found.pools.items():
             result = TaskResult(gathering.wants[found.source][task], pool.offered)
             results.setdefault(task, []).append(result)
@@ -382,6 +398,8 @@ def choose(
                     reason = reason or "enough with none of it"
                 if not reason and checks is not None:
                     reason = checks.why_not(candidate)
+                if not reason and pairing is not None:
+                    candidate, reason = pairing.paired(candidate)  # noqa: PLW2901 - the same, as the row shows it
                 if reason:
                     result.rejected[reason] += 1
                     continue
@@ -461,14 +479,15 @@ def construct(
     Other subsets that the folder has stay, and none of their images is taken.
 
     Args:
-        subset: ``benchmark`` or ``pretrain``.
+        subset: ``benchmark``, ``instruct`` or ``pretrain``.
         sources: Folder that holds the source sets, each in a folder or archive of its own.
         out: The dataset folder; made if missing.
         options: What is wanted.
         workers: Processes that write shards.
         progress: Told what goes on.
         dry_run: Choose without opening an image, and write nothing.
-        captioner: Asks a language model for the captions of pretrain; None writes them by rule.
+        captioner: Asks a language model for the captions of pretrain, or for question-answer pairs of instruct;
+            None has rules alone.
 
     Raises:
         UnknownNameError: No such subset.
@@ -484,26 +503,25 @@ def construct(
             remedy=f"Use {' or '.join(SUBSETS)}; `irtd build` builds the rest.",
         )
     options = options or Options()
-    if captioner is not None:
+    if captioner is not None and subset == "pretrain":
         options = replace(options, described=True)
+    elif captioner is not None:
+        options = replace(options, tasks=(*options.tasks, captioner.task))
     progress = progress or Progress()
     folder = DatasetFolder(out, SPEC)
     if not dry_run:
         folder.prepare()
-    exclusion = Exclusion()
-    others = tuple(one.name for one in SPEC.subsets if one.name != subset)
-    if subset == "pretrain":
-        others = ("benchmark",)
-    for place in dict.fromkeys((out, *options.exclude)):
-        if (place / "manifest.json").is_file() or place != out:
-            exclusion.read(place, others, progress.stage)
+    if subset != "pretrain":
+        _keep_released(folder, subset, options.tasks)
+    exclusion = _exclusion(subset, out, options, progress)
     gathering = gather(sources, subset, options, progress)
     chosen, results = choose(gathering, exclusion, options, look=not dry_run, progress=progress)
     captioned = None
     if captioner is not None:
-        chosen, results, captioned = captioner(
-            chosen.get("captioning", []), results.get("captioning", []), gathering, dry_run=dry_run
-        )
+        images, counts = chosen.pop(captioner.task, []), results.pop(captioner.task, [])
+        written, told, captioned = captioner(images, counts, gathering, dry_run=dry_run)
+        chosen.update(written)
+        results.update(told)
     construction = Construction(
         subset,
         results,
@@ -528,6 +546,34 @@ def construct(
     return construction
 
 
+def _exclusion(subset: str, out: Path, options: Options, progress: Progress) -> Exclusion:
+    """The images that a subset must not have: those of the other side, in its folder and in those named."""
+    exclusion = Exclusion()
+    training = tuple(one.name for one in SPEC.subsets if one.split == "train")
+    others = ("benchmark",) if subset in training else training
+    for place in dict.fromkeys((out, *options.exclude)):
+        if (place / "manifest.json").is_file() or place != out:
+            exclusion.read(place, others, progress.stage)
+    return exclusion
+
+
+def _keep_released(folder: DatasetFolder, subset: str, tasks: Sequence[str]) -> None:
+    """Refuse to put constructed rows in the place of released ones.
+
+    Raises:
+        BuildError: The folder has released rows of one of these parts.
+    """
+    ledger = folder.ledger()
+    for line in ledger.lines if ledger is not None else ():
+        kept = line.record_counts is not None and line.record_counts.kept
+        if kept and line.subset == subset and line.part in tasks and not line.note.startswith(f"{KEY}/"):
+            raise BuildError(
+                f"it holds released rows of {subset}-{line.part}, which constructed ones would replace",
+                where=str(folder.path),
+                remedy="Give --out another folder, or name other tasks with --task.",
+            )
+
+
 def _reasons(construction: Construction) -> str:
     total: Counter[str] = Counter()
     for results in construction.results.values():
@@ -549,118 +595,6 @@ def _build(
     from irtd_datasets.rows.release import absolute_options
     from irtd_datasets.writing.engine import build
 
-    parts = CAPTION_PARTS if subset == "pretrain" else [_part(subset, task) for task in chosen]
+    parts = CAPTION_PARTS if subset == "pretrain" else [part_of(subset, task) for task in chosen]
     names = [f"{subset}-{part}" for part in parts]
     return build(SPEC.name, names, absolute_options(records), out, workers=workers, progress=progress)
-
-
-def _part(subset: str, task: str) -> str:
-    return "rule_captions" if (subset, task) == ("pretrain", "captioning") else task
-
-
-def write_records(
-    folder: Path,
-    subset: str,
-    chosen: dict[str, list[Candidate]],
-    construction: Construction,
-    gathering: Gathering,
-    options: Options,
-) -> None:
-    """Write records in the form of json_sft, with what the build needs beside them.
-
-    Args:
-        folder: Where to; made if missing.
-        subset: The subset.
-        chosen: The records of each task.
-        construction: The counts, for the notes.
-        gathering: The sources.
-        options: What was wanted.
-    """
-    parts = {part.name: part for part in SPEC.subset(subset).parts}
-    inner = folder / subset
-    inner.mkdir(parents=True, exist_ok=True)
-    for stale in inner.glob("*.json"):
-        stale.unlink()
-    notes = {}
-    for task, candidates in chosen.items():
-        part = parts[_part(subset, task)]
-        rows = [
-            _record(one, gathering.sources[one.source].row, options.rules) for one in _ordered(candidates)
-        ]
-        (inner / part.file).write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        counts = ", ".join(
-            f"{one.target.source} {one.chosen:,}" for one in construction.results[task] if one.chosen
-        )
-        notes[f"{subset}/{part.name}"] = (
-            f"not released; {_written_by(part.name, construction)}"
-            f"constructed by irtd-datasets {__version__} from {counts}; seed {options.seed}; "
-            f"rules {options.rules.for_task(part.task)}"
-        )
-    description = {
-        "format": 1,
-        "made_with": __version__,
-        "subset": subset,
-        "seed": options.seed,
-        "rules": asdict(options.rules),
-        "sources": {
-            name: str(source.container.path.absolute()) for name, source in sorted(gathering.sources.items())
-        },
-        "table": str(options.table.absolute()) if options.table else None,
-        "notes": notes,
-    }
-    (folder / CONSTRUCTED).write_text(json.dumps(description, indent=1), encoding="utf-8")
-
-
-def _written_by(part: str, construction: Construction) -> str:
-    """Who wrote the captions of a part, and what was not accepted; the same in every run from the same journal."""
-    captioned = construction.captions
-    if part != "model_captions" or captioned is None:
-        return ""
-    refused: Counter[str] = Counter()
-    for one in construction.results[part]:
-        refused.update({code: count for code, count in one.rejected.items() if code.startswith("caption ")})
-    told = ", ".join(f"{code.partition(' ')[2]} {count:,}" for code, count in sorted(refused.items()))
-    return (
-        f"texts by the language model {captioned.model} (prompts {captioned.prompts}), of each row's visible "
-        f"partner unless its issues say otherwise; not accepted: {told or 'none'}; "
-    )
-
-
-def _ordered(candidates: Iterable[Candidate]) -> Sequence[Candidate]:
-    """Records of one image together, images in an order that looks random."""
-    return sorted(candidates, key=lambda one: (one.key[1], one.source, one.image, one.made.question))
-
-
-def record_id(candidate: Candidate, row: SourceRow) -> str:
-    """Id of a record, which depends on the names of its image and task and on its question alone."""
-    image = f"{project_of(row.name, row.project_dir)}/{candidate.image}"
-    return draw_key(0, candidate.task, image, candidate.made.question).hex()
-
-
-def _record(candidate: Candidate, row: SourceRow, rules: Rules) -> dict[str, Any]:
-    made = candidate.made
-    image = f"{project_of(row.name, row.project_dir)}/{candidate.image}"
-    facts: dict[str, Any] = {"source": row.name, "modality": row.modality, "split": candidate.split}
-    if candidate.size is not None:
-        facts["size"] = list(candidate.size)
-    if made.members:
-        facts["members"] = list(made.members)
-    if candidate.caption_of:
-        facts["caption_of"] = candidate.caption_of
-    if candidate.origin != "rule":
-        facts["origin"] = candidate.origin
-    if candidate.task == "security":
-        facts["exhaustive"] = list(candidate.exhaustive)
-    if candidate.task == "relationship":
-        facts["relationship"] = rules.relationship
-    if candidate.task == "grounding":
-        facts["left_of"] = rules.left_of
-    return {
-        "id": record_id(candidate, row),
-        "image": [image],
-        "conversations": [
-            {"from": "human", "value": f"<image>\n{made.question}"},
-            {"from": "gpt", "value": made.answer},
-        ],
-        KEY: facts,
-    }

@@ -9,18 +9,20 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.labelled import LabelledImage
+from irtd_datasets.captioning.asking import NOT_ANSWERED
 from irtd_datasets.captioning.journal import Journal
 from irtd_datasets.captioning.run import (
-    NOT_ANSWERED,
     CaptionJob,
     CaptionOptions,
     CaptionReport,
     caption,
     estimate,
 )
-from irtd_datasets.construct.benchmark import CAPTION_PARTS, Captioned, TaskResult, record_id
+from irtd_datasets.construct.benchmark import CAPTION_PARTS, Captioned, TaskResult
 from irtd_datasets.construct.describing import image_to_describe
-from irtd_datasets.errors import EndpointError, ImageError
+from irtd_datasets.construct.pairing import shown_partner
+from irtd_datasets.construct.records import record_id
+from irtd_datasets.errors import EndpointError
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks.generation import Made, Rules
 from irtd_datasets.writing.progress import Progress
@@ -62,6 +64,11 @@ class LanguageModel:
     confirm: Callable[[Estimate], None] = lambda _: None
     progress: Progress = field(default_factory=Progress)
 
+    @property
+    def task(self) -> str:
+        """Captions: all images that were chosen are for them."""
+        return "captioning"
+
     def __call__(
         self, chosen: list[Candidate], results: list[TaskResult], gathering: Gathering, *, dry_run: bool
     ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]], Captioned]:
@@ -76,6 +83,7 @@ class LanguageModel:
         report = CaptionReport()
         texts: dict[int, str] = {}
         faults: dict[int, str] = {}
+        sent: dict[int, str] = {}
         self.progress.stage("captions: what they will cost")
         with Journal(self.journal, read_only=True) as journal:
             jobs = self._jobs(asked, described, gathering)
@@ -93,6 +101,7 @@ class LanguageModel:
             for one, verdict in self._verdicts(asked, described, gathering, report):
                 if verdict.text is not None:
                     texts[id(one)] = verdict.text
+                    sent[id(one)] = verdict.sent
                 else:
                     faults[id(one)] = verdict.faults[0].partition(":")[0]
         if report.stopped and not report.over_cost:
@@ -102,7 +111,8 @@ class LanguageModel:
                 "caption in the journal, and nothing was built",
                 remedy=f"{remedy} Then run the same command again: no answer that was paid is asked for again.".strip(),
             )
-        return *self._sorted(chosen, described, texts, faults, results, asked=not dry_run), captioned
+        answers = texts, sent, faults
+        return *self._sorted(chosen, described, answers, results, asked=not dry_run), captioned
 
     def _verdicts(
         self,
@@ -120,6 +130,8 @@ class LanguageModel:
                     self.progress.stage(_told(number, len(asked), report))
 
     def _described(self, candidate: Candidate, gathering: Gathering) -> str:
+        if _refusal(candidate):
+            return ""  # the text would be about another view than the row's
         return image_to_describe(candidate.visible, gathering.sources[candidate.source].row, self.rules)
 
     def _jobs(
@@ -144,14 +156,14 @@ class LanguageModel:
         self,
         chosen: list[Candidate],
         described: Mapping[int, str],
-        texts: Mapping[int, str],
-        faults: Mapping[int, str],
+        answers: tuple[Mapping[int, str], Mapping[int, str], Mapping[int, str]],
         results: list[TaskResult],
         *,
         asked: bool,
     ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]]]:
         """Records of both parts and their counts; without answers, as if all were good."""
         parts: dict[str, list[Candidate]] = {_MODEL: [], _RULE: []}
+        texts, sent, faults = answers
         model = {one.target.source: replace(one, chosen=0, candidates=0) for one in results}
         rule = {
             one.target.source: replace(one, chosen=0, candidates=0, rejected=Counter()) for one in results
@@ -169,12 +181,16 @@ class LanguageModel:
                             made=text,
                             caption_of=described[id(one)],
                             origin=f"model:{self.endpoint.model}",
+                            sent=sent.get(id(one), ""),
                         )
                     )
                     continue
                 counts.rejected[f"caption {fault}"] += 1
                 if fault == NOT_ANSWERED:
                     continue
+            elif refusal := _refusal(one):
+                counts.candidates += 1
+                counts.rejected[f"pair {refusal}"] += 1
             if self.rules.partnerless == "leave-out":
                 continue
             counts = rule[one.source]
@@ -200,12 +216,17 @@ def _reader(
 
     def read() -> bytes:
         with lock:
-            data = source.image_bytes(image) if of == "infrared" else source.visible_bytes(image)
-        if data is None:
-            raise ImageError("there is no visible partner", code="image-missing", where=candidate.image)
-        return data
+            if of == "infrared":
+                return source.image_bytes(image)
+            return shown_partner(source, image, candidate.registration)
 
     return read
+
+
+def _refusal(candidate: Candidate) -> str:
+    """Why the pair of a candidate cannot be shown; empty where it can, or has not been looked at."""
+    status = str((candidate.registration or {}).get("status", ""))
+    return status if status.startswith("refused") else ""
 
 
 def _told(number: int, total: int, report: CaptionReport) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from irtd_datasets.irtd.tasks import captioning
+from irtd_datasets.irtd.tasks.dialogue import DIALOGUES
 from irtd_datasets.irtd.tasks.generation import Made
 
 if TYPE_CHECKING:
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from irtd_datasets.rows.seeded import Draw
     from irtd_datasets.sources import SourceRow
 
-__all__ = ["caption_maker", "image_to_describe"]
+__all__ = ["TALK", "caption_maker", "image_to_describe", "make_talk"]
+
+TALK = DIALOGUES[0]
+"""Stands among the tasks for the images that a model is asked about for question-answer pairs."""
 
 
 def image_to_describe(visible: str | None, row: SourceRow, rules: Rules) -> str:
@@ -48,3 +52,13 @@ def _make(row: SourceRow, labels: Labels, rules: Rules, draw: Draw) -> list[Made
     if image_to_describe(labels.image.visible, row, rules):
         return made or [Made(captioning.PROMPT, "")]
     return [] if rules.partnerless == "leave-out" else made
+
+
+def make_talk(labels: Labels, rules: Rules, draw: Draw) -> list[Made]:
+    """Makes the candidate of each image that a model can be asked about: one with objects, or with captions.
+
+    Its answer is the rule caption, which is told to the model as a fact; empty where the labels allow none.
+    """
+    if not labels.things and not labels.image.captions:
+        return []
+    return [Made("", made.answer) for made in captioning.make(labels, rules, draw)] or [Made("", "")]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.irtd.tasks.generation import Made
 
 __all__ = ["Candidate", "Pool"]
@@ -37,6 +38,9 @@ class Candidate:
         visible: Name of the paired visible image below the folder of the source.
         caption_of: Which image a language model described: ``visible``, ``infrared``, or none.
         origin: Who wrote the text: ``rule`` or ``model:NAME``.
+        labelled: The labels of the image, for images that have a partner or that a model is asked about.
+        registration: How the partner comes to show what the image shows, as the column of that name.
+        sent: SHA-256 of the image that a language model was sent.
     """
 
     key: tuple[int, bytes, str]
@@ -52,6 +56,9 @@ class Candidate:
     visible: str | None = None
     caption_of: str = ""
     origin: str = "rule"
+    labelled: LabelledImage | None = None
+    registration: dict[str, Any] | None = None
+    sent: str = ""
 
 
 class _Worst:

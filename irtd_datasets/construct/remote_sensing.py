@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, format_coordinate
-from irtd_datasets.catalog import module_of
+from irtd_datasets.catalog import module_of, spec
+from irtd_datasets.construct.descriptions import describe
 from irtd_datasets.documents import parse_json, write_text
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.paths import safe_name
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from irtd_datasets.annotations.labelled import LabelledImage
+    from irtd_datasets.construct.benchmark import Captioned
+    from irtd_datasets.construct.talks import Asker
     from irtd_datasets.rows.generated import GeneratedRecord
     from irtd_datasets.sources import Source, SourceRow
 
@@ -32,6 +35,10 @@ __all__ = ["Extension", "ExtensionPart", "extend"]
 
 _FILES = ".constructed-files"
 """Names of the files that were put into the folder, each noted before: what another run has left is taken away."""
+
+
+_PASSING = frozenset({"captions", "refused"})
+"""What is said of a run, and not of the folder that it makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class ExtensionPart:
         file: Its name below the folder.
         records: Records in it.
         rounds: Questions with an answer in it.
+        origin: Who wrote its texts: ``rule``, or ``model:NAME``.
     """
 
     source: str
@@ -53,6 +61,7 @@ class ExtensionPart:
     file: str
     records: int
     rounds: int
+    origin: str = "rule"
 
 
 @dataclass(slots=True)
@@ -66,6 +75,8 @@ class Extension:
         parts: Its files.
         problems: Sources that gave nothing, and what was wrong with files, with the reason.
         images: Images that were put there.
+        captions: What asking a language model came to; None where none was asked.
+        refused: Its texts that were not accepted, by task and reason.
     """
 
     dataset: str
@@ -74,6 +85,8 @@ class Extension:
     parts: list[ExtensionPart] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     images: int = 0
+    captions: Captioned | None = None
+    refused: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -90,6 +103,8 @@ class Extension:
             "images": self.images,
             "parts": [asdict(part) for part in self.parts],
             "problems": self.problems,
+            "captions": self.captions.as_dict() if self.captions else None,
+            "refused": self.refused,
         }
 
 
@@ -131,6 +146,7 @@ def extend(
     table: Path | None = None,
     progress: Progress | None = None,
     dry_run: bool = False,
+    asker: Asker | None = None,
 ) -> Extension:
     """Write records in the style of a remote sensing dataset, with their images, as a folder that a build reads.
 
@@ -145,30 +161,40 @@ def extend(
         table: A table of further sources.
         progress: Told what goes on.
         dry_run: Count, and write nothing.
+        asker: Asks a language model for descriptions of single objects and of the image, and for talk about it.
 
     Raises:
-        UnknownNameError: Labels make no records of the dataset, or it has no such task.
+        UnknownNameError: Labels make no records of the dataset, or it has no such task, or none that a model writes.
+        EndpointError: The language model refuses.
         ReleaseNotFoundError: No source is there that can give anything.
         BuildError: The folder holds something else.
     """
     progress = progress or Progress()
-    style = _style(dataset, selection.tasks)
+    style = _style(dataset, selection.tasks, described=asker is not None)
     earlier = set() if dry_run else _prepare(out)
     result = Extension(dataset, out, selection.split or "")
-    writer = _Writer(style, out, result, dry_run=dry_run)
+    writer = Writer(style, out, result, dry_run=dry_run)
     rows = merge_tables(read_table(table)) if table else TABLE
+    opened: list[Source] = []
+    asked = tuple(selection.tasks or style.TASKS)
     for place in find_sources(sources, rows):
         if not place.readable:
             if place.row.readable:
                 result.problems[place.row.name] = "no layout of its row in the table of sources fits"
             continue
         progress.stage(f"reading {place.row.name}")
-        asked = tuple(selection.tasks or style.TASKS)
         given = tuple(task for task in asked if _can_give(place.row, task))
-        if not given:
+        described = asker is not None and place.row.modality == spec(dataset).modality
+        if not (given or described):
             result.problems[place.row.name] = _why_idle(place.row, dataset, asked)
-        else:
-            writer.write(open_source(place.row.name, place.path, table=rows), given, selection)
+            continue
+        source = open_source(place.row.name, place.path, table=rows)
+        if described:
+            opened.append(source)
+        if given:
+            writer.write(source, given, selection)
+    if asker is not None:
+        describe(writer, opened, selection, asker)
     if not result.parts:
         told = "; ".join(f"{name}: {why}" for name, why in result.problems.items())
         raise ReleaseNotFoundError(
@@ -179,16 +205,21 @@ def extend(
     if not dry_run:
         _remove(out, earlier - writer.made)
         write_text(out / _FILES, "".join(f"{json.dumps(name)}\n" for name in sorted(writer.made)))
-        write_text(out / MARKER, json.dumps(result.as_dict() | {"folder": ""}, indent=1))
+        marker = {name: value for name, value in result.as_dict().items() if name not in _PASSING}
+        write_text(out / MARKER, json.dumps(marker | {"folder": ""}, indent=1))
     return result
 
 
-def _style(dataset: str, tasks: tuple[str, ...]) -> ModuleType:
+def _style(dataset: str, tasks: tuple[str, ...], *, described: bool) -> ModuleType:
     style = module_of(dataset, "generation")
     if style is None:
         raise UnknownNameError(
             f"{dataset} does not declare how labels make records of it",
             remedy="Its module `generation` would.",
+        )
+    if described and not hasattr(style, "DESCRIBED"):
+        raise UnknownNameError(
+            f"no texts of {dataset} are written by a language model", remedy="Leave --describe out."
         )
     for task in tasks:
         if task not in style.TASKS:
@@ -244,14 +275,21 @@ def _remove(out: Path, names: Iterable[str]) -> None:
                 (out / parent).rmdir()  # only where nothing else is in it
 
 
-class _Writer:
-    """Writes the records and images of one source after another."""
+class Writer:
+    """Writes the records and images of one source after another.
+
+    Attributes:
+        style: The dataset's module ``generation``.
+        result: What was made so far.
+        dry_run: Whether nothing is written.
+        made: Names of the files that were put there.
+    """
 
     def __init__(self, style: ModuleType, out: Path, result: Extension, *, dry_run: bool) -> None:
-        self._style = style
+        self.style = style
         self._out = out
-        self._result = result
-        self._dry_run = dry_run
+        self.result = result
+        self.dry_run = dry_run
         self.made: set[str] = set()
 
     def write(self, source: Source, tasks: tuple[str, ...], selection: Selection) -> None:
@@ -264,16 +302,16 @@ class _Writer:
         )
         taken = left_out = 0
         for image in source.images():
-            if not selection.takes(image.split, with_test=self._style.USES_TEST):
+            if not selection.takes(image.split, with_test=self.style.USES_TEST):
                 left_out += 1
                 continue
             taken += 1
-            size = _size(source, image)
+            size = self.size(source, image)
             image, partial = self._written(source, image, size)  # noqa: PLW2901 - narrowed
             for task in tasks:
                 if task == "detection" and image.unclear:
                     continue  # all objects are asked for, and the source leaves some open
-                found = self._style.make_rounds(task, image, size, categories, partial)
+                found = self.style.make_rounds(task, image, size, categories, partial)
                 for number, rounds in enumerate(found):
                     key = draw_key(selection.seed, source.name, image.image)
                     given[task].append((key, f"{image.image}#{number}", image, rounds))
@@ -283,12 +321,11 @@ class _Writer:
                 entries.sort(key=lambda entry: entry[1])
             by_file: dict[str, list[dict[str, Any]]] = {}
             for _, _, image, rounds in entries:
-                place: GeneratedRecord = self._style.place(source.name, task, image, rounds)
-                self._image(source, image, place.image)
-                record = {"image": place.image, "conversations": _turns(rounds, place.token)}
-                by_file.setdefault(place.file, []).append({"id": place.id, **record} if place.id else record)
+                place: GeneratedRecord = self.style.place(source.name, task, image, rounds)
+                self.put_image(source, image, place.image)
+                by_file.setdefault(place.file, []).append(self.record(place, rounds))
             for name, records in sorted(by_file.items()):
-                self._save(source, task, name, records)
+                self.save(source, task, name, records)
         part = selection.split or ("train" if left_out else "")
         self._tell(
             source, f"none of its {left_out:,} images is of its {part} part" if left_out > taken == 0 else ""
@@ -300,7 +337,7 @@ class _Writer:
         """An image without the objects whose boxes the decimals of the text make empty, and their classes."""
         if size is None:
             return image, frozenset()
-        lost = [one for one in image.objects if one.box and _is_empty(one.box, size, self._style.DECIMALS)]
+        lost = [one for one in image.objects if one.box and _is_empty(one.box, size, self.style.DECIMALS)]
         if not lost:
             return image, frozenset()
         source.problems.add("box-too-small", image.image, str(lost[0].box), len(lost))
@@ -311,22 +348,41 @@ class _Writer:
         """Keep what was wrong with a source's files, and whether it gave anything."""
         counts = ", ".join(f"{code} {count:,}" for code, count in source.problems.counts.items())
         told = [why or "its labels give no record"] * all(
-            part.source != source.name for part in self._result.parts
+            part.source != source.name for part in self.result.parts
         )
         if counts:
             told.append(f"in its files: {counts}")
         if told:
-            self._result.problems[source.name] = "; ".join(told)
+            self.result.problems[source.name] = "; ".join(told)
 
-    def _save(self, source: Source, task: str, name: str, records: list[dict[str, Any]]) -> None:
+    @staticmethod
+    def record(place: GeneratedRecord, rounds: list[tuple[str, str]]) -> dict[str, Any]:
+        """A record with its rounds, as it stands in its file."""
+        record = {"image": place.image, "conversations": _turns(rounds, place.token)}
+        return {"id": place.id, **record} if place.id else record
+
+    @staticmethod
+    def size(source: Source, image: LabelledImage) -> tuple[int, int] | None:
+        """Width and height of an upright image with objects; None where nobody has said, or nobody asks."""
+        if image.width and image.height:
+            return image.width, image.height
+        if not any(one.box or one.polygon for one in image.objects):
+            return None
+        known = source.size(image.image)
+        return None if known is None else known[:2]
+
+    def save(
+        self, source: Source, task: str, name: str, records: list[dict[str, Any]], origin: str = "rule"
+    ) -> None:
+        """Write a file of records, and tell of it."""
         rounds = sum(len(record["conversations"]) // 2 for record in records)
-        if not self._dry_run:
+        if not self.dry_run:
             path = self._out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             self._note(name)
             write_text(path, json.dumps(records, indent=1, ensure_ascii=False))
-        self._result.parts.append(
-            ExtensionPart(source.name, task, source.row.modality, name, len(records), rounds)
+        self.result.parts.append(
+            ExtensionPart(source.name, task, source.row.modality, name, len(records), rounds, origin)
         )
 
     def _note(self, name: str) -> None:
@@ -334,12 +390,13 @@ class _Writer:
         with (self._out / _FILES).open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(name)}\n")
 
-    def _image(self, source: Source, image: LabelledImage, name: str) -> None:
+    def put_image(self, source: Source, image: LabelledImage, name: str) -> None:
+        """Put an image of a source there, unless it is."""
         target = self._out / name
-        if self._dry_run or name in self.made:
+        if self.dry_run or name in self.made:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._result.images += 1
+        self.result.images += 1
         self._note(name)
         if not source.row.transform and source.container.path.is_dir():
             try:
@@ -369,12 +426,3 @@ def _turns(rounds: list[tuple[str, str]], first: str) -> list[dict[str, str]]:
         turns.append({"from": "human", "value": (first if number == 0 else "") + question})
         turns.append({"from": "gpt", "value": answer})
     return turns
-
-
-def _size(source: Source, image: LabelledImage) -> tuple[int, int] | None:
-    if image.width and image.height:
-        return image.width, image.height
-    if not any(one.box or one.polygon for one in image.objects):
-        return None
-    known = source.size(image.image)
-    return None if known is None else known[:2]

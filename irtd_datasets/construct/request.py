@@ -1,4 +1,8 @@
-"""What `irtd construct` is asked, and who does it."""
+"""What `irtd construct` is asked, and who does it.
+
+Texts by a language model come in three ways, all by `Asking`: captions of pretrain, question-answer pairs of instruct,
+descriptions in the style of a remote sensing dataset.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irtd_datasets.captioning.endpoint import Endpoint
+from irtd_datasets.captioning.prompts import TalkPrompts
 from irtd_datasets.captioning.run import CaptionOptions
 from irtd_datasets.catalog import spec
 from irtd_datasets.construct.benchmark import Construction, Options, construct
 from irtd_datasets.construct.captions import LanguageModel
 from irtd_datasets.construct.remote_sensing import Extension, Selection, extend
+from irtd_datasets.construct.talks import Asker, Talker
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS
 from irtd_datasets.irtd.tasks.generation import RELEASED, Rules, read_rules
@@ -28,13 +34,14 @@ __all__ = ["CAPTIONS", "Asking", "Request", "run"]
 
 @dataclass(frozen=True)
 class Asking:
-    """How a language model is asked for captions.
+    """How a language model is asked for texts.
 
     Attributes:
         model: Its name; None where nobody gave one.
         url: Base address of an OpenAI-compatible endpoint; None uses Hugging Face's inference providers.
         key: Its key.
-        options: How images are asked about.
+        options: How images are asked about; its prompts are those of captions.
+        prompts: Those of question-answer pairs and descriptions.
         settings: Further fields of `Endpoint`, such as ``temperature``.
         journal: File that keeps every paid answer; by default ``<out>.captions.jsonl``.
         confirm: Told what it will cost before the first question; raises where that is not wanted.
@@ -44,6 +51,7 @@ class Asking:
     url: str | None = None
     key: str | None = None
     options: CaptionOptions = field(default_factory=CaptionOptions)
+    prompts: TalkPrompts = field(default_factory=TalkPrompts)
     settings: Mapping[str, float] = field(default_factory=dict)
     journal: Path | None = None
     confirm: Callable[[Estimate], None] = lambda _: None
@@ -57,7 +65,8 @@ class Asking:
         """
         if not self.model:
             raise UnknownNameError(
-                "--captions llm needs a model", remedy="Name it with --model, as its endpoint calls it."
+                "a text by a language model needs a model",
+                remedy="Name it with --model, as its endpoint calls it.",
             )
         if self.url is not None and not re.match(r"https?://[^/\s]+", self.url):
             raise UnknownNameError(
@@ -78,7 +87,9 @@ class Request:
         out: The dataset folder, or the folder of records.
         tasks: Tasks; all by default.
         captions: How the captions of pretrain are made, a name of `CAPTIONS`.
-        asking: How a language model is asked for them.
+        qa: ``llm`` to have a language model write question-answer pairs for instruct beside the rules' records.
+        describe: ``llm`` to have one write descriptions and conversations for a remote sensing dataset.
+        asking: How a language model is asked for texts.
         rules: Choices that are switched.
         released: Whether those that are not switched are the released ones.
         seed: Of everything drawn.
@@ -97,6 +108,8 @@ class Request:
     out: Path | None = None
     tasks: tuple[str, ...] = ()
     captions: str | None = None
+    qa: str | None = None
+    describe: str | None = None
     asking: Asking = field(default_factory=Asking)
     rules: Mapping[str, str] = field(default_factory=dict)
     released: bool = False
@@ -151,10 +164,11 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
         EndpointError: The language model refuses.
     """
     subsets = spec(request.dataset).constructs
+    _check_texts(request, subsets)
     if request.split not in (None, "train", "test") or (subsets and request.split):
         raise UnknownNameError(
             f"--split {request.split} cannot be chosen for {request.dataset}",
-            remedy="Leave it out: the benchmark takes test images, pretrain the others."
+            remedy="Leave it out: the benchmark takes test images, instruct and pretrain the others."
             if subsets
             else "Use --split train or --split test.",
         )
@@ -167,11 +181,12 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
         return extend(
             request.dataset,
             request.folder,
-            request.out or Path(f"{request.dataset}_more"),
+            _out(request),
             Selection(request.tasks, request.limit, request.seed, request.split),
             table=request.table,
             progress=progress,
             dry_run=request.dry_run,
+            asker=_asker(request, progress) if request.describe else None,
         )
     if request.subset not in subsets:
         given = "no subset given" if request.subset is None else f"{request.subset!r} cannot be constructed"
@@ -189,12 +204,47 @@ def run(request: Request, progress: Progress | None = None) -> Construction | Ex
             )
         return writer(request, progress)
     if request.captions is not None:
-        raise UnknownNameError("the benchmark has no captions", remedy="Leave --captions out.")
-    return _construct(request, progress)
+        raise UnknownNameError(f"{request.subset} has no captions", remedy="Leave --captions out.")
+    return _construct(request, progress, Talker(_asker(request, progress)) if request.qa else None)
+
+
+def _check_texts(request: Request, subsets: tuple[str, ...]) -> None:
+    """Refuse ways to texts that are none, or that what is constructed does not have.
+
+    Raises:
+        UnknownNameError: Says which.
+    """
+    for option, value in (("--qa", request.qa), ("--describe", request.describe)):
+        if value not in (None, "llm"):
+            raise UnknownNameError(
+                f"{option} cannot be {value!r}", remedy=f"Use {option} llm, or leave it out."
+            )
+    if request.qa and request.subset != "instruct":
+        raise UnknownNameError(
+            f"--qa is for instruct, not for {request.subset or request.dataset}",
+            remedy="Use irtd construct irtd instruct --qa llm, or leave it out.",
+        )
+    if request.describe and subsets:
+        raise UnknownNameError(
+            f"--describe is for a dataset of remote sensing, not for {request.dataset}",
+            remedy="Use irtd construct rs_gpt4v --describe llm, or leave it out.",
+        )
+
+
+def _asker(request: Request, progress: Progress | None) -> Asker:
+    asking, out = request.asking, _out(request)
+    asker = Asker(asking.endpoint, _journal(asking, out), asking.options, asking.prompts, asking.confirm)
+    if progress is not None:
+        asker.progress = progress
+    return asker
+
+
+def _journal(asking: Asking, out: Path) -> Path:
+    return asking.journal or out.with_name(f"{out.resolve().name}.captions.jsonl")
 
 
 def _construct(
-    request: Request, progress: Progress | None, captioner: LanguageModel | None = None
+    request: Request, progress: Progress | None, captioner: LanguageModel | Talker | None = None
 ) -> Construction:
     return construct(
         str(request.subset),
@@ -209,7 +259,9 @@ def _construct(
 
 
 def _out(request: Request) -> Path:
-    return request.out or Path(request.dataset)
+    return request.out or Path(
+        request.dataset if spec(request.dataset).constructs else f"{request.dataset}_more"
+    )
 
 
 def _ask(request: Request, progress: Progress | None) -> Construction:
@@ -217,7 +269,7 @@ def _ask(request: Request, progress: Progress | None) -> Construction:
     asking, out = request.asking, _out(request)
     model = LanguageModel(
         asking.endpoint,
-        asking.journal or out.with_name(f"{out.resolve().name}.captions.jsonl"),
+        _journal(asking, out),
         asking.options,
         request.options().rules,
         asking.confirm,

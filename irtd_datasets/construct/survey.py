@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from irtd_datasets.construct.describing import TALK
 from irtd_datasets.construct.pool import Candidate, Pool
 from irtd_datasets.irtd.tasks import MAKERS
 from irtd_datasets.irtd.tasks.generation import Labels
@@ -36,7 +37,7 @@ OWN_DIVISION = 0.2
 """Share of a source without a division of its own that goes to the benchmark, by sequence where it has sequences."""
 _DIVISION_SEED = 0  # never the user's seed: what is test must not become training with another one
 
-SIZED = frozenset({"grounding", "location", "relationship"})
+SIZED = frozenset({"grounding", "location", "relationship", TALK})
 """Tasks that need the size of the image."""
 
 
@@ -104,7 +105,7 @@ def survey(
         wants: What it is to give, by task.
         rules: The choices.
         seed: Of everything drawn.
-        subset: ``benchmark`` takes what is not for training, ``pretrain`` what is.
+        subset: ``benchmark`` takes what is not for training, ``instruct`` and ``pretrain`` what is.
         frame_step: Frames between two that are taken of one video.
         makers: Makes the records of each task from the labels of one image.
 
@@ -117,7 +118,7 @@ def survey(
     target = next(iter(wants.values()))  # the splits and the view of a source are the same for all its tasks
     scenes = _scenes(source) if "scene" in wants else []
     people: dict[str, list[LabelledImage]] = {}
-    images = _on_our_side(source, target, subset, found)
+    images = _on_our_side(source, target, subset, found, whole=rules.scene_part == "whole")
     for rank, image in _thinned(images, seed, frame_step, found.left_out):
         if "reid" in wants and image.identity is not None:
             people.setdefault(image.identity, []).append(image)
@@ -152,15 +153,18 @@ def _candidate(
         image.identity,
         tuple(sorted(labels.exhaustive)) if task == "security" else (),
         image.visible,
+        labelled=image if image.visible is not None or task == TALK else None,
     )
 
 
-def _on_our_side(source: Source, target: Target, subset: str, found: Survey) -> Iterator[LabelledImage]:
+def _on_our_side(
+    source: Source, target: Target, subset: str, found: Survey, *, whole: bool
+) -> Iterator[LabelledImage]:
     """Images that the subset may use; what stands on the other side of the division is remembered."""
     divided = _is_divided(source)
     for image in source.images():
         found.images += 1
-        if "all" in target.splits:
+        if "all" in target.splits and whole and subset == "benchmark":
             ours = True
         elif image.split is None and divided:
             found.left_out["split not known"] += 1

@@ -6,11 +6,9 @@ is in a journal before it is used: a run that was killed pays for nothing twice,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irtd_datasets.captioning.journal import Journal
-from irtd_datasets.captioning.paid import PaidRun, RunReport
+from irtd_datasets.captioning.paid import PaidRun, RunReport, question_key
 from irtd_datasets.errors import BuildError
 from irtd_datasets.evaluate.predict import read_asked
 from irtd_datasets.evaluate.reasoning import without_reasoning
@@ -161,12 +159,8 @@ def judge(
     values = np.full(len(chosen), np.nan)
     with Journal(path) as paid:
         run = _Judging(endpoint, paid, report, options)
-        with ThreadPoolExecutor(options.concurrency, thread_name_prefix="judge") as pool:
-            verdicts = list(
-                pool.map(run.verdict, map(prompt, chosen), (scores.questions[i].key for i in chosen))
-            )
-    if run.first_error and not report.asked and not report.from_journal:
-        raise run.first_error
+        questions = zip(map(prompt, chosen), (scores.questions[i].key for i in chosen), strict=True)
+        verdicts = list(run.in_order(run.verdict, questions, options.concurrency, "judge"))
     for place, text in enumerate(verdicts):
         score = 1.0 if text == "" else None if text is None else read_verdict(text)
         values[place] = math.nan if score is None else score
@@ -205,14 +199,12 @@ def judge(
 
 
 class _Judging(PaidRun):
-    def verdict(self, text: str, name: str) -> str | None:
-        """What the judge says; None where it did not answer, empty where there is nothing to judge."""
+    def verdict(self, asked: tuple[str, str]) -> str | None:
+        """What the judge says to a text and its name; None where it did not answer, empty where there is no text."""
+        text, name = asked
         if not text:
             return ""
-        one = self._endpoint
-        key = hashlib.sha256(
-            json.dumps([one.model, one.max_tokens, one.temperature, one.seed, text]).encode()
-        ).hexdigest()
+        key = question_key(self._endpoint, text)
         with self.lock(key):
             answer = self.known(key, 0)
             if answer is None:

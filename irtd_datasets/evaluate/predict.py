@@ -10,16 +10,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from irtd_datasets.boxes import Frame, convert
 from irtd_datasets.boxes.text import parse_boxes
 from irtd_datasets.captioning.endpoint import image_message
-from irtd_datasets.captioning.paid import PaidRun, RunReport, image_tokens
+from irtd_datasets.captioning.paid import PaidRun, RunReport, image_tokens, question_key
 from irtd_datasets.errors import BoxError, ImageError, UnknownNameError
 from irtd_datasets.evaluate.places import read_places, read_point_places
 from irtd_datasets.folder.row_groups import config_files, read_groups
@@ -372,21 +369,8 @@ def predict_endpoint(
     options = options or PredictOptions()
     report = report if report is not None else PredictReport()
     run = _Run(endpoint, journal, options, report)
-    waiting: deque[Future[list[dict[str, Any]]]] = deque()
-    remaining = iter(rows)
-    with ThreadPoolExecutor(options.concurrency, thread_name_prefix="predict") as pool:
-        try:
-            waiting.extend(pool.submit(run.row, row) for row in islice(remaining, options.concurrency * 2))
-            while waiting:
-                lines = waiting.popleft().result()
-                waiting.extend(pool.submit(run.row, row) for row in islice(remaining, 1))
-                yield from lines
-        finally:
-            run.over.set()
-            for future in waiting:
-                future.cancel()
-    if run.first_error and not report.asked and not report.from_journal:
-        raise run.first_error
+    for lines in run.in_order(run.row, rows, options.concurrency, "predict"):
+        yield from lines
 
 
 class _Run(PaidRun):
@@ -461,9 +445,7 @@ class _Run(PaidRun):
         return [{"role": "system", "content": system}, *messages] if system else messages
 
     def _key(self, row: Asked, side: int, said: Sequence[tuple[str, str]], question: str) -> str:
-        one, options = self._endpoint, self._options
-        asked = (
-            one.model, one.max_tokens, one.temperature, one.seed, options.system, options.encoding, side,
-            options.family, hashlib.sha256(row.image).hexdigest(), said, question,
-        )  # fmt: skip
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        options, image = self._options, hashlib.sha256(row.image).hexdigest()
+        return question_key(
+            self._endpoint, options.system, options.encoding, side, options.family, image, said, question
+        )

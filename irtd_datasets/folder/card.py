@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +19,13 @@ import yaml
 from irtd_datasets.boxes import Frame
 from irtd_datasets.display import markdown
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.folder.names import CARD_IMAGES
 from irtd_datasets.folder.value_counts import count_values
 from irtd_datasets.schema import BOX_FRAMES, FIELDS, yaml_features
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from irtd_datasets.folder.ledger import Ledger, LedgerLine
     from irtd_datasets.folder.parts import BuiltPart
@@ -35,8 +35,11 @@ __all__ = [
     "SEAL",
     "SIZE_CATEGORIES",
     "configs_of",
+    "counter_in",
+    "in_repository",
     "prose",
     "render_card",
+    "repository_of",
     "size_category",
     "task_categories",
 ]
@@ -55,6 +58,10 @@ SIZE_CATEGORIES = {
 SEAL = "manifest_sha256"
 """Key of the front matter that seals the manifest."""
 
+_PLACEHOLDER = "PATH_OR_REPO"
+_HINT = f" Put the name of this repository, or the path of the folder, in place of `{_PLACEHOLDER}`."
+_NAMED = re.compile(r'(?<=load_dataset\(")[\w.-]+(?:/[\w.-]+)?(?=", ")')
+
 # What each frame's numbers count, as in `irtd_datasets.boxes.Frame`.
 _FRAMES = {
     Frame.PIXEL: "Pixels of the upright image.",
@@ -69,6 +76,7 @@ _FILES = (
         "`<subset>/<part>/<split>-*.parquet`",
         "The rows. Configs share them: each names the parts that it has.",
     ),
+    ("`card/*`", "The images of this page."),
     ("`croissant.json`", "The same configs and fields as Croissant metadata, which mlcroissant loads."),
     ("`ledger.json`", "What became of every record of the release, as summed above."),
     ("`manifest.json`", "Size and SHA-256 of every file here, rows of every shard, and how they were made."),
@@ -84,11 +92,11 @@ _REDISTRIBUTION = {
 }
 
 
-class _Plain(yaml.SafeDumper):
-    """YAML without anchors: the features stand in full under each config, as every reader of cards expects."""
+class _Shared(yaml.SafeDumper):
+    """YAML in which the features, one list for all configs, are written once; the other configs refer to them."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 - the base class's signature
-        return True
+    def generate_anchor(self, node: Any) -> str:  # noqa: ANN401, ARG002 - the base class's signature
+        return "features"
 
 
 def prose(spec: DatasetSpec) -> str:
@@ -112,10 +120,13 @@ def prose(spec: DatasetSpec) -> str:
 
 def configs_of(spec: DatasetSpec, parts: Sequence[BuiltPart]) -> dict[str, list[BuiltPart]]:
     """Configs that a folder with these parts has, each with its parts in order."""
-    built = {(part.subset, part.part): part for part in parts if part.rows}
+    built: dict[tuple[str, str], list[BuiltPart]] = {}
+    for part in parts:
+        if part.rows:
+            built.setdefault(part.key, []).append(part)
     configs = {}
     for config in spec.configs:
-        present = [built[member.key] for member in config.members if member.key in built]
+        present = [part for member in config.members for part in built.get(member.key, ())]
         if present:
             configs[config.name] = present
     return configs
@@ -143,6 +154,36 @@ def task_categories(tasks: Iterable[str]) -> list[str]:
     return [row["category"] for row in table if wanted.intersection(row["tasks"].split())]
 
 
+def counter_in(folder: Path) -> Callable[[BuiltPart, str], Counter[Any]]:
+    """What counts the values of a column in a part of a folder, each once; see `count_values`."""
+    known: dict[tuple[str, str, str], Counter[Any]] = {}
+
+    def count(part: BuiltPart, column: str) -> Counter[Any]:
+        key = (*part.key, column)
+        if key not in known:
+            files = sorted(folder.joinpath(*part.key).glob("*.parquet"))
+            known[key] = count_values(files, column)
+        return known[key]
+
+    return count
+
+
+def repository_of(card: str) -> str:
+    """The repository that the examples of a card name; empty where they have a placeholder, or there are none."""
+    found = _NAMED.search(card)
+    return "" if found is None or found[0] == _PLACEHOLDER else found[0]
+
+
+def in_repository(card: str, repository: str) -> str:
+    """A card whose examples name the repository that it is published in.
+
+    Example:
+        >>> in_repository('load_dataset("PATH_OR_REPO", "instruct", split="train")', "you/irtd")
+        'load_dataset("you/irtd", "instruct", split="train")'
+    """
+    return _NAMED.sub(repository, card.replace(_HINT, ""))
+
+
 def render_card(
     spec: DatasetSpec,
     parts: Sequence[BuiltPart],
@@ -151,6 +192,8 @@ def render_card(
     count: Callable[[BuiltPart, str], Counter[Any]] | None = None,
     *,
     seal: str = "",
+    images: Collection[str] = (),
+    made_with: Sequence[str] = (),
 ) -> str:
     """The whole README.md.
 
@@ -161,6 +204,8 @@ def render_card(
         folder: The dataset folder with the Parquet files of the parts in place; sources and frames are counted there.
         count: Counts the values of a column in a part instead; the folder is not looked at then.
         seal: SHA-256 of the manifest, see `Manifest.seal`, so that a changed manifest is noticed.
+        images: Files of the folder; those of `CARD_IMAGES` are shown.
+        made_with: Versions, see `Manifest`.
 
     Raises:
         AnnotationError: A Parquet file cannot be read.
@@ -170,22 +215,29 @@ def render_card(
     present = [(declared[part.subset, part.part], part) for part in parts if part.rows]
     if count is None:
         assert folder is not None
-        count = partial(_count_in, folder)
+        count = counter_in(folder)
     header = yaml.dump(
         _metadata(spec, present, configs, seal),
-        Dumper=_Plain,
+        Dumper=_Shared,
         sort_keys=False,
         allow_unicode=True,
         width=10_000,
     )
+    shown = {
+        what: f"![{_ALTERNATIVES[what]}]({file})" for what, file in CARD_IMAGES.items() if file in images
+    }
     sections = [
         f"---\n{header}---",
         prose(spec),
+        *([shown["rows"]] if "rows" in shown else []),
         _loading(spec, configs),
-        "## Rows\n\n" + _table(["config", "split", "rows"], _row_counts(configs)),
-        "## Tasks\n\n" + _task_table(present),
+        "## Rows\n\n" + _row_table(configs, present),
+        "## Tasks\n\n" + _illustrated(shown.get("tasks"), _task_table(present)),
+        *([f"## Boxes\n\n{shown['boxes']}\n\n{_BOXES}"] if "boxes" in shown else []),
         "## Sources\n\n" + _source_table(spec, present, count),
+        "## How it was made\n\n" + _making(spec, made_with),
         "## What became of the release\n\n" + _ledger_table(spec, ledger),
+        *(["## Pairs\n\n" + pairs] if (pairs := _pairs_table(ledger)) else []),
         *(["## Rounds\n\n" + _rounds_table(ledger)] if ledger.counts_rounds else []),
         "## Known issues\n\n" + _issue_table(spec, ledger),
         "## Fields\n\n"
@@ -193,12 +245,45 @@ def render_card(
             ["field", "type", "meaning"], [[f"`{f.name}`", f.describe_type(), f.doc] for f in FIELDS.values()]
         ),
         "## Frames\n\n" + _frame_table([part for _, part in present], count),
-        "## Files\n\n" + _table(["file", "what is in it"], _FILES),
-        "## What is public\n\n" + _public(spec),
+        "## Files\n\n" + _table(["file", "what is in it"], _FILES if images else [_FILES[0], *_FILES[2:]]),
+        "## What is public\n\n" + _public(spec, {part.subset for part in parts}),
         f"## Terms\n\n{spec.licence}\n\n{spec.terms}",
         f"## Citation\n\n```bibtex\n{spec.citation}\n```",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+_ALTERNATIVES = {
+    "rows": "Rows of this dataset: images with the boxes and points of `objects`, questions and answers",
+    "tasks": "Rows by task and source",
+    "boxes": "Boxes by size",
+}
+_BOXES = (
+    "Boxes are those in `objects`; of an oriented box, the area of its polygon counts. Points have no size."
+)
+
+
+def _illustrated(image: str | None, text: str) -> str:
+    return f"{image}\n\n{text}" if image else text
+
+
+def _making(spec: DatasetSpec, made_with: Sequence[str]) -> str:
+    versions = ""
+    if len(made_with) > 3:
+        library, schema, arrow, pillow = made_with[:4]
+        versions = (
+            f" This folder was built with irtd-datasets {library} (schema {schema}), pyarrow {arrow} and Pillow "
+            f"{pillow}; the same release and versions give the same bytes."
+        )
+    return (
+        f"`irtd build {spec.name}` of the Python library irtd-datasets read the annotation files as they are. Each "
+        "record became one or more rows, was left out for a stated reason, or lacked its image; the next section has "
+        "the sums, and names the commands that made this folder from another one. Released texts and labels are kept: "
+        "a known error is named in `issues` and never corrected in place. Where `origin` is not `released`, it "
+        "says who or what wrote the text. "
+        "Images are stored with the bytes of the released files, unless `image_note` says otherwise. The order of the "
+        f"rows was drawn once, with a fixed seed.{versions} `manifest.json` has the SHA-256 of every file."
+    )
 
 
 def _metadata(
@@ -266,13 +351,12 @@ def _loading(spec: DatasetSpec, configs: dict[str, list[BuiltPart]]) -> str:
     name = spec.default_config if spec.default_config in configs else next(iter(configs))
     split = configs[name][0].split
     return (
-        "## Loading\n\nNothing but `datasets` is needed. Put the name of this repository, or the path of the folder, "
-        "in place of `PATH_OR_REPO`.\n\n```python\nfrom datasets import load_dataset\n\n"
-        f'rows = load_dataset("PATH_OR_REPO", "{name}", split="{split}")\n'
+        f"## Loading\n\nNothing but `datasets` is needed.{_HINT}\n\n```python\nfrom datasets import load_dataset\n\n"
+        f'rows = load_dataset("{_PLACEHOLDER}", "{name}", split="{split}")\n'
         'print(rows[0]["image"], rows[0]["messages"])\n```\n\n'
         "Streamed, only what is read is downloaded. Rows are in their final order, which needs no shuffle buffer.\n\n"
         "```python\n"
-        f'stream = load_dataset("PATH_OR_REPO", "{name}", split="{split}", streaming=True)\n'
+        f'stream = load_dataset("{_PLACEHOLDER}", "{name}", split="{split}", streaming=True)\n'
         "for row in stream.take(3):\n"
         '    print(row["id"], row["image"].size, row["messages"][-1]["content"])\n```'
     )
@@ -311,10 +395,6 @@ def _source_table(
     )
 
 
-def _count_in(folder: Path, part: BuiltPart, column: str) -> Counter[Any]:
-    return count_values(sorted((folder / part.subset / part.part).glob("*.parquet")), column)
-
-
 def _frame_table(parts: Sequence[BuiltPart], count: Callable[[BuiltPart, str], Counter[Any]]) -> str:
     counts: Counter[Any] = Counter()
     for part in parts:
@@ -334,18 +414,37 @@ def _frame_table(parts: Sequence[BuiltPart], count: Callable[[BuiltPart, str], C
     )
 
 
-def _public(spec: DatasetSpec) -> str:
-    public = [f"- **{subset.name}**. {subset.summary} {subset.available}" for subset in spec.subsets]
+def _public(spec: DatasetSpec, here: Collection[str]) -> str:
+    public = [
+        f"- **{subset.name}**. {subset.summary} {subset.available}"
+        for subset in spec.subsets
+        if subset.name in here
+    ]
     lacking = [f"- {item}" for item in spec.not_released]
     return "\n".join([*public, "", "Not released:", "", *lacking])
 
 
-def _row_counts(configs: dict[str, list[BuiltPart]]) -> list[list[str]]:
-    return [
-        [name, split, f"{sum(part.rows for part in parts if part.split == split):,}"]
-        for name, parts in configs.items()
-        for split in dict.fromkeys(part.split for part in parts)
-    ]
+def _row_table(configs: dict[str, list[BuiltPart]], present: Sequence[tuple[PartSpec, BuiltPart]]) -> str:
+    rows = []
+    for name, parts in configs.items():
+        for split in dict.fromkeys(part.split for part in parts):
+            here = [part for part in parts if part.split == split]
+            size = _megabytes(sum(part.bytes_on_disk for part in here))
+            rows.append([name, split, f"{sum(part.rows for part in here):,}", size])
+    told = _table(["config", "split", "rows", "MB on disk"], rows)
+    whole = sum(part.rows for _, part in present)
+    counted = sum(part.rows for parts in configs.values() for part in parts)
+    if counted == whole:
+        return told
+    size = _megabytes(sum(part.bytes_on_disk for _, part in present))
+    return (
+        f"{told}\n\nConfigs overlap: they all show the same {whole:,} rows ({size} MB), whose files are stored once. "
+        f"The row counter of the Hub adds up the configs and shows {counted:,}."
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}" if size < 1e8 else f"{size / 1e6:,.0f}"
 
 
 def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
@@ -378,7 +477,7 @@ def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
         [
             "**sum**",
             "",
-            f"{totals['released']:,}",
+            ledger.released_sum,
             f"{totals['found']:,}",
             f"{totals['kept']:,}",
             f"{totals['image_missing']:,}",
@@ -391,6 +490,23 @@ def _ledger_table(spec: DatasetSpec, ledger: Ledger) -> str:
     return _table(head, rows) + "".join(f"\n\n{markdown(note)}" for note in notes)
 
 
+def _pairs_table(ledger: Ledger) -> str:
+    """Rows by what became of their visible partners; empty where none were looked for."""
+    counts = [(line, line.record_counts.partners) for line in ledger.lines if line.record_counts is not None]
+    statuses = sorted({status for _, found in counts for status in found})
+    rows = [
+        [line.subset, markdown(line.file), *(f"{found[status]:,}" for status in statuses)]
+        for line, found in counts
+        if found
+    ]
+    return (
+        "Rows by the status of their column `registration`; a refused partner is left out, its row is not.\n\n"
+        + _table(["subset", "file", *statuses], rows)
+        if rows
+        else ""
+    )
+
+
 def _rounds_table(ledger: Ledger) -> str:
     rows = []
     for line in ledger.lines:
@@ -401,13 +517,12 @@ def _rounds_table(ledger: Ledger) -> str:
         difference = "" if line.rounds is None else f"{found - line.rounds:+,}"
         rows.append([markdown(line.file), _number(line.rounds), f"{found:,}", difference, f"{kept:,}"])
     totals = ledger.totals()
-    here = totals["rounds_released"] - totals["rounds_absent"]
     rows.append(
         [
             "**sum of what is here**",
-            f"{here:,}",
+            ledger.rounds_sum,
             f"{totals['rounds_found']:,}",
-            f"{totals['rounds_found'] - here:+,}",
+            ledger.rounds_difference,
             f"{totals['rounds_kept']:,}",
         ]
     )
@@ -424,20 +539,24 @@ def _released(spec: DatasetSpec, line: LedgerLine) -> str:
 
 
 def _issue_table(spec: DatasetSpec, ledger: Ledger) -> str:
-    seen: dict[str, int] = {}
+    """The known defects that are here: of rows kept, of records, and of files."""
+    seen: Counter[str] = Counter()
     for line in ledger.lines:
         if line.record_counts is not None:
-            for code, count in (
-                *line.record_counts.flagged.items(),
-                *line.record_counts.quirks.items(),
-                *line.record_counts.repairs.items(),
-            ):
-                seen[code] = seen.get(code, 0) + count
+            for counts in (line.record_counts.flagged, line.record_counts.quirks, line.record_counts.repairs):
+                seen.update(counts)
     rows = [
-        [f"`{issue.code}`", issue.file, issue.scope, f"{seen.get(issue.code, 0):,}", issue.meaning]
+        [f"`{issue.code}`", issue.file, issue.scope, f"{seen[issue.code]:,}", issue.meaning]
         for issue in spec.issues
+        if seen[issue.code]
     ]
-    return _table(["code", "file", "stands in", "here", "meaning"], rows)
+    if not rows:
+        return "None of the known defects of the release is here."
+    return (
+        "Issues of a row stand in its column `issues` and are counted in the rows of this folder; the others stand in "
+        "`ledger.json` and are counted in the records read.\n\n"
+        + _table(["code", "file", "stands in", "here", "meaning"], rows)
+    )
 
 
 def _number(value: int | None) -> str:
@@ -458,4 +577,4 @@ def _escape_bars(cell: str) -> str:
 def _is_numeric(cells: Sequence[str]) -> bool:
     """Whether a column holds counts, so that their digits are to stand below each other."""
     filled = [cell for cell in cells if cell and not cell.startswith("not ")]
-    return bool(filled) and all(re.fullmatch(r"[+-]?[\d,]+", cell) for cell in filled)
+    return bool(filled) and all(re.fullmatch(r"[+-]?[\d,]+(?:\.\d+)?", cell) for cell in filled)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from irtd_datasets.annotations.labelled import LabelledImage
     from irtd_datasets.sources import Source
 
-__all__ = ["contact_sheet", "draw_row", "evidence_of", "labels_sheet", "sample_rows"]
+__all__ = ["contact_sheet", "draw_objects", "draw_row", "evidence_of", "labels_sheet", "sample_rows"]
 
 TILE = 400
 """Width of a tile in pixels."""
@@ -32,6 +32,8 @@ _EACH = 2
 _PLACED = frozenset(map(TASKS.index, ("grounding", "location", "relationship")))
 """Tasks whose answers hang on where objects are, so that the margin is drawn."""
 _LINE_HEIGHT = 14
+_UNDER = "#101010"
+"""Under letters and beside lines, so that they stand out on bright objects as well."""
 _COLOURS = ("#ffd60a", "#30d158", "#64d2ff", "#ff9f0a", "#ff375f", "#bf5af2")
 
 
@@ -138,7 +140,7 @@ def _labels_tile(source: Source, image: LabelledImage) -> _Tile:
     ]
     told += [f"'{caption}'" for caption in image.captions] + [" ".join(pair) for pair in image.questions]
     told += [f"<{item.label}: {item.description}>" for item in image.objects if item.description]
-    return _Tile(_drawn(shown, image.objects, TILE), _wrapped("; ".join(told)))
+    return _Tile(draw_objects(shown, image.objects, TILE), _wrapped("; ".join(told)))
 
 
 def _page(tiles: Sequence[_Tile], columns: int) -> Image.Image:
@@ -170,10 +172,10 @@ def draw_row(row: dict[str, Any], width: int | None = None) -> Image.Image:
     columns = [objects[name] or [None] * len(objects["label"]) for name in ("box", "polygon", "point")]
     places = zip(objects["label"], *columns, strict=True)
     image = viewable(row["image"]["bytes"], name=row["id"]).image
-    return _drawn(image, [LabelledObject(label, *place) for label, *place in places], width)
+    return draw_objects(image, [LabelledObject(label, *place) for label, *place in places], width)
 
 
-def _drawn(image: Image.Image, objects: Sequence[LabelledObject], width: int | None) -> Image.Image:
+def draw_objects(image: Image.Image, objects: Sequence[LabelledObject], width: int | None) -> Image.Image:
     """An image with its objects, in pixels of it, scaled to a width."""
     scale = (width or image.width) / image.width
     image = image.resize((round(image.width * scale), max(1, round(image.height * scale))))
@@ -185,13 +187,20 @@ def _drawn(image: Image.Image, objects: Sequence[LabelledObject], width: int | N
         colour = colours[item.label]
         if item.box:
             x_min, y_min, x_max, y_max = (value * scale for value in item.box)
-            pen.rectangle(
-                (min(x_min, x_max), min(y_min, y_max), max(x_min, x_max), max(y_min, y_max)), None, colour, 2
-            )
+            edges = min(x_min, x_max), min(y_min, y_max), max(x_min, x_max), max(y_min, y_max)
+            pen.rectangle((edges[0] - 1, edges[1] - 1, edges[2] + 1, edges[3] + 1), None, _UNDER, 1)
+            pen.rectangle(edges, None, colour, 2)
             if item.label not in named or x_max - x_min > 7 * len(
                 item.label
             ):  # names of small objects hide others
-                pen.text((x_min + 3, y_min + 2), item.label, fill=colour, font_size=12)
+                pen.text(
+                    (x_min + 3, y_min + 2),
+                    item.label,
+                    fill=colour,
+                    font_size=12,
+                    stroke_width=2,
+                    stroke_fill=_UNDER,
+                )
             named.add(item.label)
         if item.polygon:
             corners = [value * scale for value in item.polygon]
@@ -208,6 +217,7 @@ def _tile(row: dict[str, Any], evidence: Mapping[str, Sequence[LabelledObject]],
     labelled = evidence.get(row["image"]["path"], ())
     image = draw_row(row, TILE)
     _draw_evidence(image, labelled, TILE / row["width"], margin if row["task"] in _PLACED else 0)
+    image = _with_partner(image, row)
     turns = " / ".join(message["content"].replace("\n", " ") for message in row["messages"])
     issues = f" [{', '.join(row['issues'])}]" if row["issues"] else ""
     counts = Counter(item.label for item in labelled)
@@ -218,6 +228,18 @@ def _tile(row: dict[str, Any], evidence: Mapping[str, Sequence[LabelledObject]],
     )
     text = f"{TASKS[row['task']]} {row['width']}x{row['height']}{issues}: {turns}{told}"
     return _Tile(image, _wrapped(text))
+
+
+def _with_partner(image: Image.Image, row: Mapping[str, Any]) -> Image.Image:
+    """A tile with the visible partner of its row below it, in the same size."""
+    data = (row.get("visible") or {}).get("bytes")
+    if not data:
+        return image
+    both = Image.new("RGB", (image.width, 2 * image.height + 2))
+    both.paste(image, (0, 0))
+    partner = viewable(data, 2 * max(image.size), row["id"]).image
+    both.paste(partner.resize(image.size), (0, image.height + 2))
+    return both
 
 
 def _draw_evidence(

@@ -14,16 +14,19 @@ task, ...      as in data   The columns that rows are filtered by, so that a fil
 
 Each image column has its pair. Rows that share an image in a dictionary share its offset. The key
 ``irtd_datasets.index`` of the file's metadata names each shard with its size, its SHA-256 and that of its footer: an
-index is believed for exactly these bytes.
+index is believed for exactly these bytes. The key ``irtd_datasets.footers`` holds the footers themselves, so that from
+afar a part is opened by one request, however many shards it has; each is believed for its SHA-256 only.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -65,6 +68,10 @@ FILTER_COLUMNS = ("task", "modality", "source", "issues")
 """Columns that the index repeats, so that rows are chosen without reading a shard."""
 
 _KEY = b"irtd_datasets.index"
+_FOOTERS = b"irtd_datasets.footers"
+_FOOTERS_STORED = 4 << 20  # a part of more is opened shard by shard
+_FOOTERS_LIMIT = 256 << 20
+_LEVEL = 9
 _VERSION = 1
 _MOST_GROUPS = 1_000_000
 _MAGIC = b"PAR1"
@@ -82,6 +89,7 @@ class ShardEntry:
         footer: SHA-256 of its Parquet footer, which is cheap to compare each time a shard is opened.
         groups: Rows of each row group.
         images: Image columns with a pair of columns in the index.
+        tail: The Parquet footer itself, where the index has it.
     """
 
     file: str
@@ -90,6 +98,7 @@ class ShardEntry:
     footer: str
     groups: tuple[int, ...]
     images: tuple[str, ...]
+    tail: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def rows(self) -> int:
@@ -137,14 +146,14 @@ def image_columns(schema: pa.Schema) -> tuple[str, ...]:
         ('image',)
     """
     found = []
-    for field in schema:
-        if pa.types.is_struct(field.type):
-            parts = {part.name: part.type for part in field.type}
+    for column in schema:
+        if pa.types.is_struct(column.type):
+            parts = {part.name: part.type for part in column.type}
             binary = parts.get("bytes")
             if set(parts) == {"bytes", "path"} and (
                 pa.types.is_binary(binary) or pa.types.is_large_binary(binary)
             ):
-                found.append(field.name)
+                found.append(column.name)
     return tuple(found)
 
 
@@ -204,7 +213,7 @@ def index_table(path: str | os.PathLike[str], name: str, sha256: str = "") -> tu
             where=str(path),
             remedy="Build or download this file again.",
         ) from error
-    entry = ShardEntry(name, size, sha256, footer_digest(footer), tuple(groups), images)
+    entry = ShardEntry(name, size, sha256, footer_digest(footer), tuple(groups), images, footer)
     columns: dict[str, Any] = {
         "file": to_array([name] * entry.rows, pa.string()),
         "row_group": from_numpy(np.repeat(np.arange(len(groups), dtype=np.int32), groups)),
@@ -275,7 +284,7 @@ def write_tables(
         if writer is None:
             return entries
         document = {"version": _VERSION, "shards": [entry.as_dict() for entry in entries]}
-        writer.add_key_value_metadata({_KEY.decode(): json.dumps(document)})
+        writer.add_key_value_metadata({_KEY.decode(): json.dumps(document), **_packed(entries)})
         writer.close()
         temporary.replace(path)
     finally:
@@ -312,8 +321,39 @@ def read_entries(metadata: Any) -> list[ShardEntry] | None:  # noqa: ANN401 - py
         entries = [ShardEntry.from_json(values) for values in document["shards"]]
     except AnnotationError:
         return None
+    entries = _with_footers(entries, metadata.metadata.get(_FOOTERS, b""))
     rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return entries if [entry.rows for entry in entries] == rows else None
+
+
+def _packed(entries: Sequence[ShardEntry]) -> dict[str, str]:
+    """The footers of all shards as they stand in the metadata; nothing where they are too large or not known."""
+    if not entries or not all(entry.tail for entry in entries):
+        return {}
+    together = b"".join(len(entry.tail).to_bytes(4, "little") + entry.tail for entry in entries)
+    # Compressed together: they repeat the names of the same columns. Arrow's own zstd, as that of the pages.
+    small = pa.Codec("zstd", compression_level=_LEVEL).compress(together, asbytes=True)
+    text = base64.b64encode(len(together).to_bytes(8, "little") + small).decode()
+    return {_FOOTERS.decode(): text} if len(text) <= _FOOTERS_STORED else {}
+
+
+def _with_footers(entries: list[ShardEntry], text: bytes) -> list[ShardEntry]:
+    """The entries with the footers of `_packed`; one whose SHA-256 is not that of its entry is left out."""
+    try:
+        packed = base64.b64decode(text, validate=True)
+        size = int.from_bytes(packed[:8], "little")
+        if not 0 < size <= _FOOTERS_LIMIT:
+            return entries
+        together = pa.Codec("zstd").decompress(packed[8:], size, asbytes=True)
+    except (binascii.Error, ValueError, pa.ArrowException, OSError):
+        return entries  # the footers are then read where they are
+    found, position = [], 0
+    for entry in entries:
+        length = int.from_bytes(together[position : position + 4], "little")
+        tail = together[position + 4 : position + 4 + length]
+        position += 4 + length
+        found.append(replace(entry, tail=tail) if footer_digest(tail) == entry.footer else entry)
+    return found
 
 
 def read_tables(source: Any) -> list[tuple[ShardEntry, pa.Table]]:  # noqa: ANN401 - a path or an open file

@@ -113,6 +113,31 @@ class Ledger:
         }
 
     @property
+    def released_sum(self) -> str:
+        """The sum of the released records for people, who are told where a count is not known.
+
+        Example:
+            >>> known, unknown = (LedgerLine("a", "b", "c.json", n, None) for n in (3733, None))
+            >>> [Ledger("irtd", lines).released_sum for lines in ((known,), (known, unknown), (unknown,))]
+            ['3,733', '3,733 and unknown', 'unknown']
+        """
+        return _known_sum([line.released for line in self.lines])
+
+    @property
+    def rounds_sum(self) -> str:
+        """The same of the rounds that the paper counts for the files that are here."""
+        return _known_sum([line.rounds for line in self.lines if line.record_counts is not None])
+
+    @property
+    def rounds_difference(self) -> str:
+        """Rounds found less those that the paper counts; empty where it does not count all files that are here."""
+        here = [line for line in self.lines if line.record_counts is not None]
+        if any(line.rounds is None for line in here):
+            return ""
+        totals = self.totals()
+        return f"{totals['rounds_found'] - totals['rounds_released'] + totals['rounds_absent']:+,}"
+
+    @property
     def counts_rounds(self) -> bool:
         """Whether the release is counted by rounds, so that a reader wants to see them reconciled."""
         return any(line.rounds is not None for line in self.lines)
@@ -176,6 +201,13 @@ class Ledger:
             tuple(lines[member.key] for member in spec.members if member.key in lines),
             tuple(unknown),
         )
+
+
+def _known_sum(counts: Sequence[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    if known or not counts:
+        return f"{sum(known):,}" + (" and unknown" if len(known) < len(counts) else "")
+    return "unknown"
 
 
 def unbalanced(lines: Sequence[LedgerLine]) -> list[str]:

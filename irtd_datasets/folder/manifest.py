@@ -6,11 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.documents import parse_json, read_json
 from irtd_datasets.errors import UnsafePathError
-from irtd_datasets.folder.names import CARD, DOCUMENTS, FINISHED, MANIFEST, index_name
+from irtd_datasets.folder.names import CARD, CARD_IMAGES, DOCUMENTS, FINISHED, MANIFEST, index_name
 from irtd_datasets.folder.parts import BuiltPart
 from irtd_datasets.releases.paths import safe_name
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from irtd_datasets.documents import JsonValue
     from irtd_datasets.folder.parts import ShardSummary
 
-__all__ = ["MANIFEST_REMEDY", "Listed", "Manifest"]
+__all__ = ["MANIFEST_REMEDY", "Derivation", "Listed", "Manifest", "Parent"]
 
 MANIFEST_REMEDY = "Remove manifest.json, and start `irtd build` again with every config of the folder."
+
+_GENERATIONS = 50
+"""Folders made of each other that a manifest may tell of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,76 @@ class Listed:
         return cls(len(data), hashlib.sha256(data).hexdigest())
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A dataset folder that the rows of another were taken from.
+
+    Attributes:
+        manifest: SHA-256 of its ``manifest.json``, which names every file of it.
+        schema: Version of its schema.
+        config: The config that was read; empty for all.
+        rows: Rows that were looked at.
+        made_from: How it was made itself, where it was no build of a release.
+    """
+
+    manifest: str
+    schema: str
+    config: str
+    rows: int
+    made_from: Derivation | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {
+            "manifest": self.manifest,
+            "schema": self.schema,
+            "config": self.config,
+            "rows": self.rows,
+        }
+        return values if self.made_from is None else {**values, "made_from": self.made_from.as_dict()}
+
+    @classmethod
+    def from_json(cls, values: JsonValue) -> Parent:
+        """The inverse of `as_dict`.
+
+        Raises:
+            AnnotationError: A value is missing or of another type.
+        """
+        manifest, schema, config = (values[name].text() for name in ("manifest", "schema", "config"))
+        made_from = Derivation.optional(values.get("made_from"))
+        return cls(manifest, schema, config, values["rows"].count(), made_from)
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """How a dataset folder was made from the rows of others.
+
+    Attributes:
+        how: The command with what decides its result, without paths.
+        parents: The folders that the rows are of, in order.
+    """
+
+    how: str
+    parents: tuple[Parent, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"how": self.how, "parents": [parent.as_dict() for parent in self.parents]}
+
+    @classmethod
+    def optional(cls, values: JsonValue | None) -> Derivation | None:
+        """The inverse of `as_dict`; None where nothing is said.
+
+        Raises:
+            AnnotationError: A value is missing or of another type.
+        """
+        if values is None:
+            return None
+        if values.place.count("made_from") > _GENERATIONS:
+            values.refuse(f"more than {_GENERATIONS} folders were made of each other")
+        return cls(values["how"].text(), tuple(Parent.from_json(parent) for parent in values["parents"]))
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a manifest says.
@@ -56,6 +129,7 @@ class Manifest:
         made_with: Versions that can change the bytes of a shard.
         parts: Its parts with their shards.
         others: Files that are no shards, by name.
+        made_from: Where its rows are from, if not from a release.
     """
 
     dataset: str
@@ -64,6 +138,7 @@ class Manifest:
     made_with: tuple[str, ...]
     parts: tuple[BuiltPart, ...]
     others: Mapping[str, Listed]
+    made_from: Derivation | None = None
 
     @cached_property
     def shards(self) -> dict[str, ShardSummary]:
@@ -94,6 +169,7 @@ class Manifest:
             "version": self.version,
             "order_seed": self.order_seed,
             "made_with": self.made_with,
+            **({"made_from": self.made_from.as_dict()} if self.made_from is not None else {}),
             "files": {
                 name: {"sha256": listed.sha256, "bytes": listed.size} for name, listed in self.files.items()
             },
@@ -137,13 +213,14 @@ class Manifest:
             tuple(values["made_with"].texts()),
             tuple(BuiltPart.from_json(part) for part in values["parts"]),
             {},
+            Derivation.optional(values.get("made_from")),
         )
-        if len({part.key for part in manifest.parts}) != len(manifest.parts):
+        if len({(part.key, part.split) for part in manifest.parts}) != len(manifest.parts):
             files.refuse("`parts` names a part twice")
         for name, shard in manifest.files.items():
             if listed.pop(name, None) != shard:
                 files.refuse(f"`files` and `parts` differ in {name!r:.200}")
-        known = {*DOCUMENTS, *map(index_name, manifest.shards)}
+        known = {*DOCUMENTS, *CARD_IMAGES.values(), *map(index_name, manifest.shards)}
         try:
             for name in (*manifest.files, *listed):
                 safe_name(name)

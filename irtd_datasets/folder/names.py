@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CARD",
+    "CARD_IMAGES",
     "CROISSANT",
     "DOCUMENTS",
     "FINISHED",
@@ -22,6 +23,13 @@ CROISSANT = "croissant.json"
 LEDGER = "ledger.json"
 MANIFEST = "manifest.json"
 """A folder with this file and a card is a dataset folder made by a build."""
+
+CARD_IMAGES = {
+    "rows": "card/rows.jpg",
+    "tasks": "card/rows-by-task.png",
+    "boxes": "card/box-sizes.png",
+}
+"""Images that the card shows, by what they show; a folder has those for which there is something to show."""
 
 DOCUMENTS = (CARD, CROISSANT, LEDGER)
 """Files at the top that the manifest lists."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irtd_datasets.documents import parse_json
-from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, UnknownNameError, did_you_mean
 from irtd_datasets.folder.front_matter import parse_front_matter, read_card
 from irtd_datasets.folder.names import CARD, FINISHED
 from irtd_datasets.releases.paths import inside, safe_name
@@ -181,7 +181,9 @@ def choose_config(configs: Sequence[dict[str, Any]], name: str | None, where: st
         name = marked[0]
     if name not in entries:
         raise UnknownNameError(
-            f"there is no config {name!r}", where=where, remedy=f"The configs are {', '.join(entries)}."
+            f"there is no config {name!r}",
+            where=where,
+            remedy=f"{did_you_mean(name, entries)}The configs are {', '.join(entries)}.",
         )
     return entries[name]
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["count_values"]
+    from numpy.typing import NDArray
+
+__all__ = ["BOX_SIZES", "SIZE_EDGES", "count_box_sizes", "count_values"]
+
+BOX_SIZES = "objects"
+"""Column that is counted by the sizes of its boxes."""
+
+SIZE_EDGES = (0, 4, 8, 16, 32, 64, 128, 256, 512)
+"""Lower ends of the classes of box sizes, in pixels: the side of a square of the same area."""
 
 
 def count_values(files: Iterable[Path], column: str) -> Counter[Any]:
@@ -25,7 +37,8 @@ def count_values(files: Iterable[Path], column: str) -> Counter[Any]:
 
     Args:
         files: Parquet files.
-        column: Name of a column of the top level, of whole numbers or strings.
+        column: Name of a column of the top level, of whole numbers or strings; or `BOX_SIZES`, of which the boxes
+            are counted by class of size, see `count_box_sizes`.
 
     Raises:
         AnnotationError: A file is no Parquet file, is damaged, or lacks the column.
@@ -49,6 +62,8 @@ def _of_file(file: Path, column: str) -> Counter[Any]:
 
 
 def _count(parquet: pq.ParquetFile, column: str) -> Counter[Any]:
+    if column == BOX_SIZES:
+        return count_box_sizes(parquet.read(columns=[f"{column}.box", f"{column}.polygon"]))
     metadata = parquet.metadata
     position = [metadata.schema.column(index).path for index in range(metadata.num_columns)].index(column)
     counts: Counter[Any] = Counter()
@@ -71,3 +86,89 @@ def _count(parquet: pq.ParquetFile, column: str) -> Counter[Any]:
         found = parquet.read_row_groups(unread, columns=[column])[column].value_counts()
         counts.update({entry["values"].as_py(): entry["counts"].as_py() for entry in found})
     return counts
+
+
+def count_box_sizes(table: pa.Table) -> Counter[int]:
+    """Count the boxes of rows by class of size; where an object has a polygon alone, the area of that counts.
+
+    Args:
+        table: Rows with the column ``objects``.
+
+    Returns:
+        Boxes by position in `SIZE_EDGES`; classes without any are left out.
+    """
+    counts: Counter[int] = Counter()
+    for objects in table[BOX_SIZES].chunks:
+        boxes, polygons = _Lists.of(objects.field("box")), _Lists.of(objects.field("polygon"))
+        alone = (polygons.lengths >= 6) & (polygons.lengths % 2 == 0) & ~boxes.have(*polygons.places())
+        sides = np.sqrt(np.concatenate([_box_areas(boxes), _polygon_areas(polygons, alone)]))
+        classes = np.searchsorted(SIZE_EDGES, sides[np.isfinite(sides)], side="right") - 1
+        found, numbers = np.unique(classes, return_counts=True)
+        counts.update(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Lists of numbers in the lists of rows, as NumPy has them: pyarrow's comparisons would import pandas.
+
+    Attributes:
+        per_row: Lists of each row, shape (rows,).
+        lengths: Numbers of each list, shape (lists,); -1 where it is null.
+        numbers: All of them, shape (sum of lengths,).
+    """
+
+    per_row: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, column: pa.Array) -> _Lists:
+        inner = pc.list_flatten(column)
+        return cls(
+            to_numpy(pc.list_value_length(column), 0).astype(np.int64),
+            to_numpy(pc.list_value_length(inner), -1).astype(np.int64),
+            to_numpy(pc.list_flatten(inner), np.nan).astype(np.float64),
+        )
+
+    def starts(self) -> NDArray[np.int64]:
+        """Where the numbers of each list begin."""
+        sizes = np.maximum(self.lengths, 0)
+        return np.cumsum(sizes) - sizes
+
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The row of each list, and its place in it."""
+        rows = np.repeat(np.arange(len(self.per_row)), self.per_row)
+        first = np.cumsum(self.per_row) - self.per_row
+        return rows, np.arange(len(rows)) - first[rows]
+
+    def have(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a row has a list at a place that is not null."""
+        found = places < self.per_row[rows]
+        first = np.cumsum(self.per_row) - self.per_row
+        found[found] = self.lengths[(first[rows] + places)[found]] >= 0
+        return found
+
+
+def _box_areas(boxes: _Lists) -> NDArray[np.float64]:
+    """Areas of boxes, shape (n,), of those with four numbers."""
+    corners = boxes.numbers[boxes.starts()[boxes.lengths == 4][:, None] + np.arange(4)]
+    sides = corners[:, 2:] - corners[:, :2]
+    areas: NDArray[np.float64] = np.abs(sides[:, 0] * sides[:, 1])
+    return areas
+
+
+def _polygon_areas(polygons: _Lists, wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Areas of the wanted polygons, shape (n,), by the shoelace formula."""
+    if not wanted.any():
+        return np.empty(0)
+    sizes = np.maximum(polygons.lengths, 0)
+    corners = sizes[wanted] // 2
+    ends = np.cumsum(corners)
+    starts = ends - corners
+    x, y = polygons.numbers[np.repeat(wanted, sizes)].reshape(-1, 2).T
+    following = np.arange(1, len(x) + 1)
+    following[ends - 1] = starts
+    cross = x * y[following] - x[following] * y
+    areas: NDArray[np.float64] = np.abs(np.add.reduceat(cross, starts)) / 2
+    return areas

@@ -222,10 +222,12 @@ def _check_splits(
         if not rows:
             findings.add("split-empty", f"{where} has no rows", CARD)
         elif rows == 1:
-            findings.add("config-one-row", f"{where} has one row", CARD)
+            findings.add(
+                "config-one-row", f"{where} has one row: the viewer will show it without a distribution", CARD
+            )
         if manifest is not None and manifest.parts:
             parts = {part_of(shard.name) for shard in files}
-            size = sum(part.num_bytes for part in manifest.parts if part.key in parts)
+            size = sum(part.num_bytes for part in manifest.parts if part.key in parts and part.split == split)
             if given.get(split, {}).get("num_bytes") != size:
                 stated = given.get(split, {}).get("num_bytes")
                 findings.add(

@@ -24,6 +24,7 @@ from irtd_datasets.folder.ledger import LEDGER_REMEDY, Ledger, LedgerLine
 from irtd_datasets.folder.manifest import Listed, Manifest
 from irtd_datasets.folder.names import (
     CARD,
+    CARD_IMAGES,
     CROISSANT,
     DOCUMENTS,
     INDEX_FOLDER,
@@ -57,6 +58,9 @@ _KNOWN = {*DOCUMENTS, MANIFEST, ".gitattributes", "LICENSE", "LICENSE.md"}
 _REMEDIES = {
     CARD: "Run `irtd card FOLDER`: it writes the card anew, without what was added by hand.",
     CROISSANT: "Run `irtd card FOLDER`: it writes this file anew, too.",
+    **dict.fromkeys(
+        CARD_IMAGES.values(), "Run `irtd card FOLDER`: it draws the images of the card anew, too."
+    ),
     LEDGER: "Start `irtd build` again with every config of the folder: finished shards are taken over.",
 }
 """What to do about files that are no shards and not those of the build."""

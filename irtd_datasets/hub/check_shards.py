@@ -546,7 +546,8 @@ def check_statistics(
                     columns.append(f"{column} ({kind} {low} and {high})")
             if columns:
                 where = f"config {config!r}, split {split!r}"
-                findings.add("statistics-two-values", f"{where}: {', '.join(columns)}")
+                told = f"{', '.join(columns)}: the viewer will show no histogram of any column"
+                findings.add("statistics-two-values", f"{where}: {told}")
 
 
 def _plain_numbers(shard: Shard) -> set[str]:

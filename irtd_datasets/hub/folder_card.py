@@ -1,4 +1,4 @@
-"""The card and the Croissant file of a dataset folder that is there already: made anew from its own files."""
+"""The card, its images and the Croissant file of a dataset folder that is there: made anew from its own files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 
 from irtd_datasets.catalog import spec
 from irtd_datasets.documents import write_text
-from irtd_datasets.errors import AnnotationError, BuildError
-from irtd_datasets.folder.card import render_card
+from irtd_datasets.errors import AnnotationError, BuildError, IrtdDatasetsError
+from irtd_datasets.folder.card import counter_in, in_repository, render_card, repository_of
+from irtd_datasets.folder.card_images import card_images
 from irtd_datasets.folder.croissant import render_croissant
+from irtd_datasets.folder.front_matter import read_card
 from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Listed, Manifest
-from irtd_datasets.folder.names import CARD, CROISSANT, MANIFEST
+from irtd_datasets.folder.names import CARD, CARD_IMAGES, CROISSANT, MANIFEST
 from irtd_datasets.schema import EARLIER, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -40,17 +42,17 @@ def card_of(folder: str | os.PathLike[str]) -> str:
         BuildError: A Parquet file is not the one that the manifest tells of.
         UnknownNameError: The folder is of a dataset that this version does not know.
     """
-    return _documents(Path(folder))[CARD]
+    return _documents(Path(folder))[CARD].decode()
 
 
 def write_card(folder: str | os.PathLike[str]) -> list[str]:
-    """Write the card and ``croissant.json`` of a dataset folder anew, and note both in its manifest.
+    """Write the card, its images and ``croissant.json`` of a dataset folder anew, and note them in its manifest.
 
     Args:
         folder: A dataset folder.
 
     Returns:
-        Names of those of the three files that were not as they should be.
+        Names of those of these files that were not as they should be.
 
     Raises:
         ReleaseNotFoundError, AnnotationError, UnknownNameError: See `card_of`.
@@ -58,13 +60,14 @@ def write_card(folder: str | os.PathLike[str]) -> list[str]:
     """
     root = Path(folder)
     changed = []
-    for name, text in _documents(
-        root
-    ).items():  # the manifest last: until then a check says what to run again
+    documents = _documents(root)
+    for name in {*CARD_IMAGES.values()} - documents.keys():
+        (root / name).unlink(missing_ok=True)
+    for name, content in documents.items():  # the manifest last: until then a check says what to run again
         path = root / name
         try:
-            if not path.is_file() or path.read_bytes() != text.encode():
-                write_text(path, text)
+            if not path.is_file() or path.read_bytes() != content:
+                write_text(path, content)
                 changed.append(name)
         except OSError as error:
             raise BuildError(
@@ -75,8 +78,8 @@ def write_card(folder: str | os.PathLike[str]) -> list[str]:
     return changed
 
 
-def _documents(root: Path) -> dict[str, str]:
-    """Card, Croissant file and manifest that fit the shards of a folder, which are compared with the manifest."""
+def _documents(root: Path) -> dict[str, bytes]:
+    """Card with its images, Croissant file and manifest that fit the shards, which are compared with the manifest."""
     manifest, ledger = Manifest.read(root), Ledger.read(root)
     declared = spec(manifest.dataset)
     if manifest.schema and manifest.schema != SCHEMA_VERSION:
@@ -87,11 +90,35 @@ def _documents(root: Path) -> dict[str, str]:
         )
     for name, shard in manifest.shards.items():
         _check(root / name, shard.rows, shard.size)
-    croissant = render_croissant(declared, manifest.parts)
-    manifest = replace(manifest, others={**manifest.others, CROISSANT: Listed.of(croissant)})
-    card = render_card(declared, manifest.parts, ledger, root, seal=manifest.seal)
-    manifest = replace(manifest, others={**manifest.others, CARD: Listed.of(card)})
-    return {CARD: card, CROISSANT: croissant, MANIFEST: manifest.render()}
+    count = counter_in(root)
+    made = card_images(declared, manifest.parts, count, lambda name: (root / name).open("rb"))
+    made[CROISSANT] = render_croissant(declared, manifest.parts).encode()
+    others = {name: listed for name, listed in manifest.others.items() if name not in CARD_IMAGES.values()}
+    others |= {name: Listed.of(content) for name, content in made.items()}
+    manifest = replace(manifest, others=others)
+    card = render_card(
+        declared,
+        manifest.parts,
+        ledger,
+        None,
+        count,
+        seal=manifest.seal,
+        images=made,
+        made_with=manifest.made_with,
+    )
+    repository = _repository(root)
+    if repository:
+        card = in_repository(card, repository)
+    manifest = replace(manifest, others={**others, CARD: Listed.of(card)})
+    return {CARD: card.encode(), **made, MANIFEST: manifest.render().encode()}
+
+
+def _repository(root: Path) -> str:
+    """The repository that the card names which is there, since the folder was published in it."""
+    try:
+        return repository_of(read_card(root))
+    except IrtdDatasetsError:
+        return ""
 
 
 def _check(file: Path, rows: int, size: int) -> None:

@@ -32,7 +32,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "MAX_DISTANCE", "NotIn", "Overlap", "SharedSource", "Side", "find_overlap", "not_in"]
+__all__ = [
+    "KINDS",
+    "MAX_DISTANCE",
+    "NotIn",
+    "Overlap",
+    "ScannedImages",
+    "SharedSource",
+    "Side",
+    "find_overlap",
+    "not_in",
+    "scan_images",
+]
 
 KINDS = {
     "bytes": "the same file, by SHA-256",
@@ -289,13 +300,20 @@ def find_overlap(
         UnknownNameError: There is no such config or split.
         AnnotationError: A file or a row cannot be read.
     """
-    first, second = (_scan(source, part, workers) for source, part in zip((a, b), parts, strict=True))
+    first, second = (scan_images(source, part, workers) for source, part in zip((a, b), parts, strict=True))
     matches = _match(first, second, max_distance, workers)
     return _report(first, second, matches)
 
 
-class _Images:
-    """The distinct images of one dataset and which row shows which."""
+class ScannedImages:
+    """The distinct images of one dataset and which row shows which.
+
+    Attributes:
+        bits: The perceptual hash of each distinct image.
+        usable: Whether it has one: it can be decoded, and is not of one colour.
+        first_row: The first row that shows it.
+        row_image: For the rows as they were added, the position of their image; -1 where a row has none.
+    """
 
     def __init__(self, name: str) -> None:
         self.side = Side(name)
@@ -397,18 +415,19 @@ def _digest(data: bytes) -> bytes | None:
         return None
 
 
-def _scan(
+def scan_images(
     source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], part: str | None, workers: int
-) -> _Images:
+) -> ScannedImages:
+    """Hash all images of a dataset folder, or of rows; see `find_overlap`."""
     with ThreadPoolExecutor(workers) as pool:
         run: Callable[..., Iterator[Any]] = pool.map if workers > 1 else map
         if isinstance(source, str | os.PathLike):
-            distinct = _Images(os.fspath(source) + (f" ({part})" if part else ""))
+            distinct = ScannedImages(os.fspath(source) + (f" ({part})" if part else ""))
             for ref, table in read_groups(_files(source, part), ("id", "image.bytes", "source")):
                 images = table["image"].combine_chunks().field("bytes").to_pylist()
                 distinct.add(table["id"].to_pylist(), images, table["source"].to_pylist(), ref, run)
             return distinct
-        distinct = _Images("rows")
+        distinct = ScannedImages("rows")
         rows = iter(source)
         while batch := list(islice(rows, _BATCH)):
             images = [_image_bytes(row) for row in batch]
@@ -455,7 +474,7 @@ class _Matches:
     distance: NDArray[np.int32]
 
 
-def _match(first: _Images, second: _Images, max_distance: int, workers: int) -> _Matches:
+def _match(first: ScannedImages, second: ScannedImages, max_distance: int, workers: int) -> _Matches:
     count = len(first.index)
     result = _Matches(np.full(count, -1, np.int64), np.full(count, -1, np.int8), np.full(count, 65, np.int32))
     kinds = list(KINDS)
@@ -480,7 +499,7 @@ def _set(result: _Matches, position: int, other: int, kind: int) -> None:
 
 
 def _similar(
-    first: _Images, second: _Images, max_distance: int, result: _Matches, kind: int
+    first: ScannedImages, second: ScannedImages, max_distance: int, result: _Matches, kind: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Enter the nearest image of each, and return those that may have the same pixels."""
     positions = [np.flatnonzero(np.array(side.usable, bool)) for side in (first, second)]
@@ -512,7 +531,7 @@ def _similar(
     return positions[0][near[0][groups[0]]], positions[1][near[1][groups[1]]]
 
 
-def _report(first: _Images, second: _Images, matches: _Matches) -> Overlap:
+def _report(first: ScannedImages, second: ScannedImages, matches: _Matches) -> Overlap:
     overlap = Overlap(first.side, second.side)
     kinds = list(KINDS)
     empty = np.array([], np.int32)
@@ -544,8 +563,8 @@ def _report(first: _Images, second: _Images, matches: _Matches) -> Overlap:
 
 
 def _shared_sources(
-    first: _Images,
-    second: _Images,
+    first: ScannedImages,
+    second: ScannedImages,
     codes: tuple[NDArray[np.int32], NDArray[np.int32]],
     matched: NDArray[np.int32],
 ) -> list[SharedSource]:

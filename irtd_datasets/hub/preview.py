@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from irtd_datasets.catalog import dataset_names, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ImageError, ReleaseNotFoundError
 from irtd_datasets.folder.contact_sheet import contact_sheet
@@ -18,6 +20,7 @@ from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.row_groups import config_names
 from irtd_datasets.hub.preview_page import PageFacts, ShownImage, page, render_card
 from irtd_datasets.hub.sampling import choose, read_chosen, survey
+from irtd_datasets.images.pairs.partner import squares_in_turn
 from irtd_datasets.images.viewable import viewable
 from irtd_datasets.schema import IMAGE_FIELDS
 
@@ -194,8 +197,26 @@ def _chosen(
 def _images(row: dict[str, Any], share: int) -> list[tuple[str, ShownImage]]:
     present = [name for name in IMAGE_FIELDS if row[name] is not None or name == "image"]
     # Base64 takes a third more, and texts and marks up to a quarter of the share.
-    room = share * 9 // 16 // len(present)
-    return [(name, _image(row, name, room)) for name in present]
+    room = share * 9 // 16 // (len(present) + (len(present) > 1))
+    shown = [(name, _image(row, name, room)) for name in present]
+    board = _checkerboard([image for _, image in shown], room) if len(shown) > 1 else None
+    return shown if board is None else [*shown, ("checkerboard", board)]
+
+
+def _checkerboard(pair: Sequence[ShownImage], room: int) -> ShownImage | None:
+    """Squares of both images in turn; None where one cannot be shown."""
+    if not all(image.jpeg for image in pair):
+        return None
+    first, second = (Image.open(io.BytesIO(image.jpeg)) for image in pair)
+    board = squares_in_turn(first, second)
+    for quality in (_STEPS[0][1], 40, 20):
+        file = io.BytesIO()
+        board.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= room:
+            break
+    return ShownImage(
+        file.getvalue(), *board.size, "squares of both images in turn: edges run on where they fit"
+    )
 
 
 def _image(row: dict[str, Any], name: str, room: int) -> ShownImage:

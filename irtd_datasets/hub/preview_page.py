@@ -25,7 +25,7 @@ from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["PageFacts", "ShownImage", "node", "page", "render_card", "to_html"]
+__all__ = ["PageFacts", "ShownImage", "draw_marks", "node", "page", "render_card", "to_html"]
 
 COLOURS = 10
 """Colours that labels take in turn; they stand in the style sheet."""
@@ -194,7 +194,7 @@ def _figure(
     for index, (name, image) in enumerate(images):
         marks = None
         if not index:
-            marks, legend = _marks(row, image, colours, limit)
+            marks, legend = draw_marks(row, image, colours, limit)
             drawn = sum(legend.values())
         if image.jpeg:
             content = node(
@@ -248,7 +248,7 @@ def _legend(places: Mapping[str, int], colours: Mapping[str, int]) -> ET.Element
     return node("ul", *shown, class_="legend") if shown else None
 
 
-def _marks(
+def draw_marks(
     row: Mapping[str, Any], image: ShownImage, colours: dict[str, int], limit: int
 ) -> tuple[ET.Element | None, dict[str, int]]:
     """The places of a row as SVG in pixels of its image, and how many were drawn of each label."""
@@ -387,7 +387,7 @@ def _corrections(row: Mapping[str, Any], budget: _Budget) -> ET.Element | None:
         node(
             "li",
             node("code", budget.cut(entry["field"])),
-            " should be ",
+            " was " if entry["issue"] == "human-edit" else " should be ",
             node("b", budget.cut(entry["value"])),
         )
         for entry in entries
@@ -400,6 +400,10 @@ def _footer(row: Mapping[str, Any]) -> ET.Element:
     facts = [f"{row['width']} \N{MULTIPLICATION SIGN} {row['height']}", f"{row['bit_depth']} bit"]
     if frame:
         facts.append(f"text in {frame}")
+    if (row.get("registration") or {}).get("status", "none") != "none":
+        facts.append(f"pair {row['registration']['status']}")
+    if row.get("origin"):
+        facts.append(f"text: {row['origin']}")
     released = (row["image"] or {}).get("path")
     return node(
         "footer",

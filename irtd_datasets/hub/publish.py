@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import dataset_names, spec
@@ -24,7 +25,7 @@ from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import MANIFEST
 from irtd_datasets.folder.row_groups import read_groups
 from irtd_datasets.hub.check import check_folder
-from irtd_datasets.hub.published_files import FolderFiles, LocalFile, read_folder
+from irtd_datasets.hub.published_files import FolderFiles, LocalFile, in_repository, read_folder
 from irtd_datasets.hub.remote import (
     LOST_ANSWER,
     Account,
@@ -150,7 +151,8 @@ def publish(
     Hub is that of ``HF_ENDPOINT``.
 
     Args:
-        folder: A folder that ``irtd build`` has finished. It is only read.
+        folder: A folder that ``irtd build`` has finished. Its card gets the repository's name in its examples, and the
+            manifest the card's new hash; everything else is only read.
         repo_id: ``owner/name``, or a name under the token's account.
         options: How to publish.
         token: A token with write access; by default the one that the user is logged in with.
@@ -167,6 +169,12 @@ def publish(
     """
     _check_name(repo_id)
     remote = Remote(repo_id, token=token, sleep=sleep)
+    if "/" not in repo_id and not remote.token:
+        raise UnknownNameError(
+            f"the name {repo_id!r} has no owner, and nobody is logged in whose account it could be",
+            remedy=f"Write it as OWNER/{repo_id}, or log in first (`hf auth login`): a name alone is then one of your "
+            "account.",
+        )
     return _Publication(
         Path(folder), remote, options or PublishOptions(), progress or Progress(), sleep
     ).run()
@@ -194,9 +202,25 @@ class _Publication:
     def run(self) -> PublishReport:
         """Do it all."""
         local, tag, warnings = self._prepare()
-        options = self._options
         self._progress.stage("asking the Hub")
         self._name_owner()
+        with TemporaryDirectory(prefix="irtd-publish-") as room:
+            return self._publish(self._named(local, Path(room), warnings), tag, warnings)
+
+    def _named(self, local: FolderFiles, room: Path, warnings: list[str]) -> FolderFiles:
+        """The files with the repository's name in the examples of the card: in the folder too, but for a dry run."""
+        if not self._options.dry_run:
+            try:
+                return in_repository(local, self._remote.repo_id, self.folder)
+            except OSError as error:
+                warnings.append(
+                    f"the card in {self.folder} keeps its examples without the repository's name, since it cannot be "
+                    f"written ({error.strerror or error}); the published card has it"
+                )
+        return in_repository(local, self._remote.repo_id, room)
+
+    def _publish(self, local: FolderFiles, tag: str, warnings: list[str]) -> PublishReport:
+        options = self._options
         report = PublishReport(
             self._remote.repo_id, self._remote.url, tag, dry_run=options.dry_run, warnings=warnings
         )
@@ -512,14 +536,19 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
         )
     declared = spec(local.manifest.dataset)
     rows: Counter[str | None] = Counter()
-    for _, table in read_groups([shard.file for shard in local.shards], ["source"]):
-        for counted in table.column("source").value_counts().to_pylist():
+    pairs: Counter[str | None] = Counter()
+    for _, table in read_groups([shard.file for shard in local.shards], ["source", "visible.path"]):
+        sources = table.column("source")
+        for counted in sources.value_counts().to_pylist():
             rows[counted["values"]] += counted["counts"]
+        for counted in sources.filter(table.column("visible").is_valid()).value_counts().to_pylist():
+            pairs[counted["values"]] += counted["counts"]
     forbidden, unknown = [], 0
     for source, count in sorted(rows.items(), key=lambda item: str(item[0])):
         terms = declared.terms_of(source)
         if terms.redistribution == "forbidden":
-            forbidden.append(f"{source}: {count:,} rows: {terms.licence}")
+            partners = f", {pairs[source]:,} of them with a visible image" if pairs[source] else ""
+            forbidden.append(f"{source}: {count:,} rows{partners}: {terms.licence}")
         elif terms.redistribution == "unknown":
             unknown += count
     if forbidden and not accept_terms:
@@ -531,7 +560,9 @@ def _check_terms(local: FolderFiles, *, accept_terms: bool) -> list[str]:
         )
     warnings = [f"terms accepted by you: {line}" for line in forbidden]
     if unknown:
-        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on")
+        shown = sum(pairs[name] for name in rows if declared.terms_of(name).redistribution == "unknown")
+        paired = f", visible images of {shown:,} of them included" if shown else ""
+        warnings.append(f"nobody says whether the sources of {unknown:,} rows may be passed on{paired}")
     return warnings
 
 

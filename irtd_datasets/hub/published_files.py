@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from irtd_datasets.documents import write_text
 from irtd_datasets.errors import AnnotationError, PublishError, ReleaseNotFoundError, summarize
+from irtd_datasets.folder.card import in_repository as named_in_card
 from irtd_datasets.folder.manifest import Listed, Manifest
-from irtd_datasets.folder.names import MANIFEST, STAGING
+from irtd_datasets.folder.names import CARD, MANIFEST, STAGING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.hub.remote import RemoteFile
 
-__all__ = ["FolderFiles", "LocalFile", "read_folder"]
+__all__ = ["FolderFiles", "LocalFile", "in_repository", "read_folder"]
 
 _BUILD_AGAIN = "Start the same `irtd build` again; it goes on where it was."
 
@@ -118,6 +120,30 @@ def read_folder(folder: Path) -> FolderFiles:
         )
     left_out = tuple(sorted(path for path in present if path not in files))
     return FolderFiles(folder, manifest, files, left_out)
+
+
+def in_repository(local: FolderFiles, repository: str, room: Path) -> FolderFiles:
+    """What is to be published, with a card whose examples name the repository.
+
+    Args:
+        local: What the folder has.
+        repository: ``owner/name``.
+        room: Where the card and the manifest are written: the folder itself, or another one to leave that alone.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    text = local.files[CARD].file.read_text(encoding="utf-8")
+    card = named_in_card(text, repository)
+    if card == text:
+        return local
+    manifest = replace(local.manifest, others={**local.manifest.others, CARD: Listed.of(card)})
+    files = dict(local.files)
+    for name, content in {CARD: card, MANIFEST: manifest.render()}.items():
+        write_text(room / name, content)
+        listed = Listed.of(content)
+        files[name] = LocalFile(name, room / name, listed.size, listed.sha256)
+    return replace(local, manifest=manifest, files=files)
 
 
 def _present(folder: Path) -> dict[str, Path]:

@@ -16,34 +16,40 @@ from __future__ import annotations
 
 import json
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.annotations.conversations import RecordError, parse_conversation
+from irtd_datasets.annotations.conversations import MANY_ROUNDS, ONE_ROUND, RecordError, parse_conversation
 from irtd_datasets.annotations.labelled import LabelledImage
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, ReleaseError, ReleaseNotFoundError
 from irtd_datasets.images.files import PIXEL_TRANSFORMS
 from irtd_datasets.images.mosaic import draw_mosaic
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
-from irtd_datasets.irtd.tasks import PARSERS, counting, grounding, location, relationship, security
+from irtd_datasets.irtd.tasks import PARSERS, counting, dialogue, grounding, location, relationship, security
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import file_identity
 from irtd_datasets.releases.resolve import ImageResolver, Located
-from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions, file_identity
+from irtd_datasets.rows.partners import Partner, Partners
+from irtd_datasets.rows.pending import Correction
+from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions
 from irtd_datasets.sources import TABLE, Source, SourceOptions, get, merge_tables, open_source, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from irtd_datasets.annotations.json_records import Record
     from irtd_datasets.irtd.tasks.parsing import Parser
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
 
-__all__ = ["KEY", "ConstructedRelease", "SourceImages", "project_of"]
+__all__ = ["KEY", "PAIRS", "ConstructedRelease", "PartnersOfSources", "SourceImages", "project_of"]
 
 KEY = "constructed"
 """Key of a record with what the release does not have."""
+
+PAIRS = "pairs.json"
+"""Name of the file, beside the records of a subset, that has the partner and the registration of each image."""
 
 
 def project_of(source: str, project_dir: str) -> str:
@@ -62,7 +68,8 @@ class ConstructedRelease(Release):
 
     def __init__(self, options: ReleaseOptions) -> None:
         super().__init__(options)
-        path = self.root / CONSTRUCTED
+        self._folder = Path(options.root)
+        path = self._folder / CONSTRUCTED
         try:
             values = read_json(path, "Construct it again.")
             dict(values["sources"].items())
@@ -80,7 +87,7 @@ class ConstructedRelease(Release):
 
     def source(self, file: AnnotationFile) -> Path:
         """Path of the records of a part."""
-        return self.root / file.member.subset.name / file.member.part.file
+        return self._folder / file.member.subset.name / file.member.part.file
 
     def pending(self, file: AnnotationFile, record: Record, index: int) -> PendingRow:
         """Parse one constructed record.
@@ -90,33 +97,47 @@ class ConstructedRelease(Release):
             UnsafePathError: Its image name leaves the release.
         """
         member = file.member
-        conversation = parse_conversation(record, index, name=file.where)
+        talk = member.part.task in dialogue.DIALOGUES
+        conversation = parse_conversation(
+            record, index, rules=MANY_ROUNDS if talk else ONE_ROUND, name=file.where
+        )
         facts = record.get(KEY)
-        if not isinstance(facts, dict) or len(conversation.images) != 1 or len(conversation.turns) != 2:
-            raise RecordError(
-                f"it is no constructed record: it lacks {KEY!r}, one image or two turns",
-                code="not-constructed",
-            )
+        if not isinstance(facts, dict):
+            raise RecordError(f"it is no constructed record: it lacks {KEY!r}", code="not-constructed")
+        common = {
+            "id": "/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
+            "image": safe_name(conversation.images[0]),
+            "task": member.part.task,
+            "modality": str(facts.get("modality", SPEC.modality)),
+            "source": str(facts["source"]),
+            "origin": str(facts.get("origin", "rule")),
+        }
+        if talk:
+            return dialogue.row_of(conversation.turns, **common)
         question, answer = (turn.text for turn in conversation.turns)
         parsed = _parser(member.part.task, facts)(question, answer)
         unsure = ("identity-unverified",) if member.part.task == "reid" else ()
+        corrections = parsed.corrections
         if described := facts.get("caption_of"):
             unsure = (f"caption-from-{described}",)
+            if sent := facts.get("sent"):
+                corrections += (Correction(unsure[0], "record.sent_sha256", str(sent)),)
         return parsed.as_row(
             question,
             answer,
-            id="/".join((SPEC.name, *member.key, KEY, str(conversation.id))),
-            image=safe_name(conversation.images[0]),
-            task=member.part.task,
-            modality=str(facts.get("modality", SPEC.modality)),
-            source=str(facts["source"]),
-            origin=str(facts.get("origin", "rule")),
             issues=(*parsed.issues, *unsure),
+            corrections=corrections,
+            **common,
         )
 
     def resolver(self, subset: SubsetSpec) -> SourceImages:
         """Finds images in the source sets that they were taken from."""
         return SourceImages.of(self._open_sources, self._mosaics(subset))
+
+    def partners(self, subset: SubsetSpec) -> Partners | None:
+        """Finds the partners in the source sets, as they were registered when the records were made."""
+        path = self._folder / subset.name / PAIRS
+        return PartnersOfSources(self._open_sources, path) if path.is_file() else None
 
     def facts(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
         """Sizes and times of the records, and where the sources lie."""
@@ -135,7 +156,7 @@ class ConstructedRelease(Release):
         return opened
 
     def _mosaics(self, subset: SubsetSpec) -> dict[str, tuple[str, ...]]:
-        path = self.root / subset.name / "ReID.json"
+        path = self._folder / subset.name / "ReID.json"
         if not path.is_file():
             return {}
         records = json.loads(path.read_text(encoding="utf-8"))
@@ -213,3 +234,42 @@ class SourceImages(ImageResolver):
         """Bytes of an image, or of a mosaic drawn anew; they are made here, so none of the room is taken."""
         del room
         return self.read(located)
+
+
+class PartnersOfSources(Partners):
+    """Finds the visible partners of constructed records in the source sets that they were taken from.
+
+    Args:
+        sources: Opened sources by the folder that images are named by.
+        pairs: File with the visible name and the registration of each image.
+    """
+
+    def __init__(self, sources: Mapping[str, Source], pairs: Path) -> None:
+        super().__init__(ImageResolver(()), lambda _: "unknown")
+        self._sources = sources
+        self._order = sorted(sources)
+        self._path = pairs
+
+    @cached_property
+    def _pairs(self) -> dict[str, Any]:
+        values = read_json(self._path, "Construct it again.").value
+        return values if isinstance(values, dict) else {}
+
+    def find(self, image: str) -> Partner | None:
+        """The partner of an image with its registration; None where it has none, or the file is gone."""
+        project = image.partition("/")[0]
+        known, source = self._pairs.get(image), self._sources.get(project)
+        if known is None or source is None or known[0] is None:
+            return None
+        name = str(known[0])
+        entry = source.container.find(f"{source.base}/{name}" if source.base else name)
+        if entry is None:
+            return None
+        located = Located(self._order.index(project), name, entry.size, entry.stamp)
+        return Partner(located, source.row.alignment or "unknown", json.dumps(known[1]))
+
+    def read_into(self, partner: Partner, room: Callable[[int], memoryview]) -> bytes | memoryview:
+        """The bytes of a partner, a channel or a part of its file where its source says so."""
+        del room
+        source = self._sources[self._order[partner.located.mount]]
+        return source.visible_bytes(LabelledImage(source.name, "", visible=partner.located.member)) or b""

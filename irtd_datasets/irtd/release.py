@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import (
+    MANY_ROUNDS,
     ConversationRules,
     RecordError,
     parse_caption,
@@ -20,7 +20,7 @@ from irtd_datasets.annotations.conversations import (
 from irtd_datasets.errors import ReleaseError, ReleaseNotFoundError
 from irtd_datasets.irtd.corrections import AMBIGUOUS, ISSUE, fits_several, target_centre
 from irtd_datasets.irtd.spec import CONSTRUCTED, SPEC
-from irtd_datasets.irtd.tasks import PARSERS, captioning
+from irtd_datasets.irtd.tasks import PARSERS, captioning, dialogue
 from irtd_datasets.irtd.tasks.parsing import TaskReading
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.parts import find_parts
@@ -28,6 +28,7 @@ from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import ImageResolver, Mount, has_folder, mounts_from_options, read_layouts
 from irtd_datasets.rows.layout import first_problem, stopping
 from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions
+from irtd_datasets.sources import alignment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,7 @@ class IrtdRelease(Release):
     """
 
     spec = SPEC
+    cut_archives = ("IR-TD-version250724.tar.gz",)
     give = "Give the folder that holds what the authors hand out (json_sft.zip, new_relative.json, ...)."
 
     # Annotation files
@@ -185,8 +187,19 @@ class IrtdRelease(Release):
             return TaskReading(None, None).as_row(
                 captioning.PROMPT, caption.text, id=f"irtd/{subset}/{image}", **facts
             )
-        conversation = parse_conversation(record, index, rules=_RULES, name=file.where)
+        rules = MANY_ROUNDS if task in dialogue.DIALOGUES else _RULES
+        conversation = parse_conversation(record, index, rules=rules, name=file.where)
         image = _image_name(conversation.images[0])
+        number = conversation.id if conversation.id is not None else index
+        facts = {
+            "id": f"irtd/{subset}/{task}/{number}",
+            "image": image,
+            "task": task,
+            "modality": SPEC.modality,
+            "source": _source(image),
+        }
+        if task in dialogue.DIALOGUES:
+            return dialogue.row_of(conversation.turns, **facts)
         question, answer = (turn.text for turn in conversation.turns)
         try:
             parsed = PARSERS[task](question, answer)
@@ -203,13 +216,9 @@ class IrtdRelease(Release):
         return parsed.as_row(
             question,
             answer,
-            id=f"irtd/{subset}/{task}/{conversation.id if conversation.id is not None else index}",
-            image=image,
-            task=task,
-            modality=SPEC.modality,
-            source=_source(image),
             issues=issues,
             corrections=corrections,
+            **facts,
         )
 
     def image_name(self, released: str) -> str:
@@ -223,6 +232,14 @@ class IrtdRelease(Release):
         return ImageResolver(
             self._mounts if subset.name != "pretrain" else self._caption_mounts, self._layouts
         )
+
+    def image_folders(self, subset: SubsetSpec) -> Sequence[str]:
+        """Folders that the records name; those of the captions are not known."""
+        return () if subset.name == "pretrain" else known_image_dirs()
+
+    def alignment(self, image: str) -> str:
+        """What the table of sources declares of the pairs of the project that an image is of."""
+        return alignment_of(_source(image) or image.partition("/")[0])
 
     def stream(self, subset: SubsetSpec) -> CutArchive | None:
         """The cut archive of the captions, unless its unpacked folder is there."""
@@ -239,7 +256,10 @@ class IrtdRelease(Release):
 
     @cached_property
     def _mounts(self) -> tuple[Mount, ...]:
-        mounts = list(mounts_from_options(self.options.images, known_image_dirs()))
+        folders = known_image_dirs()
+        mounts = list(
+            mounts_from_options(self.options.images, folders, self.options.place, layouts=self._layouts)
+        )
         if self.root.is_dir():
             folder = self._folder
             mounts.append(Mount("", folder))
@@ -254,7 +274,7 @@ class IrtdRelease(Release):
 
     @cached_property
     def _caption_mounts(self) -> tuple[Mount, ...]:
-        mounts = list(mounts_from_options(self.options.images, ()))
+        mounts = list(mounts_from_options(self.options.images, (), self.options.place))
         if self._caption_folder is not None:
             mounts.append(Mount("", self._folder, self._caption_folder))
         return tuple(mounts)
@@ -268,7 +288,7 @@ class IrtdRelease(Release):
             if not base.is_dir():
                 continue
             names = sorted(
-                entry.name for entry in os.scandir(base) if fnmatch.fnmatch(entry.name, _CAPTION_FOLDER)
+                entry.name for entry in base.iterdir() if fnmatch.fnmatch(entry.name, _CAPTION_FOLDER)
             )
             folders = [name for name in names if (base / name).is_dir()]
             if folders:
@@ -278,7 +298,7 @@ class IrtdRelease(Release):
 
 def open_release(options: ReleaseOptions) -> Release:
     """Open an IR-TD release, see `IrtdRelease`, or records that were constructed in its form."""
-    if (Path(options.root) / CONSTRUCTED).is_file():
+    if isinstance(options.place(options.root), Path) and (Path(options.root) / CONSTRUCTED).is_file():
         from irtd_datasets.irtd.constructed import ConstructedRelease
 
         return ConstructedRelease(options)

@@ -71,5 +71,5 @@ SPEC = spec_from_tables(
         "IrtdInstruct": "instruct",
         "IrtdBenchmark": "benchmark",
     },
-    constructs=("benchmark", "pretrain"),
+    constructs=("benchmark", "instruct", "pretrain"),
 )

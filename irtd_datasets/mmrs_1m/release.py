@@ -31,16 +31,18 @@ from irtd_datasets.mmrs_1m.records import read_record
 from irtd_datasets.mmrs_1m.spec import COMPONENTS, SPEC, component, constructed_component, constructed_part
 from irtd_datasets.releases.containers import Container, FolderContainer, open_container
 from irtd_datasets.releases.parts import find_parts
+from irtd_datasets.releases.places import file_identity
 from irtd_datasets.releases.resolve import ImageResolver, Layout, Mount, mounts_from_options
 from irtd_datasets.releases.streams import extract_tar
 from irtd_datasets.rows.generated import MARKER, read_marker
-from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions, file_identity
+from irtd_datasets.rows.release import AnnotationFile, CutArchive, Release, ReleaseOptions
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
+    from irtd_datasets.releases.places import Place
     from irtd_datasets.rows.generated import ConstructedFile
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import Member, SubsetSpec
@@ -68,6 +70,7 @@ class MmrsRelease(Release):
     """
 
     spec = SPEC
+    cut_archives = ("data.tar.gz",)
     give = "Give the folder that holds `data`, or the pieces data.tar.gz.0, data.tar.gz.1, ..."
 
     # Annotation files
@@ -137,6 +140,10 @@ class MmrsRelease(Release):
     def resolver(self, subset: SubsetSpec) -> ImageResolver:  # noqa: ARG002 - there is one subset
         """Finds images in the tree and where the user says they are."""
         return ImageResolver(self._mounts, self._layouts)
+
+    def image_folders(self, subset: SubsetSpec) -> Sequence[str]:  # noqa: ARG002 - there is one subset
+        """Folders that the records name."""
+        return self._directories
 
     def stream(self, subset: SubsetSpec) -> CutArchive | None:  # noqa: ARG002 - there is one subset
         """The archive, unless images lie in the tree or elsewhere."""
@@ -212,7 +219,7 @@ class MmrsRelease(Release):
 
     @cached_property
     def _mounts(self) -> tuple[Mount, ...]:
-        mounts = list(mounts_from_options(self.options.images, self._directories))
+        mounts = list(mounts_from_options(self.options.images, self._directories, self.options.place))
         if self._folder is not None:
             mounts += [
                 Mount("", self._folder, base) for base in dict.fromkeys(f[0] for f in self._image_folders)
@@ -222,7 +229,7 @@ class MmrsRelease(Release):
     # Constructed records
 
     @cached_property
-    def _marker_folder(self) -> Path:
+    def _marker_folder(self) -> Place:
         """The folder that `irtd construct` has made, where this is one or the folder ``data`` in it."""
         inner = self.root.name.lower() in BASES and not (self.root / MARKER).exists()
         return self.root.parent if inner else self.root
@@ -232,7 +239,7 @@ class MmrsRelease(Release):
         return read_marker(self._marker_folder, SPEC.name)
 
     @cached_property
-    def _made(self) -> dict[Path, tuple[str, tuple[str, str]]]:
+    def _made(self) -> dict[Place, tuple[str, tuple[str, str]]]:
         """Files of constructed records that are no training data of a component: part, source and modality."""
         found = {}
         for one in self._marked or ():
@@ -362,7 +369,9 @@ class MmrsRelease(Release):
         return [one for one in sources if one.where not in left_out]
 
     def _archive_sources(self, archive: CutArchive, folder: Path) -> list[AnnotationSource]:
-        written = extract_tar(archive.parts, folder, wanted=lambda name: is_annotation(below_base(name)))
+        written = extract_tar(
+            archive.parts, folder, wanted=lambda name: is_annotation(below_base(name)), index=archive.index
+        )
         sources = []
         for path in written:
             where = path.relative_to(folder.resolve()).as_posix()

@@ -15,6 +15,7 @@ from irtd_datasets.spec import (
     PartSpec,
     SubsetSpec,
     issues_from_table,
+    places_from_table,
     read_table,
     terms_from_table,
 )
@@ -225,6 +226,7 @@ SPEC = DatasetSpec(
     ),
     issues=issues_from_table("irtd_datasets.mmrs_1m"),
     source_terms=terms_from_table("irtd_datasets.mmrs_1m"),
+    places=places_from_table("irtd_datasets.mmrs_1m"),
     default_config="default",
     builders={
         "Mmrs1M": "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,7 @@ from irtd_datasets.releases.entries import (
     too_large,
 )
 from irtd_datasets.releases.paths import allowed_roots, safe_name, within
+from irtd_datasets.releases.places import RemotePlace, RemoteRandomFile, as_place, open_raw
 from irtd_datasets.releases.sniff import no_archive, read_head, sniff
 from irtd_datasets.releases.tars import TarContainer, compressed_tar
 from irtd_datasets.releases.zips import ZipContainer
@@ -26,12 +28,15 @@ from irtd_datasets.releases.zips import ZipContainer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from irtd_datasets.releases.places import Place
+
 __all__ = [
     "MEMBER_LIMIT",
     "STREAM_LIMIT",
     "Container",
     "Entry",
     "FolderContainer",
+    "RemoteFolder",
     "TarContainer",
     "ZipContainer",
     "common_folder",
@@ -97,7 +102,7 @@ class FolderContainer:
     def __repr__(self) -> str:
         return f"FolderContainer({str(self.path)!r})"
 
-    def __getstate__(self) -> tuple[Path, str, tuple[str, ...]]:
+    def __getstate__(self) -> tuple[Place, str, tuple[str, ...]]:
         return self.path, self.label, self._roots
 
     def __setstate__(self, state: tuple[Path, str, tuple[str, ...]]) -> None:
@@ -304,7 +309,76 @@ class FolderContainer:
         )
 
 
-def open_container(path: str | os.PathLike[str], *, label: str = "") -> Container:
+class RemoteFolder(FolderContainer):
+    """A folder below a URL; no folder is listed to find a file, and each is listed once."""
+
+    path: RemotePlace  # type: ignore[assignment]
+
+    def __init__(self, path: RemotePlace, *, label: str = "") -> None:
+        self.path = path
+        self.label = label or path.name
+        self._roots = ()
+        self._real = {}
+        self._listed = {}
+
+    def __repr__(self) -> str:
+        return f"RemoteFolder({str(self.path)!r})"
+
+    def find(self, name: str) -> Entry | None:
+        """Return the file of this name, or None."""
+        name = safe_name(name)
+        found = self.path.files.find((self.path / name).inner)
+        return None if found is None or found.size is None else Entry(name, found.size, found.stamp)
+
+    def read(self, name: str, *, limit: int = MEMBER_LIMIT) -> bytes:
+        """Return the whole content of a file."""
+        file, size = self._file(name, limit)
+        return file.read_at(0, size)
+
+    def read_into(
+        self, name: str, room: Callable[[int], memoryview], *, limit: int = MEMBER_LIMIT
+    ) -> memoryview:
+        """Read the whole content of a file to where the caller wants to have it."""
+        data = self.read(name, limit=limit)
+        place = room(len(data))
+        place[:] = data
+        return place
+
+    def open(self, name: str, *, limit: int = STREAM_LIMIT) -> BinaryIO:
+        """Return a file to read from."""
+        self._file(name, limit)
+        return io.BufferedReader(open_raw(self.path / safe_name(name)), 1 << 16)
+
+    def scan(self, name: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the sorted names of the files and of the folders directly in a folder."""
+        return (self.path / safe_name(name) if name else self.path).scan()
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files, sorted; one folder is listed at a time."""
+        return self._names("")
+
+    def _names(self, folder: str) -> Iterator[str]:
+        files, folders = self.scan(folder)
+        prefix = f"{folder}/" if folder else ""
+        for entry in sorted([*files, *(f"{name}/" for name in folders)]):
+            if entry.endswith("/"):
+                yield from self._names(prefix + entry[:-1])
+            else:
+                yield prefix + entry
+
+    def _listing(self, folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return self.scan(folder)
+
+    def _file(self, name: str, limit: int) -> tuple[RemoteRandomFile, int]:
+        entry = self.find(name)
+        if entry is None:
+            raise not_found(name, self.label)
+        if entry.size > limit:
+            raise too_large(name, self.label, entry.size, limit)
+        return RemoteRandomFile(self.path / entry.name), entry.size
+
+
+def open_container(path: str | os.PathLike[str] | Place, *, label: str = "") -> Container:
     """Return the container for a path, by its content and not by its extension.
 
     Args:
@@ -319,8 +393,10 @@ def open_container(path: str | os.PathLike[str], *, label: str = "") -> Containe
         >>> open_container(".")
         FolderContainer('.')
     """
-    path = Path(path)
+    path = as_place(path)
     if path.is_dir():
+        if isinstance(path, RemotePlace):
+            return RemoteFolder(path, label=label)
         return FolderContainer(path, label=label)
     kind = sniff(read_head(path))
     if kind == "zip":

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, system_remedy
+from irtd_datasets.releases.places import RemotePlace, RemoteRandomFile, as_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = [
     "MEMBER_LIMIT",
@@ -23,6 +26,7 @@ __all__ = [
     "RandomFile",
     "common_folder",
     "not_found",
+    "random_file",
     "too_large",
 ]
 
@@ -58,7 +62,7 @@ class Container(Protocol):
     """
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         """Where the container lies."""
         ...
 
@@ -176,6 +180,12 @@ def _children(names: list[str], prefix: str) -> tuple[tuple[str, ...], tuple[str
             files.append(rest)
             at += 1
     return tuple(files), tuple(sorted(folders))
+
+
+def random_file(place: str | os.PathLike[str] | Place) -> RandomFile | RemoteRandomFile:
+    """Positional reads from a file of this machine or below a URL."""
+    place = as_place(place)
+    return RemoteRandomFile(place) if isinstance(place, RemotePlace) else RandomFile(place)
 
 
 class RandomFile:

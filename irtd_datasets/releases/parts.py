@@ -9,14 +9,16 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, summarize, system_remedy
+from irtd_datasets.errors import ArchiveError, ReleaseError, ReleaseNotFoundError, summarize, system_remedy
+from irtd_datasets.releases.places import as_place, open_raw
 from irtd_datasets.releases.sniff import no_archive, read_head, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = ["JoinedParts", "find_parts"]
 
@@ -52,14 +54,14 @@ _AGAIN = "Download the piece again."
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    path: Path
+    path: Place
     stem: str
     mark: str
     number: int | None  # None: the archive in one file
     spelling: str  # "digits", or "letters" with their count
 
 
-def find_parts(folder: str | os.PathLike[str], pattern: str) -> tuple[Path, ...]:
+def find_parts(folder: str | os.PathLike[str] | Place, pattern: str) -> tuple[Place, ...]:
     """Return the pieces of one cut archive in the order in which they join.
 
     The order is that of their numbers (``.gz.2`` before ``.gz.10``) or of the letters that ``split`` gives
@@ -81,20 +83,21 @@ def find_parts(folder: str | os.PathLike[str], pattern: str) -> tuple[Path, ...]
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> for number in (0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9):
         ...     _ = (folder / f"data.tar.gz.{number}").write_bytes(b"bytes of a piece")
         >>> [path.suffix for path in find_parts(folder, "data.tar.gz.*")][-3:]
         ['.8', '.9', '.10']
     """
-    folder = Path(folder)
+    folder = as_place(folder)
     if not folder.is_dir():
         raise ReleaseNotFoundError("no such folder", where=str(folder), remedy="Check the path.")
     matching = [path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern)]
     return tuple(_in_order(sorted(matching), folder, pattern))
 
 
-def _in_order(matching: list[Path], folder: Path, pattern: str) -> list[Path]:
+def _in_order(matching: list[Place], folder: Place, pattern: str) -> list[Place]:
     paths = [path for path in matching if path.suffix.lower() not in _BESIDE and not path.is_dir()]
     unfinished = [path.name for path in paths if path.name.lower().endswith(_UNFINISHED)]
     if unfinished:
@@ -118,7 +121,7 @@ def _in_order(matching: list[Path], folder: Path, pattern: str) -> list[Path]:
     return [piece.path for piece in pieces]
 
 
-def _piece(path: Path) -> _Piece:
+def _piece(path: Place) -> _Piece:
     match = _SUFFIX.fullmatch(path.name)
     if match is None:
         raise ArchiveError(
@@ -137,7 +140,7 @@ def _piece(path: Path) -> _Piece:
     return _Piece(path, stem, mark, None, "whole")
 
 
-def _check_one_archive(pieces: list[_Piece], folder: Path) -> None:
+def _check_one_archive(pieces: list[_Piece], folder: Place) -> None:
     kinds: dict[tuple[str, str, str], str] = {}
     for piece in pieces:
         kinds.setdefault((piece.stem, piece.mark, piece.spelling), piece.path.name)
@@ -161,7 +164,7 @@ def _check_one_archive(pieces: list[_Piece], folder: Path) -> None:
             )
 
 
-def _check_complete(pieces: list[_Piece], folder: Path) -> None:
+def _check_complete(pieces: list[_Piece], folder: Place) -> None:
     numbers = [piece.number or 0 for piece in pieces]
     # Digits count from 0 (`split -d`) or 1, letters from aa.
     first = min(numbers[0], 1) if pieces[0].spelling == "digits" else 0
@@ -179,7 +182,7 @@ def _check_complete(pieces: list[_Piece], folder: Path) -> None:
         )
 
 
-def _starts_archive(path: Path) -> bool | None:
+def _starts_archive(path: Place) -> bool | None:
     head = read_head(path)
     return sniff(head) in ("gzip", "tar") if head else None
 
@@ -199,7 +202,7 @@ def _name_of(number: int, like: _Piece) -> str:
     return f"{like.stem}{like.mark}{letters}"
 
 
-def _wrong_content(path: Path) -> str:
+def _wrong_content(path: Place) -> str:
     kind = sniff(read_head(path))
     # Other magic numbers may stand at the beginning of a later piece by chance; these texts do not.
     if kind not in ("empty", "html", "json-error", "lfs-pointer"):
@@ -219,6 +222,7 @@ class JoinedParts(io.RawIOBase):
     Attributes:
         paths: The pieces.
         size: Bytes of all pieces together.
+        failure: The error with which a read ended, if one did.
 
     Raises:
         ReleaseNotFoundError: A piece does not exist.
@@ -226,6 +230,7 @@ class JoinedParts(io.RawIOBase):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "x.0").write_bytes(b"abc"), (folder / "x.1").write_bytes(b"def")
         >>> with JoinedParts([folder / "x.0", folder / "x.1"]) as joined:
@@ -233,17 +238,20 @@ class JoinedParts(io.RawIOBase):
         (6, b'abc', b'def', (1, 1))
     """
 
-    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+    def __init__(self, paths: Iterable[str | os.PathLike[str] | Place]) -> None:
         super().__init__()
-        self._file: io.FileIO | None = None  # first of all: close() needs it, also where the next lines raise
+        self._file: io.RawIOBase | None = (
+            None  # first of all: close() needs it, also where the next lines raise
+        )
         self._open = -1
-        self.paths: Sequence[Path] = tuple(Path(path) for path in paths)
+        self.paths: Sequence[Place] = tuple(as_place(path) for path in paths)
         if not self.paths:
             raise ArchiveError("no pieces given", remedy="Pass at least one path.")
         self.sizes = [_size(path) for path in self.paths]
         self._starts = [0, *accumulate(self.sizes)]
         self.size = self._starts[-1]
         self._position = 0
+        self.failure: ReleaseError | None = None
 
     def readable(self) -> bool:
         """Return True."""
@@ -279,18 +287,23 @@ class JoinedParts(io.RawIOBase):
             file = self._part(part)
             file.seek(at)
             count = file.readinto(memoryview(buffer)[:wanted]) or 0
+        except ReleaseError as error:
+            self.failure = error
+            raise
         except OSError as error:
-            raise ArchiveError(
+            self.failure = ArchiveError(
                 f"cannot be read: {error.strerror or error}",
                 where=str(self.paths[part]),
                 remedy=system_remedy(error, "Check the permissions and the disk."),
-            ) from error
+            )
+            raise self.failure from error
         if not count:
-            raise ArchiveError(
+            self.failure = ArchiveError(
                 f"became shorter than the {self.sizes[part]:,} bytes it had",
                 where=str(self.paths[part]),
                 remedy="Wait until the download is complete, then start again.",
             )
+            raise self.failure
         self._position += count
         return count
 
@@ -301,18 +314,18 @@ class JoinedParts(io.RawIOBase):
             self._file = None
         super().close()
 
-    def _part(self, part: int) -> io.FileIO:
+    def _part(self, part: int) -> io.RawIOBase:
         if part != self._open or self._file is None:
             if self._file is not None:
                 self._file.close()
-            self._file = io.FileIO(self.paths[part])
+            self._file = open_raw(self.paths[part])
             self._open = part
         return self._file
 
 
-def _size(path: Path) -> int:
+def _size(path: Place) -> int:
     try:
-        return path.stat().st_size
+        return int(path.stat().st_size)
     except FileNotFoundError:
         raise ReleaseNotFoundError("no such piece", where=str(path), remedy="Check the path.") from None
     except OSError as error:

@@ -11,20 +11,24 @@ names both; a step with one hit ends the search.
 
 from __future__ import annotations
 
+import difflib
 import os
 import posixpath
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from irtd_datasets.errors import AmbiguousImageError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import as_place, same_place
 from irtd_datasets.spec import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = ["ImageResolver", "Layout", "Located", "Mount", "has_folder", "mounts_from_options", "read_layouts"]
 
@@ -213,7 +217,10 @@ class ImageResolver:
             layout = Layout(folder, (project,), (inner,))
         seen: set[object] = set()
         for index, mount in enumerate(self.mounts):
-            for candidate in _candidates(layout, mount.prefix):
+            # Only where one released folder lies below: files of two could have one name.
+            below = [released for released in self.layouts if f"{released}/".startswith(f"{mount.prefix}/")]
+            flat = below == [layout.released_dir]
+            for candidate in _candidates(layout, mount.prefix, flat=flat):
                 path = posixpath.join(mount.base, candidate) if candidate else mount.base
                 if not has_folder(mount.container, path):
                     continue
@@ -275,8 +282,8 @@ def has_folder(container: Container, name: str) -> bool:
 def _identity(container: Container, folder: str) -> tuple[str, ...]:
     """The same for two ways to one folder, such as a link inside the release."""
     if isinstance(container, FolderContainer):
-        return (os.path.realpath(container.path / folder),)
-    return (os.path.realpath(container.path), folder)
+        return (same_place(container.path, folder),)
+    return (same_place(container.path), folder)
 
 
 def _below(layout: Layout, rest: str) -> Layout:
@@ -292,8 +299,14 @@ def _below(layout: Layout, rest: str) -> Layout:
     )
 
 
-def _candidates(layout: Layout, prefix: str) -> list[str]:
-    """Folders to look in, relative to a mount for names at or below ``prefix``."""
+def _candidates(layout: Layout, prefix: str, *, flat: bool) -> list[str]:
+    """Folders to look in, relative to a mount for names at or below ``prefix``.
+
+    Args:
+        layout: Where the images of a released folder can lie.
+        prefix: What the mount is for.
+        flat: Whether the mount may hold the files themselves without any of these folders.
+    """
     if not prefix:
         return [posixpath.join(project, inner) for project in layout.projects for inner in layout.inner_dirs]
     released = layout.released_dir
@@ -305,6 +318,7 @@ def _candidates(layout: Layout, prefix: str) -> list[str]:
         rest,
         *layout.inner_dirs,
         *(posixpath.join(p, i) for p in layout.projects for i in layout.inner_dirs),
+        *([""] if flat else []),
     ]
     return list(dict.fromkeys(candidates))
 
@@ -318,7 +332,12 @@ def _ambiguous(name: str, candidates: list[str]) -> AmbiguousImageError:
 
 
 def mounts_from_options(
-    images: Mapping[str, str | os.PathLike[str]], known_dirs: Sequence[str]
+    images: Mapping[str, str | os.PathLike[str]],
+    known_dirs: Sequence[str],
+    open_place: Callable[[str], Place] = as_place,
+    *,
+    what: str = "images",
+    layouts: Mapping[str, Layout] | None = None,
 ) -> tuple[Mount, ...]:
     """Mounts for the places that a user named.
 
@@ -326,19 +345,26 @@ def mounts_from_options(
         images: Released folder (or project folder, with or without its index) to path of a folder, zip or tar. An
             empty name or ``.`` stands for all of them.
         known_dirs: Folders that the records name.
+        open_place: From a path or a URL to the place; knows what a URL needs besides.
+        what: What is looked for there, for messages.
+        layouts: Where else their images are known to lie.
 
     Raises:
-        UnknownNameError: No record names an image below that folder.
+        UnknownNameError: No record names an image below that folder; or a folder without a name has images and none
+            of the folders that the records name.
         ReleaseNotFoundError: There is nothing at a path.
     """
     mounts = []
     for name, path in images.items():
-        prefix = _prefix(name, known_dirs)
-        if not Path(path).exists():
+        prefix = _prefix(name, path, known_dirs, what)
+        place = open_place(os.fspath(path))
+        if not place.exists():
             raise ReleaseNotFoundError(
-                "there is nothing at this path", where=f"images of {name!r}: {path}", remedy="Check the path."
+                "there is nothing at this path", where=f"{what} of {name!r}: {path}", remedy="Check the path."
             )
-        container = open_container(path)
+        container = open_container(place)
+        if not prefix and layouts:
+            _check_unnamed(container, path, known_dirs, layouts)
         mounts.append(Mount(prefix, container))
         if not isinstance(container, FolderContainer):
             # An archive made of one folder is opened at that folder as well.
@@ -348,7 +374,7 @@ def mounts_from_options(
     return tuple(mounts)
 
 
-def _prefix(name: str, known_dirs: Sequence[str]) -> str:
+def _prefix(name: str, path: str | os.PathLike[str], known_dirs: Sequence[str], what: str) -> str:
     if name in {"", "."}:
         return ""
     wanted = safe_name(name)
@@ -360,12 +386,43 @@ def _prefix(name: str, known_dirs: Sequence[str]) -> str:
     without_index = {prefix.partition("-")[2]: prefix for prefix in sorted(prefixes) if "/" not in prefix}
     if wanted in without_index:
         return without_index[wanted]
-    import difflib
-
-    close = difflib.get_close_matches(wanted, [*prefixes, *without_index], n=1, cutoff=0.3)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    projects = list(dict.fromkeys(folder.partition("/")[0] for folder in known_dirs))
     raise UnknownNameError(
         f"no record names an image below {name!r}",
-        where="images",
-        remedy=f"The folders are {', '.join(dict.fromkeys(known_dirs))}.{hint}",
+        where=what,
+        remedy=f"{_line(wanted, path, projects)}NAME=PATH takes one of {', '.join(projects)}, or a folder below it.",
     )
+
+
+def _check_unnamed(
+    container: Container,
+    path: str | os.PathLike[str],
+    known_dirs: Sequence[str],
+    layouts: Mapping[str, Layout],
+) -> None:
+    """Refuse a folder given without a name that holds images themselves: nobody can tell of which set they are."""
+    if not isinstance(container, FolderContainer):
+        return
+    top = {*container.folders("")}
+    if any(project in top for layout in layouts.values() for project in layout.projects):
+        return
+    if top and not any(file.lower().endswith(IMAGE_SUFFIXES) for file in container.folder("")):
+        return
+    projects = list(dict.fromkeys(folder.partition("/")[0] for folder in known_dirs))
+    raise UnknownNameError(
+        "the folder has none of the folders that the records name, and --images does not say which of them it is",
+        where=os.fspath(path),
+        remedy=f"{_line(PurePath(path).name, path, projects)}Write --images NAME={os.fspath(path)}, where NAME is one "
+        f"of {', '.join(projects)}.",
+    )
+
+
+def _line(name: str, path: str | os.PathLike[str], projects: Sequence[str]) -> str:
+    """The option that a user may have meant; empty where no project is like the name."""
+    plain = re.sub(r"[^0-9a-z]", "", name.lower())
+    by_plain = {re.sub(r"[^0-9a-z]", "", project.partition("-")[2].lower()): project for project in projects}
+    near = [project for known, project in by_plain.items() if plain and (plain in known or known in plain)]
+    if len(near) != 1:
+        close = difflib.get_close_matches(plain, by_plain, n=1)
+        near = [by_plain[one] for one in close]
+    return f"Did you mean `--images {near[0]}={os.fspath(path)}`? " if near else ""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError
+from irtd_datasets.releases.places import RemotePlace, as_place
 from irtd_datasets.releases.tar_headers import is_tar_header
 
 if TYPE_CHECKING:
     import os
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = ["HEAD_SIZE", "no_archive", "read_head", "sniff"]
 
@@ -88,7 +90,7 @@ def sniff(head: bytes) -> str:
     return "unknown"
 
 
-def read_head(path: str | os.PathLike[str]) -> bytes:
+def read_head(path: str | os.PathLike[str] | Place) -> bytes:
     """Return the first :data:`HEAD_SIZE` bytes of a file.
 
     Raises:
@@ -99,7 +101,7 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
         >>> len(read_head(__file__))
         1024
     """
-    path = Path(path)
+    path = as_place(path)
     try:
         if not path.exists():
             raise ReleaseNotFoundError("no such file", where=str(path), remedy="Check the path.")
@@ -107,6 +109,8 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
             raise ArchiveError(
                 "neither a file nor a folder", where=str(path), remedy="Pass an archive or a folder."
             )
+        if isinstance(path, RemotePlace):
+            return path.head(HEAD_SIZE)
         with path.open("rb") as file:
             return file.read(HEAD_SIZE)
     except OSError as error:

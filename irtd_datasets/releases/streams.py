@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ArchiveError, BuildError, ReleaseError, UnsafePathError
+from irtd_datasets.releases.archive_index import ArchiveIndex, can_index, open_inflated
 from irtd_datasets.releases.entries import MEMBER_LIMIT, STREAM_LIMIT, too_large
 from irtd_datasets.releases.parts import JoinedParts, find_parts
 from irtd_datasets.releases.paths import inside, safe_name
+from irtd_datasets.releases.places import RemotePlace, as_place
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, read_head, sniff
 from irtd_datasets.releases.tar_headers import TarDamageError, TarHeader, walk
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from typing_extensions import Self
+
+    from irtd_datasets.releases.places import Place
+
+    Parts = str | os.PathLike[str] | Place | Sequence[str | os.PathLike[str] | Place]
 
 __all__ = [
     "JoinedParts",
@@ -60,10 +67,11 @@ class TarMember:
 
 
 def stream_tar(
-    parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    parts: Parts,
     *,
     wanted: Callable[[str], bool] | None = None,
     member_limit: int = MEMBER_LIMIT,
+    index: Path | None = None,
 ) -> Generator[TarMember, None, None]:
     """Read the files of a tar one after the other, from one file or from pieces.
 
@@ -75,6 +83,7 @@ def stream_tar(
         parts: The archive, or its pieces in order, see :func:`find_parts`.
         wanted: Called with each safe name; where it returns False, the content is passed over and not kept.
         member_limit: Most bytes of one wanted file.
+        index: Folder that keeps what a whole pass learns of an archive, so that the next one reads what is wanted only.
 
     Returns:
         A generator; closing it early ends its thread. Links and devices are passed over.
@@ -100,15 +109,16 @@ def stream_tar(
         >>> [(member.name, member.data) for member in stream_tar(pieces)]
         [('a/1.txt', b'one'), ('a/2.txt', b'one')]
     """
-    return _members(_Reader(parts, wanted), member_limit)
+    return _members(_Reader(parts, wanted, index), member_limit)
 
 
 def extract_tar(
-    parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    parts: Parts,
     folder: str | os.PathLike[str],
     *,
     wanted: Callable[[str], bool],
     member_limit: int = STREAM_LIMIT,
+    index: Path | None = None,
 ) -> tuple[Path, ...]:
     """Write the wanted files of a tar below a folder, in bounded memory, each by an atomic rename.
 
@@ -119,6 +129,7 @@ def extract_tar(
         folder: Where the files go; made if absent. A file of the same name is replaced.
         wanted: Called with each safe name.
         member_limit: Most bytes of one wanted file.
+        index: As for :func:`stream_tar`.
 
     Returns:
         The files written, in stored order.
@@ -140,7 +151,7 @@ def extract_tar(
     """
     written: list[Path] = []
     held: tuple[Path, Path] | None = None  # complete, but not confirmed by what follows; see `_members`
-    with _Reader(parts, wanted) as reader:
+    with _Reader(parts, wanted, index) as reader:
         try:
             for found in reader.files(member_limit):
                 if held is not None:
@@ -168,8 +179,14 @@ def _target(folder: str | os.PathLike[str], name: str) -> Path:
 
 
 def _write(reader: _Reader, header: TarHeader, path: Path) -> None:
+    missing, free = header.size, shutil.disk_usage(path.parent).free
+    if missing > free:
+        raise BuildError(
+            f"it has {missing:,} bytes, and {free:,} are free",
+            where=str(path),
+            remedy="Free some space, or choose a scratch folder on another disk.",
+        )
     with _writing(path), path.open("wb") as file:
-        missing = header.size
         while missing:
             data = reader.read(header, min(missing, _CHUNK), header.size - missing)
             file.write(data)
@@ -220,15 +237,20 @@ class _Reader:
 
     def __init__(
         self,
-        parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        parts: Parts,
         wanted: Callable[[str], bool] | None,
+        index: Path | None,
     ) -> None:
-        paths = [parts] if isinstance(parts, (str, os.PathLike)) else list(parts)
+        one = isinstance(parts, (str, os.PathLike, RemotePlace))
+        paths: list[str | os.PathLike[str] | Place] = [parts] if one else list(parts)  # type: ignore[list-item, arg-type]
         self.joined = JoinedParts(paths)
         self.members_read = 0
         self._wanted = wanted
         self._gzip = _is_gzip(paths)
-        self._source: _PlainSource | _InflatedSource | None = None
+        self._source: _PlainSource | _InflatedSource | _IndexedSource | None = None
+        self._index = (
+            None if index is None else ArchiveIndex(index, self._label, self.joined.size, gzip=self._gzip)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -236,14 +258,37 @@ class _Reader:
     def __exit__(self, *_: object) -> None:
         if self._source is not None:
             self._source.close()
+        if self._index is not None:
+            self._index.close()
         self.joined.close()
 
     def files(self, limit: int) -> Iterator[tuple[str, TarHeader] | None]:
         """Yield each wanted file, to be read with :meth:`read` before the next, and None for the others."""
-        source = self._source = _InflatedSource(self.joined) if self._gzip else _PlainSource(self.joined)
+        index = self._index
+        known = index is not None and index.complete
+        if not self._gzip:
+            source: _PlainSource | _InflatedSource | _IndexedSource = _PlainSource(self.joined)
+        elif index is not None and can_index():
+            source = _IndexedSource(self.joined, index.points if known else None)
+        else:
+            source, known = _InflatedSource(self.joined), False
+        self._source = source
         with self._explaining():
+            if index is not None and known:
+                for header in index.members():
+                    found = self._wanted_file(header, limit)
+                    if found is not None:
+                        source.skip_to(header.offset)
+                    yield found
+                return
+            if index is not None:
+                index.begin()
             for header in walk(source):
+                if index is not None:
+                    index.add(header)
                 yield self._wanted_file(header, limit)
+            if index is not None:
+                index.finish(source.file if isinstance(source, _IndexedSource) else None)
 
     def _wanted_file(self, header: TarHeader, limit: int) -> tuple[str, TarHeader] | None:
         if header.kind != "file":
@@ -312,12 +357,12 @@ class _Reader:
         return ArchiveError(f"{problem}, after {self.members_read:,} members", where=where, remedy=remedy)
 
 
-def _is_gzip(paths: Sequence[str | os.PathLike[str]]) -> bool:
+def _is_gzip(paths: Sequence[str | os.PathLike[str] | Place]) -> bool:
     with io.BufferedReader(JoinedParts(paths)) as file:
         kind = sniff(file.read(HEAD_SIZE))
     if kind in ("gzip", "tar"):
         return kind == "gzip"
-    names = [Path(path).name for path in paths]
+    names = [as_place(path).name for path in paths]
     if len(paths) > 1 and kind in ("unknown", "zeros"):
         starts = [
             name for path, name in zip(paths, names, strict=True) if sniff(read_head(path)) in ("gzip", "tar")
@@ -353,6 +398,45 @@ class _PlainSource:
 
     def close(self) -> None:
         self._file.close()
+
+
+class _IndexedSource:
+    """The bytes of a gzipped tar, which can be entered in places once they are known."""
+
+    def __init__(self, joined: JoinedParts, points: Path | None) -> None:
+        self._joined = joined
+        self.position = 0
+        with self._explaining():
+            self.file = open_inflated(joined, points)
+
+    def read(self, size: int) -> bytes:
+        with self._explaining():
+            data: bytes = self.file.read(size)
+        self.position += len(data)
+        return data
+
+    def skip_to(self, offset: int) -> None:
+        with self._explaining():
+            self.file.seek(offset)
+        self.position = offset
+
+    @property
+    def joined_position(self) -> int:
+        return self._joined.tell()
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError) as error:
+            if self._joined.failure is not None:  # the library tells of it as of damage
+                raise self._joined.failure from None
+            raise _GzipDamageError(
+                f"the gzip stream is damaged or cut ({str(error)[:200]})", self._joined.tell()
+            ) from error
+
+    def close(self) -> None:
+        self.file.close()
 
 
 class _InflatedSource:

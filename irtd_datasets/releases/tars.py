@@ -6,7 +6,6 @@ import io
 import stat
 from array import array
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from irtd_datasets.errors import ArchiveError, UnsafePathError
@@ -15,17 +14,21 @@ from irtd_datasets.releases.entries import (
     STREAM_LIMIT,
     Entry,
     MemberNames,
-    RandomFile,
     not_found,
+    random_file,
     too_large,
 )
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import as_place
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.releases.tar_headers import TarDamageError, walk
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
+
+    from irtd_datasets.releases.entries import RandomFile
+    from irtd_datasets.releases.places import Place, RemoteRandomFile
 
 __all__ = ["TarContainer", "compressed_tar"]
 
@@ -61,6 +64,7 @@ class TarContainer:
 
     Example:
         >>> import io, tarfile, tempfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> with tarfile.open(folder / "a.tar", "w") as archive:
         ...     info = tarfile.TarInfo("a/1.txt")
@@ -70,10 +74,10 @@ class TarContainer:
         b'one'
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, label: str = "") -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str] | Place, *, label: str = "") -> None:
+        self.path = as_place(path)
         self.label = label or self.path.name
-        self._file = RandomFile(self.path)
+        self._file = random_file(self.path)
         self._loaded: _Directory | None = None
 
     def __repr__(self) -> str:
@@ -83,7 +87,9 @@ class TarContainer:
         # The index travels: finding it again means a walk over the whole archive.
         return self.path, self.label, self._file, self._loaded
 
-    def __setstate__(self, state: tuple[Path, str, RandomFile, _Directory | None]) -> None:
+    def __setstate__(
+        self, state: tuple[Place, str, RandomFile | RemoteRandomFile, _Directory | None]
+    ) -> None:
         self.path, self.label, self._file, self._loaded = state
 
     @property
@@ -153,7 +159,9 @@ class TarContainer:
 
 
 class _MemberReader(io.RawIOBase):
-    def __init__(self, file: RandomFile, start: int, size: int, shrunk: ArchiveError) -> None:
+    def __init__(
+        self, file: RandomFile | RemoteRandomFile, start: int, size: int, shrunk: ArchiveError
+    ) -> None:
         super().__init__()
         self._file = file
         self._shrunk = shrunk
@@ -175,7 +183,7 @@ class _MemberReader(io.RawIOBase):
 class _Window:
     """Forward reads of headers through a small window."""
 
-    def __init__(self, file: RandomFile) -> None:
+    def __init__(self, file: RandomFile | RemoteRandomFile) -> None:
         self._file = file
         self._start = 0
         self._data = b""
@@ -193,7 +201,7 @@ class _Window:
         return self._data[begin : begin + size]
 
 
-def _read_directory(file: RandomFile, label: str) -> _Directory:
+def _read_directory(file: RandomFile | RemoteRandomFile, label: str) -> _Directory:
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):
         raise ArchiveError("a folder, not a tar", where=label, remedy="Pass it as a folder.")
@@ -214,7 +222,7 @@ def _read_directory(file: RandomFile, label: str) -> _Directory:
         raise UnsafePathError(error.problem, where=f"{label}, {error.where}", remedy=error.remedy) from None
 
 
-def _index(file: RandomFile, status: os.stat_result) -> _Directory:
+def _index(file: RandomFile | RemoteRandomFile, status: os.stat_result) -> _Directory:
     positions: dict[str, int] = {}
     offsets, sizes = array("Q"), array("Q")
     special: dict[str, str] = {}

@@ -14,7 +14,6 @@ import struct
 import zlib
 from array import array
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from irtd_datasets.errors import ArchiveError, UnsafePathError
@@ -23,17 +22,21 @@ from irtd_datasets.releases.entries import (
     STREAM_LIMIT,
     Entry,
     MemberNames,
-    RandomFile,
     not_found,
+    random_file,
     too_large,
 )
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import as_place
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.releases.tar_headers import decode_name
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
+
+    from irtd_datasets.releases.entries import RandomFile
+    from irtd_datasets.releases.places import Place, RemoteRandomFile
 
 __all__ = ["RATIO_LIMIT", "TOTAL_LIMIT", "ZipContainer"]
 
@@ -130,6 +133,7 @@ class ZipContainer:
 
     Example:
         >>> import tempfile, zipfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         ...     archive.writestr("a/1.txt", "one")
@@ -138,10 +142,10 @@ class ZipContainer:
         (3, b'one', ('a',))
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, label: str = "") -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str] | Place, *, label: str = "") -> None:
+        self.path = as_place(path)
         self.label = label or self.path.name
-        self._file = RandomFile(self.path)
+        self._file = random_file(self.path)
         self._loaded: _Directory | None = None
 
     def __repr__(self) -> str:
@@ -296,7 +300,7 @@ class ZipContainer:
         return packed
 
 
-def _rebuild(path: Path, label: str) -> ZipContainer:
+def _rebuild(path: Place, label: str) -> ZipContainer:
     return ZipContainer(path, label=label)
 
 
@@ -304,7 +308,11 @@ class _MemberReader(io.RawIOBase):
     """Reads one member forwards, inflating block by block."""
 
     def __init__(
-        self, file: RandomFile, member: _Member, start: int, damaged: Callable[[str], ArchiveError]
+        self,
+        file: RandomFile | RemoteRandomFile,
+        member: _Member,
+        start: int,
+        damaged: Callable[[str], ArchiveError],
     ) -> None:
         super().__init__()
         self._file = file
@@ -354,7 +362,7 @@ class _MemberReader(io.RawIOBase):
         return data
 
 
-def _read_directory(file: RandomFile, label: str) -> _Directory:
+def _read_directory(file: RandomFile | RemoteRandomFile, label: str) -> _Directory:
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):
         raise ArchiveError("a folder, not a zip", where=label, remedy="Pass it as a folder.")
@@ -371,7 +379,7 @@ def _read_directory(file: RandomFile, label: str) -> _Directory:
     return _parse_directory(data, total, shift, status.st_size, label)
 
 
-def _find_end(file: RandomFile, length: int, label: str) -> tuple[int, int, int, int]:
+def _find_end(file: RandomFile | RemoteRandomFile, length: int, label: str) -> tuple[int, int, int, int]:
     """Return members, bytes and offset of the directory, and the byte that follows it."""
     reach = min(length, _END.size + _COMMENT_LIMIT)
     tail = file.read_at(length - reach, reach)

@@ -53,6 +53,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 def error_status(error: BaseException) -> int | None:
     """The HTTP status behind an error; None where no answer came."""
     for link in chain(error):
+        if type(link).__module__ == "aiohttp.http_exceptions":
+            continue  # of an answer that was cut: its code is no server's
         response = getattr(link, "response", None)
         if isinstance(response, dict):  # botocore
             found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

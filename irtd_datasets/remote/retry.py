@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.remote.answers import asked_wait, error_status, passes
+from irtd_datasets.remote.crew import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +34,13 @@ class Retry:
     Attributes:
         attempts: How often in all.
         first: Seconds of the first pause where the server asks for none; each later one is twice as long.
+        patience: Seconds from the first try during which a server that does not answer is asked again, however often
+            that is: it may start again, or the network be down. 0 counts tries there, too.
     """
 
     attempts: int = 4
     first: float = 0.5
+    patience: float = 0.0
 
     def wait(self, attempt: int, asked: float | None) -> float | None:
         """Seconds to wait before the next try; None where there is none.
@@ -52,6 +57,13 @@ class Retry:
         spread = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return min(self.first * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * spread
 
+    def _pause(self, attempt: int, spent: float, asked: float | None, error: Exception) -> float | None:
+        if not self.patience or asked is not None or error_status(error) is not None:
+            return self.wait(attempt, asked)
+        # Nobody answered: how often was asked says nothing.
+        pause = self.wait(max(min(attempt, self.attempts - 1), 0), None)
+        return None if pause is None or spent >= self.patience else min(pause, self.patience - spent)
+
     def call(
         self,
         action: Callable[[], _T],
@@ -66,9 +78,9 @@ class Retry:
             passing: Whether a failure passes.
 
         Raises:
-            Exception: The last error of the action.
+            Exception: The last error of the action; its attribute ``tried`` says how often and how long.
         """
-        attempt = 0
+        attempt, begun = 0, time.monotonic()
         while True:
             attempt += 1
             try:
@@ -77,9 +89,16 @@ class Retry:
                 raise
             except Exception as error:
                 asked = asked_wait(error)
-                pause = self.wait(attempt, asked) if passing(error) else None
+                pause, spent = None, time.monotonic() - begun
+                if passing(error) and not abandoned():
+                    pause = self._pause(attempt, spent, asked, error)
                 if pause is None:
+                    tries = f"tried {attempt} times in {spent:.0f} s" if attempt > 1 or spent > 1 else ""
+                    with contextlib.suppress(AttributeError):
+                        error.tried = tries  # type: ignore[attr-defined]
                     raise
                 if asked is not None and asked >= 1:
                     _log.warning("the server asks to wait for %.0f s (status %s)", asked, error_status(error))
+                elif pause >= 1:
+                    _log.warning("asked again in %.0f s: %s: %.200s", pause, type(error).__name__, error)
             (sleep or time.sleep)(pause)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import spec
-from irtd_datasets.report.console import make_console, make_table, show_count
+from irtd_datasets.report.console import make_console, make_table, show_count, styled
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from irtd_datasets.folder.ledger import Ledger, LedgerLine
     from irtd_datasets.writing.engine import BuildReport
 
-__all__ = ["build_as_dict", "show_build", "show_ledger"]
+__all__ = ["build_as_dict", "show_absent", "show_build", "show_ledger"]
 
 
 def _released(ledger: Ledger, line: LedgerLine) -> str:
@@ -38,6 +39,26 @@ def show_build(report: BuildReport) -> None:
     make_console().print(
         f"{sum(report.rows.values()):,} rows in {report.written + report.reused} shards{reused}: {report.folder}",
     )
+
+
+def show_absent(report: BuildReport, release: str) -> None:
+    """Print which parts the release did not have, and where they come from; for a build of everything."""
+    declared, console = spec(report.ledger.dataset), make_console()
+    lost = sum(line.record_counts.image_missing for line in report.ledger.lines if line.record_counts)
+    if lost and declared.places:
+        told = f"`irtd fetch {declared.name} --to FOLDER --dry-run` says where images come from"
+        console.print(f"{lost:,} records have no image here; {told}.")
+    for subset in declared.subsets:
+        members = [one for one in subset.members if "/".join(one.key) not in report.rows]
+        whole = len(members) == len(subset.members)
+        files = dict.fromkeys(one.part.file for one in members if whole or one.part.public)
+        if files:
+            what = subset.name if whole else f"{', '.join(files)} of {subset.name}"
+            console.print(styled(f"Not in {release}", f": {what}. {subset.available}"))
+            if whole and any(subset.name in place.configs for place in declared.places):
+                console.print(
+                    f"  `irtd fetch {declared.name} {subset.name} --to FOLDER` gets it, or says how."
+                )
 
 
 def show_ledger(ledger: Ledger) -> None:
@@ -67,12 +88,13 @@ def show_ledger(ledger: Ledger) -> None:
         table.add_row(line.file, _released(ledger, line), *numbers, dropped, "", flagged)
     totals = ledger.totals()
     table.add_section()
-    names = ("released", "found", "kept", "image_missing", "dropped", "absent")
-    table.add_row("sum", *(f"{totals[name]:,}" for name in names), "")
+    names = ("found", "kept", "image_missing", "dropped", "absent")
+    table.add_row("sum", ledger.released_sum, *(f"{totals[name]:,}" for name in names), "")
     console.print(table)
     # One file can feed several parts.
     for note in dict.fromkeys(line.note for line in ledger.lines if line.record_counts and line.note):
         console.print(note)
+    _show_partners(ledger)
     decoded = sum(line.record_counts.decoded for line in ledger.lines if line.record_counts)
     console.print(f"Decoded before they were stored: {decoded:,} images; of the others the header was read.")
     if ledger.counts_rounds:
@@ -87,6 +109,14 @@ def show_ledger(ledger: Ledger) -> None:
                 console.print(f"  and others, {lost:,} records in all")
     if ledger.unknown_files:
         console.print(f"Not known, ignored: {', '.join(ledger.unknown_files)}")
+
+
+def _show_partners(ledger: Ledger) -> None:
+    counts = [line.record_counts.partners for line in ledger.lines if line.record_counts]
+    partners = sum(counts, Counter[str]())
+    if partners:
+        told = ", ".join(f"{status} {count:,}" for status, count in sorted(partners.items()))
+        make_console().print(f"Visible partners, in rows: {told}")
 
 
 def _rounds_table(ledger: Ledger) -> Table:
@@ -105,13 +135,12 @@ def _rounds_table(ledger: Ledger) -> Table:
                 f"{line.record_counts.rounds_kept:,}",
             )
     totals = ledger.totals()
-    here = totals["rounds_released"] - totals["rounds_absent"]
     table.add_section()
     table.add_row(
         "sum of what is here",
-        f"{here:,}",
+        ledger.rounds_sum,
         f"{totals['rounds_found']:,}",
-        f"{totals['rounds_found'] - here:+,}",
+        ledger.rounds_difference,
         f"{totals['rounds_kept']:,}",
     )
     return table

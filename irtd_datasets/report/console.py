@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
@@ -17,13 +19,24 @@ from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from typing import Any
 
-__all__ = ["make_console", "make_table", "progress", "show_count", "status", "styled"]
+__all__ = ["has_room", "make_console", "make_table", "progress", "show_count", "status", "styled"]
+
+
+_SHORT = 14  # letters of a cell that shares its line with others where a table has no room
 
 
 class _Console(Console):
-    """A console that shows every text as it is: no markup, and no control character reaches the terminal."""
+    """A console that shows every text as it is: no markup, and no control character reaches the terminal.
+
+    Lines end between words only: no name and no number is broken, however narrow the console.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - the base class's
+        """Print texts and tables; a table that has no room is shown row by row."""
+        for one in objects:
+            shown = _fitted(self, one) if isinstance(one, Table) else one
+            super().print(shown, **{"overflow": "ignore", "crop": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - the base class's options
         return super().render_str(terminal(text), **options)
@@ -35,8 +48,53 @@ def make_console(*, stderr: bool = False) -> Console:
     Texts from outside can be given to it as they are. Made at each use, since tests and notebooks swap standard output.
     """
     console = _Console(highlight=False, markup=False, stderr=stderr)
-    wide = stderr or console.is_terminal
-    return console if wide else _Console(highlight=False, markup=False, width=160)
+    known = stderr or console.is_terminal or os.environ.get("COLUMNS", "").isdecimal()
+    return console if known else _Console(highlight=False, markup=False, width=160)
+
+
+def has_room(console: Console, table: Table) -> bool:
+    """Whether a console is wide enough for a table in which words stay whole."""
+    return isinstance(_fitted(console, table), Table)
+
+
+def _fitted(console: Console, table: Table) -> Table | Text:
+    """A table in which words stay whole, or its rows one below the other where that needs more room."""
+    cells = [[_cell(console, cell) for cell in (column.header, *column.cells)] for column in table.columns]
+    least = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in cells]
+    most = [
+        max((cell_len(line) for cell in column for line in cell.split("\n")), default=0) for column in cells
+    ]
+    room = console.width - 3 * (len(cells) - 1) - 1
+    if sum(least) > room:
+        return _stacked(table.title, cells)
+    left = room - sum(least)
+    for at in sorted(range(len(cells)), key=lambda at: most[at] - least[at]):
+        more = min(most[at] - least[at], left)
+        left -= more
+        table.columns[at].width = least[at] + more
+    return table
+
+
+def _cell(console: Console, cell: Any) -> str:  # noqa: ANN401 - whatever rich shows
+    return cell.plain if isinstance(cell, Text) else console.render_str(str(cell)).plain
+
+
+def _stacked(title: Any, cells: list[list[str]]) -> Text:  # noqa: ANN401 - whatever rich shows
+    """The rows of a table one below the other: the first cell, and the others under it with their heads."""
+    text = Text()
+    if title:
+        text.append(f"{title}\n", "bold")
+    heads = [column[0] for column in cells]
+    for row in zip(*(column[1:] for column in cells), strict=True):
+        text.append(f"{row[0]}\n" if row[0] else "", "bold")
+        pairs = [(head, cell) for head, cell in zip(heads[1:], row[1:], strict=True) if cell]
+        short = [f"{head} {cell}" for head, cell in pairs if len(cell) <= _SHORT]
+        if short:
+            text.append(f"  {', '.join(short)}\n")
+        for head, cell in pairs:
+            if len(cell) > _SHORT:
+                text.append(f"  {head}: {cell}\n")
+    return text
 
 
 def styled(head: str, rest: str = "", style: str = "bold") -> Text:

@@ -9,7 +9,7 @@ from irtd_datasets.report.console import make_console, make_table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from irtd_datasets.captioning.run import Estimate
+    from irtd_datasets.captioning.asking import Estimate
     from irtd_datasets.construct.benchmark import Captioned, Construction
     from irtd_datasets.construct.remote_sensing import Extension
 
@@ -86,13 +86,13 @@ def _asking(captioned: Captioned) -> Iterator[str]:
         yield f"{captioned.model}: {describe_estimate(expected, priced=bool(expected.cost))}"
         return
     yield (
-        f"{captioned.model}: {report.accepted:,} captions; {report.asked:,} questions asked now, "
+        f"{captioned.model}: {report.accepted:,} texts; {report.asked:,} questions asked now, "
         f"{report.from_journal:,} answers from {captioned.journal}; {report.input_tokens:,} tokens in, "
         f"{report.output_tokens:,} out" + (f", cost {report.cost:,.2f}" if report.cost else "")
     )
     if captioned.unanswered:
         why = f" ({report.stopped})" if report.stopped else ""
-        yield f"Not answered yet: {captioned.unanswered:,} images{why}; the same command asks about them"
+        yield f"Not answered yet: {captioned.unanswered:,} texts{why}; the same command asks about them"
 
 
 def _told(counts: Mapping[str, int]) -> str:
@@ -107,4 +107,9 @@ def _show_extension(result: Extension) -> None:
     console.print(table)
     for name, why in result.problems.items():
         console.print(f"{name}: {why}")
+    for task, counts in result.refused.items():
+        console.print(f"Texts refused, {task}: {_told(counts)}")
+    if result.captions:
+        for line in _asking(result.captions):
+            console.print(line)
     console.print(f"{result.records:,} records: {result.folder}")

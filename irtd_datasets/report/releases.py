@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.report.console import make_console, make_table, show_count, styled
+from irtd_datasets.report.fetching import show_places
 from irtd_datasets.schema import FIELDS
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ def show_spec(spec: DatasetSpec) -> None:
     console.print(styled("How to get it"))
     for step in spec.obtain:
         console.print(f"  - {step}")
+    if spec.places:
+        console.print(
+            styled("Where it is", f": `irtd fetch {spec.name} --to FOLDER` gets what has a direct link")
+        )
+        show_places(console, spec)
 
 
 def show_frames(found: FrameFile) -> None:

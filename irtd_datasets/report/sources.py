@@ -9,20 +9,19 @@ from rich.padding import Padding
 from rich.text import Text
 
 from irtd_datasets.display import one_line
-from irtd_datasets.report.console import make_console, make_table, styled
+from irtd_datasets.report.console import has_room, make_console, make_table, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from irtd_datasets.sources import FoundSource, SourceCheck, SourceRow
 
 __all__ = ["show_sources", "sources_as_list"]
 
 _UNNAMED = {"missing": "(no such number)", "unnamed": "(not named)"}
-_TABLE_WIDTH = 140
-"""Columns of a terminal from which the sources are a table; in less, words would be cut into pieces."""
 
 
 def sources_as_list(
@@ -54,6 +53,7 @@ def show_sources(
     """Print the table of sources, or all that is known of one."""
     console = make_console()
     here = {item.row.name: item for item in found or ()}
+    _show_found(console, found)
     if one:
         for name, value in rows[0].as_dict().items():
             shown = ", ".join(value) if isinstance(value, list) else value
@@ -61,8 +61,10 @@ def show_sources(
                 console.print(styled(name, f": {shown}"))
     else:
         entries = [_Entry.of(*group, here=here) for group in _groups(rows)]
-        if console.width >= _TABLE_WIDTH:
-            _show_table(console, entries, marked=found is not None)
+        entries.sort(key=lambda entry: not entry.here)
+        table = _table(entries, marked=found is not None)
+        if has_room(console, table):
+            console.print(table)
         else:
             _show_list(console, entries)
         named = sum(row.status == "named" for row in rows)
@@ -74,7 +76,6 @@ def show_sources(
             f"{sum(row.readable for row in rows if row.status == 'named')} of the named ones can be read. "
             f"{len(rows) - listed} further sources."
         )
-    _show_found(console, found)
     for result in checked:
         _show_check(console, result)
 
@@ -116,12 +117,12 @@ def _groups(rows: Sequence[SourceRow]) -> Iterator[tuple[SourceRow, SourceRow]]:
         yield same[0], same[-1]
 
 
-def _show_table(console: Console, entries: Sequence[_Entry], *, marked: bool) -> None:
+def _table(entries: Sequence[_Entry], *, marked: bool) -> Table:
     head = ["nr", "source", "what it is", "band", "reader", "tasks it can feed", "terms", "how to get it"]
     table = make_table(*(["here"] if marked else []), *head)
     for entry in entries:
         table.add_row(*([entry.here] if marked else []), *entry[:-1])
-    console.print(table)
+    return table
 
 
 def _show_list(console: Console, entries: Sequence[_Entry]) -> None:
@@ -169,7 +170,10 @@ def _show_check(console: Console, result: SourceCheck) -> None:
     splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in result.splits.items())
     labels = ", ".join(f"{label} {count:,}" for label, count in list(result.labels.items())[:12])
     scenes = ", ".join(f"{scene} {count:,}" for scene, count in list(result.scenes.items())[:30])
-    for line in (splits, labels, scenes):
+    sampled = ", ".join(f"{status} {count:,}" for status, count in result.sampled.items())
+    pairs = f"pairs declared {result.alignment}; registered by their edges: {sampled}" if sampled else ""
+    doubt = f"TABLE AND IMAGES DISAGREE: {result.alignment_doubt}" if result.alignment_doubt else ""
+    for line in (splits, labels, scenes, pairs, doubt):
         if line:
             console.print(f"  {line}")
     if not result.problems:

@@ -8,9 +8,10 @@ from irtd_datasets.report.console import make_console, make_table
 
 if TYPE_CHECKING:
     from irtd_datasets.training.bench import BenchReport
+    from irtd_datasets.training.detection import DetectionReport
     from irtd_datasets.training.export import ExportReport
 
-__all__ = ["show_bench", "show_export"]
+__all__ = ["show_bench", "show_detection", "show_export"]
 
 
 def show_export(report: ExportReport) -> None:
@@ -38,9 +39,41 @@ def show_export(report: ExportReport) -> None:
             f"{report.deep_images:,} rows have images of more than 8 bits: scale them before training on them"
         )
     if report.paired:
-        console.print(f"{report.paired:,} rows have a visible partner, which is not part of an export")
+        console.print(
+            f"{report.paired:,} rows have a visible partner, which is left out; --partners gives it as a second image"
+        )
     images = f"{report.images:,} images" if report.images else "images inside its files"
     console.print(f"{sum(report.rows.values()):,} rows, {images}: {report.out}")
+
+
+def show_detection(report: DetectionReport) -> None:
+    """Print what became of every image and object of an export for a detector, and where it lies."""
+    from irtd_datasets.training.detection import LEFT_OUT
+
+    console = make_console()
+    table = make_table("split", "images", title=f"Exported as {report.layout}")
+    for split, images in report.images.items():
+        table.add_row(split, f"{images:,}")
+    console.print(table)
+    for reason, count in report.left_out.most_common():
+        if count:
+            console.print(f"{count:,} objects left out, {reason}: {LEFT_OUT[reason]}")
+    for count, told in (
+        (report.clipped, "objects cut at the edge of their image"),
+        (report.empty_images, "images left out, because none of their objects is written"),
+        (report.without_image, "rows without an image"),
+        (report.deep_images, "images of more than 8 bits: scale them before training on them"),
+        (len(report.written), "classes written under another name; export.json tells which"),
+    ):
+        if count:
+            console.print(f"{count:,} {told}")
+    for note in report.notes:
+        console.print(note)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.objects.items()))
+    console.print(
+        f"{report.images.total():,} images, {report.objects.total():,} objects ({kinds}) of {len(report.classes):,} "
+        f"classes: {report.out}"
+    )
 
 
 def show_bench(report: BenchReport) -> None:
@@ -75,6 +108,14 @@ def show_bench(report: BenchReport) -> None:
             spent = report.milliseconds[step]
             table.add_row(step, f"{spent:.3f}", f"{spent / whole:.0%}", meaning)
     console.print(table)
+    if report.far is not None:
+        far = report.far
+        console.print(
+            f"Network: round trip {1000 * far.round_trip:,.0f} ms, {far.bandwidth / 1e6:,.1f} MB/s; "
+            f"{far.requests:,.1f} requests for 1,000 rows, {far.fetched:.2f} bytes fetched for each used, "
+            f"{far.bytes_per_row / 1e3:,.1f} kB a row."
+        )
+        console.print(f"Bound by {far.bound_by}: {far.rate:,.0f} rows/s. What would change it: {far.change}.")
     for note in report.notes:
         console.print(f"Not measured: {note}")
     if not report.advice:

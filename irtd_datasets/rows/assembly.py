@@ -12,12 +12,13 @@ import tempfile
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from irtd_datasets.errors import AmbiguousImageError, ImageError, summarize
 from irtd_datasets.images.files import viewable_image
 from irtd_datasets.rows.groups import ORIGINAL, GroupCutter
 from irtd_datasets.rows.parsing import DefectPolicy, apply_policy, parse_file
+from irtd_datasets.rows.partners import show
 from irtd_datasets.rows.pending import PendingRow, finish
 from irtd_datasets.rows.spill import PendingRowFile, unpack_pending
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from irtd_datasets.images.files import PreparedImage
     from irtd_datasets.releases.resolve import ImageResolver, Located
     from irtd_datasets.rows.groups import RowGroup
+    from irtd_datasets.rows.partners import Partner, Partners, Shown
     from irtd_datasets.rows.record_counts import RecordCounts
     from irtd_datasets.rows.release import ImageStream, Release
     from irtd_datasets.rows.spill import Place
@@ -43,6 +45,11 @@ __all__ = [
     "release_groups",
 ]
 
+
+Places: TypeAlias = "tuple[ImageResolver, Partners | None]"
+"""What finds and reads images, and their partners where they have any."""
+Stored: TypeAlias = "tuple[str, bytes | memoryview] | None"
+"""Name and bytes of a partner, as `GroupCutter.add` takes them."""
 
 _ONE_OF = 64  # images of which one is decoded
 _THREADS = min(8, os.cpu_count() or 1)
@@ -84,6 +91,8 @@ def image_rows(
     policy: DefectPolicy,
     record_counts: RecordCounts,
     decode: str = "sample",
+    *,
+    shown: Shown | None = None,
 ) -> tuple[list[dict[str, Any]], bytes | memoryview]:
     """Complete the rows of one image; what cannot be kept is counted.
 
@@ -94,6 +103,7 @@ def image_rows(
         policy: What to do with known defects.
         record_counts: Takes the counts.
         decode: As for `prepared`.
+        shown: Its visible partner; None without one.
 
     Returns:
         The rows kept, without image columns, and the bytes to store, which are those of the file unless the image had
@@ -107,8 +117,11 @@ def image_rows(
     # A copy: what the image is read into takes the preview in its place.
     original = None if image.original is None else bytes(image.original)
     rows = []
+    note = located.note if located else ""
+    if shown is not None and shown.note:
+        note = f"{note}; visible: {shown.note}" if note else f"visible: {shown.note}"
     for pending in pending_rows:
-        row = finish(pending, image, note=located.note if located else "")
+        row = finish(pending, image, note=note, registration=shown.registration if shown else None)
         issues = row["issues"]
         if issues:
             if not apply_policy(policy, pending.id, issues, record_counts):
@@ -116,6 +129,8 @@ def image_rows(
             record_counts.flagged.update(issues)
         if original is not None:
             row[ORIGINAL] = original
+        if shown is not None:
+            record_counts.partners[shown.registration["status"]] += 1
         record_counts.kept += 1
         record_counts.rounds_kept += pending.rounds
         rows.append(row)
@@ -139,22 +154,37 @@ def release_groups(
             rows.extend(parse_file(release, annotations, record_counts))
         stream = release.stream(member.subset)
         if stream is None:
-            resolver = release.resolver(member.subset)
-            found = located_rows(resolver, rows.units(member.subset.order), record_counts)
-            images = ((located, [unpack_pending(entry) for entry in entries]) for located, entries in found)
-            yield from image_groups(resolver, images, policy, record_counts, release.options.decode)
+            resolver, partners = release.resolver(member.subset), release.partners(member.subset)
+            found = located_rows(resolver, partners, rows.units(member.subset.order), record_counts)
+            images = (
+                (image, partner, [unpack_pending(entry) for entry in entries])
+                for image, partner, entries in found
+            )
+            yield from image_groups(
+                (resolver, partners), images, policy, record_counts, release.options.decode
+            )
             return
         cutter = GroupCutter()
-        taken = StreamRows(rows.waiting(), rows.pending, policy, record_counts, decode=release.options.decode)
-        for name, kept, data in taken.read(stream):
-            yield from cutter.add(name, kept, data)
+        taken = StreamRows(
+            rows.waiting(),
+            rows.pending,
+            policy,
+            record_counts,
+            decode=release.options.decode,
+            partners=release.partners(member.subset),
+        )
+        for taking in taken.read(stream):
+            yield from cutter.add(*taking)
         yield from cutter.rest()
 
 
 def located_rows(
-    resolver: ImageResolver, units: Iterable[tuple[str, list[bytes]]], record_counts: RecordCounts
-) -> Iterator[tuple[Located, list[bytes]]]:
-    """Find the images of a part in order; yields where each is, with its rows as they were set aside.
+    resolver: ImageResolver,
+    partners: Partners | None,
+    units: Iterable[tuple[str, list[bytes]]],
+    record_counts: RecordCounts,
+) -> Iterator[tuple[Located, Partner | None, list[bytes]]]:
+    """Find the images of a part in order; yields where each and its partner is, with its rows as they were set aside.
 
     Raises:
         AmbiguousImageError: Some images have two candidates; all are named together, up to a limit.
@@ -163,13 +193,16 @@ def located_rows(
     for image, entries in units:
         try:
             located = resolver.resolve(image)
+            partner = partners.find(image) if partners is not None and located is not None else None
         except AmbiguousImageError as error:
             ambiguous.append(error)
             continue
         if located is None:
             record_counts.image_missing += len(entries)
         elif not ambiguous:
-            yield located, entries
+            if partners is not None and partner is None:
+                record_counts.partners["none"] += len(entries)
+            yield located, partner, entries
     if ambiguous:
         raise AmbiguousImageError(
             summarize((f"{error.where}: {error.problem}" for error in ambiguous), limit=10),
@@ -178,8 +211,8 @@ def located_rows(
 
 
 def image_groups(
-    resolver: ImageResolver,
-    images: Iterable[tuple[Located, list[PendingRow]]],
+    places: Places,
+    images: Iterable[tuple[Located, Partner | None, list[PendingRow]]],
     policy: DefectPolicy,
     record_counts: RecordCounts,
     decode: str = "sample",
@@ -187,39 +220,85 @@ def image_groups(
     """Read images that were found, complete their rows, and cut them into row groups; see `GroupCutter`.
 
     Where all images are decoded, threads do it some images ahead.
+
+    Args:
+        places: What finds and reads the images, and their partners where they have any.
+        images: Images in order, each with its partner and its rows.
+        policy: What to do with known defects.
+        record_counts: Takes the counts.
+        decode: As for `prepared`.
     """
     cutter = GroupCutter()
+    resolver, partners = places
     if decode == "all":
-        done = _decoded(resolver, images)
+        done = _decoded(places, images)
     else:
         done = (
             (
                 located,
                 rows,
-                prepared(resolver.read_into(located, cutter.room), rows[0].image, located, decode),
+                *pair(
+                    prepared(resolver.read_into(located, cutter.room), rows[0].image, located, decode),
+                    partner,
+                    None
+                    if partner is None or partners is None
+                    else partners.read_into(partner, cutter.partner_room),
+                    is_decoded(rows[0].image, decode),
+                ),
             )
-            for located, rows in images
+            for located, partner, rows in images
         )
-    for located, pending_rows, image in done:
-        rows, stored = image_rows(pending_rows, image, located, policy, record_counts, decode)
-        yield from cutter.add(pending_rows[0].image, rows, stored)
+    for located, pending_rows, image, shown in done:
+        rows, stored = image_rows(pending_rows, image, located, policy, record_counts, decode, shown=shown)
+        yield from cutter.add(pending_rows[0].image, rows, stored, stored_partner(shown))
     yield from cutter.rest()
 
 
+def pair(
+    image: PreparedImage | ImageError,
+    partner: Partner | None,
+    data: bytes | memoryview | None,
+    decode: bool,
+) -> tuple[PreparedImage | ImageError, Shown | None]:
+    """An image and what is shown of its partner; see `irtd_datasets.rows.partners.show`."""
+    if partner is None or data is None or isinstance(image, ImageError):
+        return image, None
+    return show(image, partner, data, decode)
+
+
+def stored_partner(shown: Shown | None) -> tuple[str, bytes | memoryview] | None:
+    """Name and bytes of a partner that is shown; None where there is none, or it was refused."""
+    return None if shown is None or shown.data is None else (shown.name, shown.data)
+
+
+_Done: TypeAlias = "tuple[PreparedImage | ImageError, Shown | None]"
+
+
 def _decoded(
-    resolver: ImageResolver, images: Iterable[tuple[Located, list[PendingRow]]]
-) -> Iterator[tuple[Located, list[PendingRow], PreparedImage | ImageError]]:
+    places: Places, images: Iterable[tuple[Located, Partner | None, list[PendingRow]]]
+) -> Iterator[tuple[Located, list[PendingRow], PreparedImage | ImageError, Shown | None]]:
     """Images in order, decoded by threads; memory holds two images for each thread."""
-    waiting: deque[tuple[Located, list[PendingRow], Future[PreparedImage | ImageError]]] = deque()
+    resolver, partners = places
+    waiting: deque[tuple[Located, list[PendingRow], Future[_Done]]] = deque()
+
+    def both(
+        data: bytes, name: str, located: Located, partner: Partner | None, visible: bytes | None
+    ) -> _Done:
+        return pair(prepared(data, name, located, "all"), partner, visible, True)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        for located, rows in images:
+        for located, partner, rows in images:
             data = bytes(resolver.read_into(located, _room))
-            waiting.append((located, rows, pool.submit(prepared, data, rows[0].image, located, "all")))
+            visible = None
+            if partner is not None and partners is not None:
+                visible = bytes(partners.read_into(partner, _room))
+            done = pool.submit(both, data, rows[0].image, located, partner, visible)
+            waiting.append((located, rows, done))
             if len(waiting) > 2 * _THREADS:
                 first, pending_rows, image = waiting.popleft()
-                yield first, pending_rows, image.result()
+                yield first, pending_rows, *image.result()
         for first, pending_rows, image in waiting:
-            yield first, pending_rows, image.result()
+            yield first, pending_rows, *image.result()
 
 
 def _room(size: int) -> memoryview:
@@ -236,6 +315,7 @@ class StreamRows:
         record_counts: Takes the counts.
         skip: Images at the beginning of the stream that an earlier run has dealt with; not counted again.
         decode: As for `prepared`.
+        partners: Finds the visible partners; None where there are none.
 
     Attributes:
         position: Images taken so far, those skipped included.
@@ -250,6 +330,7 @@ class StreamRows:
         *,
         skip: int = 0,
         decode: str = "sample",
+        partners: Partners | None = None,
     ) -> None:
         self.position = 0
         self._waiting = dict(waiting)
@@ -258,6 +339,7 @@ class StreamRows:
         self._record_counts = record_counts
         self._skip = skip
         self._decode = decode
+        self._partners = partners
 
     @property
     def complete(self) -> bool:
@@ -274,22 +356,38 @@ class StreamRows:
             return False
         return True
 
-    def take(self, name: str, data: bytes) -> tuple[list[dict[str, Any]], bytes | memoryview]:
-        """Rows of an image that has come; none when nothing waits for it, as with a second copy of it."""
+    def take(self, name: str, data: bytes) -> tuple[list[dict[str, Any]], bytes | memoryview, Stored]:
+        """Rows of an image that has come, its bytes, and its partner's name and bytes.
+
+        No rows when nothing waits for it, as with a second copy of it.
+        """
         places = self._waiting.pop(name, None)
         if places is None:
-            return [], b""
+            return [], b"", None
         self.position += 1
         pending_rows = [self._load(place) for place in places]
         image = prepared(data, pending_rows[0].image, None, self._decode)
-        return image_rows(pending_rows, image, None, self._policy, self._record_counts, self._decode)
+        shown = None
+        if self._partners is not None:
+            partner = self._partners.find(name)
+            if partner is None:
+                self._record_counts.partners["none"] += len(pending_rows)
+            else:
+                visible = self._partners.read_into(partner, _room)
+                image, shown = pair(image, partner, visible, is_decoded(name, self._decode))
+        rows, stored = image_rows(
+            pending_rows, image, None, self._policy, self._record_counts, self._decode, shown=shown
+        )
+        return rows, stored, stored_partner(shown)
 
     def count_missing(self) -> int:
         """Records whose image has not come."""
         return sum(len(places) for places in self._waiting.values())
 
-    def read(self, stream: ImageStream) -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview]]:
-        """Rows and image after image, until all have come or the stream ends; counts those that are missing."""
+    def read(
+        self, stream: ImageStream
+    ) -> Iterator[tuple[str, list[dict[str, Any]], bytes | memoryview, Stored]]:
+        """Rows, image and partner, until all have come or the stream ends; counts those that are missing."""
         for name, data in stream.images(self.wants):
             yield name, *self.take(name, data)
             if self.complete:

@@ -3,19 +3,22 @@
 The module has ``TASKS``, ``DECIMALS`` (of its boxes), ``USES_TEST`` (whether images that a source keeps for testing are
 used), ``make_rounds(task, image, size, categories, partial)``, which gives the rounds of each record that the labels of
 an image make (``partial``: classes of which an object was left out), and ``place(source, task, image, rounds)``, which
-says as a `GeneratedRecord` where one goes.
+says as a `GeneratedRecord` where one goes. One whose records a language model can write (``--describe``) has
+``DESCRIBED`` (tasks), ``rounds_described(task, rounds, regions, size)`` and ``place_described(source, task, image)``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from irtd_datasets.documents import read_json
 from irtd_datasets.errors import AnnotationError, ReleaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from irtd_datasets.releases.places import Place
 
 __all__ = ["MARKER", "ConstructedFile", "GeneratedRecord", "Rounds", "read_marker"]
 
@@ -64,7 +67,7 @@ class ConstructedFile:
     origin: str = "rule"
 
 
-def read_marker(folder: Path, dataset: str) -> tuple[ConstructedFile, ...] | None:
+def read_marker(folder: Place, dataset: str) -> tuple[ConstructedFile, ...] | None:
     """The files of records that a folder says were constructed for a dataset.
 
     Returns:
@@ -78,7 +81,7 @@ def read_marker(folder: Path, dataset: str) -> tuple[ConstructedFile, ...] | Non
     if not path.is_file():
         return ()
     try:
-        values = read_json(path, "")
+        values = read_json(cast("Path", path), "")
         if "dataset" not in values.value or values["dataset"].text() != dataset:
             return None
         split = "test" if values["split"].text() == "test" else "train"

@@ -38,11 +38,11 @@ class RowGroup:
     """The rows of one row group.
 
     Args:
-        rows: One mapping per row with exactly the columns of the schema other than images.
+        rows: One mapping per row with exactly the columns of the schema other than images; or these columns.
         images: For each image column of the schema, its images and which row shows which.
     """
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]] | pa.RecordBatch
     images: Mapping[str, ImageColumn] = field(default_factory=dict)
 
 
@@ -55,11 +55,16 @@ class GroupCutter:
 
     def __init__(self) -> None:
         self._images, self._other = ImageBuffer(), ImageBuffer()
+        self._partners, self._other_partners = ImageBuffer(), ImageBuffer()
         self._begin()
 
     def _begin(self) -> None:
         self._images, self._other = self._other, self._images
         self._images.clear()
+        self._partners, self._other_partners = self._other_partners, self._partners
+        self._partners.clear()
+        self._partner_names: list[str] = []
+        self._partner_of: list[int] = []
         self._rows: list[dict[str, Any]] = []
         self._names: list[str] = []
         self._image_of: list[int] = []
@@ -70,12 +75,30 @@ class GroupCutter:
         """Where the next image may be put, so that it need not be copied; see `ImageBuffer.room`."""
         return self._images.room(size)
 
-    def add(self, name: str, rows: Sequence[dict[str, Any]], data: bytes | memoryview) -> Iterator[RowGroup]:
-        """Take an image with its released name and its rows; yields the row groups that are full."""
-        position = -1
+    def partner_room(self, size: int) -> memoryview:
+        """Where the partner of the next image may be put."""
+        return self._partners.room(size)
+
+    def add(
+        self,
+        name: str,
+        rows: Sequence[dict[str, Any]],
+        data: bytes | memoryview,
+        partner: tuple[str, bytes | memoryview] | None = None,
+    ) -> Iterator[RowGroup]:
+        """Take an image with its released name and its rows; yields the row groups that are full.
+
+        Args:
+            name: Its name.
+            rows: Its rows.
+            data: Its bytes.
+            partner: Name and bytes of its visible partner; None without one.
+        """
+        position = place = -1
+        more = 0 if partner is None else len(partner[1])
         for row in rows:
             original = row.pop(ORIGINAL, None)
-            size = len(data) + len(original or b"") + _text_bytes(row)
+            size = len(data) + more + len(original or b"") + _text_bytes(row)
             if self._rows and (len(self._rows) >= GROUP_ROWS or self._bytes + size > GROUP_BYTES):
                 yield from self.rest()  # before memory is asked for the next one
                 position = -1
@@ -85,6 +108,11 @@ class GroupCutter:
                 self._names.append(name)
                 if original is not None:
                     self._originals[position] = original
+                if partner is not None:
+                    place = len(self._partner_names)
+                    self._partners.append(partner[1])
+                    self._partner_names.append(partner[0])
+            self._partner_of.append(place)
             self._rows.append(row)
             self._image_of.append(position)
             self._bytes += size
@@ -102,7 +130,10 @@ class GroupCutter:
             )
             original = ImageColumn.of(batch, [place.get(image, -1) for image in self._image_of])
         image = ImageColumn.of(self._images.batch(self._names), self._image_of)
-        yield RowGroup(self._rows, {"image": image, "visible": nothing, "original": original})
+        visible = nothing
+        if self._partner_names:
+            visible = ImageColumn.of(self._partners.batch(self._partner_names), self._partner_of)
+        yield RowGroup(self._rows, {"image": image, "visible": visible, "original": original})
         self._begin()
 
 
@@ -111,11 +142,13 @@ def _text_bytes(row: dict[str, Any]) -> int:
     return 2048 + 4 * sum([len(message["content"]) for message in row["messages"]])
 
 
-def text_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, where: str) -> pa.RecordBatch:
+def text_columns(
+    rows: Sequence[Mapping[str, Any]] | pa.RecordBatch, schema: pa.Schema, where: str
+) -> pa.RecordBatch:
     """The columns other than images, in the order and the types of a schema.
 
     Args:
-        rows: A mapping for each row.
+        rows: A mapping for each row, or the columns themselves.
         schema: Columns without metadata.
         where: What a user knows the row group as, for messages.
 
@@ -123,6 +156,14 @@ def text_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, where: st
         BuildError: A row has other columns (those of `MAY_BE_MISSING` are null where it has none), or a value is not
             of its column's type.
     """
+    if isinstance(rows, pa.RecordBatch):
+        if not rows.schema.equals(schema):
+            raise BuildError(
+                f"the columns differ from the schema: {rows.schema.names}, expected {schema.names}",
+                where=where,
+                remedy="Give every column of the schema except the images, in its order and of its type.",
+            )
+        return rows
     names = set(schema.names)
     for index, row in enumerate(rows):
         if row.keys() != names:

@@ -18,17 +18,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from irtd_datasets.annotations.json_members import read_member_lists
 from irtd_datasets.annotations.json_records import read_records
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseError, ReleaseNotFoundError
-from irtd_datasets.releases.containers import Container, FolderContainer, common_folder, open_container
+from irtd_datasets.releases.containers import (
+    Container,
+    FolderContainer,
+    RemoteFolder,
+    common_folder,
+    open_container,
+)
+from irtd_datasets.releases.places import RemotePlace, as_place, file_identity
 from irtd_datasets.releases.resolve import ImageResolver, Mount, mounts_from_options
 from irtd_datasets.releases.sniff import read_head, sniff
 from irtd_datasets.rows.generated import read_marker
-from irtd_datasets.rows.release import Release, file_identity
+from irtd_datasets.rows.release import Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from irtd_datasets.annotations.json_records import Source
+    from irtd_datasets.releases.places import Place
     from irtd_datasets.rows.release import AnnotationFile
     from irtd_datasets.spec import SubsetSpec
 
@@ -90,13 +97,13 @@ class Layout:
     closed: tuple[str, ...]
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Place) -> Layout:
     """Search the top levels of a release.
 
     Args:
         root: An existing folder.
     """
-    folder = FolderContainer(root)
+    folder = RemoteFolder(root) if isinstance(root, RemotePlace) else FolderContainer(root)
     found: list[Candidate] = []
     archives: list[Container] = []
     packed: list[str] = []
@@ -141,8 +148,11 @@ def find_layout(root: Path) -> Layout:
     )
 
 
-def _listing(path: Path, most: int | None) -> tuple[list[str], list[str], bool]:
+def _listing(path: Place, most: int | None) -> tuple[list[str], list[str], bool]:
     """Sorted files and folders of a folder, and whether these are all; at most ``most`` entries are looked at."""
+    if isinstance(path, RemotePlace):
+        here, below = path.scan()
+        return list(here), list(below), most is None or len(here) + len(below) <= most
     files: list[str] = []
     folders: list[str] = []
     with os.scandir(path) as entries:
@@ -163,7 +173,10 @@ def _in_archive(archive: Container) -> list[Candidate]:
 
 
 def image_mounts(
-    layout: Layout, images: Mapping[str, str], first_folders: tuple[str, ...] = ()
+    layout: Layout,
+    images: Mapping[str, str],
+    first_folders: tuple[str, ...] = (),
+    open_place: Callable[[str], Place] = as_place,
 ) -> tuple[Mount, ...]:
     """Places where images are looked for, the user's own first.
 
@@ -174,11 +187,12 @@ def image_mounts(
         layout: The release.
         images: Released folder to path, as the user gave them.
         first_folders: First folders that names of images may have and a user's copy not.
+        open_place: From a path or a URL to the place.
 
     Raises:
         ReleaseNotFoundError: There is nothing at a path that the user gave.
     """
-    mounts = list(mounts_from_options(images, ()))
+    mounts = list(mounts_from_options(images, (), open_place))
     mounts += [Mount("", layout.root, folder) for folder in layout.folders if folder.count("/") <= 1]
     for first in dict.fromkeys((layout.root.label, *_FIRST_FOLDERS, *first_folders)):
         if first not in layout.folders:
@@ -298,4 +312,6 @@ class SearchedRelease(Release):
 
     @cached_property
     def _resolver(self) -> ImageResolver:
-        return ImageResolver(image_mounts(self._layout, self.options.images, self.first_folders))
+        return ImageResolver(
+            image_mounts(self._layout, self.options.images, self.first_folders, self.options.place)
+        )

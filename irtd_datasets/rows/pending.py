@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from irtd_datasets.boxes import Frame
 from irtd_datasets.boxes.frames import convert, few_to_pixels, find_outside, rounding_bound
 from irtd_datasets.images.files import turn_boxes, turn_points
+from irtd_datasets.images.pairs.partner import no_registration
 from irtd_datasets.schema import BOX_FRAMES, MODALITIES, TASKS
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.images.files import ImageInfo, PreparedImage
 
-__all__ = ["Correction", "Message", "PendingRow", "Regions", "finish", "no_registration"]
+__all__ = ["Correction", "Message", "PendingRow", "Regions", "finish"]
 
 
 class Message(TypedDict):
@@ -99,27 +100,20 @@ class PendingRow:
     origin: str = "released"
 
 
-def no_registration() -> dict[str, Any]:
-    """The column ``registration`` of a row without a partner."""
-    return {
-        "status": "none",
-        "method": None,
-        "transform": [],
-        "quality": None,
-        "error": None,
-        "partner": None,
-        "visible_box": [],
-        "image_box": [],
-    }
-
-
-def finish(pending: PendingRow, image: PreparedImage, *, note: str = "") -> dict[str, Any]:
+def finish(
+    pending: PendingRow,
+    image: PreparedImage,
+    *,
+    note: str = "",
+    registration: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Complete a row with what its image tells; image bytes are left out.
 
     Args:
         pending: The row so far.
         image: The image, upright.
         note: How the image was found, when not under its released name.
+        registration: How its partner comes to show what it shows; None without a partner.
 
     Returns:
         The row without the ``bytes`` of its image columns.
@@ -133,7 +127,7 @@ def finish(pending: PendingRow, image: PreparedImage, *, note: str = "") -> dict
         _append(issues, "image-size-unexpected")
     return {
         "id": pending.id,
-        "registration": no_registration(),
+        "registration": registration or no_registration(),
         "modality": MODALITIES.index(pending.modality),
         "task": TASKS.index(pending.task),
         "source": pending.source,

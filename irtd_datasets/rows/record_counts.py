@@ -33,6 +33,7 @@ class RecordCounts:
         rounds_found: Questions in all records found, answered or not.
         rounds_kept: Rounds of the rows written.
         decoded: Images of which every pixel was read, not the header alone.
+        partners: Rows by the status of their registration, where partners were looked for.
     """
 
     found: int = 0
@@ -46,6 +47,7 @@ class RecordCounts:
     rounds_found: int = 0
     rounds_kept: int = 0
     decoded: int = 0
+    partners: Counter[str] = field(default_factory=Counter)
 
     def drop(self, reason: str, message: str = "", count: int = 1) -> None:
         """Count records left out for a reason, and keep the message if there is room."""
@@ -61,7 +63,7 @@ class RecordCounts:
         self.rounds_found += other.rounds_found
         self.rounds_kept += other.rounds_kept
         self.decoded += other.decoded
-        for name in ("dropped", "flagged", "quirks", "repairs"):
+        for name in ("dropped", "flagged", "quirks", "repairs", "partners"):
             getattr(self, name).update(getattr(other, name))
         room = MESSAGES_KEPT - len(self.messages)
         self.messages += other.messages[: max(room, 0)]
@@ -92,6 +94,7 @@ class RecordCounts:
             "rounds_found": self.rounds_found,
             "rounds_kept": self.rounds_kept,
             "decoded": self.decoded,
+            "partners": dict(sorted(self.partners.items())),
         }
 
     @classmethod
@@ -106,6 +109,8 @@ class RecordCounts:
             setattr(counts, name, values[name].count())
         decoded = values.get("decoded")  # not in folders of older versions
         counts.decoded = 0 if decoded is None else decoded.count()
+        partners = values.get("partners")
+        counts.partners = Counter() if partners is None else Counter(partners.counts())
         for name in ("dropped", "flagged", "quirks", "repairs"):
             setattr(counts, name, Counter(values[name].counts()))
         return counts

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from irtd_datasets.annotations.conversation_keys import find_image
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.releases.archive_index import archive_folder, known_members
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.releases.places import RemotePlace, as_place, file_identity
+from irtd_datasets.releases.resolve import ImageResolver
 from irtd_datasets.releases.streams import stream_tar
+from irtd_datasets.remote.urls import is_url, local_path, without_secrets
+from irtd_datasets.rows.partners import Partners, partner_layouts, visible_mounts
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
-    from irtd_datasets.releases.resolve import ImageResolver
+    from irtd_datasets.releases.places import Place
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.spec import DatasetSpec, Member, SubsetSpec
 
@@ -56,6 +61,9 @@ class ReleaseOptions:
         scratch: Folder where a release may keep what it has to unpack or sort out first, so that another process or
             a later run finds it; empty for a temporary folder that goes with the release.
         decode: ``sample`` (one image of 64) or ``all`` are decoded before they are stored.
+        visible: Released folder to path of the visible partners of its images, by the same names.
+        storage: For file systems of URLs, never shown: options of all, under an empty name, and what a URL had of
+            user, password and query, under the URL without them.
     """
 
     root: str
@@ -65,6 +73,12 @@ class ReleaseOptions:
     rounds: str = "keep"
     scratch: str = ""
     decode: str = "sample"
+    visible: Mapping[str, str] = field(default_factory=dict)
+    storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+    def place(self, where: str) -> Place:
+        """What lies at a path or URL of these options."""
+        return as_place(where, {**self.storage.get("", {}), **self.storage.get(where, {})})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,9 @@ class ImageStream(Protocol):
     def identity(self) -> tuple[Any, ...]:
         """Names, sizes and times of the files read."""
 
+    def total(self, wanted: Any) -> int | None:  # noqa: ANN401 - see below
+        """Bytes of the images for which ``wanted(name)`` holds; None where only reading them tells."""
+
     def images(self, wanted: Any) -> Iterator[tuple[str, bytes]]:  # noqa: ANN401 - see below
         """Released name and bytes of each image, in the stream's order, for which ``wanted(name)`` holds."""
 
@@ -122,7 +139,7 @@ class CutArchive:
         image_name: From the name of a member to the name that the records give the image.
     """
 
-    parts: tuple[Path, ...]
+    parts: tuple[Place, ...]
     image_name: Callable[[str], str]
 
     @property
@@ -135,9 +152,27 @@ class CutArchive:
         """Names, sizes and times of the parts."""
         return tuple((part.name, *file_identity(part)) for part in self.parts)
 
+    @property
+    def index(self) -> Path | None:
+        """Where what one pass learns of the archive is kept for the next; None for an archive of this machine."""
+        if not isinstance(self.parts[0], RemotePlace):
+            return None
+        return archive_folder(tuple((str(part), *file_identity(part)) for part in self.parts))
+
+    def total(self, wanted: Callable[[str], bool]) -> int | None:
+        """Bytes of the wanted images, where an earlier pass has kept what is in the archive."""
+        if self.index is None:
+            return None
+        members = known_members(self.index, sum(int(part.stat().st_size) for part in self.parts))
+        return (
+            None if members is None else sum(size for name, size in members if wanted(self.image_name(name)))
+        )
+
     def images(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
         """Images in the archive's order, under the names that the records give them."""
-        for member in stream_tar(self.parts, wanted=lambda name: wanted(self.image_name(name))):
+        for member in stream_tar(
+            self.parts, wanted=lambda name: wanted(self.image_name(name)), index=self.index
+        ):
             yield self.image_name(member.name), member.data
 
 
@@ -148,18 +183,23 @@ class Release(ABC):
         spec: The dataset.
         give: What a user should name instead of a path with nothing at it.
         is_folder: Whether it must be a folder.
+        cut_archives: Archives that are handed out in pieces, without the end of the pieces' names.
 
     Raises:
         ReleaseNotFoundError: There is nothing at the root of the options, or no folder.
     """
 
     spec: DatasetSpec
+    cut_archives: ClassVar[tuple[str, ...]] = ()
     give: ClassVar[str] = "Give the folder that holds the annotation files and the images."
     is_folder: ClassVar[bool] = False
 
     def __init__(self, options: ReleaseOptions) -> None:
         self.options = options
-        self.root = Path(options.root)
+        self.root = options.place(options.root)
+        if isinstance(self.root, RemotePlace):
+            known = [file for place in self.spec.places for file in place.files if file[-1] not in "/*"]
+            self.root.files.expect(known, self.cut_archives)
         what = "" if self.root.exists() else "there is no folder or file at this path"
         if self.is_folder and not what and not self.root.is_dir():
             what = "this is a file"
@@ -193,6 +233,22 @@ class Release(ABC):
     @abstractmethod
     def resolver(self, subset: SubsetSpec) -> ImageResolver:
         """Finds the images of a subset."""
+
+    def partners(self, subset: SubsetSpec) -> Partners | None:
+        """Finds the visible partners of a subset's images; None where the user has named none."""
+        if not self.options.visible:
+            return None
+        mounts = visible_mounts(self.options.visible, self.image_folders(subset), self.options.place)
+        layouts = partner_layouts(self.resolver(subset).layouts)
+        return Partners(ImageResolver(mounts, layouts), self.alignment)
+
+    def image_folders(self, subset: SubsetSpec) -> Sequence[str]:  # noqa: ARG002 - for releases that know them
+        """Folders that the records name their images by; none where that is not known."""
+        return ()
+
+    def alignment(self, image: str) -> str:  # noqa: ARG002 - for releases whose sources are known
+        """What is declared of the pair of an image and its visible partner, by the name of the image."""
+        return "unknown"
 
     def stream(self, subset: SubsetSpec) -> ImageStream | None:  # noqa: ARG002 - for releases that have one
         """Images that come as a stream; None when they can be looked up by name."""
@@ -229,11 +285,13 @@ class Release(ABC):
     def identity(self, subset: SubsetSpec) -> list[tuple[Any, ...]]:
         """Cheap facts that change when the inputs change: paths, sizes and times, without listing images."""
         images = sorted(self.options.images.items())
+        visible = sorted(self.options.visible.items())
         return [
             ("root", self.options.root),
             ("images", *images),
             ("settings", *sorted(self.options.settings.items())),
-            *(("image", path, *file_identity(Path(path))) for _, path in images),
+            *(("image", path, *file_identity(self.options.place(path))) for _, path in images),
+            *(("visible", name, path, *file_identity(self.options.place(path))) for name, path in visible),
             *self.facts(subset),
         ]
 
@@ -269,15 +327,6 @@ class Release(ABC):
         return frozenset(found)
 
 
-def file_identity(path: Path) -> tuple[int, int]:
-    """Size and time of change of a file or folder, which change when it does; zeros where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)
-
-
 def absolute_options(
     root: str | os.PathLike[str],
     images: Mapping[str, str | os.PathLike[str]] | None = None,
@@ -286,21 +335,26 @@ def absolute_options(
     *,
     rounds: str = "keep",
     scratch: str = "",
+    visible: Mapping[str, str | os.PathLike[str]] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> ReleaseOptions:
-    """Options with absolute paths, as workers and caches need them.
+    """Options with absolute paths, as workers and caches need them; a URL stays, without user, password and query.
 
     Raises:
         UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``.
     """
     check_rounds(rounds)
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
+    storage: dict[str, Mapping[str, Any]] = {"": dict(storage_options)} if storage_options else {}
     return ReleaseOptions(
-        root=_absolute(root),
-        images={name: _absolute(path) for name, path in (images or {}).items()},
+        root=_absolute(root, storage),
+        images={name: _absolute(path, storage) for name, path in (images or {}).items()},
         on_defect=actions,
         settings=dict(settings or {}),
         rounds=rounds,
-        scratch=_absolute(scratch) if scratch else "",
+        scratch=_absolute(scratch, {}) if scratch else "",
+        visible={name: _absolute(path, storage) for name, path in (visible or {}).items()},
+        storage=storage,
     )
 
 
@@ -314,6 +368,13 @@ def check_rounds(rounds: str) -> None:
         raise UnknownNameError(f"rounds has no value {rounds!r}", remedy=f"Use {' or '.join(ROUNDS)}.")
 
 
-def _absolute(path: str | os.PathLike[str]) -> str:
+def _absolute(path: str | os.PathLike[str], storage: dict[str, Mapping[str, Any]]) -> str:
+    if isinstance(path, str) and is_url(path) and local_path(path) is None:
+        shown, secrets = without_secrets(path)
+        if secrets:
+            storage[shown] = secrets
+        return shown
+    if isinstance(path, str):
+        path = local_path(path) or path
     # Links are kept: a folder is known to its user by the name given, and that name goes into messages.
     return str(Path.cwd() / Path(path).expanduser())

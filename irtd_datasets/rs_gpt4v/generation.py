@@ -18,11 +18,28 @@ if TYPE_CHECKING:
 
     from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
 
-__all__ = ["DECIMALS", "TASKS", "USES_TEST", "make_rounds", "place"]
+__all__ = [
+    "DECIMALS",
+    "DESCRIBED",
+    "TASKS",
+    "USES_TEST",
+    "make_rounds",
+    "place",
+    "place_described",
+    "rounds_described",
+]
 
 DECIMALS = 3
 TASKS = ("captioning", "vqa", "grounding", "region_captioning")
 """The tasks of the release that labels can give; the others were written by a language model."""
+
+DESCRIBED = {
+    "region_captioning": "regions",
+    "detailed_description": "detailed_description",
+    "conversation": "conversation",
+    "reasoning": "reasoning",
+}
+"""The tasks that a language model writes, in the steps of the paper, each with the name of its files."""
 
 USES_TEST = True
 """Whether images that a source keeps for testing are used."""
@@ -31,6 +48,7 @@ _CAPTION = "Provide a one-sentence caption for the provided image."
 _SHORT = "Answer the question using a single word or phrase."
 _GROUND = "Please provide the bounding box coordinate of the region which is described as: {}"
 _REGION = "Please provide a short description for this region: {}"
+_DETAIL = "Describe this image in detail."
 
 
 def make_rounds(
@@ -71,6 +89,32 @@ def place(source: str, task: str, image: LabelledImage, rounds: Rounds) -> Gener
     """Where a record goes, as a build of this dataset looks for it."""
     split = "test" if image.split == "test" else "train"
     file, name = f"{split}/{source}_{task}.json", f"images/{source}/{image.image}"
+    return GeneratedRecord(file, name, f"{source}/{task}/{image.image}", "<image>\n")
+
+
+def rounds_described(
+    task: str, rounds: Rounds, regions: Sequence[LabelledObject], size: tuple[int, int]
+) -> Rounds:
+    """The rounds of a record from what a language model wrote.
+
+    Args:
+        task: One of `DESCRIBED`.
+        rounds: Questions and answers; questions that are not the model's are empty.
+        regions: For ``region_captioning``: the object of each round.
+        size: Width and height of the upright image.
+    """
+    if task == "region_captioning":
+        return [
+            (_REGION.format(_box(one, size)), answer)
+            for one, (_, answer) in zip(regions, rounds, strict=True)
+        ]
+    return [(question or _DETAIL, answer) for question, answer in rounds]
+
+
+def place_described(source: str, task: str, image: LabelledImage) -> GeneratedRecord:
+    """Where a record that a language model wrote goes: into a file whose name tells its task, and no other."""
+    split = "test" if image.split == "test" else "train"
+    file, name = f"{split}/{source}/{DESCRIBED[task]}.json", f"images/{source}/{image.image}"
     return GeneratedRecord(file, name, f"{source}/{task}/{image.image}", "<image>\n")
 
 

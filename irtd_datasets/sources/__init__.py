@@ -6,7 +6,7 @@ from irtd_datasets.sources.opening import open_source
 from irtd_datasets.sources.problems import CODES, Problems, SourceProblem
 from irtd_datasets.sources.readers import READER_DOCS, READERS
 from irtd_datasets.sources.source import Source, SourceOptions
-from irtd_datasets.sources.table import COLUMNS, TABLE, SourceRow, get, merge_tables, read_table
+from irtd_datasets.sources.table import COLUMNS, TABLE, SourceRow, alignment_of, get, merge_tables, read_table
 
 __all__ = [
     "CODES",
@@ -21,6 +21,7 @@ __all__ = [
     "SourceOptions",
     "SourceProblem",
     "SourceRow",
+    "alignment_of",
     "check_source",
     "find_sources",
     "get",

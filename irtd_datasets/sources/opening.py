@@ -60,7 +60,7 @@ def open_found(row: SourceRow, container: Container, options: SourceOptions) -> 
         )
     path = container.path
     place = place_of(row, container)
-    if place is None and path.is_dir() and path.resolve().parent != path.resolve():
+    if place is None and isinstance(path, Path) and path.is_dir() and path.resolve().parent != path.resolve():
         # One level too shallow: the folder of its images instead of the one above.
         place = place_of(row, open_container(path.resolve().parent), only=path.resolve().name)
     if place is None:

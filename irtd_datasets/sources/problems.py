@@ -11,48 +11,61 @@ if TYPE_CHECKING:
 __all__ = ["CODES", "DOUBTS", "Problems", "SourceProblem"]
 
 CODES: dict[str, str] = {
-    "box-clipped": "A box reaches over the edge of the image and was cut there.",
-    "box-empty": "A box without area; the object was left out.",
-    "box-malformed": "A box that cannot be read; the object was left out.",
-    "box-outside": "A box, or a point, that lies outside the image; the object was left out.",
-    "box-in-shares": "All boxes of an image lie in its first pixel: shares where pixels are due; left out.",
-    "box-too-small": "A box that the decimals of a constructed text make empty; the object was left out.",
-    "caption-empty": "A caption without text; left out.",
-    "caption-malformed": "A caption that is no text, such as a number or an object; left out.",
-    "class-left-out": "An object of a class that the table of sources leaves out; after a `?` the image is unclear.",
-    "class-other-case": "A class in other letters, such as `Person` for `person`; read as the latter.",
-    "class-unknown": "A class that the table of sources does not have, or that is no name; kept as it is written.",
-    "count-differs": "A label file that says another number of objects than it has.",
-    "extension-unknown": "Files beside the images whose extension is none of an image; left out.",
-    "label-wrong": "Labels that were seen to be wrong (`wrong_labels.csv`); the image counts as unclear.",
-    "frame-without-label": "A frame of a video without a line in its label file; treated as `image-without-label`.",
-    "identity-in-two-splits": "A person that stands in two splits.",
-    "label-ambiguous": "Labels of which it is not clear whose they are: two images fit their name, or share an id; "
-    "they were left out.",
-    "label-empty": "A label file without content. In formats of lines it says that the image has no object.",
-    "label-unreadable": "A label file that cannot be read; its image counts as unlabelled.",
-    "labels-astray": "The label file has objects of images that it does not list, which may be this one's.",
-    "label-without-image": "Labels of an image that is not there.",
-    "mask-grey": "A mask with grey places that are no rims; they may be objects.",
-    "mask-size-differs": "A mask of another size than its image; the image counts as unlabelled.",
-    "object-ignored": "An object, or a region, that the source tells to ignore, or a crowd: nobody knows how many.",
-    "object-listed-twice": "An object that stands in a label file twice, with the same class and place; read once.",
-    "object-without-box": "An object without any place; left out.",
-    "image-in-two-splits": "An image that stands in two splits.",
-    "image-listed-twice": "An image that is listed twice, with the same objects; read once.",
-    "image-listed-differently": "An image that label files list with other objects each; read from the first.",
-    "image-turned": "An image that its EXIF data turn; labels made on the stored pixels were turned with it.",
-    "image-unreadable": "A file that is no image, such as a Git LFS pointer; left out.",
-    "image-without-label": "An image that has no label; left out unless unlabelled images are asked for.",
-    "image-without-pair": "An infrared image whose visible partner is not there.",
-    "question-malformed": "A question or an answer that is no text, such as a list or an object; left out.",
-    "question-without-answer": "A question without an answer, or a line that is none; left out.",
-    "same-image-in-two-splits": "An image whose bytes are those of another one in another split.",
-    "sequence-in-two-splits": "A video that stands in two splits.",
-    "size-differs": "A label file that says another size than the image has, whose boxes fit the image.",
-    "size-contradicts": "The same, whose boxes do not fit; the image was left out.",
-    "split-list-missing": "A file that lists a split is not there.",
-    "split-unknown": "An image that no split lists, or whose split has an unknown name; its split is None.",
+    "box-clipped": "A box extends beyond the edge of the image; it was cut there.",
+    "box-empty": "A box has no area; the object was left out.",
+    "box-malformed": "A box cannot be read; the object was left out.",
+    "box-outside": "A box or a point lies outside the image; the object was left out.",
+    "box-in-shares": "All boxes of an image lie in its first pixel: they are fractions where pixels "
+    "were expected; left out.",
+    "box-too-small": "A box becomes empty when it is rounded to the decimals of a constructed text; "
+    "the object was left out.",
+    "caption-empty": "A caption has no text; left out.",
+    "caption-malformed": "A caption is not a text but, for example, a number or an object; left out.",
+    "class-left-out": "An object belongs to a class that the table of sources leaves out; after a "
+    "`?` the image is unclear.",
+    "class-other-case": "A class is written in another case, such as `Person` for `person`; read as "
+    "the latter.",
+    "class-unknown": "A class is not in the table of sources, or is not a name; kept as written.",
+    "count-differs": "A label file announces a number of objects that differs from the number it has.",
+    "extension-unknown": "Files among the images have an extension that no image format uses; left out.",
+    "label-wrong": "The labels are known to be wrong (`wrong_labels.csv`); the image counts as unclear.",
+    "frame-without-label": "A frame of a video has no line in its label file; treated as "
+    "`image-without-label`.",
+    "identity-in-two-splits": "A person is in two splits.",
+    "label-ambiguous": "It is unclear to which image labels belong: two images fit their name, or "
+    "share an id; the labels "
+    "were left out.",
+    "label-empty": "A label file is empty. In formats with one object a line, this means that the "
+    "image has no object.",
+    "label-unreadable": "A label file cannot be read; its image counts as unlabelled.",
+    "labels-astray": "The label file has objects of images that it does not list; they may belong "
+    "to this image.",
+    "label-without-image": "There are labels for an image that is missing.",
+    "mask-grey": "A mask has grey areas that are not edges; they may be objects.",
+    "mask-size-differs": "A mask has another size than its image; the image counts as unlabelled.",
+    "object-ignored": "The source marks an object or a region as one to ignore, or as a crowd: the "
+    "number of objects is unknown.",
+    "object-listed-twice": "A label file has an object twice, with the same class and place; read once.",
+    "object-without-box": "An object has no place; left out.",
+    "image-in-two-splits": "An image is in two splits.",
+    "image-listed-twice": "An image is listed twice, with the same objects; read once.",
+    "image-listed-differently": "Several label files list an image, with different objects; the "
+    "first one is read.",
+    "image-turned": "The EXIF data of an image turn it; labels made on the stored pixels were "
+    "turned with it.",
+    "image-unreadable": "A file is not an image but, for example, a Git LFS pointer; left out.",
+    "image-without-label": "An image has no label; left out unless unlabelled images are asked for.",
+    "image-without-pair": "The visible partner of an infrared image is missing.",
+    "question-malformed": "A question or an answer is not a text but, for example, a list or an "
+    "object; left out.",
+    "question-without-answer": "A question has no answer, or a line is not a question; left out.",
+    "same-image-in-two-splits": "An image has the same bytes as one in another split.",
+    "sequence-in-two-splits": "A video is in two splits.",
+    "size-differs": "A label file states another size than the image has, but its boxes fit the image.",
+    "size-contradicts": "A label file states another size than the image has, and its boxes do not "
+    "fit; the image was left out.",
+    "split-list-missing": "A file that lists a split is missing.",
+    "split-unknown": "No split lists the image, or the name of its split is unknown; its split is None.",
 }
 """Codes of problems of a source, with their meaning."""
 

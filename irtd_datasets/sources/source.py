@@ -6,6 +6,7 @@ import hashlib
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from irtd_datasets.annotations.label_file import LabelFile, decode_text, numbers_of, text_of
@@ -29,7 +30,6 @@ from irtd_datasets.sources.table import Layout, SourceRow, Splits, wrong_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from irtd_datasets.releases.containers import Container
 
@@ -157,11 +157,12 @@ class Source:
             UnsafePathError: The name leads out of the folder.
             UnknownNameError: The source lies in an archive, whose files have no path.
         """
-        if not self.container.path.is_dir():
+        path = self.container.path
+        if not isinstance(path, Path) or not path.is_dir():
             raise UnknownNameError(
                 f"{name!r} lies in an archive and has no path", remedy="Use `read`, or unpack the archive."
             )
-        return self.container.path / self._full(safe_name(name))
+        return path / self._full(safe_name(name))
 
     def read(self, name: str) -> bytes:
         """Content of a file of the source, as it is."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import AnnotationError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
+from irtd_datasets.images.pairs.partner import ALIGNMENTS
 from irtd_datasets.sources.patterns import Pattern
 from irtd_datasets.spec import read_table as read_csv
 
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-__all__ = ["COLUMNS", "TABLE", "Layout", "SourceRow", "Splits", "get", "merge_tables", "read_table"]
+__all__ = [
+    "COLUMNS",
+    "TABLE",
+    "Layout",
+    "SourceRow",
+    "Splits",
+    "alignment_of",
+    "get",
+    "merge_tables",
+    "read_table",
+]
 
 COLUMNS: dict[str, str] = {
     "index": "Number in IR-TD's list of 63; empty for a source that is not in it.",
@@ -35,6 +46,8 @@ COLUMNS: dict[str, str] = {
     "visible": "Pattern of the paired visible images.",
     "labels": "Pattern of its label files.",
     "visible_labels": "Pattern of label files that belong to the visible images.",
+    "alignment": "`aligned`, `unaligned` or `unknown`: whether the two images of a pair show one view.",
+    "alignment_evidence": "Who says so, or how it is known.",
     "splits": "How it divides itself, see below.",
     "sequence": "Parts of the pattern that name the video, such as `{set}/{video}`.",
     "classes": "Classes as `name=label`, separated by commas; `-` leaves one out; `?` does so, too, and says that the "
@@ -173,6 +186,8 @@ class SourceRow:
     visible: str
     labels: str
     visible_labels: str
+    alignment: str
+    alignment_evidence: str
     splits: str
     sequence: str
     classes: str
@@ -332,6 +347,7 @@ def _row(values: dict[str, str | None], where: str) -> SourceRow:
                 "modality": cells["modality"] or "infrared",
                 "reader": cells["reader"] or "unknown",
                 "exhaustive": frozenset(_list(cells["exhaustive"])),
+                "alignment": cells["alignment"] or ("unknown" if cells["visible"] else ""),
                 "tasks": _list(cells["tasks"]),
             }  # type: ignore[arg-type]
         )
@@ -339,6 +355,10 @@ def _row(values: dict[str, str | None], where: str) -> SourceRow:
             raise UnknownNameError(
                 f"modality {row.modality!r} or transform {row.transform!r} does not exist",
                 remedy=f"There are {', '.join(sorted(_MODALITIES))}; {', '.join(sorted(TRANSFORMS - {''}))}.",
+            )
+        if row.alignment and row.alignment not in ALIGNMENTS:
+            raise UnknownNameError(
+                f"alignment {row.alignment!r} does not exist", remedy=f"There are {', '.join(ALIGNMENTS)}."
             )
         if row.infrared:
             _check_layouts(row)
@@ -381,6 +401,20 @@ def wrong_labels(source: str) -> dict[str, str]:
     """
     rows = read_csv("irtd_datasets.sources", "wrong_labels.csv")
     return {row["image"]: row["what"] for row in rows if row["source"] == source}
+
+
+@lru_cache(maxsize=256)
+def alignment_of(name: str) -> str:
+    """What the table declares of the pairs of a source, by any of its names; ``unknown`` where it has no row of it.
+
+    Example:
+        >>> alignment_of("LLVIP"), alignment_of("63-FLIR_ADAS"), alignment_of("my own set")
+        ('aligned', 'unaligned', 'unknown')
+    """
+    try:
+        return get(name).alignment or "unknown"
+    except UnknownNameError:
+        return "unknown"
 
 
 def merge_tables(extra: Iterable[SourceRow], table: Iterable[SourceRow] = TABLE) -> tuple[SourceRow, ...]:

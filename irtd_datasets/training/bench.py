@@ -19,6 +19,7 @@ from irtd_datasets.errors import ImageError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.images.files import inspect_image
 from irtd_datasets.schema import MODALITIES
 from irtd_datasets.training.batching import batches
+from irtd_datasets.training.bench_far import FarFigures, far_part, measure_far
 from irtd_datasets.training.decode import Decoder, has_fast_decoder
 from irtd_datasets.training.streams import Stream, choose_columns, open_sources
 from irtd_datasets.training.tables import Table
@@ -107,6 +108,7 @@ class BenchReport:
         images: Formats and sizes of the images looked at, the most frequent first.
         notes: What could not be measured, and why.
         unreadable: Images that could not be decoded, among those looked at.
+        far: Round trip, bandwidth, requests and bytes, where it lies on another machine.
     """
 
     name: str
@@ -121,6 +123,7 @@ class BenchReport:
     images: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unreadable: int = 0
+    far: FarFigures | None = None
 
     def way(self, name: str) -> Way | None:
         """A way by name; None where it was not measured."""
@@ -191,6 +194,10 @@ def bench_stream(  # noqa: PLR0913 - what a training script says in one place
     sample = bench.read()
     if sample and bench.decode(sample, plain, threads or _processors()):
         bench.together(plain, batch_size, threads or _processors())
+    if report.remote:
+        tell("the network")
+        fastest = [way.rate for way in report.ways if way.name.startswith("decode,")]
+        report.far = measure_far(sources, columns, seconds, max(fastest, default=None))
     bench.advise(plain, batch_size, threads or _processors())
     return report
 
@@ -231,11 +238,16 @@ class _Bench:
                 held += len(data)
 
         # The first pass finds the files as the machine has them, later ones find them in memory.
-        stream = Stream(self._sources, columns=self._columns, seed=1)
-        self._time("stream, bytes, first pass", _once(stream), keep)
-        again = self._time("stream, bytes", _epochs(stream))
+        # From afar rows come when their row groups are there, so that only all rows of some tell a rate.
+        far = report.remote
+        sources = [far_part(source, self._columns, self._seconds) for source in self._sources]
+        epochs = _once if far else _epochs
+        how: dict[str, Any] = {"whole": True} if far else {}
+        stream = Stream(sources, columns=self._columns, seed=1)
+        self._time("stream, bytes, first pass", _once(stream), keep, **how)
+        again = self._time("stream, bytes", epochs(stream), **how)
         texts = [name for name in self._columns if name not in self._images()]
-        alone = self._time("stream, text only", _epochs(Stream(self._sources, columns=texts, seed=1)))
+        alone = self._time("stream, text only", epochs(Stream(sources, columns=texts, seed=1)), **how)
         self._shuffled(again)
         whole = 1000 / again.rate
         report.milliseconds["text"] = min(
@@ -464,8 +476,9 @@ class _Bench:
         each: Callable[[Any], None] = lambda _: None,
         *,
         share: float = 1.0,
+        whole: bool = False,
     ) -> Way:
-        """Take rows until the time of a way is over; at least one."""
+        """Take rows until the time of a way is over, at least one; or all of them."""
         self._tell(name)
         count = size = 0
         iterator = iter(rows)
@@ -476,7 +489,7 @@ class _Bench:
             if isinstance(row, dict):
                 size += len(_image(row) or b"")
                 each(row)
-            if time.perf_counter() > end:
+            if not whole and time.perf_counter() > end:
                 break
         way = Way(name, count, max(time.perf_counter() - start, 1e-9), size)
         close = getattr(iterator, "close", None)

@@ -45,6 +45,7 @@ def chat(
     *,
     target: str | None = None,
     limits: tuple[int, int] = (MIN_PIXELS, MAX_PIXELS),
+    partners: bool = False,
 ) -> dict[str, Any]:
     r"""Bring a row to the form that a training program reads.
 
@@ -56,6 +57,8 @@ def chat(
         target: Model whose frame and markup the boxes of the text get, such as ``qwen2.5-vl``
             (`irtd_datasets.training.targets.TARGETS`); None leaves the text as it is.
         limits: Least and most pixels of the resize of Qwen2.5-VL, as its processor is set.
+        partners: Whether the visible partner of a row, where it has one, is its second image, with a token of its own.
+            Places in the text are in the first.
 
     Returns:
         A new dictionary with the keys of that form, and ``id``. Images are Pillow images in RGB.
@@ -83,31 +86,38 @@ def chat(
         checked = Example(str(row["id"]), turns, row.get("width") or 0, row.get("height") or 0)
     else:
         checked = prepare(row, Style(find_target(target), limits=limits), layout)
-    image = _image(row)
+    images = [_image(row)]
+    if partners and row.get("visible") is not None:
+        images.append(_image(row, "visible"))
     if form == "llava":
-        found = conversation(checked, "")
-        return {"id": checked.id, "image": image, "conversations": found["conversations"]}
+        found = conversation(checked, [""] * len(images))
+        shown = images if len(images) > 1 else images[0]
+        return {"id": checked.id, "image": shown, "conversations": found["conversations"]}
     messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in checked.turns]
     if form == "trl":
-        return {"id": checked.id, "messages": messages, "images": [image]}
+        return {"id": checked.id, "messages": messages, "images": images}
     if form == "trl-prompt":
-        return {"id": checked.id, "prompt": messages[:-1], "completion": messages[-1:], "images": [image]}
+        return {"id": checked.id, "prompt": messages[:-1], "completion": messages[-1:], "images": images}
     first = next(index for index, message in enumerate(messages) if message["role"] == "user")
     for index, message in enumerate(messages):
-        image_part = [{"type": "image", "image": image}] if index == first else []
-        message["content"] = [*image_part, {"type": "text", "text": message["content"]}]
+        parts = [{"type": "image", "image": image} for image in images] if index == first else []
+        message["content"] = [*parts, {"type": "text", "text": message["content"]}]
     return {"id": checked.id, "messages": messages}
 
 
 def chat_transform(
-    form: Form, *, target: str | None = None, limits: tuple[int, int] = (MIN_PIXELS, MAX_PIXELS)
+    form: Form,
+    *,
+    target: str | None = None,
+    limits: tuple[int, int] = (MIN_PIXELS, MAX_PIXELS),
+    partners: bool = False,
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """`chat` with its options set, for ``map`` and for a transform of rows; it can be pickled."""
-    return partial(chat, form=form, target=target, limits=limits)
+    return partial(chat, form=form, target=target, limits=limits, partners=partners)
 
 
-def _image(row: Mapping[str, Any]) -> Image.Image:
-    value = row.get("image")
+def _image(row: Mapping[str, Any], column: str = "image") -> Image.Image:
+    value = row.get(column)
     if isinstance(value, dict):
         value = value.get("bytes")
     if value is None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from irtd_datasets.training.ahead import Ahead, Piece, pieces_of
 from irtd_datasets.training.order import BlockOrder, Mixture, key_of
+from irtd_datasets.training.range_cache import CACHE_BYTES, RangeCache
+from irtd_datasets.training.storage import RemoteStorage, read_again
+from irtd_datasets.training.text_cache import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -23,7 +27,8 @@ BLOCK_BYTES = 64 << 20
 """Stored bytes of the blocks that a stream shuffles within, over all sources; what is in memory when read from afar."""
 
 _MOST_UNITS = 16
-_THREADS = 8
+_FIRST_STREAMS = 8
+_UNITS_PER_STREAM = 20
 
 
 class Draws:
@@ -85,8 +90,9 @@ class Draws:
         mixture = self.mixture(epoch)
         low, high = mixture.counts(start), mixture.counts(stop)
         with contextlib.ExitStack() as stack:
+            # All are made before the first row is asked for: from afar each begins to fetch when it is made.
             cursors = [
-                stack.enter_context(contextlib.closing(self._rows(number, low[number], high[number], epoch)))
+                self._cursor(number, low[number], high[number], epoch, stack)
                 for number in range(len(self.sources))
             ]
             for pattern in mixture.sources(start, stop):
@@ -100,37 +106,33 @@ class Draws:
         for source in self.sources:
             source.forget()
 
-    def _rows(self, number: int, first: int, last: int, epoch: int) -> Generator[dict[str, Any], None, None]:
-        """Draws ``first`` to ``last`` of a source, block by block; from afar the next block is fetched meanwhile."""
-        blocks = self._blocks(number, first, last, epoch)
-        if not self.sources[number].storage.remote:
-            yield from self._local_rows(number, blocks)
-            return
-        with (
-            ThreadPoolExecutor(_THREADS, "irtd-group") as readers,
-            ThreadPoolExecutor(1, "irtd-block") as ahead,
-        ):
-            coming = None
-            try:
-                for block, start, stop in blocks:
-                    ready, coming = coming, ahead.submit(self._load, number, block, start, stop, readers)
-                    if ready is not None:
-                        for reader, row in ready.result():
-                            yield reader.row(row)
-                if coming is not None:
-                    for reader, row in coming.result():
-                        yield reader.row(row)
-            finally:
-                if coming is not None:
-                    coming.cancel()
+    def _cursor(
+        self, number: int, first: int, last: int, epoch: int, stack: contextlib.ExitStack
+    ) -> Generator[dict[str, Any], None, None]:
+        """Draws ``first`` to ``last`` of a source."""
+        source, blocks = self.sources[number], self._blocks(number, first, last, epoch)
+        if not isinstance(source.storage, RemoteStorage):
+            return stack.enter_context(contextlib.closing(self._local_rows(number, blocks)))
+        # A block's worth is in memory, and a unit that is being fetched: what was used up makes room for the next.
+        budget = source.unit_bytes * (self._widths[number] + 1)
+        # The first row group comes by several connections, each of which begins slowly; the few requests more are not
+        # to count where there are few in all.
+        units = (last - first) * len(source.units.counts) // max(len(source), 1)
+        streams = min(_FIRST_STREAMS, 1 + units // _UNITS_PER_STREAM)
+        ahead = Ahead(source, blocks, partial(self._load, source), source.storage.line, budget, streams)
+        stack.callback(ahead.close)
+        return stack.enter_context(contextlib.closing(ahead.rows()))
 
     def _local_rows(
         self, number: int, blocks: Iterator[tuple[Block, int, int]]
     ) -> Generator[dict[str, Any], None, None]:
         source = self.sources[number]
         for block, start, stop in blocks:
-            for reader, row in self._load(number, block, start, stop, None):
-                yield reader.row(row)
+            readers: dict[Piece, GroupReader] = {}
+            for piece, row in pieces_of(source, block, start, stop):
+                if piece not in readers:
+                    readers[piece] = self._load(source, piece)
+                yield readers[piece].row(row)
             # A file that was replaced meanwhile is told now, not when the next block or epoch is read.
             for shard in {int(source.units.shard[unit]) for unit in block.units}:
                 source.open(shard).check()
@@ -152,38 +154,22 @@ class Draws:
             yield block, row - block.start, stop - block.start
             first += stop - row
 
-    def _load(
-        self, number: int, block: Block, start: int, stop: int, threads: ThreadPoolExecutor | None
-    ) -> list[tuple[GroupReader, int]]:
-        """Open the row groups of a block, for the rows at places ``start`` to ``stop`` of its order."""
-        source = self.sources[number]
-        counts = source.units.counts[block.units]
-        ends = np.cumsum(counts)
-        wanted = block.order[start:stop]
-        piece = np.searchsorted(ends, wanted, "right")
-        inside = wanted - (ends - counts)[piece]
-        found: dict[int, Any] = {}
-        rows = np.empty(len(wanted), np.int64)
-        checked = set()
-        # Not `np.unique`, which imports numpy.ma: that takes longer than all else before a first row.
-        for which in np.flatnonzero(np.bincount(piece)).tolist():
-            unit = int(block.units[which])
-            mine = piece == which
-            rows[mine] = source.rows_of(unit)[inside[mine]]
-            number_of_shard = int(source.units.shard[unit])
-            shard = source.open(number_of_shard)
-            if number_of_shard not in checked:
-                shard.check()
-                checked.add(number_of_shard)
-            group = int(source.units.group[unit])
-            if threads is None:
-                found[which] = shard.group(group, self.columns, rows[mine])
-            else:
-                shard.prepare(self.columns)
-                found[which] = threads.submit(shard.group, group, self.columns, rows[mine])
-        if threads is not None:
-            found = {which: future.result() for which, future in found.items()}
-        return [(found[which], row) for which, row in zip(piece.tolist(), rows.tolist(), strict=True)]
+    def _load(self, source: Source, piece: Piece) -> GroupReader:
+        """Open the row group of a piece."""
+        units = source.units
+        shard = source.open(int(units.shard[piece.unit]))
+        shard.check()
+        group = int(units.group[piece.unit])
+        more: dict[str, Any] = {"streams": piece.streams} if piece.streams > 1 else {}
+        if piece.shared and source.storage.remote:
+            more["cache"] = RangeCache(cache_folder() / "ranges", CACHE_BYTES)
+
+        def once() -> GroupReader:
+            taken = dict(more)
+            more.clear()  # a second time nothing comes from the cache
+            return shard.group(group, self.columns, piece.rows, **taken)
+
+        return read_again(source.storage, once)
 
 
 class _Concatenation(Mixture):

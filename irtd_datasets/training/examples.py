@@ -197,7 +197,7 @@ def check_turns(turns: Sequence[tuple[str, Any]], layout: str) -> None:
         raise LeftOut("placeholder-in-text")
 
 
-def conversation(example: Example, image: str) -> dict[str, Any]:
+def conversation(example: Example, image: str | list[str]) -> dict[str, Any]:
     r"""The record of LLaVA, InternVL and qwen-vl-finetune.
 
     Keys are those of LLaVA (docs/Finetune_Custom_Data.md); width and height are InternVL's (chat_data_format) and
@@ -205,7 +205,7 @@ def conversation(example: Example, image: str) -> dict[str, Any]:
 
     Args:
         example: The row.
-        image: Path of its image.
+        image: Path of its image, or a list of paths: as many tokens open the first question.
 
     Example:
         >>> talk = [("user", "What is it?"), ("assistant", "A car.")]
@@ -216,7 +216,8 @@ def conversation(example: Example, image: str) -> dict[str, Any]:
         {"from": "human" if role == "user" else "gpt", "value": text.lstrip() if not index else text}
         for index, (role, text) in enumerate(example.turns)
     ]
-    turns[0]["value"] = f"<image>\n{turns[0]['value']}"
+    tokens = "<image>\n" * (len(image) if isinstance(image, list) else 1)
+    turns[0]["value"] = f"{tokens}{turns[0]['value']}"
     return {
         "id": example.id,
         "image": image,
@@ -226,8 +227,8 @@ def conversation(example: Example, image: str) -> dict[str, Any]:
     }
 
 
-def messages_row(example: Example) -> dict[str, Any]:
-    """The keys ``id`` and ``messages`` of ms-swift and LLaMA-Factory; the image's token opens the first question.
+def messages_row(example: Example, images: int = 1) -> dict[str, Any]:
+    """The keys ``id`` and ``messages`` of ms-swift and LLaMA-Factory; the images' tokens open the first question.
 
     Example:
         >>> talk = [("user", "What is it?"), ("assistant", "A car.")]
@@ -236,18 +237,18 @@ def messages_row(example: Example) -> dict[str, Any]:
     """
     messages = [{"role": role, "content": text} for role, text in example.turns]
     first = messages[0] if messages[0]["role"] == "user" else messages[1]
-    first["content"] = f"<image>{first['content'].lstrip()}"
+    first["content"] = f"{'<image>' * images}{first['content'].lstrip()}"
     return {"id": example.id, "messages": messages}
 
 
-def swift_row(example: Example) -> dict[str, Any]:
+def swift_row(example: Example, images: int = 1) -> dict[str, Any]:
     """`messages_row` with ms-swift's ``objects``: real pixels, which it brings to the frame of the model it trains.
 
-    The lists are empty where nothing is placed.
+    The lists are empty where nothing is placed. Of several images, places are in the first, as ms-swift takes it.
 
     Example:
         >>> talk = [("user", "Where?"), ("assistant", "<ref-object><bbox>")]
         >>> swift_row(Example("1", talk, 640, 512, ["a ship"], [[64.0, 64.0, 128.0, 256.0]]))["objects"]
         {'ref': ['a ship'], 'bbox': [[64.0, 64.0, 128.0, 256.0]]}
     """
-    return {**messages_row(example), "objects": {"ref": example.refs, "bbox": example.boxes}}
+    return {**messages_row(example, images), "objects": {"ref": example.refs, "bbox": example.boxes}}

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ExportOptions", "ExportReport", "export", "export_rows"]
+__all__ = ["ExportOptions", "ExportReport", "clear", "export", "export_rows", "staged", "write_json"]
 
-_COLUMNS = ("id", "task", "image", "messages", "box_frame", "width", "height", "bit_depth", "visible.path")
+_COLUMNS = ("id", "task", "image", "messages", "box_frame", "width", "height", "bit_depth")
 _EXAMPLES = 5
 _MARKER = "export.json"
 
@@ -66,6 +66,8 @@ class ExportOptions:
         min_pixels: Least pixels after the resize of Qwen2.5-VL; must be what the training run uses.
         max_pixels: Most pixels, likewise.
         absolute_paths: Write image paths from the root of the file system; by default they begin at the export.
+        partners: Give the visible partner of a row as a second image, behind the infrared one, with a token of its own;
+            places are in the first. Rows without a partner have one image.
         without: Called with a row; rows for which it is false are left out (see `irtd_datasets.not_in`).
 
     Raises:
@@ -82,6 +84,7 @@ class ExportOptions:
     max_pixels: int = MAX_PIXELS
     absolute_paths: bool = False
     without: Callable[[Mapping[str, Any]], bool] | None = None
+    partners: bool = False
 
     def __post_init__(self) -> None:
         target = find_target(self.target)
@@ -96,6 +99,11 @@ class ExportOptions:
             raise UnknownNameError(
                 f"the layout {self.layout} names images by path and cannot name one inside Parquet",
                 remedy="Use images='files', or the layout ms-swift or llama-factory.",
+            )
+        if self.partners and self.layout == "vlmevalkit":
+            raise UnknownNameError(
+                "the layout vlmevalkit has one image a row",
+                remedy="Leave the partners out, or use another layout.",
             )
         if self.decimals is not None and not (target.decimals and 1 <= self.decimals <= 12):
             raise BoxError(
@@ -126,6 +134,7 @@ class ExportReport:
         images: Distinct images written as files; 0 when they stay in Parquet.
         deep_images: Rows whose image has more than 8 bits a channel, which the named programs do not scale.
         paired: Rows whose visible partner is not part of the export.
+        pairs: Rows exported with their visible partner.
     """
 
     out: Path
@@ -138,6 +147,7 @@ class ExportReport:
     images: int = 0
     deep_images: int = 0
     paired: int = 0
+    pairs: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -186,8 +196,10 @@ def export(
             )
     chosen = {split: paths for split, paths in files.items() if splits is None or split in splits}
     name = f"{Path(folder).resolve().name}_{config or config_names(folder)[0]}"
-    sources = {split: _rows(paths) for split, paths in chosen.items()}
-    return _run(sources, Path(out), options or ExportOptions(), name)
+    options = options or ExportOptions()
+    columns = (*_COLUMNS, "visible" if options.partners else "visible.path")
+    sources = {split: _rows(paths, columns) for split, paths in chosen.items()}
+    return _run(sources, Path(out), options, name)
 
 
 def export_rows(
@@ -215,8 +227,8 @@ def export_rows(
     return _run({split: rows}, Path(out), options or ExportOptions(), name)
 
 
-def _rows(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
-    for _, table in read_groups(files, _COLUMNS):
+def _rows(files: Sequence[Path], columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    for _, table in read_groups(files, columns):
         for batch in table.to_batches(max_chunksize=16):
             yield from batch.to_pylist()
 
@@ -224,13 +236,24 @@ def _rows(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
 def _run(
     sources: Mapping[str, Iterable[Mapping[str, Any]]], out: Path, options: ExportOptions, name: str
 ) -> ExportReport:
+    with staged(out) as staging:
+        return _write(sources, out.absolute(), staging, options, name)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder that gets the name ``out`` when the block is done; a killed run leaves it for the next one.
+
+    Raises:
+        BuildError: ``out`` is not empty, another run writes it, or the operating system refuses.
+    """
     out = out.absolute()
     staging = out.with_name(f".{out.name}.partial")
     try:
         _refuse_full(out)
         staging.mkdir(parents=True, exist_ok=True)
         with FileLock(staging.with_name(f"{staging.name}.lock"), timeout=0):
-            report = _write(sources, out, staging, options, name)
+            yield staging
             if out.is_dir():
                 out.rmdir()
             staging.replace(out)
@@ -247,7 +270,6 @@ def _run(
             where=str(error.filename or out),
             remedy="Nothing was put into place. Mend this and start the same command again.",
         ) from error
-    return report
 
 
 def _refuse_full(out: Path) -> None:
@@ -265,7 +287,7 @@ def _write(
     name: str,
 ) -> ExportReport:
     report = ExportReport(out)
-    _clear(staging, keep=options.images == "files")
+    clear(staging, keep=options.images == "files")
     images = ImageFiles(staging) if options.images == "files" and options.layout != "vlmevalkit" else None
     entries: dict[str, Any] = {}
     try:
@@ -284,17 +306,17 @@ def _write(
         images.prune()
         report.images = images.count
     if options.layout == "llama-factory":
-        _json(staging / "dataset_info.json", entries)
+        write_json(staging / "dataset_info.json", entries)
     settings = {key: value for key, value in asdict(options).items() if key != "without"}
     reasons = {reason: REASONS[reason] for reason in report.left_out}
-    _json(
+    write_json(
         staging / _MARKER,
         {"options": settings, "report": {**report.as_dict(), "out": "."}, "reasons": reasons},
     )
     return report
 
 
-def _clear(staging: Path, *, keep: bool) -> None:
+def clear(staging: Path, *, keep: bool) -> None:
     """Remove what an unfinished run left, except complete images where they can be used again."""
     for path in staging.iterdir():
         if path.is_dir() and not (keep and path.name == "images"):
@@ -340,19 +362,39 @@ def _one(
         ) from error
     if table:
         sink.write(table)
-    elif images is not None:
-        relative = images.add(image["bytes"], image["path"])
-        path = str(report.out / relative) if options.absolute_paths else relative
-        sink.write(_record(example, path, options))
     else:
-        stored = {"bytes": image["bytes"], "path": _stored_name(example.id, image["bytes"])}
-        sink.write(_record(example, stored, options))
+        partner = _partner(row) if options.partners else None
+        report.pairs += partner is not None
+        given = [_given(one, example, images, options, report) for one in (image, partner) if one is not None]
+        sink.write(_record(example, given, options))
     report.rows[split] += 1
     report.places.update(example.kinds)
     report.clipped += example.clipped
     report.collapsed += example.collapsed
     report.deep_images += (row.get("bit_depth") or 8) > 8
-    report.paired += bool(row.get("visible"))
+    report.paired += bool(row.get("visible")) and not options.partners
+
+
+def _partner(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The visible image of a row, under a name that tells it from the infrared one's."""
+    visible = row.get("visible")
+    if not isinstance(visible, dict) or visible.get("bytes") is None:
+        return None
+    return {"bytes": visible["bytes"], "path": f"visible/{visible.get('path') or row.get('id')}"}
+
+
+def _given(
+    image: Mapping[str, Any],
+    example: Example,
+    images: ImageFiles | None,
+    options: ExportOptions,
+    report: ExportReport,
+) -> Any:  # noqa: ANN401 - a path or bytes
+    if images is None:
+        name = _stored_name(example.id, image["bytes"])
+        return {"bytes": image["bytes"], "path": name}
+    relative = images.add(image["bytes"], image["path"])
+    return str(report.out / relative) if options.absolute_paths else relative
 
 
 def _rounds(row: Mapping[str, Any], example: Example, data: bytes) -> dict[str, Any]:
@@ -391,12 +433,13 @@ def _image(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"bytes": image["bytes"], "path": image.get("path")}
 
 
-def _record(example: Example, image: Any, options: ExportOptions) -> dict[str, Any]:  # noqa: ANN401 - a path or bytes
+def _record(example: Example, images: list[Any], options: ExportOptions) -> dict[str, Any]:
     if options.layout in ("jsonl", "json"):
-        return conversation(example, image)
+        return conversation(example, images if len(images) > 1 else images[0])
     grounded = has_objects(options.style(), options.layout)
-    base = swift_row(example) if grounded else messages_row(example)
-    return {**base, "images": [image]}
+    count = len(images)
+    base = swift_row(example, count) if grounded else messages_row(example, count)
+    return {**base, "images": images}
 
 
 def _stored_name(row_id: str, data: bytes) -> str:
@@ -424,5 +467,6 @@ def _dataset_info(file: str) -> dict[str, Any]:
     }
 
 
-def _json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    """Write a value as JSON."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

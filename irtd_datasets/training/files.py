@@ -81,13 +81,18 @@ class ImageFiles:
         """Distinct images added."""
         return len(self._names)
 
-    def add(self, data: bytes, released: str | None) -> str:
-        """Write an image unless it is there, and return its path inside the folder."""
+    def add(self, data: bytes, released: str | None, folder: str = "") -> str:
+        """Write an image unless it is there, and return its path inside the export.
+
+        Args:
+            data: Its bytes.
+            released: The name that the release gives it.
+            folder: Where to put it; by default into one of 256 folders below ``images``.
+        """
         digest = hashlib.sha256(data).hexdigest()
-        name = f"{digest[:32]}{image_suffix(data)}"
-        relative = f"images/{digest[:2]}/{name}"
-        if name not in self._names:
-            self._names.add(name)
+        relative = f"{folder or f'images/{digest[:2]}'}/{digest[:32]}{image_suffix(data)}"
+        if relative not in self._names:
+            self._names.add(relative)
             self._write(self._folder / relative, data)
             self._writer.writerow((relative, digest, released or ""))
         return relative
@@ -107,7 +112,7 @@ class ImageFiles:
     def prune(self) -> None:
         """Remove images that an earlier, unfinished run left here and this one did not need."""
         for path in self._folder.glob("images/*/*"):
-            if path.name not in self._names:
+            if path.relative_to(self._folder).as_posix() not in self._names:
                 path.unlink()
                 with contextlib.suppress(OSError):  # others stand in the same folder
                     path.parent.rmdir()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from irtd_datasets.training.storage import LocalStorage, changed
+from irtd_datasets.training.range_cache import shard_key
+from irtd_datasets.training.storage import LocalStorage, changed, readers
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from pathlib import Path
 
     from irtd_datasets.training.shards import ShardRef
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ShardCache"]
 
 _PIECE = 16 << 20
+_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,7 @@ class ShardCache:
         Raises:
             ShardChangedError: What came is another file.
         """
-        # Without a SHA-256 the footer, and what its server says of it, stand for the file.
-        known = ref.identity if ref.sha256 else f"{ref.identity} {ref.token} {storage.where(ref.name)}"
-        name = f"{hashlib.sha256(known.encode()).hexdigest()[:40]}.parquet"
+        name = f"{shard_key(storage, ref)}.parquet"
         path = self.folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(path.with_suffix(".lock"))):
@@ -58,8 +62,17 @@ class ShardCache:
         digest = hashlib.sha256()
         try:
             with temporary.open("wb") as file:
-                for start in range(0, ref.size, _PIECE):
-                    data = storage.read(ref.name, start, min(start + _PIECE, ref.size), size=ref.size)
+                coming: deque[Future[bytes]] = deque()
+                starts = iter(range(0, ref.size, _PIECE))
+                while True:  # some pieces are under way while one is written
+                    for start in islice(starts, _AHEAD - len(coming)):
+                        stop = min(start + _PIECE, ref.size)
+                        coming.append(
+                            readers().submit(partial(storage.read, ref.name, start, stop, size=ref.size))
+                        )
+                    if not coming:
+                        break
+                    data = coming.popleft().result()
                     digest.update(data)
                     file.write(data)
             if ref.sha256 and digest.hexdigest() != ref.sha256:

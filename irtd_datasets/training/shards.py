@@ -8,12 +8,12 @@ together, in as few requests as possible.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import io
 import os
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,19 +24,26 @@ from irtd_datasets.arrow import to_numpy
 from irtd_datasets.errors import AnnotationError
 from irtd_datasets.folder.index import ShardEntry, footer_digest, image_columns, leaf_columns
 from irtd_datasets.folder.pages import PageError, chunk_of, locate_in_file, locate_values
+from irtd_datasets.training.range_cache import shard_key
+from irtd_datasets.training.range_file import RangeFile
 from irtd_datasets.training.rows import value_reader
 from irtd_datasets.training.storage import LocalStorage, Storage, changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from irtd_datasets.training.range_cache import RangeCache
 
 __all__ = ["GroupReader", "OpenShard", "RangeFile", "ShardRef", "read_footer"]
 
 _TAIL = 64 << 10
 _END = 8  # four bytes of the footer's length, and the magic number
 _MAGIC = b"PAR1"
+_CHECKED_SECONDS = (
+    60.0  # after which a file is looked at again, where its server does not tell with each answer
+)
 _INODE = " inode "  # behind it, in the token of a file on a disk: a copy has another one
 
 
@@ -55,6 +62,7 @@ class ShardRef:
         index: Name of the index file that knows it; empty for none.
         index_group: Which row group of the index is about it.
         images: Image columns of which the index knows the places.
+        tail: Its footer, where the index has it.
     """
 
     name: str
@@ -67,6 +75,7 @@ class ShardRef:
     index: str = ""
     index_group: int = 0
     images: tuple[str, ...] = ()
+    tail: bytes = field(default=b"", repr=False)
 
     @property
     def rows(self) -> int:
@@ -96,67 +105,18 @@ class ShardRef:
             index,
             index_group,
             entry.images,
+            entry.tail,
         )
 
 
-class RangeFile(io.RawIOBase):
-    """A file of a storage as pyarrow wants it, of which some parts are in memory already.
+def read_footer(storage: Storage, name: str, size: int, tail_size: int | None = None) -> tuple[Any, str]:
+    """Read the footer of a shard.
 
     Args:
         storage: Where it lies.
         name: Its name.
         size: Its bytes.
-        parts: First byte and bytes of each part that was fetched; they do not overlap.
-    """
-
-    def __init__(
-        self, storage: Storage, name: str, size: int, parts: Sequence[tuple[int, bytes | memoryview]] = ()
-    ) -> None:
-        super().__init__()
-        self._storage, self._name, self._size = storage, name, size
-        self._parts = sorted(parts, key=lambda part: part[0])
-        self._firsts = [first for first, _ in self._parts]
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """The position, in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position, in bytes."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def read(self, count: int | None = -1, /) -> bytes:
-        """Bytes from the position on, from what was fetched before or from the storage."""
-        start = min(self._position, self._size)
-        stop = self._size if count is None or count < 0 else min(start + count, self._size)
-        self._position = stop
-        part = bisect.bisect_right(self._firsts, start) - 1
-        if part >= 0:
-            first, data = self._parts[part]
-            if stop <= first + len(data):
-                return bytes(data[start - first : stop - first])
-        return self._storage.read(self._name, start, stop, size=self._size) if start < stop else b""
-
-    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
-        """Fill a buffer from the position on; the number of bytes."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def read_footer(storage: Storage, name: str, size: int) -> tuple[Any, str]:
-    """Read the footer of a shard.
+        tail_size: So many bytes are read at first; the rest only where the footer is larger.
 
     Returns:
         The ``pyarrow.parquet.FileMetaData``, and the footer's SHA-256.
@@ -164,7 +124,7 @@ def read_footer(storage: Storage, name: str, size: int) -> tuple[Any, str]:
     Raises:
         AnnotationError: The file is no Parquet file.
     """
-    start = max(size - _TAIL, 0)
+    start = max(size - (tail_size or _TAIL), 0)
     tail = storage.read(name, start, size, size=size)
     length = int.from_bytes(tail[-_END:-4], "little")
     if len(tail) < _END + 4 or tail[-4:] != _MAGIC or length > size - _END - 4:
@@ -174,18 +134,23 @@ def read_footer(storage: Storage, name: str, size: int) -> tuple[Any, str]:
             remedy="Build or download this file again.",
         )
     if length + _END > len(tail):
-        start = size - _END - length
-        tail = storage.read(name, start, size, size=size)
-    footer = tail[-_END - length : -_END]
+        begin = size - _END - length
+        tail = storage.read(name, begin, start, size=size) + tail
+    footer = bytes(tail[-_END - length : -_END])
     try:
-        metadata = pq.read_metadata(RangeFile(storage, name, size, [(start, tail)]))
+        metadata = parse_footer(footer)
     except (pa.ArrowException, OSError) as error:
         raise AnnotationError(
             f"its footer cannot be read: {error}",
             where=storage.where(name),
             remedy="Build or download this file again.",
         ) from error
-    return metadata, footer_digest(bytes(footer))
+    return metadata, footer_digest(footer)
+
+
+def parse_footer(footer: bytes) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """The ``pyarrow.parquet.FileMetaData`` of a footer that was read before."""
+    return pq.read_metadata(pa.BufferReader(footer + len(footer).to_bytes(4, "little") + _MAGIC))
 
 
 class OpenShard:
@@ -204,10 +169,15 @@ class OpenShard:
         self.ref = ref
         self.where = storage.where(ref.name)
         self._descriptor = -1
+        self._lock = threading.RLock()
+        self._checked = -_CHECKED_SECONDS
         if isinstance(storage, LocalStorage):
             self._descriptor = os.open(storage.path(ref.name), os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self.check()
-        self.metadata, self.footer = read_footer(storage, ref.name, ref.size)
+        if storage.remote and ref.tail:
+            self.metadata, self.footer = parse_footer(ref.tail), ref.footer
+        else:
+            self.metadata, self.footer = read_footer(storage, ref.name, ref.size)
         if ref.footer and self.footer != ref.footer:
             raise changed(self.where, "its footer is another one")
         self.schema = self.metadata.schema.to_arrow_schema()
@@ -228,8 +198,10 @@ class OpenShard:
             self._descriptor = -1
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105 - `contextlib` may be gone, too
             self.close()
+        except Exception:  # noqa: BLE001, S110 - it was never open, or the interpreter ends and has no modules left
+            pass
 
     def check(self) -> None:
         """Refuse the file if it was replaced since it was first seen.
@@ -237,21 +209,16 @@ class OpenShard:
         Raises:
             ShardChangedError: Its size, its time or what its server says of it differs.
         """
-        if self.storage.remote and not self.ref.token:
-            return
-        if getattr(self.storage, "commit", ""):
-            return  # a commit of the Hub does not change
+        if self.storage.remote:
+            now = time.monotonic()
+            if self.storage.compares or not self.ref.token or now - self._checked < _CHECKED_SECONDS:
+                return
+            self._checked = now
         facts = self.storage.facts(self.ref.name)
         if facts.size != self.ref.size:
             raise changed(self.where, f"it has {facts.size} bytes, {self.ref.size} were expected")
         if self.ref.token and facts.token != self.ref.token:
             raise changed(self.where, f"it was written again ({facts.token}, before {self.ref.token})")
-
-    def prepare(self, columns: Sequence[str]) -> None:
-        """Read what the index says of the images, before several threads ask for them."""
-        for name in columns:
-            if name in self.ref.images:
-                self.places(name)
 
     def group_start(self, group: int) -> int:
         """Number of a row group's first row in the shard."""
@@ -265,16 +232,17 @@ class OpenShard:
         Raises:
             PageError: The images do not lie in the file as they are.
         """
-        if image not in self._places:
-            if image in self.ref.images:
-                offsets, lengths = self._indexed(image)
-            else:
-                groups = [group for group, rows in enumerate(self.ref.groups) if rows]
-                pairs = [self.walk(image, group) for group in groups]
-                offsets = np.concatenate([pair[0] for pair in pairs] or [np.empty(0, np.int64)])
-                lengths = np.concatenate([pair[1] for pair in pairs] or [np.empty(0, np.int32)])
-            self._places[image] = (np.ascontiguousarray(offsets).data, np.ascontiguousarray(lengths).data)
-        return self._places[image]
+        with self._lock:
+            if image not in self._places:
+                if image in self.ref.images:
+                    offsets, lengths = self._indexed(image)
+                else:
+                    groups = [group for group, rows in enumerate(self.ref.groups) if rows]
+                    pairs = [self.walk(image, group) for group in groups]
+                    offsets = np.concatenate([pair[0] for pair in pairs] or [np.empty(0, np.int64)])
+                    lengths = np.concatenate([pair[1] for pair in pairs] or [np.empty(0, np.int32)])
+                self._places[image] = (np.ascontiguousarray(offsets).data, np.ascontiguousarray(lengths).data)
+            return self._places[image]
 
     def group_places(self, image: str, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The same for one row group; the other row groups are not looked at where there is no index."""
@@ -356,7 +324,8 @@ class OpenShard:
                 parquet = self._parquet
             else:
                 file = RangeFile(self.storage, self.ref.name, self.ref.size, parts)
-                parquet = pq.ParquetFile(file, metadata=self.metadata)
+                # What it needs is in memory: pyarrow's own reading ahead would ask for what lies between, too.
+                parquet = pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False)
             if group is None:
                 return parquet.read(columns=wanted, use_threads=False)
             return parquet.read_row_group(group, columns=wanted, use_threads=False)
@@ -371,25 +340,27 @@ class OpenShard:
 
     def text_ranges(self, group: int, columns: Sequence[str]) -> list[tuple[int, int]]:
         """Where the text columns of a row group lie."""
-        wanted = self.text_columns(columns)
-        row_group = self.metadata.row_group(group)
-        found = []
-        for leaf in range(row_group.num_columns):
-            chunk = row_group.column(leaf)
-            path = chunk.path_in_schema
-            if any(path == name or path.startswith(f"{name}.") for name in wanted):
-                found.append(_span(chunk))
-        return found
+        return _spans(self.metadata, group, self.text_columns(columns))
 
-    def group(self, group: int, columns: Sequence[str], rows: NDArray[np.int64]) -> GroupReader:
+    def group(
+        self,
+        group: int,
+        columns: Sequence[str],
+        rows: NDArray[np.int64],
+        *,
+        streams: int = 1,
+        cache: RangeCache | None = None,
+    ) -> GroupReader:
         """Open some rows of a row group.
 
         Args:
             group: Which row group.
             columns: Columns that are wanted.
             rows: Rows that are wanted, as numbers in the row group.
+            streams: From afar: see `Storage.read_ranges`.
+            cache: From afar: where what other rows need, too, is left for those who read them.
         """
-        return GroupReader(self, group, columns, rows)
+        return GroupReader(self, group, columns, rows, streams, cache)
 
 
 class GroupReader:
@@ -399,15 +370,28 @@ class GroupReader:
         shard: The open shard.
         group: Which row group.
         columns: Columns that are wanted.
-        rows: Rows of it that are wanted, int, sorted or not.
+        rows: Rows of it that are wanted, int, sorted or not. From afar each is read once.
+        streams: From afar: see `Storage.read_ranges`.
+        cache: From afar: where what other rows need, too, is left for those who read them.
+
+    Attributes:
+        fetched: Bytes that came for it from afar.
     """
 
-    def __init__(self, shard: OpenShard, group: int, columns: Sequence[str], rows: NDArray[np.int64]) -> None:
-        self._columns = list(columns)
+    def __init__(
+        self,
+        shard: OpenShard,
+        group: int,
+        columns: Sequence[str],
+        rows: NDArray[np.int64],
+        streams: int = 1,
+        cache: RangeCache | None = None,
+    ) -> None:
+        self.fetched = 0
         images = [name for name in columns if name in shard.image_names]
         parts: Sequence[tuple[int, bytes | memoryview]] = ()
         if shard.storage.remote:
-            parts, image_data = _fetch(shard, group, columns, images, rows)
+            parts, image_data, self.fetched = _fetch(shard, group, columns, images, rows, streams, cache)
         else:
             image_data = {name: _on_disk(shard, name, group) for name in images}
         table = shard.read_text(group, columns, parts)
@@ -458,38 +442,50 @@ def _decoded(shard: OpenShard, image: str, group: int, parts: Any) -> Callable[[
     return read
 
 
-def _fetch(
-    shard: OpenShard, group: int, columns: Sequence[str], images: Sequence[str], rows: NDArray[np.int64]
-) -> tuple[list[tuple[int, bytes | memoryview]], dict[str, Callable[[int], bytes | None]]]:
-    """Fetch text and images of a row group together."""
+def _fetch(  # noqa: PLR0917 - what a row group is read by
+    shard: OpenShard,
+    group: int,
+    columns: Sequence[str],
+    images: Sequence[str],
+    rows: NDArray[np.int64],
+    streams: int,
+    cache: RangeCache | None,
+) -> tuple[list[tuple[int, bytes | memoryview]], dict[str, Callable[[int], bytes | None]], int]:
+    """Fetch text and images of a row group together: all of it by one request where all its rows are wanted."""
     ranges = shard.text_ranges(group, columns)
-    known = [name for name in images if name in shard.ref.images]
-    wanted: dict[str, dict[int, tuple[int, int]]] = {}
-    for name in known:
+    places: dict[str, dict[int, tuple[int, int]]] = {}
+    walls: set[int] = set()
+    whole = []
+    for name in images:
+        if name not in shard.ref.images or len(rows) == shard.ref.groups[group]:
+            whole.append((name, chunk_of(shard.metadata, group, shard.leaves[name])))
+            continue
         offsets, lengths = shard.group_places(name, group)
-        wanted[name] = {
-            int(row): (int(offsets[row]), int(lengths[row])) for row in rows.tolist() if offsets[row] >= 0
+        places[name] = {
+            row: (int(offsets[row]), int(lengths[row])) for row in rows.tolist() if offsets[row] >= 0
         }
+        walls.update(offsets[offsets >= 0].tolist())
     # With the four bytes before it, which tell its length: a file that was exchanged does not pass for the right one.
     image_data = sorted(
-        {(start - 4, start + size) for places in wanted.values() for start, size in places.values()}
+        {(start - 4, start + size) for found in places.values() for start, size in found.values()}
     )
-    whole = [
-        (name, chunk_of(shard.metadata, group, shard.leaves[name])) for name in images if name not in known
-    ]
+    walls.difference_update(start + 4 for start, _ in image_data)
     asked = [*ranges, *image_data, *((chunk.start, chunk.stop) for _, chunk in whole)]
-    blocks = shard.storage.read_ranges(shard.ref.name, asked, shard.ref.size) if asked else []
-    by_start = dict(zip(asked, blocks, strict=True))
+    common = set(ranges) if cache is not None else set()
+    if cache is not None:
+        for name in places:
+            offsets, _ = shard.group_places(name, group)
+            starts = np.sort(offsets)
+            several = set(starts[1:][starts[1:] == starts[:-1]].tolist())
+            common |= {span for span in image_data if span[0] + 4 in several}
+    by_start = _read(shard, asked, sorted(walls), streams, common, cache)
     parts = [(start, by_start[start, stop]) for start, stop in ranges]
     readers: dict[str, Callable[[int], bytes | None]] = {}
-    for name, places in wanted.items():
-        found: dict[int, bytes | memoryview] = {}
-        for row, (start, size) in places.items():
-            block = by_start[start - 4, start + size]
-            if int.from_bytes(block[:4], "little") != size:
+    for name, found in places.items():
+        for start, size in found.values():
+            if int.from_bytes(by_start[start - 4, start + size][:4], "little") != size:
                 raise changed(shard.where, f"no image of {size} bytes begins at byte {start}")
-            found[row] = block[4:]
-        readers[name] = _from_memory(found)
+        readers[name] = _from_memory(rows, found, lambda start, size: by_start[start - 4, start + size][4:])
     for name, chunk in whole:
         block = by_start[chunk.start, chunk.stop]
         try:
@@ -497,23 +493,73 @@ def _fetch(
         except PageError:
             readers[name] = _decoded(shard, name, group, [(chunk.start, block)])
             continue
-        first = chunk.start
-        readers[name] = _from_memory(
-            {
-                row: memoryview(block)[offsets[row] - first : offsets[row] - first + lengths[row]]
-                for row in rows.tolist()
-                if offsets[row] >= 0
-            }
-        )
-    return parts, readers
+        found = {
+            row: (int(offsets[row]) - chunk.start, int(lengths[row]))
+            for row in rows.tolist()
+            if offsets[row] >= 0
+        }
+        readers[name] = _from_memory(rows, found, partial(_cut, memoryview(block)))
+    return parts, readers, sum(stop - start for start, stop in set(asked))
 
 
-def _from_memory(found: dict[int, bytes | memoryview]) -> Callable[[int], bytes | None]:
-    def read(row: int) -> bytes | None:
-        data = found.get(row)
-        return None if data is None else bytes(data)
+def _read(
+    shard: OpenShard,
+    asked: Sequence[tuple[int, int]],
+    walls: Sequence[int],
+    streams: int,
+    common: set[tuple[int, int]],
+    cache: RangeCache | None,
+) -> dict[tuple[int, int], bytes | memoryview]:
+    """Ranges of a shard; those that others need, too, from the cache, or for it."""
+    storage, ref = shard.storage, shard.ref
+    if not asked:
+        return {}
+    if cache is None:
+        blocks = storage.read_ranges(ref.name, asked, ref.size, walls, streams=streams)
+        return dict(zip(asked, blocks, strict=True))
+    key = shard_key(storage, ref)
+    with cache.alone(key, min(common, default=asked[0])[0]):
+        found: dict[tuple[int, int], bytes | memoryview] = {}
+        for start, stop in common:
+            data = cache.get(key, start, stop)
+            if data is not None:
+                found[start, stop] = data
+        # What is there is not fetched between two others, either.
+        lacking = [span for span in asked if span not in found]
+        walls = sorted({*walls, *(start for start, _ in found)})
+        blocks = storage.read_ranges(ref.name, lacking, ref.size, walls, streams=streams) if lacking else ()
+        for span, block in zip(lacking, blocks, strict=True):
+            found[span] = block
+            if span in common:
+                cache.put(key, span[0], block)
+    return found
 
-    return read
+
+def _cut(data: memoryview, start: int, size: int) -> memoryview:
+    return data[start : start + size]
+
+
+def _from_memory(
+    rows: NDArray[np.int64],
+    places: Mapping[int, tuple[int, int]],
+    take: Callable[[int, int], bytes | memoryview],
+) -> Callable[[int], bytes | None]:
+    """Images that are handed out once: each is let go of when the last row that has it was given."""
+    data = {start: bytes(take(start, size)) for start, size in dict.fromkeys(places.values())}
+    found = {row: data[places[row][0]] if row in places else None for row in rows.tolist()}
+    return found.pop
+
+
+def _spans(metadata: Any, group: int, columns: Sequence[str]) -> list[tuple[int, int]]:  # noqa: ANN401
+    """Where the leaves of some columns lie in a row group."""
+    row_group = metadata.row_group(group)
+    found = []
+    for leaf in range(row_group.num_columns):
+        chunk = row_group.column(leaf)
+        path = chunk.path_in_schema
+        if any(path == name or path.startswith(f"{name}.") for name in columns):
+            found.append(_span(chunk))
+    return found
 
 
 def _span(chunk: Any) -> tuple[int, int]:  # noqa: ANN401 - pyarrow has no types
@@ -533,39 +579,65 @@ def read_index_group(storage: Storage, ref: ShardRef, columns: Sequence[str] | N
     """What the index says of a shard: one row per row of it."""
     if columns is None:
         columns = [f"{name}.{part}" for name in ref.images for part in ("offset", "length")]
-    parquet = open_index(storage, ref.index)
-    with _index_lock:
-        return parquet.read_row_group(ref.index_group, columns=list(columns), use_threads=False)
+    return open_index(storage, ref.index).read(ref.index_group, columns)
 
 
-_SMALL_INDEX = 8 << 20
-_KEPT_INDEXES = 8
-_index_lock = threading.Lock()  # a ParquetFile serves one thread at a time
-_indexes: dict[tuple[str, str, int], pq.ParquetFile] = {}
+_SMALL_INDEX = 1 << 20
+_INDEX_TAIL = 256 << 10
+_KEPT_INDEXES = 64
+_indexes: dict[tuple[str, str, int], IndexFile] = {}
 
 
-def open_index(storage: Storage, name: str, *, fresh: bool = False) -> pq.ParquetFile:
-    """Open an index file, once in a process; from afar, a small one is fetched whole.
+class IndexFile:
+    """An index file: all of it where it is small or lies on a disk, else its footer.
+
+    Args:
+        storage: Where the folder lies.
+        name: The file.
+        size: Its bytes; None where they are not known.
+    """
+
+    def __init__(self, storage: Storage, name: str, size: int | None) -> None:
+        self._storage, self._name = storage, name
+        self._whole: bytes | None = None
+        if size is None:
+            size = storage.facts(name).size
+        self._size = size
+        if not storage.remote or size <= _SMALL_INDEX:
+            self._whole = storage.read(name, 0, size, size=size)
+            self.metadata = pq.read_metadata(pa.BufferReader(self._whole))
+        else:
+            self.metadata, _ = read_footer(storage, name, size, _INDEX_TAIL)
+
+    def read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        """Some columns of a row group, which is about one shard."""
+        if self._whole is not None:
+            file: Any = pa.BufferReader(self._whole)
+        else:
+            ranges = _spans(self.metadata, group, columns)
+            blocks = self._storage.read_ranges(self._name, ranges, self._size)
+            parts = [(start, block) for (start, _), block in zip(ranges, blocks, strict=True)]
+            file = RangeFile(self._storage, self._name, self._size, parts)
+        parquet = pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False)
+        return parquet.read_row_group(group, columns=list(columns), use_threads=False)
+
+
+def open_index(storage: Storage, name: str, size: int | None = None, *, fresh: bool = False) -> IndexFile:
+    """Open an index file, once in a process.
 
     Args:
         storage: Where the folder lies.
         name: The index file.
+        size: Its bytes, if they are known.
         fresh: Open it anew: it may be another file than before.
     """
     key = (storage.place, name, os.getpid())
     if fresh or key not in _indexes:
         _indexes.pop(key, None)
+        found = IndexFile(storage, name, size)
         while len(_indexes) >= _KEPT_INDEXES:
-            _indexes.pop(next(iter(_indexes)))
-        if storage.remote:
-            size = storage.facts(name).size
-            small = size <= _SMALL_INDEX
-            file: Any = (
-                pa.BufferReader(storage.read(name, 0, size, size=size))
-                if small
-                else RangeFile(storage, name, size)
-            )
-        else:
-            file = pa.BufferReader(storage.read(name))
-        _indexes[key] = pq.ParquetFile(file)
+            with contextlib.suppress(KeyError, StopIteration):  # another thread was quicker
+                _indexes.pop(next(iter(_indexes)))
+        _indexes[key] = found
+        return found
     return _indexes[key]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import os
 import re
+import threading
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
+from irtd_datasets.documents import LIMIT
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
 from irtd_datasets.folder.front_matter import CARD_LIMIT
 from irtd_datasets.folder.index import FILTER_COLUMNS, read_entries
@@ -22,19 +23,36 @@ from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import CARD, MANIFEST, index_name
 from irtd_datasets.folder.row_groups import card_configs, choose_config, config_patterns, stored_features
 from irtd_datasets.releases.paths import safe_name
+from irtd_datasets.remote import crew
 from irtd_datasets.schema import MODALITIES, TASKS
-from irtd_datasets.training.shards import OpenShard, ShardRef, open_index, read_footer, read_index_group
-from irtd_datasets.training.storage import FileFacts, Storage, local_folder, open_storage, split_name
+from irtd_datasets.training.http_storage import HttpStorage
+from irtd_datasets.training.shards import (
+    OpenShard,
+    ShardRef,
+    open_index,
+    parse_footer,
+    read_footer,
+    read_index_group,
+)
+from irtd_datasets.training.storage import (
+    FileFacts,
+    Storage,
+    local_folder,
+    open_storage,
+    read_again,
+    split_name,
+)
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Filters", "Source", "Units", "open_source"]
+__all__ = ["Filters", "Source", "Units", "each", "open_source"]
 
-_THREADS = 16
+_T = TypeVar("_T")
+
+_OPENERS = 48  # requests at a time while a source is opened, so that a part more takes no round trip more
 
 UNIT_BYTES = 32 << 20
 """Larger row groups, from other writers, are drawn in pieces of about so many bytes."""
@@ -163,11 +181,13 @@ class Source:
         self.first_rows = np.concatenate([[0], np.cumsum(_shard_rows(self.shards, self.chosen))])
         self.limit = limit
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self._locks: dict[int, threading.Lock] = {}
+        self._pid = os.getpid()
         self.content = _fingerprint(self.shards, [None] * len(self.shards))
         self.fingerprint = _fingerprint(self.shards, self.chosen)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+        return {**self.__dict__, "_open": OrderedDict(), "_locks": {}}
 
     def __len__(self) -> int:
         return self.rows
@@ -182,14 +202,19 @@ class Source:
 
     def open(self, shard: int) -> OpenShard:
         """A shard, opened when it is first asked for; the one that was used least lately is closed."""
-        found = self._open.get(shard)
-        if found is None:
-            while len(self._open) >= self.limit:
-                self._open.popitem(last=False)
-            found = self._open[shard] = OpenShard(self.storage, self.shards[shard])
-        else:
-            self._open.move_to_end(shard)
-        return found
+        if self._pid != os.getpid() and self.storage.remote:
+            # After a fork, what threads of the other process held or were making is nobody's.
+            self._open, self._locks, self._pid = OrderedDict(), {}, os.getpid()
+        with self._locks.setdefault(shard, threading.Lock()):  # several threads ask, one opens
+            found = self._open.get(shard)
+            if found is None:
+                found = read_again(self.storage, lambda: OpenShard(self.storage, self.shards[shard]))
+                while len(self._open) >= self.limit:
+                    self._open.popitem(last=False)
+                self._open[shard] = found
+            else:
+                self._open.move_to_end(shard)
+            return found
 
     def forget(self) -> None:
         """Let go of the shards that are open; one that is being read from is closed when that is done."""
@@ -235,13 +260,12 @@ class Source:
         def one(number: int) -> pa.ChunkedArray:
             shard, rows = OpenShard(self.storage, self.shards[number]), self.chosen[number]
             try:
-                values = shard.read_text(None, [name]).column(name)
+                values = read_again(self.storage, lambda: shard.read_text(None, [name])).column(name)
             finally:
                 shard.close()
             return values if rows is None else values.take(from_numpy(rows))
 
-        with ThreadPoolExecutor(_THREADS if self.storage.remote else 1, "irtd-column") as pool:
-            columns = list(pool.map(one, range(len(self.shards))))
+        columns = each(self.storage, one, range(len(self.shards)))
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
 
     def place(self, row: int) -> tuple[int, int]:
@@ -259,6 +283,7 @@ def open_source(
     split: str | None = None,
     filters: Filters | None = None,
     options: Mapping[str, Any] | None = None,
+    prime: bool = False,
 ) -> Source:
     """Find the rows of a config.
 
@@ -268,36 +293,36 @@ def open_source(
         split: Its split; None takes ``train``, or the only one.
         filters: Which rows are wanted.
         options: For the file system of a URL; ``token`` and ``endpoint`` for the Hub.
+        prime: The rows are going to be read now, from anywhere in the shards.
 
     Raises:
         ReleaseNotFoundError: There is no such folder, no card in it, or a file that the card names is missing.
         UnknownNameError: There is no such config or split, or no such task or modality.
         ShardChangedError: An index in the folder is of other shards than those that lie there.
     """
-    import os
-
     text = os.fspath(name)
     whole = config is not None or (
         "://" not in text and local_folder(text).is_dir()
     )  # a folder may have a colon
     place, inner = (text, None) if whole else split_name(text)
     storage = open_storage(place, options)
-    files = storage.files()
-    try:
-        card = storage.read(CARD, 0, min(files[CARD].size, CARD_LIMIT) if CARD in files else None)
-    except ReleaseNotFoundError as error:
+    files, small = storage.opening((CARD, MANIFEST), LIMIT + 1)
+    if CARD not in small:
         raise ReleaseNotFoundError(
             "this is no dataset folder: it has no README.md",
             where=place,
             remedy="Name a folder that `irtd build` made, or a dataset repository.",
-        ) from error
-    entry = choose_config(
-        card_configs(card.decode("utf-8", "replace"), f"{place}/{CARD}"), inner or config, place
-    )
-    files = _listed(storage, files)
+        )
+    card = small[CARD][:CARD_LIMIT].decode("utf-8", "replace")
+    entry = choose_config(card_configs(card, f"{place}/{CARD}"), inner or config, place)
+    files = _listed(storage, files, small.get(MANIFEST))
     names = _files_of(entry, files, place, split)
-    shards = _shards(storage, [files[found] for found in names])
-    metadata, _ = read_footer(storage, shards[0].name, shards[0].size) if shards else (None, "")
+    shards = _shards(storage, files, names, prime=prime)
+    metadata = None
+    if shards:
+        first = shards[0]
+        known = storage.remote and first.tail
+        metadata = parse_footer(first.tail) if known else read_footer(storage, first.name, first.size)[0]
     schema = metadata.schema.to_arrow_schema() if metadata is not None else pa.schema([])
     chosen: list[NDArray[np.int32] | None] = [None] * len(shards)
     if filters is not None and filters.columns:
@@ -305,7 +330,16 @@ def open_source(
     return Source(text, storage, shards, schema.names, chosen)
 
 
-def _listed(storage: Storage, files: dict[str, FileFacts]) -> dict[str, FileFacts]:
+def each(storage: Storage, action: Callable[[Any], _T], items: Iterable[Any]) -> list[_T]:
+    """Do the same for several files of a storage; from afar all at once."""
+    if storage.remote:
+        return crew("open", _OPENERS).map(action, items)
+    return [action(item) for item in items]
+
+
+def _listed(
+    storage: Storage, files: dict[str, FileFacts], manifest_text: bytes | None
+) -> dict[str, FileFacts]:
     """Files of a folder with the SHA-256 that its build wrote down; all of them where its server cannot list them.
 
     Raises:
@@ -313,24 +347,20 @@ def _listed(storage: Storage, files: dict[str, FileFacts]) -> dict[str, FileFact
         AnnotationError: There is a manifest that cannot be read.
     """
     unknown = [name for name, file in files.items() if name.endswith(".parquet") and not file.sha256]
-    if files and not (unknown and MANIFEST in files):
+    if files and not (unknown and manifest_text is not None):
         return files
-    try:
-        manifest = Manifest.parse(storage.read(MANIFEST), storage.where(MANIFEST))
-    except ReleaseNotFoundError as error:
+    if manifest_text is None:
         raise ReleaseNotFoundError(
             "the server lists no files, and there is no manifest.json that names them",
             where=storage.place,
-            remedy="Serve a folder that `irtd build` made, or use a bucket or the Hub.",
-        ) from error
-    written = {name: FileFacts(name, shard.size, shard.sha256) for name, shard in manifest.shards.items()}
+            remedy="Serve a folder that `irtd build` made, or use a bucket that may be listed, or the Hub.",
+        )
+    manifest = Manifest.parse(manifest_text, storage.where(MANIFEST))
+    written = {name: FileFacts(name, file.size, file.sha256) for name, file in manifest.files.items()}
     if not files:
-        for index in {index_name(file) for file in written}:
-            with contextlib.suppress(ReleaseNotFoundError):
-                written[index] = storage.facts(index)
         return written
     for name in unknown:  # a file of another size is not the one that was written down
-        if name in written and written[name].size == files[name].size:
+        if name in manifest.shards and written[name].size == files[name].size:
             files[name] = replace(files[name], sha256=written[name].sha256)
     return files
 
@@ -371,22 +401,27 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def _shards(storage: Storage, files: Sequence[FileFacts]) -> list[ShardRef]:
+def _shards(
+    storage: Storage, listed: Mapping[str, FileFacts], names: Sequence[str], *, prime: bool
+) -> list[ShardRef]:
+    """The shards of some names: as the indexes of their parts know them, all of which are read at once."""
+    files = [listed[name] for name in names]
+    indexes = list(dict.fromkeys(index_name(file.name) for file in files))
+    if prime:
+        storage.prime(names)
     known: dict[str, ShardRef] = {}
-    for index in dict.fromkeys(index_name(file.name) for file in files):
-        known.update(_index_entries(storage, index))
+    for entries in each(storage, lambda index: _index_entries(storage, index, listed.get(index)), indexes):
+        known.update(entries)
     missing = [file for file in files if file.name not in known]
     for file in files:
         if file.name in known:
             _compare(storage, known[file.name], file)
-    with ThreadPoolExecutor(_THREADS if storage.remote else 1, "irtd-footer") as pool:
-        footers = dict(
-            zip(
-                [file.name for file in missing],
-                pool.map(lambda file: read_footer(storage, file.name, file.size), missing),
-                strict=True,
-            )
-        )
+    found = each(
+        storage,
+        lambda file: read_again(storage, lambda: read_footer(storage, file.name, file.size)),
+        missing,
+    )
+    footers = {file.name: footer for file, footer in zip(missing, found, strict=True)}
     shards = []
     for file in files:
         if file.name in known:
@@ -408,9 +443,13 @@ def _with(ref: ShardRef, file: FileFacts) -> ShardRef:
     return replace(ref, token=file.token, sha256=ref.sha256 or file.sha256)
 
 
-def _index_entries(storage: Storage, index: str) -> dict[str, ShardRef]:
+def _index_entries(storage: Storage, index: str, file: FileFacts | None) -> dict[str, ShardRef]:
+    size = file.size if file is not None else None
+    # Where all files are known, that no index is among them is known, too; the manifest may be older than an index.
+    if file is None and storage.remote and not isinstance(storage, HttpStorage):
+        return {}
     try:
-        metadata = open_index(storage, index, fresh=True).metadata
+        metadata = read_again(storage, lambda: open_index(storage, index, size, fresh=True)).metadata
     except ReleaseNotFoundError:
         return {}
     except (pa.ArrowException, OSError) as error:
@@ -462,16 +501,15 @@ def _choose(
 
     def one(ref: ShardRef) -> NDArray[np.int32] | None:
         if ref.index:
-            table = read_index_group(storage, ref, filters.columns)
+            table = read_again(storage, lambda: read_index_group(storage, ref, filters.columns))
         else:
             shard = OpenShard(storage, ref)
-            table = shard.read_text(None, filters.columns)
+            table = read_again(storage, lambda: shard.read_text(None, filters.columns))
             shard.close()
         mask = filters.mask(table, labels)
         return None if mask.all() else np.flatnonzero(mask).astype(np.int32)
 
-    with ThreadPoolExecutor(_THREADS if storage.remote else 1, "irtd-filter") as pool:
-        return list(pool.map(one, shards))
+    return each(storage, one, shards)
 
 
 def _labels(schema: pa.Schema) -> dict[str, Sequence[str]]:

@@ -10,36 +10,55 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import time
 import urllib.parse
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
 
 from irtd_datasets.errors import (
+    AnnotationError,
     IrtdDatasetsError,
     ReleaseError,
     ReleaseNotFoundError,
     ShardChangedError,
     UnknownNameError,
 )
-from irtd_datasets.remote import Retry, error_status, passes
+from irtd_datasets.remote import Line, Retry, Transfer, crew, error_status, joined, line_to, passes
+from irtd_datasets.remote.answers import chain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["FileFacts", "LocalStorage", "RemoteStorage", "Storage", "open_storage", "split_name"]
+    from irtd_datasets.remote import Crew
+
+__all__ = ["FileFacts", "LocalStorage", "RemoteStorage", "Storage", "open_storage", "readers", "split_name"]
 
 GAP = 256 << 10
-"""Ranges of remote files that are no further apart are fetched by one request: a request costs about as much time."""
+"""Ranges of remote files that are further apart are never fetched by one request; see `joined`."""
 
-_THREADS = 16
+LEAST_RATE = 4096
+"""Bytes a second; an answer that comes slower for as long as a server may be silent is asked for anew."""
+
+LONGEST_ANSWER = 900.0
+"""Seconds that one answer may take."""
+
+LONGEST_OUTAGE = 120.0
+"""Seconds for which a server that does not answer at all is asked again; the option ``outage`` says otherwise."""
+
+_READERS = 20  # requests of a process at a time: httpx keeps so many connections
 _RENEWALS = 3
-_LEAST_RATE = 1024  # bytes a second of an answer, over all of it and behind the first `patience` seconds
+_LOOKS = 3
+_NO_HOST = 10.0  # seconds for which a host that nobody knows is looked for
+_T = TypeVar("_T")
+_DIVIDED = 256 << 10  # a smaller piece of a range is not worth a request
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
-_OF_URLS = "%/:?#[]@!$&'()*+,;=~"  # what a URL may have, and the sign of what is quoted already
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +129,15 @@ def open_storage(place: str | os.PathLike[str], options: Mapping[str, Any] | Non
 
         return HubStorage.open(text, dict(options or {}))
     if text.startswith(("http://", "https://")):
+        from irtd_datasets.training.http_storage import HttpStorage
+
         return HttpStorage(text.rstrip("/"), dict(options or {}))
     return RemoteStorage(text.rstrip("/"), dict(options or {}))
+
+
+def readers() -> Crew:
+    """The threads of this process that read ranges; what one of them does waits for no other of them."""
+    return crew("read", _READERS)
 
 
 def local_folder(text: str) -> Path:
@@ -128,6 +154,8 @@ class Storage(ABC):
 
     place: str
     remote = True
+    compares = False
+    """Whether each answer is compared with what the file was when it was first seen."""
 
     @abstractmethod
     def files(self) -> dict[str, FileFacts]:
@@ -138,51 +166,97 @@ class Storage(ABC):
         """What identifies a file now."""
 
     @abstractmethod
-    def read(self, name: str, start: int = 0, stop: int | None = None, *, size: int | None = None) -> bytes:
+    def read(
+        self,
+        name: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        size: int | None = None,
+        transfer: Transfer | None = None,
+    ) -> bytes:
         """Read a part of a file; ``size`` is that of the whole file, if it is known."""
 
     def where(self, name: str) -> str:
         """The file as a user would write it."""
         return f"{self.place}/{name}"
 
+    def opening(self, names: Sequence[str], limit: int) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
+        """The listing, and some small files of the folder, all at once; those that are not there are left out.
+
+        Args:
+            names: The small files.
+            limit: Most bytes of each that are read.
+        """
+        files = self.files()
+        return files, {
+            name: self.read(name, 0, min(files[name].size, limit)) for name in names if name in files
+        }
+
+    def prime(self, names: Sequence[str]) -> None:  # noqa: B027 - most have nothing to do
+        """Begin what has to be done before some files are read, without waiting for it."""
+
     def read_ranges(
-        self, name: str, ranges: Sequence[tuple[int, int]], size: int
+        self,
+        name: str,
+        ranges: Sequence[tuple[int, int]],
+        size: int,
+        walls: Sequence[int] = (),
+        *,
+        streams: int = 1,
     ) -> Sequence[bytes | memoryview]:
         """Read several parts of a file at once.
 
-        Ranges that lie near each other are fetched by one request, the requests side by side.
+        Neighbours are fetched by one request, the requests side by side, and no byte is asked for twice.
 
         Args:
             name: The file.
             ranges: First byte and the byte behind the last of each part, in any order.
             size: Bytes of the whole file.
+            walls: Places in order that are not fetched between two parts; see `joined`.
+            streams: In how many requests a large part is divided: several connections begin faster than one.
         """
-        order = sorted(range(len(ranges)), key=lambda index: ranges[index])
-        joined: list[tuple[int, int, list[int]]] = []
-        for index in order:
-            start, stop = ranges[index]
-            if joined and start - joined[-1][1] <= GAP:
-                first, end, members = joined[-1]
-                joined[-1] = (first, max(end, stop), [*members, index])
-            else:
-                joined.append((start, stop, [index]))
-        found: list[bytes | memoryview] = [b""] * len(ranges)
-        blocks = self._side_by_side([(name, start, stop, size) for start, stop, _ in joined])
-        for (first, _, members), block in zip(joined, blocks, strict=True):
-            for index in members:
-                start, stop = ranges[index]
-                found[index] = memoryview(block)[start - first : stop - first]
-        return found
+        return read_many([(self, name, ranges, size, walls)], streams)[0]
 
-    def _side_by_side(self, asked: Sequence[tuple[str, int, int, int]]) -> Sequence[bytes]:
-        if len(asked) == 1:
-            name, start, stop, size = asked[0]
-            return [self.read(name, start, stop, size=size)]
-        with ThreadPoolExecutor(min(_THREADS, max(len(asked), 1)), "irtd-read") as pool:
-            futures = [
-                pool.submit(self.read, name, start, stop, size=size) for name, start, stop, size in asked
-            ]
-            return [future.result() for future in futures]
+
+def read_many(
+    asked: Sequence[tuple[Storage, str, Sequence[tuple[int, int]], int, Sequence[int]]], streams: int = 1
+) -> list[list[bytes | memoryview]]:
+    """Parts of several files as `Storage.read_ranges` gives them, over all files at once."""
+    together = [joined(ranges, GAP, walls) for _, _, ranges, _, walls in asked]
+    plan: list[tuple[Storage, str, int, int, int]] = []
+    pieces: list[int] = []  # of each joined range
+    for (storage, name, _, size, _), spans in zip(asked, together, strict=True):
+        for start, stop in spans:
+            count = max(min(streams, (stop - start) // _DIVIDED), 1)
+            cuts = [start + (stop - start) * piece // count for piece in range(count + 1)]
+            plan += [(storage, name, low, high, size) for low, high in pairwise(cuts)]
+            pieces.append(count)
+    if plan and plan[0][0].remote:
+        blocks = iter(readers().map(lambda one: one[0].read(one[1], one[2], one[3], size=one[4]), plan))
+    else:
+        blocks = iter([one[0].read(one[1], one[2], one[3], size=one[4]) for one in plan])
+    counts = iter(pieces)
+    found = []
+    for (_, _, ranges, _, _), spans in zip(asked, together, strict=True):
+        whole = []
+        for start, _ in spans:
+            parts = list(islice(blocks, next(counts)))
+            whole.append((start, parts[0] if len(parts) == 1 else b"".join(parts)))
+        found.append(_parts(ranges, whole))
+    return found
+
+
+def _parts(
+    ranges: Iterable[tuple[int, int]], blocks: Sequence[tuple[int, bytes]]
+) -> list[bytes | memoryview]:
+    """Parts of a file out of the blocks that hold them, without a copy."""
+    firsts = [first for first, _ in blocks]
+    found: list[bytes | memoryview] = []
+    for start, stop in ranges:
+        first, block = blocks[bisect_right(firsts, start) - 1]
+        found.append(memoryview(block)[start - first : stop - first])
+    return found
 
 
 @dataclass(frozen=True)
@@ -211,18 +285,26 @@ class LocalStorage(Storage):
         try:
             found = os.stat(self.path(name))  # noqa: PTH116 - called for each block of a stream
         except OSError as error:
-            raise _gone(self.where(name)) from error
+            raise gone(self.where(name)) from error
         return FileFacts(name, found.st_size, "", f"{found.st_mtime_ns} inode {found.st_ino}")
 
-    def read(self, name: str, start: int = 0, stop: int | None = None, *, size: int | None = None) -> bytes:
+    def read(
+        self,
+        name: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        size: int | None = None,
+        transfer: Transfer | None = None,
+    ) -> bytes:
         """Bytes of a file."""
-        del size
+        del size, transfer
         try:
             with open(self.path(name), "rb", buffering=0) as file:  # noqa: PTH123 - without a Path for each range
                 file.seek(start)
                 data = file.read() if stop is None else file.read(stop - start)
         except OSError as error:
-            raise _gone(self.where(name)) from error
+            raise gone(self.where(name)) from error
         if data is None or (stop is not None and len(data) != stop - start):
             raise changed(self.where(name), f"it ends before byte {stop}")
         return data
@@ -234,80 +316,158 @@ class RemoteStorage(Storage):
 
     Args:
         place: Its URL.
-        options: For fsspec's file system.
-        retries: How often a request is tried again.
-        patience: Seconds after which a read that gives nothing is tried again, where the file system can tell.
+        options: For fsspec's file system. Taken out of them: ``retries``, how often a request is tried again;
+            ``patience``, seconds after which a read that gives nothing is tried again; ``outage``, seconds for which a
+            server that does not answer is asked again (`LONGEST_OUTAGE`, or none where ``retries`` is given).
     """
 
     place: str
     options: dict[str, Any] = field(default_factory=dict)
     retries: int = 8
     patience: float = 30.0
-    _fs: Any = field(default=None, repr=False, compare=False)
-    _pid: int = field(default=0, repr=False, compare=False)
+    outage: float = LONGEST_OUTAGE
+    # What each file was when it was first seen: another answer later is another file.
+    _marks: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if "retries" in self.options:
+            self.outage = 0.0
         self.retries = int(self.options.pop("retries", self.retries))
         self.patience = float(self.options.pop("patience", self.patience))
+        self.outage = float(self.options.pop("outage", self.outage))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fs": None, "_pid": 0}
+    @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Whether each answer is compared with what the file was when it was first seen."""
+        return self.place.startswith(("s3://", "s3a://"))
+
+    @property
+    def line(self) -> Line:
+        """What is known of the way to the server."""
+        return line_to(self._server() or self.place.partition("://")[0])
 
     @property
     def fs(self) -> Any:  # noqa: ANN401 - fsspec has no types
-        """The file system, made anew in each process: its event loop does not survive a fork."""
-        if self._fs is None or self._pid != os.getpid():
-            import fsspec
+        """The file system: one for all folders of a process with the same options, so that they share connections."""
+        from irtd_datasets.training.buckets import file_system
 
-            self._fs, _ = fsspec.core.url_to_fs(self.place, skip_instance_cache=True, **self.options)
-            self._pid = os.getpid()
-        return self._fs
+        return file_system(self.place, self.options, self.patience)
 
     def files(self) -> dict[str, FileFacts]:
-        """All files of the folder, by name."""
+        """All files of the folder, by name; none where the server lists none."""
+        from irtd_datasets.training.buckets import listing
+
+        try:
+            found = self._try(lambda: listing(self.fs, self.place), self.place)
+        except ReleaseError as error:
+            if isinstance(error, ReleaseNotFoundError) or error_status(error) not in {401, 403}:
+                raise
+            return {}  # a bucket without permission to list: the manifest says what is there
         root = self.fs._strip_protocol(self.place).rstrip("/")  # noqa: SLF001 - fsspec's way to name paths
-        found = self._try(lambda: self.fs.find(root, detail=True), self.place)
-        return {
-            name.removeprefix(root).lstrip("/"): _facts(name.removeprefix(root).lstrip("/"), info)
-            for name, info in sorted(found.items())
-        }
+        files = {}
+        for path, info in sorted(found.items()):
+            name = path.removeprefix(root).lstrip("/")
+            files[name] = facts_of(name, info)
+            self._marks[name] = files[name].token
+        return files
 
     def facts(self, name: str) -> FileFacts:
         """Size and identity of a file as the file system tells it."""
         url = self.where(name)
-        return _facts(name, self._try(lambda: self.fs.info(url), url))
+        return facts_of(name, self._try(lambda: self.fs.info(url), url))
 
-    def read(self, name: str, start: int = 0, stop: int | None = None, *, size: int | None = None) -> bytes:
+    def opening(self, names: Sequence[str], limit: int) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
+        """The listing, and some small files of the folder, all at once."""
+
+        def small(name: str) -> bytes | None:
+            try:
+                return self.read_start(name, limit)
+            except ReleaseError as error:
+                # A bucket that may not be listed does not tell what is not there from what may not be seen.
+                if isinstance(error, ReleaseNotFoundError) or (
+                    error_status(error) == 403 and name != names[0]
+                ):
+                    return None
+                raise
+
+        tasks = [self.files, *((lambda name=name: small(name)) for name in names)]
+        files, *found = readers().map(lambda task: task(), tasks)
+        return files, {name: data for name, data in zip(names, found, strict=True) if data is not None}
+
+    def read_start(self, name: str, limit: int) -> bytes:
+        """A file from its beginning, or so many bytes of it."""
+        found: bytes = self._try(lambda: self._once(name, 0, None, None, limit), self.where(name))
+        return found
+
+    def read(
+        self,
+        name: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        size: int | None = None,
+        transfer: Transfer | None = None,
+    ) -> bytes:
         """Bytes of a file."""
-        url = self.where(name)
-
-        def once() -> bytes:
-            data: bytes = self._get(name, start, stop)
-            if stop is not None and len(data) != stop - start:
-                if size is not None and len(data) == size:
-                    return data[start:stop]  # a server that knows no ranges
-                raise EOFError(f"{len(data)} bytes came of {stop - start}")
-            return data
-
-        result: bytes = self._try(once, url)
+        result: bytes = self._try(
+            lambda: self._once(name, start, stop, size, None, transfer), self.where(name)
+        )
         return result
 
-    def _get(self, name: str, start: int, stop: int | None) -> bytes:
-        url = self.where(name)
-        whole = stop is None and not start
-        # By name: some file systems have another argument before these two.
-        data: bytes = self.fs.cat_file(url) if whole else self.fs.cat_file(url, start=start, end=stop)
+    def _once(
+        self,
+        name: str,
+        start: int,
+        stop: int | None,
+        size: int | None,
+        limit: int | None,
+        transfer: Transfer | None = None,
+    ) -> bytes:
+        expected = stop - start if stop is not None else (size or 0)
+        with contextlib.ExitStack() as stack:
+            transfer = transfer or stack.enter_context(self.line.transfer(expected))
+            data = self._get(name, start, stop, size, limit, transfer)
+        if stop is not None and len(data) != stop - start:
+            raise EOFError(f"{len(data)} bytes came of {stop - start}")
         return data
+
+    def _get(
+        self,
+        name: str,
+        start: int,
+        stop: int | None,
+        size: int | None,
+        limit: int | None,
+        transfer: Transfer,
+    ) -> bytes:
+        """Ask once."""
+        from irtd_datasets.training.buckets import read_range
+
+        wanted = Wanted(self.where(name), start, stop, size, limit, self._marks.get(name, ""))
+        data, mark = read_range(self.fs, wanted, self.patience, transfer)
+        self.remember(name, mark)
+        return data
+
+    def remember(self, name: str, mark: str) -> None:
+        """Note what a server says that a file is.
+
+        Raises:
+            ShardChangedError: It said something else before.
+        """
+        if mark and self._marks.setdefault(name, mark) != mark:
+            raise changed(self.where(name), f"it is {mark} now, {self._marks[name]} before")
 
     def _try(self, action: Any, url: str) -> Any:  # noqa: ANN401 - returns what the action returns
         """Call until it succeeds, with growing pauses, while the failure is one that passes."""
-        renewals = iter(range(_RENEWALS))
+        renewals, begun = iter(range(_RENEWALS)), time.monotonic()
 
         def passing(error: BaseException) -> bool:
+            if _is_no_host(error) and not self.line.requests and time.monotonic() - begun > _NO_HOST:
+                return False  # more likely a name that was written wrong than a network that is down
             return passes(error) or (self._link_ran_out(error) and next(renewals, None) is not None)
 
         try:
-            return Retry(self.retries + 1, 0.25).call(action, passing=passing)
+            return Retry(self.retries + 1, 0.25, self.outage).call(action, passing=passing)
         except IrtdDatasetsError:
             raise
         except Exception as error:
@@ -315,13 +475,17 @@ class RemoteStorage(Storage):
             if status in (401, 403) or isinstance(error, PermissionError):
                 raise _refused(url, status) from error
             if isinstance(error, FileNotFoundError) or status in (404, 410):
-                raise _gone(url) from error
+                raise gone(url) from error
             if status == 416:
                 raise changed(url, "it ends before the bytes that were asked for") from error
+            if status == 412:
+                raise changed(url, "it is not what it was when it was first seen") from error
+            tried = getattr(error, "tried", "")
             raise ReleaseError(
-                f"it cannot be read: {type(error).__name__}: {error}"[:500],
+                f"it cannot be read{f' ({tried})' if tried else ''}: {type(error).__name__}: {error}"[:500],
                 where=url,
-                remedy="Check the connection and start again from the last state: no row is lost.",
+                remedy="Check the connection and start again from the last state: no row is lost. The storage option "
+                "`outage` is how many seconds a server that does not answer is waited for.",
             ) from error
 
     def _link_ran_out(self, error: BaseException) -> bool:
@@ -336,74 +500,99 @@ class RemoteStorage(Storage):
         return urllib.parse.urlsplit(self.place).netloc
 
 
-@dataclass
-class HttpStorage(RemoteStorage):
-    """A folder on a web server, which cannot list it, by the standard library alone.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A part of a file that is asked for.
 
     Attributes:
-        headers: In ``options``: sent with each request, for example ``{"Authorization": "Bearer ..."}``.
+        url: The file.
+        start: First byte.
+        stop: Byte behind the last; None for all that follow.
+        size: Bytes of the whole file, if known.
+        limit: Most bytes that are taken, where nobody knows how many there are.
+        mark: What its server said that it is; empty for nothing.
     """
 
-    _marks: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    url: str
+    start: int
+    stop: int | None
+    size: int | None
+    limit: int | None
+    mark: str
 
-    def files(self) -> dict[str, FileFacts]:
-        return {}
+    @property
+    def header(self) -> str:
+        """It as the header ``Range``; empty for a whole file."""
+        if not self.start and self.stop is None:
+            return ""
+        return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
 
-    def facts(self, name: str) -> FileFacts:
-        def once() -> FileFacts:
-            with self._open(name, "bytes=0-0") as response:
-                whole = response.headers.get("Content-Range", "")
-                if response.status == 206:
-                    check_range(whole, 0, 1)
-                whole = whole.rpartition("/")[2]
-                size = whole or response.headers.get("Content-Length", "")
-                return _facts(name, {"size": int(size) if size.isdigit() else None, "ETag": _mark(response)})
+    def check(self, header: str) -> None:
+        """Compare what a server says that it sends with this.
 
-        found: FileFacts = self._try(once, self.where(name))
-        self._marks[name] = found.token
-        return found
+        Raises:
+            EOFError: It is another part of the file, or not said: asking again may give the right one.
+            ShardChangedError: The file has another size than it had.
+        """
+        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", header.strip())
+        if found and self.size is not None and found[3] != "*" and int(found[3]) != self.size:
+            raise changed(self.url, f"it has {found[3]} bytes, {self.size} were expected")
+        last = None if self.stop is None else self.stop - 1
+        if found is None or int(found[1]) != self.start or (last is not None and int(found[2]) != last):
+            raise EOFError(
+                f"bytes {self.start} to {self.stop} were asked for, the server sent "
+                f"{header or 'what it does not say'!r}"
+            )
 
-    def _get(self, name: str, start: int, stop: int | None) -> bytes:
-        wanted = f"bytes={start}-{'' if stop is None else stop - 1}" if start or stop is not None else ""
-        with self._open(name, wanted) as response:
-            mark = _mark(response)
-            if self._marks.setdefault(name, mark) != mark:
-                raise changed(self.where(name), f"it is {mark} now, {self._marks[name]} before")
-            if wanted and response.status == 206:
-                check_range(response.headers.get("Content-Range", ""), start, stop)
-            data = self._receive(response)
-            expected = response.headers.get("Content-Length", "")
-            if expected.isdigit() and len(data) != int(expected):
-                raise EOFError(f"{len(data)} bytes came of {expected}")
-            return data
 
-    def _receive(self, response: Any) -> bytes:  # noqa: ANN401
-        """All of an answer, as long as it comes faster than a server that only keeps the connection open."""
-        begun, data = time.monotonic(), bytearray()
-        while piece := response.read1(1 << 18):
-            data += piece
-            if time.monotonic() - begun > self.patience + len(data) / _LEAST_RATE:
-                raise TimeoutError(f"{len(data)} bytes came in {time.monotonic() - begun:.0f} s")
-        return bytes(data)
+def read_again(storage: Storage, action: Callable[[], _T]) -> _T:
+    """What is made of bytes of a storage; from afar a few times, where they cannot be right.
 
-    def _open(self, name: str, wanted: str) -> Any:  # noqa: ANN401 - what urlopen gives
-        import urllib.error
-        import urllib.request
+    A server, or a cache before it, that sends other bytes than it says is noticed only by what is in them.
 
-        headers = dict(self.options.get("headers", {}))
-        if wanted:
-            headers["Range"] = wanted
-        url = f"{urllib.parse.quote(self.place, safe=_OF_URLS)}/{urllib.parse.quote(name)}"
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https, see open_storage
+    Raises:
+        Exception: The last error of the action.
+    """
+    left = _LOOKS if storage.remote else 1
+    while True:
+        left -= 1
         try:
-            return urllib.request.urlopen(request, timeout=self.patience)  # noqa: S310
-        except urllib.error.HTTPError as error:
-            error.close()  # it holds the connection; status and headers stay
-            raise
+            return action()
+        except (AnnotationError, ShardChangedError, pa.ArrowException, OSError) as error:
+            # What `read` raises it has tried often enough; pyarrow says OSError for content, too.
+            final = isinstance(error, IrtdDatasetsError) and not isinstance(
+                error, (AnnotationError, ShardChangedError)
+            )
+            if final or not left:
+                raise
 
 
-def _mark(response: Any) -> str:  # noqa: ANN401
-    return str(response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
+class Pace:
+    """Whether an answer comes fast enough, so that a server that only keeps a connection open does not hold a run.
+
+    Args:
+        patience: Seconds over which its rate is looked at.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._begun = self._since = time.monotonic()
+        self._bytes = self._all = 0
+
+    def came(self, count: int) -> None:
+        """Note bytes that came.
+
+        Raises:
+            TimeoutError: They come too slowly, or take too long in all.
+        """
+        now = time.monotonic()
+        self._bytes += count
+        self._all += count
+        if now - self._since >= self._patience:
+            slow = self._bytes < LEAST_RATE * (now - self._since)
+            if slow or now - self._begun > LONGEST_ANSWER:
+                raise TimeoutError(f"{self._all} bytes came in {now - self._begun:.0f} s")
+            self._since, self._bytes = now, 0
 
 
 def changed(where: str, what: str) -> ShardChangedError:
@@ -415,7 +604,7 @@ def changed(where: str, what: str) -> ShardChangedError:
     )
 
 
-def _gone(where: str) -> ReleaseNotFoundError:
+def gone(where: str) -> ReleaseNotFoundError:
     return ReleaseNotFoundError(
         "the file is not there, or may not be seen",
         where=where,
@@ -432,20 +621,12 @@ def _refused(where: str, status: int | None) -> ReleaseError:
     )
 
 
-def check_range(header: str, start: int, stop: int | None) -> None:
-    """Compare what a server says that it sends with what was asked for.
-
-    Raises:
-        EOFError: It is another part of the file, or not said: asking again may give the right one.
-    """
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", header.strip())
-    if found is None or int(found[1]) != start or (stop is not None and int(found[2]) != stop - 1):
-        raise EOFError(
-            f"bytes {start} to {stop} were asked for, the server sent {header or 'what it does not say'!r}"
-        )
+def _is_no_host(error: BaseException) -> bool:
+    return any(isinstance(link, socket.gaierror) and link.errno != socket.EAI_AGAIN for link in chain(error))
 
 
-def _facts(name: str, info: Mapping[str, Any]) -> FileFacts:
+def facts_of(name: str, info: Mapping[str, Any]) -> FileFacts:
+    """What a listing says of a file."""
     size = info.get("size")
     if not isinstance(size, int):
         raise UnknownNameError("the server does not tell its size", where=name, remedy="Use another server.")

@@ -14,11 +14,13 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.remote import crew
 from irtd_datasets.schema import EARLIER, MAY_BE_MISSING
 from irtd_datasets.training.draws import Draws
 from irtd_datasets.training.order import StopRule, key_of, temperature_weights
 from irtd_datasets.training.progress import NOTHING, Resumable, Spans
 from irtd_datasets.training.source import Filters, Source, open_source
+from irtd_datasets.training.storage import local_folder
 from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from irtd_datasets.training.transforms import OnError, Transform
 
     Data = str | os.PathLike[str] | Source | Sequence[str | os.PathLike[str] | Source] | Mapping[str, float]
+
+_SOURCES = 16  # that are opened at a time
 
 __all__ = ["Stream", "choose_columns", "mixture_weights", "open_sources", "stream"]
 
@@ -99,7 +103,7 @@ def stream(  # noqa: PLR0913 - what a training script says in one place
         ArrayError: ``order`` lacks the score of a row; see `Curriculum.divide`.
     """
     filters = Filters.of(tasks, sources, modalities, without_issues)
-    opened, weights = open_sources(data, split=split, filters=filters, options=storage_options)
+    opened, weights = open_sources(data, split=split, filters=filters, options=storage_options, prime=True)
     weights = mixture_weights(opened, weights, temperature)
     if order is not None and (weights is not None or stop != "first_exhausted"):
         raise UnknownNameError(
@@ -129,6 +133,7 @@ def open_sources(
     split: str | None = None,
     filters: Filters | None = None,
     options: Mapping[str, Any] | None = None,
+    prime: bool = False,
 ) -> tuple[list[Source], list[float] | None]:
     """Open what a user named: the sources, and their weights if there are any."""
     import os
@@ -151,11 +156,14 @@ def open_sources(
         names = list(data)
         if not names:
             raise UnknownNameError("no dataset is named")
-    opened = [
-        name if isinstance(name, Source) else open_source(name, split=split, filters=filters, options=options)
-        for name in names
-    ]
-    return opened, weights
+
+    def opened(name: Any) -> Source:  # noqa: ANN401
+        if isinstance(name, Source):
+            return name
+        return open_source(name, split=split, filters=filters, options=options, prime=prime)
+
+    far = any(isinstance(name, str) and not local_folder(name).exists() for name in names)
+    return (crew("source", _SOURCES).map(opened, names) if far else [opened(name) for name in names]), weights
 
 
 def mixture_weights(

@@ -7,7 +7,12 @@ An image is one read at a known place of plain Parquet, text comes from a mapped
 from __future__ import annotations
 
 import bisect
+import copy
 import hashlib
+import os
+import threading
+import weakref
+from functools import partial
 from operator import index as whole_number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -16,29 +21,35 @@ import numpy as np
 
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.pages import PageError
+from irtd_datasets.remote import crew
 from irtd_datasets.training.order import Mixture, Shuffle, StopRule, key_of
 from irtd_datasets.training.progress import Resumable, Spans
+from irtd_datasets.training.range_cache import CACHE_BYTES, RangeCache, shard_key
 from irtd_datasets.training.shard_cache import ShardCache
 from irtd_datasets.training.shards import OpenShard
-from irtd_datasets.training.source import Filters
-from irtd_datasets.training.storage import changed
+from irtd_datasets.training.source import Filters, each
+from irtd_datasets.training.storage import changed, read_again, read_many
 from irtd_datasets.training.streams import choose_columns, mixture_weights, open_sources
 from irtd_datasets.training.text_cache import ShardText, cache_folder, open_text
 from irtd_datasets.training.transforms import check_on_error, guarded, row_transform
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from irtd_datasets.boxes import Frame
     from irtd_datasets.training.decode import Decoder, Mode
     from irtd_datasets.training.source import Source
+    from irtd_datasets.training.storage import Storage
     from irtd_datasets.training.streams import Data
     from irtd_datasets.training.transforms import OnError, Transform
 
 __all__ = ["ShuffledSampler", "Table", "table"]
 
 _FETCHED = 32  # rows from afar that are fetched together by a plain iteration
+_BATCHES_AHEAD = 2
+_AHEAD_ROWS = 4096
+_TABLES = 4  # batches of a process that are fetched at a time
 _WINDOW = 16
 _MOST_WINDOWS = 16_384
 
@@ -61,7 +72,7 @@ def table(  # noqa: PLR0913 - what a training script says in one place
     transform: Transform | None = None,
     on_error: OnError = "raise",
     cache: str | os.PathLike[str] | None = None,
-    cache_bytes: int = 0,
+    cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Table:
     """Rows of one or more configs by number.
@@ -84,9 +95,10 @@ def table(  # noqa: PLR0913 - what a training script says in one place
         transform: A function from row to row, after decoding.
         on_error: For rows whose decoding fails: ``raise``, ``skip`` (`Table.__getitems__` leaves them out and counts
             them in `Table.skipped`) or a function.
-        cache: Folder for the text of shards; see `cache_folder` for the default.
-        cache_bytes: For folders from afar: keep whole shards in the cache folder, up to so many bytes. 0 fetches each
-            image by itself.
+        cache: Folder for the text of shards, and for images from afar; see `cache_folder` for the default.
+        cache_bytes: For folders from afar: most bytes of images that are kept in the cache folder, for later epochs,
+            other processes and other runs; None takes `CACHE_BYTES`, 0 keeps none. Where a number is given, whole
+            shards are kept of a folder that has no index.
         storage_options: For the file system of a URL; ``token`` and ``endpoint`` for the Hub.
 
     Raises:
@@ -121,7 +133,7 @@ class Table:
         transform: Applied to each row.
         on_error: What to do where it fails.
         cache: Folder for the text of shards, and for shards from afar; None keeps text in memory.
-        cache_bytes: Most bytes of shards from afar.
+        cache_bytes: Most bytes of images from afar, see `table`.
     """
 
     def __init__(  # noqa: PLR0913 - see `table`
@@ -135,7 +147,7 @@ class Table:
         transform: Transform | None = None,
         on_error: OnError = "raise",
         cache: Path | None = None,
-        cache_bytes: int = 0,
+        cache_bytes: int | None = None,
     ) -> None:
         self.sources = list(sources)
         self.columns = list(columns)
@@ -158,12 +170,28 @@ class Table:
         self._shard_cache = (
             ShardCache(cache / "shards", cache_bytes) if cache is not None and cache_bytes else None
         )
-        self._open: dict[int, _Shard] = {}
+        most = CACHE_BYTES if cache_bytes is None else cache_bytes
+        self._range_cache = RangeCache(cache / "ranges", most) if cache is not None and most else None
+        self._remote = any(source.storage.remote for source in self.sources)
+        self._reset()
         self._content = f"{key_of([source.content for source in self.sources]):016x}"
         self._data = f"{key_of('table', [s.fingerprint for s in self.sources], weights, stop, seed):016x}"
 
+    def _reset(self) -> None:
+        """Forget what belongs to one process: files that are open, rows that are on their way."""
+        self._open: dict[int, _Shard] = {}
+        self._opening = threading.RLock()
+        self._coming: dict[int, tuple[Future[list[dict[str, Any]]], int]] = {}
+        self._sampler: Any = None
+        self._pid = os.getpid()
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
+        left_out = {"_open", "_opening", "_coming", "_sampler"}
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
 
     def __len__(self) -> int:
         return self._length
@@ -178,9 +206,12 @@ class Table:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """All rows in their order; rows that are skipped are left out."""
-        step = _FETCHED if any(source.storage.remote for source in self.sources) else 1
+        step = _FETCHED if self._remote else 1
         for first in range(0, self._length, step):
-            yield from self.__getitems__(range(first, min(first + step, self._length)))
+            behind = min(first + step, self._length)
+            if self._remote:
+                self._expect(range(first, min(behind + _BATCHES_AHEAD * step, self._length)), step)
+            yield from self.__getitems__(range(first, behind))
 
     @overload
     def __getitem__(self, row: int) -> dict[str, Any]: ...
@@ -194,13 +225,13 @@ class Table:
         """
         if isinstance(row, slice):
             return self.__getitems__(range(*row.indices(self._length)))
-        shard, place = self._place(whole_number(row))
-        self._check([shard])
-        found = guarded(self.transform, self._on_error, shard.row(place), row)
+        number = whole_number(row)
+        raw = self._raw([number])[0]
+        found = guarded(self.transform, self._on_error, raw, row)
         if found is None:
             raise UnknownNameError(
                 f"row {row} cannot be decoded and is to be skipped, which a single row cannot be",
-                where=shard.open.where,
+                where=self._shard(self._where(number)[0]).open.where,
                 remedy="Read batches (`__getitems__`, as DataLoader does), or pass a function as `on_error`.",
             )
         return found
@@ -208,24 +239,13 @@ class Table:
     def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Several rows; images from afar are fetched together. Rows that are skipped are left out.
 
+        From afar, where `sampler` gave the order, the rows that come next are fetched meanwhile.
+
         Raises:
             IndexError: There is no such row.
         """
-        places = [self._place(whole_number(row)) for row in rows]
-        self._check({id(shard): shard for shard, _ in places}.values())
-        remote: dict[int, list[int]] = {}
-        for number, (shard, _) in enumerate(places):
-            if shard.remote:
-                remote.setdefault(id(shard), []).append(number)
-        if remote:
-            found: list[dict[str, Any] | None] = [None] * len(places)
-            for numbers in remote.values():
-                shard = places[numbers[0]][0]
-                for number, row in zip(numbers, shard.rows([places[n][1] for n in numbers]), strict=True):
-                    found[number] = row
-            read = [row if row is not None else places[n][0].row(places[n][1]) for n, row in enumerate(found)]
-        else:
-            read = [shard.row(place) for shard, place in places]
+        numbers = [whole_number(row) for row in rows]
+        read = self._raw(numbers)
         if self.transform is None:
             return read
         treated = [
@@ -262,7 +282,7 @@ class Table:
             order: The numbers of rows to take, in this order, instead of all in a shuffle: for a curriculum. Several
                 ranks go through it together: each few rows, at least 16, are divided among them.
         """
-        return ShuffledSampler(
+        sampler = ShuffledSampler(
             len(self),
             self._data,
             self._content,
@@ -274,6 +294,9 @@ class Table:
             world_size=world_size,
             even=even,
         )
+        if self._remote:
+            sampler.peekable, self._sampler = True, weakref.ref(sampler)
+        return sampler
 
     @staticmethod
     def _check(shards: Iterable[_Shard]) -> None:
@@ -282,7 +305,68 @@ class Table:
             if not shard.remote and shard.open.ref.token:  # without one: a copy of ours in the cache
                 shard.open.check()
 
-    def _place(self, row: int) -> tuple[_Shard, int]:
+    def _raw(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows as they are stored."""
+        if not self._remote:
+            places = [self._where(number) for number in numbers]
+            shards = {which: self._shard(which) for which, _ in places}
+            self._check(shards.values())
+            return [shards[which].row(place) for which, place in places]
+        if self._pid != os.getpid():
+            self._reset()  # in a fork there are no threads that would bring what is on its way
+        sampler = self._sampler() if self._sampler is not None else None
+        following = sampler.peek(_BATCHES_AHEAD * len(numbers)) if sampler is not None else ()
+        came = {number: self._coming.pop(number) for number in set(numbers) & self._coming.keys()}
+        missing = [number for number in dict.fromkeys(numbers) if number not in came]
+        fetched = crew("table", _TABLES).submit(lambda: self._gather(missing)) if missing else None
+        if len(following):
+            self._expect(following, len(numbers))
+        found = {number: future.result()[place] for number, (future, place) in came.items()}
+        if fetched is not None:
+            found.update(zip(missing, fetched.result(), strict=True))
+        if len(found) == len(numbers):
+            return [found[number] for number in numbers]
+        return [copy.deepcopy(found[number]) for number in numbers]  # a row that is asked for twice
+
+    def _expect(self, numbers: Sequence[int], step: int) -> None:
+        """Begin to fetch rows that will be asked for soon, some at a time; forget others that were expected."""
+        wanted = set(numbers)
+        for number in [number for number in self._coming if number not in wanted]:
+            del self._coming[number]
+        missing = [number for number in dict.fromkeys(numbers) if number not in self._coming]
+        for first in range(0, min(len(missing), _AHEAD_ROWS), step):
+            some = missing[first : first + step]
+            future = crew("table", _TABLES).submit(partial(self._gather, some))
+            self._coming.update({number: (future, place) for place, number in enumerate(some)})
+
+    def _gather(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows as they are stored, the images of all of them fetched at once."""
+        places = [self._where(number) for number in numbers]
+        shards = self._shards_open({which for which, _ in places})
+        self._check(shards.values())
+        rows = [(shards[which], place) for which, place in places]
+        wanted: dict[int, dict[tuple[int, int], None]] = {}
+        for shard, place in rows:
+            if shard.remote:
+                wanted.setdefault(id(shard), {}).update(dict.fromkeys(shard.ranges(place)))
+        mine = {id(shard): shard for shard, _ in rows if shard.remote}
+        images = {key: mine[key].cached(ranges, self._range_cache) for key, ranges in wanted.items()}
+        lacking = {
+            key: [span for span in ranges if span not in images[key]] for key, ranges in wanted.items()
+        }
+        lacking = {key: spans for key, spans in lacking.items() if spans}
+
+        def fetch() -> None:
+            blocks = read_many([mine[key].asked(spans) for key, spans in lacking.items()])
+            for (key, spans), found in zip(lacking.items(), blocks, strict=True):
+                images[key].update(mine[key].taken(spans, found, self._range_cache))
+
+        if lacking:
+            read_again(mine[next(iter(lacking))].open.storage, fetch)
+        return [shard.row(place, images.get(id(shard))) for shard, place in rows]
+
+    def _where(self, row: int) -> tuple[int, int]:
+        """Which shard a row is in, and its number among the wanted rows of it."""
         if not -self._length <= row < self._length:
             raise IndexError(f"row {row} of {self._length}")
         row %= self._length
@@ -290,33 +374,47 @@ class Table:
             number, drawn = self._mixture.draw(row)
             row = self._source_firsts[number] + drawn % len(self.sources[number])
         which = bisect.bisect_right(self._firsts, row) - 1
-        shard = self._open.get(which)
-        if shard is None:
-            shard = self._open_shard(which)
         inside = row - self._firsts[which]
-        return shard, inside if shard.chosen is None else int(shard.chosen[inside])
-
-    def _open_shard(self, which: int) -> _Shard:
         source, number = self._shards[which]
-        while len(self._open) >= source.limit:
-            self._open.pop(next(iter(self._open)))
-        if source.storage.remote and self._shard_cache is not None:
-            # Beside it lies no index; its places are found in its page headers.
-            opened = OpenShard(*self._shard_cache.fetch(source.storage, source.shards[number]))
+        chosen = source.chosen[number]
+        return which, inside if chosen is None else int(chosen[inside])
+
+    def _shards_open(self, wanted: set[int]) -> dict[int, _Shard]:
+        """Shards, open; those that are not yet are opened at the same time."""
+        with self._opening:
+            lacking = [which for which in sorted(wanted) if which not in self._open]
+            source = self._shards[lacking[0]][0] if lacking else self.sources[0]
+            found = dict(zip(lacking, each(source.storage, self._opened, lacking), strict=True))
+            shards = {which: self._open[which] for which in wanted if which in self._open} | found
+            for which, shard in found.items():
+                while len(self._open) >= self._shards[which][0].limit:
+                    self._open.pop(next(iter(self._open)))
+                self._open[which] = shard
+            return shards
+
+    def _shard(self, which: int) -> _Shard:
+        found = self._open.get(which)
+        return found if found is not None else self._shards_open({which})[which]
+
+    def _opened(self, which: int) -> _Shard:
+        source, number = self._shards[which]
+        ref = source.shards[number]
+        if source.storage.remote and self._shard_cache is not None and not ref.index:
+            # Where its images lie is found in its page headers, for which all of it has to be here.
+            opened = OpenShard(*self._shard_cache.fetch(source.storage, ref))
         else:
-            opened = OpenShard(source.storage, source.shards[number])
-        text = open_text(opened, self.columns, self._cache)
-        self._open[which] = shard = _Shard(opened, text, self.columns, source.chosen[number])
-        return shard
+            opened = OpenShard(source.storage, ref)
+        text = read_again(opened.storage, lambda: open_text(opened, self.columns, self._cache))
+        return read_again(opened.storage, lambda: _Shard(opened, text, self.columns))
 
 
 class _Shard:
     """A shard of a table, open: its text and the places of its images."""
 
-    def __init__(self, opened: OpenShard, text: ShardText, columns: Sequence[str], chosen: Any) -> None:  # noqa: ANN401
+    def __init__(self, opened: OpenShard, text: ShardText, columns: Sequence[str]) -> None:
         self.open = opened
         self.remote = opened.storage.remote
-        self.chosen = chosen
+        self._key = shard_key(opened.storage, opened.ref)
         self._text = text
         images = [name for name in columns if name in opened.image_names]
         if self.remote and any(name not in opened.ref.images for name in images):
@@ -335,43 +433,62 @@ class _Shard:
                 remedy="Use `stream`, which decompresses row groups, or build the folder with `irtd build`.",
             ) from error
 
-    def row(self, row: int) -> dict[str, Any]:
+    def row(self, row: int, images: Mapping[tuple[int, int], bytes] | None = None) -> dict[str, Any]:
+        """A row; its images are read here from the disk, from afar they were fetched by their ranges."""
         values = self._text.row(row)
         for name, (offsets, lengths) in self._places.items():
             image = values[name]
             if image is not None:
-                offset = offsets[row]
+                offset, length = offsets[row], lengths[row]
                 if offset < 0:
                     data = None
-                elif self.remote:
-                    return self.rows([row])[0]
+                elif images is not None:
+                    data = images[offset - 4, offset + length]
                 else:
-                    data = self.open.image(offset, lengths[row])
+                    data = self.open.image(offset, length)
                 values[name] = {"bytes": data, "path": image["path"]}
         return values
 
-    def rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows of a shard from afar, their images fetched together."""
-        found = [self._text.row(row) for row in rows]
-        wanted: dict[tuple[int, int], None] = {}
-        for offsets, lengths in self._places.values():
-            for row in rows:
-                if offsets[row] >= 0:
-                    wanted[offsets[row] - 4, offsets[row] + lengths[row]] = None
+    def ranges(self, row: int) -> list[tuple[int, int]]:
+        """Where the images of a row lie, with the four bytes before each, which tell its length."""
+        return [
+            (offsets[row] - 4, offsets[row] + lengths[row])
+            for offsets, lengths in self._places.values()
+            if offsets[row] >= 0
+        ]
+
+    def cached(
+        self, ranges: Iterable[tuple[int, int]], cache: RangeCache | None
+    ) -> dict[tuple[int, int], bytes]:
+        """Images that are on this machine, by their ranges."""
+        if cache is None:
+            return {}
+        found = {span: cache.get(self._key, span[0] + 4, span[1]) for span in ranges}
+        return {span: data for span, data in found.items() if data is not None}
+
+    def asked(
+        self, ranges: Sequence[tuple[int, int]]
+    ) -> tuple[Storage, str, Sequence[tuple[int, int]], int, Sequence[int]]:
+        """What to ask the storage for: neighbours are fetched together, and nothing between others."""
         ref = self.open.ref
-        blocks = self.open.storage.read_ranges(ref.name, list(wanted), ref.size) if wanted else []
-        images = dict(zip(wanted, blocks, strict=True))
-        for (start, stop), block in images.items():
+        return self.open.storage, ref.name, ranges, ref.size, sorted(stop for _, stop in ranges)
+
+    def taken(
+        self,
+        ranges: Sequence[tuple[int, int]],
+        blocks: Sequence[bytes | memoryview],
+        cache: RangeCache | None,
+    ) -> dict[tuple[int, int], bytes]:
+        """Images that came, by their ranges."""
+        found = {}
+        for (start, stop), block in zip(ranges, blocks, strict=True):
             if int.from_bytes(block[:4], "little") != stop - start - 4:
                 raise changed(
                     self.open.where, f"no image of {stop - start - 4} bytes begins at byte {start + 4}"
                 )
-        for name, (offsets, lengths) in self._places.items():
-            for row, values in zip(rows, found, strict=True):
-                if values[name] is not None:
-                    offset = offsets[row]
-                    data = bytes(images[offset - 4, offset + lengths[row]][4:]) if offset >= 0 else None
-                    values[name] = {"bytes": data, "path": values[name]["path"]}
+            found[start, stop] = data = bytes(block[4:])
+            if cache is not None:
+                cache.put(self._key, start + 4, data)
         return found
 
 
@@ -408,6 +525,9 @@ class ShuffledSampler(Resumable):
         self._rows = rows if self._order is None else len(self._order)
         self._content = content
         self._shuffle = shuffle
+        self.peekable = False
+        """Whether `peek` is going to be called."""
+        self._walked: tuple[int, Sequence[int], int] | None = None
         listed = (
             None if self._order is None else hashlib.sha256(self._order.astype("<i8").tobytes()).hexdigest()
         )
@@ -434,10 +554,20 @@ class ShuffledSampler(Resumable):
     def __len__(self) -> int:
         return self._length()
 
+    def peek(self, count: int) -> Sequence[int]:
+        """Numbers that come after those that were given out, in this process; as many as are known already."""
+        if self._walked is None or self._walked[0] != os.getpid():
+            return ()
+        _, numbers, given = self._walked
+        return numbers[given : given + count]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_walked": None}
+
     def walk(self, spans: Spans, epoch: int) -> Iterator[tuple[int, Any]]:
         """Row numbers at some positions."""
         shuffle = Shuffle(self._rows, key_of("sampler", self.seed, epoch)) if self._shuffle else None
-        listed = self._order
+        listed, pid = self._order, os.getpid()
         for start, stop in spans:
             for first in range(start, stop, 4096):
                 last = min(first + 4096, stop)
@@ -446,5 +576,7 @@ class ShuffledSampler(Resumable):
                     numbers = listed[first:last].tolist()
                 elif shuffle is not None:
                     numbers = shuffle(first, last).tolist()
-                for number in numbers:
+                for given, number in enumerate(numbers, 1):
+                    if self.peekable:
+                        self._walked = (pid, numbers, given)
                     yield 1, number

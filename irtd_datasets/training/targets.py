@@ -32,7 +32,7 @@ import numpy as np
 
 from irtd_datasets.boxes import Frame, convert
 from irtd_datasets.boxes.frames import check_decimals, format_coordinate
-from irtd_datasets.errors import BoxError, UnknownNameError
+from irtd_datasets.errors import BoxError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -247,7 +247,8 @@ def find_target(name: str) -> Target:
     """
     if name not in TARGETS:
         raise UnknownNameError(
-            f"there is no export for {name!r}", remedy=f"The models are {', '.join(TARGETS)}."
+            f"there is no export for {name!r}",
+            remedy=f"{did_you_mean(name, TARGETS)}The models are {', '.join(TARGETS)}.",
         )
     return TARGETS[name]
 

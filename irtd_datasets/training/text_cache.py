@@ -19,7 +19,7 @@ import pyarrow as pa
 from irtd_datasets.training.rows import value_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from irtd_datasets.training.shards import OpenShard
 
@@ -88,9 +88,22 @@ def open_text(shard: OpenShard, columns: Sequence[str], folder: Path | None) -> 
         path = folder / "text" / f"{key}.arrow"
         with contextlib.suppress(OSError, pa.ArrowException):
             if not path.is_file():
-                _write(path, shard.read_text(None, every))
+                with _alone(path) if shard.storage.remote else contextlib.nullcontext():
+                    if not path.is_file():  # from afar one process fetches it for all
+                        _write(path, shard.read_text(None, every))
             return ShardText(_mapped(path), columns)
     return ShardText(_batches(shard.read_text(None, columns)), columns)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_suffix(".lock")
+    with FileLock(str(lock)):
+        yield
+        lock.unlink(missing_ok=True)
 
 
 def _batches(table: pa.Table) -> list[pa.RecordBatch]:

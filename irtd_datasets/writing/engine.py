@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from irtd_datasets.catalog import open_release, spec
+from irtd_datasets.catalog import open_release, other_content, spec, unreleased
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.folder.parts import BuiltPart
+from irtd_datasets.remote.urls import is_url, local_path
 from irtd_datasets.rows.parsing import DefectPolicy, no_rows_error
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.writing.folder import SPILL, DatasetFolder
@@ -20,7 +21,7 @@ from irtd_datasets.writing.from_stream import write_streamed
 from irtd_datasets.writing.plan import PartPlan, plan_part
 from irtd_datasets.writing.progress import Progress
 from irtd_datasets.writing.shards import forget_releases, plan_in_worker
-from irtd_datasets.writing.store import Store, is_url, local_path
+from irtd_datasets.writing.store import Store
 from irtd_datasets.writing.workers import ProcessWorkers
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def build(  # noqa: PLR0913 - each is an option of the command
 
     Args:
         dataset: Name of the dataset.
-        configs: Names of configs (``instruct``, ``instruct-grounding``); several are built into the same folder.
+        configs: Names of configs (``instruct``, ``instruct-grounding``); several are built into the same folder. None
+            of them: everything that the release has.
         options: Where the release is.
         out: The dataset folder, or a URL of fsspec such as ``s3://bucket/irtd``; made if missing. Other subsets that
             it has stay. In a store a shard gets its name as soon as it is written, and the manifest comes last.
@@ -183,17 +185,22 @@ def _cluster(
     from irtd_datasets.writing.worker_environment import WorkerEnvironment
 
     options = release.options
-    paths = [("the release", options.root), *(("its images", path) for path in options.images.values())]
+    paths = [
+        ("the release", options.root),
+        *(("its images", path) for path in options.images.values()),
+        *(("its visible images", path) for path in options.visible.values()),
+    ]
     progress.stage("asking the workers")
+    paths = [(what, path) for what, path in paths if not is_url(path)]
     return DaskWorkers(
         dask, WorkerEnvironment.here(os.urandom(8).hex(), [*paths, *folder.shared_paths()]), progress
     )
 
 
 def _wanted(release: Release, configs: Sequence[str]) -> list[Member]:
-    """Members of the configs, in the order of the spec, each once."""
+    """Members of the configs, in the order of the spec, each once; all members where no config is named."""
     named = {member for name in configs for member in release.spec.config(name).members}
-    return [member for member in release.spec.members if member in named]
+    return [member for member in release.spec.members if member in named or not configs]
 
 
 def _build(
@@ -310,10 +317,15 @@ def _absent(member: Member) -> LedgerLine:
 def _check_anything(release: Release, wanted: Sequence[Member], plans: Sequence[PartPlan]) -> None:
     """Refuse a release that has nothing of what is wanted."""
     if not plans:
+        handed_out = [member for member in wanted if member.part.public] or wanted
+        files = ", ".join(dict.fromkeys(member.part.file for member in handed_out))
+        name, root = release.spec.name, release.options.root
         raise ReleaseNotFoundError(
-            f"none of the annotation files is there: {', '.join(member.part.file for member in wanted)}",
-            where=release.options.root,
-            remedy=f"`irtd doctor {release.spec.name} --release {release.options.root}` tells what this folder has.",
+            f"none of the annotation files is there: {files}",
+            where=root,
+            remedy=unreleased(release.spec, wanted)
+            or other_content(name, root)
+            or f"{wanted[0].subset.available} `irtd doctor {name} --release {root}` tells what this folder has.",
         )
     if not any(plan.jobs or plan.streamed for plan in plans):
         raise _no_rows(release, [plan.record_counts for plan in plans])

@@ -4,6 +4,7 @@
 
     irtd/
       README.md                                       card: YAML configs, dataset_info, text
+      card/                                           the images that the card shows
       croissant.json                                  the same for programs that read Croissant
       manifest.json                                   every other file with size and SHA-256; rows; how they were made
       ledger.json                                     what became of every record
@@ -27,12 +28,22 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.documents import read_json, write_text
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
-from irtd_datasets.folder.card import render_card
+from irtd_datasets.folder.card import counter_in, render_card
+from irtd_datasets.folder.card_images import card_images
 from irtd_datasets.folder.croissant import render_croissant
 from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Listed, Manifest
-from irtd_datasets.folder.names import CARD, CROISSANT, INDEX_FOLDER, LEDGER, MANIFEST, STAGING, STATE
+from irtd_datasets.folder.names import (
+    CARD,
+    CARD_IMAGES,
+    CROISSANT,
+    INDEX_FOLDER,
+    LEDGER,
+    MANIFEST,
+    STAGING,
+    STATE,
+)
 from irtd_datasets.rows.order import ORDER_SEED
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.writing.plan import code_identity
@@ -44,6 +55,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irtd_datasets.documents import JsonValue
+    from irtd_datasets.folder.manifest import Derivation
     from irtd_datasets.folder.parts import BuiltPart, ShardResult
     from irtd_datasets.spec import DatasetSpec, Member
     from irtd_datasets.writing.plan import PartPlan, ShardJob
@@ -66,6 +78,7 @@ class DatasetFolder:
         self.path = path
         self.spec = spec
         self.staging = path / STAGING
+        self.made_from: Derivation | None = None  # of the folder that this one is going to be
         self._parts: list[BuiltPart] | None = None
 
     @property
@@ -118,6 +131,15 @@ class DatasetFolder:
                     where=str(self.place),
                     remedy=f"Give --out another place for {self.spec.name}.",
                 )
+        manifest = self.manifest()
+        if manifest is not None and manifest.made_from != self.made_from:
+            made_from = manifest.made_from
+            made = f"`irtd {made_from.how:.80}` from another" if made_from else "`irtd build`"
+            raise BuildError(
+                f"it holds a dataset folder already, made by {made}",
+                where=str(self.place),
+                remedy="Give --out a new or empty folder.",
+            )
 
     def check_schema(self, wanted: Collection[tuple[str, str]]) -> None:
         """Refuse to put parts beside others that have the columns of an earlier schema.
@@ -293,7 +315,11 @@ class DatasetFolder:
         if manifest is None:
             return []
         state = self.state()
-        return [_identified(part, state) for part in manifest.parts]
+        return [_identified(part, self._state_key(part), state) for part in manifest.parts]
+
+    def _state_key(self, part: BuiltPart) -> str:
+        """What a part is called in the state; in a folder made of others a part may have several splits."""
+        return "/".join(part.key if self.made_from is None else (*part.key, part.split))
 
     def state(self) -> JsonValue | None:
         """Identities of the inputs of each part; None when they are lost, so that everything is built again."""
@@ -331,16 +357,25 @@ class DatasetFolder:
         elif [part.as_dict() for part in before] != [part.as_dict() for part in parts]:
             self._set_aside()
         for part in built:
-            self._place(part, whole)
+            others = [name for one in built if one.key == part.key for name in one.files()]
+            self._place(part, whole, others)
         merged = self._all_lines(ledger)
         self._remove_changed_indexes()
         self.staging.mkdir(parents=True, exist_ok=True)
         shards = [shard for part in parts for shard in part.named_digests()]
         indexes = write_folder_index(self.path, shards, self.staging, self._index_notes(built))
         listed = {path.relative_to(self.path).as_posix(): Listed.of(path.read_bytes()) for path in indexes}
-        state = {"/".join(part.key): part.identity() for part in parts}
-        for name, text in self._texts(parts, merged, listed, state).items():
-            write_text(self.path / name, text)
+        divided = self.made_from is not None  # then a part may have several splits
+        state = {
+            "/".join((*part.key, part.split) if divided else part.key): part.identity() for part in parts
+        }
+        described = self._described(
+            parts, merged, listed, state, counter_in(self.path), lambda name: (self.path / name).open("rb")
+        )
+        for name, content in described.items():
+            write_text(self.path / name, content)
+        for name in {*CARD_IMAGES.values()} - described.keys():
+            (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.staging, ignore_errors=True)
         self._parts = None
         return merged
@@ -357,26 +392,46 @@ class DatasetFolder:
         earlier = self.ledger()
         return earlier.merged(ledger, self.spec) if earlier else ledger
 
-    def _texts(
+    def _described(
         self,
         parts: Sequence[BuiltPart],
         ledger: Ledger,
         indexes: Mapping[str, Listed],
         state: Mapping[str, Any],
-        count: Callable[[Any, str], Counter[Any]] | None = None,
-    ) -> dict[str, str]:
-        """The files that describe the parts; the manifest comes last: a folder that has one is whole."""
-        texts = {LEDGER: ledger.render(), CROISSANT: render_croissant(self.spec, parts)}
-        others = {**indexes, **{name: Listed.of(text) for name, text in texts.items()}}
-        manifest = Manifest(
-            self.spec.name, self.spec.version, ORDER_SEED, tuple(code_identity()), tuple(parts), others
+        count: Callable[[Any, str], Counter[Any]],
+        opened: Callable[[str], Any],
+    ) -> dict[str, bytes]:
+        """The files that describe the parts; the manifest comes last: a folder that has one is whole.
+
+        Args:
+            parts: The parts.
+            ledger: What became of every record.
+            indexes: The index files.
+            state: What the next build goes by.
+            count: Counts the values of a column in a part.
+            opened: Opens a shard by its name.
+        """
+        images = card_images(self.spec, parts, count, opened)
+        files = {LEDGER: ledger.render().encode(), CROISSANT: render_croissant(self.spec, parts).encode()}
+        files |= images
+        others = {**indexes, **{name: Listed.of(content) for name, content in files.items()}}
+        identity = (self.spec.name, self.spec.version, ORDER_SEED, tuple(code_identity()))
+        manifest = Manifest(*identity, tuple(parts), others, self.made_from)
+        card = render_card(
+            self.spec,
+            parts,
+            ledger,
+            None,
+            count,
+            seal=manifest.seal,
+            images=images,
+            made_with=manifest.made_with,
         )
-        folder = self.path if count is None else None
-        texts[CARD] = render_card(self.spec, parts, ledger, folder, count, seal=manifest.seal)
-        texts[STATE] = json.dumps(state, indent=1) + "\n"
-        others[CARD] = Listed.of(texts[CARD])
-        texts[MANIFEST] = replace(manifest, others=others).render()
-        return texts
+        files[CARD] = card.encode()
+        files[STATE] = (json.dumps(state, indent=1) + "\n").encode()
+        others[CARD] = Listed.of(files[CARD])
+        files[MANIFEST] = replace(manifest, others=others).render().encode()
+        return files
 
     def _replacing(self) -> bool:
         """Whether shards of an older build are being replaced, now or when a build was killed."""
@@ -411,9 +466,9 @@ class DatasetFolder:
             if known is not None and known != Listed.of(path.read_bytes()):
                 path.unlink()
 
-    def _place(self, part: BuiltPart, whole: Collection[tuple[str, str]]) -> None:
+    def _place(self, part: BuiltPart, whole: Collection[tuple[str, str]], names: Collection[str]) -> None:
+        """Put the shards of a part into its folder, which is to have these files and no others."""
         folder = self.path.joinpath(*part.key)
-        names = part.files()
         if names:
             folder.mkdir(parents=True, exist_ok=True)
         for index, (name, shard) in enumerate(part.named_shards()):
@@ -466,9 +521,9 @@ def staged_name(index: int, fingerprint: str) -> str:
     return f"shard-{index:05d}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:16]}.parquet"
 
 
-def _identified(part: BuiltPart, state: JsonValue | None) -> BuiltPart:
+def _identified(part: BuiltPart, key: str, state: JsonValue | None) -> BuiltPart:
     """A part with the identities of its inputs, where they are known; nothing is taken over without."""
     try:
-        return part.identified(state["/".join(part.key)]) if state is not None else part
+        return part.identified(state[key]) if state is not None else part
     except AnnotationError:
         return part

@@ -65,6 +65,11 @@ def write_streamed(
     with contextlib.ExitStack() as stack:
         parts = [stack.enter_context(_Filling(release, plan, folder)) for plan in open_plans]
 
+        needed = stream.total(lambda name: any(name in plan.waiting for plan in open_plans))
+        if needed is not None and not any(part.taken_over for part in parts):
+            folder.check_space(needed, folder.free_space())
+            progress.total(needed)
+
         def wanted(name: str) -> bool:
             # A list, not a generator: each part has to be asked, because it counts what it skips.
             return any([part.rows.wants(name) for part in parts])  # noqa: C419
@@ -100,6 +105,7 @@ class _Filling:
             self._record_counts,
             skip=self._results[-1].end if self._results else 0,
             decode=release.options.decode,
+            partners=release.partners(plan.member.subset),
         )
         self._cutter = GroupCutter()
         self._size = 0
@@ -131,11 +137,11 @@ class _Filling:
         if self.rows.complete:
             return
         before = self.rows.position
-        rows, stored = self.rows.take(name, data)
+        rows, stored, partner = self.rows.take(name, data)
         if self.rows.position == before:
             return
-        self._size += len(stored)
-        self._write(self._cutter.add(name, rows, stored))
+        self._size += len(stored) + (len(partner[1]) if partner is not None else 0)
+        self._write(self._cutter.add(name, rows, stored, partner))
         # A part that is complete gives its memory back at once: the archive may go on for hours.
         if self._size >= SHARD_BYTES or self.rows.complete:
             self._close_shard()

@@ -12,6 +12,7 @@ import struct
 import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import PIL
@@ -22,14 +23,15 @@ from irtd_datasets.rows.assembly import located_rows
 from irtd_datasets.rows.groups import GROUP_BYTES, GROUP_ROWS
 from irtd_datasets.rows.order import ORDER_SEED
 from irtd_datasets.rows.parsing import check_counts, parse_file
+from irtd_datasets.rows.partners import Partner
 from irtd_datasets.rows.record_counts import RecordCounts
+from irtd_datasets.rows.release import file_identity
 from irtd_datasets.rows.spill import PendingRowFile, packed, unpack_pending, unpacked
 from irtd_datasets.schema import SCHEMA_VERSION
 from irtd_datasets.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from irtd_datasets.rows.pending import PendingRow
     from irtd_datasets.rows.release import AnnotationFile, Release, ReleaseOptions
@@ -148,7 +150,9 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
             rows.extend(_parsed(release, plan))
             plan.waiting = rows.waiting()
         plan.streamed = True
-        plan.fingerprint = _fingerprint(release, member, [*readings, repr(stream.identity()), _digest(spill)])
+        visible = [(*one, *file_identity(Path(one[1]))) for one in sorted(release.options.visible.items())]
+        facts = [*readings, repr(stream.identity()), repr(visible), _digest(spill)]
+        plan.fingerprint = _fingerprint(release, member, facts)
         return plan
     with (
         tempfile.TemporaryFile(dir=spill.parent) as file,
@@ -157,10 +161,12 @@ def plan_part(release: Release, member: Member, files: Sequence[AnnotationFile],
     ):
         rows = PendingRowFile(file)
         rows.extend(_parsed(release, plan))
-        resolver, total = release.resolver(member.subset), 0
-        for located, entries in located_rows(resolver, rows.units(member.subset.order), plan.record_counts):
-            images.write(IMAGE_SIZES.pack(located.size, ordered.write(_image_entry(located, entries))))
-            total += located.size
+        resolver, partners, total = release.resolver(member.subset), release.partners(member.subset), 0
+        units = rows.units(member.subset.order)
+        for located, partner, entries in located_rows(resolver, partners, units, plan.record_counts):
+            size = located.size + (partner.located.size if partner is not None else 0)
+            images.write(IMAGE_SIZES.pack(size, ordered.write(_image_entry(located, partner, entries))))
+            total += size
         shards = cut_shards(images, shard_count(total))
     for index, (stretch, size) in enumerate(shards):
         fingerprint = _fingerprint(release, member, [*readings, _digest(spill, *stretch)])
@@ -183,21 +189,22 @@ def _parsed(release: Release, plan: PartPlan) -> Iterator[PendingRow]:
         plan.record_counts.add(counts)
 
 
-def _image_entry(located: Located, pending_rows: Sequence[bytes]) -> bytes:
-    entry = packed((*located, pending_rows))
+def _image_entry(located: Located, partner: Partner | None, pending_rows: Sequence[bytes]) -> bytes:
+    entry = packed((*located, None if partner is None else partner.packed(), pending_rows))
     return len(entry).to_bytes(_LENGTH, "little") + entry
 
 
-def planned_images(job: ShardJob) -> Iterator[tuple[Located, list[PendingRow]]]:
-    """The images of a shard in order, each with its rows."""
+def planned_images(job: ShardJob) -> Iterator[tuple[Located, Partner | None, list[PendingRow]]]:
+    """The images of a shard in order, each with its partner and its rows."""
     position, end = job.stretch
     with open(job.spill, "rb") as file:  # noqa: PTH123 - a path as text crosses the process boundary
         file.seek(position)
         while position < end:
             size = int.from_bytes(file.read(_LENGTH), "little")
-            *facts, pending_rows = unpacked(file.read(size))
+            *facts, partner, pending_rows = unpacked(file.read(size))
             position += _LENGTH + size
-            yield Located(*facts), [unpack_pending(pending) for pending in pending_rows]
+            rows = [unpack_pending(pending) for pending in pending_rows]
+            yield Located(*facts), Partner.unpacked(partner), rows
 
 
 def cut_shards(images: IO[bytes], count: int) -> list[tuple[tuple[int, int], int]]:

@@ -44,6 +44,7 @@ from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Listed, Manifest
 from irtd_datasets.folder.names import (
     CARD,
+    CARD_IMAGES,
     CROISSANT,
     INDEX_FOLDER,
     LEDGER,
@@ -54,7 +55,7 @@ from irtd_datasets.folder.names import (
     shard_name,
 )
 from irtd_datasets.folder.parts import ShardResult
-from irtd_datasets.folder.value_counts import count_values
+from irtd_datasets.folder.value_counts import BOX_SIZES, count_box_sizes, count_values
 from irtd_datasets.writing.folder import DatasetFolder
 from irtd_datasets.writing.shards import index_note, write_shard
 
@@ -72,7 +73,7 @@ __all__ = ["RemoteFolder", "Upload", "default_scratch", "upload_shard"]
 
 _RUN = f"{STAGING}/run.json"
 _BEFORE = f"{STAGING}/{MANIFEST}"
-_COUNTED = ("source", "box_frame")
+_COUNTED = ("source", "box_frame", BOX_SIZES)
 """Columns whose values the card counts."""
 _COPIES = 8
 _INDEX_BATCH = 64
@@ -456,8 +457,12 @@ class RemoteFolder(DatasetFolder):
             "/".join(part.key): {**part.identity(), "counts": list(map(_counts_as_pairs, counts[part.key]))}
             for part in parts
         }
-        for name, text in self._texts(parts, merged, files, state, count).items():
-            self.store.write(name, text.encode())
+        described = self._described(parts, merged, files, state, count, self.store.open)
+        for name, content in described.items():
+            self.store.write(name, content)
+        self.store.remove(
+            name for name in CARD_IMAGES.values() if name in self._sizes and name not in described
+        )
         self.store.remove_folder(STAGING)
         shutil.rmtree(self.path, ignore_errors=True)
         return merged
@@ -621,7 +626,8 @@ class RemoteFolder(DatasetFolder):
                 table = pq.read_table(opened, columns=list(_COUNTED))
             except (pa.ArrowException, OSError) as error:
                 raise self.store.failed(error, file) from error
-        return {column: Counter(table[column].to_pylist()) for column in _COUNTED}
+        counts = {column: Counter(table[column].to_pylist()) for column in _COUNTED if column != BOX_SIZES}
+        return {**counts, BOX_SIZES: count_box_sizes(table)}
 
     @staticmethod
     def _note_name(key: tuple[str, str], index: int) -> str:

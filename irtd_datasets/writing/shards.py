@@ -117,7 +117,8 @@ def write_shard(job: ShardJob, target: str) -> ShardResult:
     resolver = release.resolver(job.member.subset)
     policy = DefectPolicy(release.spec, dict(job.options.on_defect))
     record_counts = RecordCounts()
-    row_groups = image_groups(resolver, planned_images(job), policy, record_counts, job.options.decode)
+    places = resolver, release.partners(job.member.subset)
+    row_groups = image_groups(places, planned_images(job), policy, record_counts, job.options.decode)
     with open_shard(Path(target)) as writer:
         for group in row_groups:
             writer.write(group)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.remote import Retry, error_status, passes
+from irtd_datasets.remote.urls import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["Store", "is_url", "local_path", "parse_storage_options", "shown_url"]
+__all__ = ["Store", "parse_storage_options"]
 
 _T = TypeVar("_T")
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ATTEMPTS = 4
 _BATCH = 500
 _SECRET = re.compile(r"key|secret|token|pass|credential|sas|account", re.IGNORECASE)
@@ -37,39 +37,6 @@ _READ_ONLY = frozenset(
 )
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5")  # of S3; of Google, Azure and HTTP
 _CLIENTS = {"s3": "s3fs", "s3a": "s3fs"}
-
-
-def is_url(place: object) -> bool:
-    """Whether a place is a URL and no path of this machine.
-
-    Example:
-        >>> is_url("s3://bucket/irtd"), is_url("./irtd"), is_url("C:/irtd"), is_url("file:///data/irtd")
-        (True, False, False, True)
-    """
-    return isinstance(place, str) and _URL.match(place) is not None
-
-
-def local_path(place: str) -> str | None:
-    """The path that a ``file://`` or ``local://`` URL names; None for other URLs.
-
-    Example:
-        >>> local_path("file:///data/irtd"), local_path("s3://bucket/irtd")
-        ('/data/irtd', None)
-    """
-    scheme, _, rest = place.partition("://")
-    return rest if scheme.lower() in {"file", "local"} else None
-
-
-def shown_url(url: str) -> str:
-    """A URL without what stands before an ``@`` in its host, which may be a password, and without its query.
-
-    Example:
-        >>> shown_url("sftp://me:secret@host/data?token=x")
-        'sftp://host/data'
-    """
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("?")[0].partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def parse_storage_options(items: Iterable[str]) -> dict[str, Any]:

@@ -308,7 +308,7 @@ def test_the_command_tells_and_writes(street, tmp_path):
         assert text in done.stderr
     done = irtd_here("construct", "irtd", "pretrain", "--captions", "magic", "--sources", street.folder)
     assert (done.returncode, "by 'magic'" in done.stderr) == (2, True)
-    done = irtd_here("construct", "irtd", "instruct", "--sources", street.folder)
+    done = irtd_here("construct", "irtd", "captions", "--sources", street.folder)
     assert (done.returncode, "cannot be constructed" in done.stderr) == (2, True)
     done = irtd_here("construct", "irtd", "benchmark")
     assert (done.returncode, "--sources" in done.stderr) == (2, True)

@@ -15,17 +15,17 @@ import pytest
 from chat_server import GOOD, chat_server
 from PIL import Image
 from processes import environment, irtd_here, told
-from source_sets import sample_image, scenery, voc
+from source_sets import HEIGHT, WIDTH, sample_image, scenery, voc
 
 from irtd_datasets.captioning.journal import read_answers
 from irtd_datasets.folder.row_groups import config_files
 
 TABLE = """\
-name,reader,infrared,visible,labels,splits,exhaustive,tasks,modality
-pairs,voc,ir/{split:train|test}/{stem}.*,vi/{split}/{stem}.*,labels/{stem}.xml,,"person,car,bike",caption,infrared
-alone,voc,{split:train|test}/{stem}.*,,labels/{stem}.xml,,"person,car,bike",caption,infrared
-target,voc,ir/{split:train|test}/{stem}.*,vi/{split}/{stem}.*,labels/{stem}.xml,,,caption,infrared
-crops,voc,ir/{split:train|test}/{stem}.*,vi/{split}/{stem}.*,labels/{stem}.xml,,"person,car,bike",reid,infrared
+name,reader,infrared,visible,alignment,labels,splits,exhaustive,tasks,modality
+pairs,voc,ir/{split:train|test}/{stem}.*,vi/{split}/{stem}.*,aligned,labels/{stem}.xml,,"person,car,bike",caption,infrared
+alone,voc,{split:train|test}/{stem}.*,,,labels/{stem}.xml,,"person,car,bike",caption,infrared
+target,voc,ir/{split:train|test}/{stem}.*,vi/{split}/{stem}.*,aligned,labels/{stem}.xml,,,caption,infrared
+crops,voc,ir/{split:train|test}/{stem}.*,vi/{split}/{stem}.*,aligned,labels/{stem}.xml,,"person,car,bike",reid,infrared
 """
 FAULTY = GOOD.format(n=3) + " The sky is blue."
 
@@ -91,7 +91,7 @@ class Pairs:
 def night():
     """A visible image that shows nothing."""
     file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(1).integers(0, 9, (64, 64, 3), np.uint8)).save(file, "PNG")
+    Image.fromarray(np.random.default_rng(1).integers(0, 9, (HEIGHT, WIDTH, 3), np.uint8)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
 
 import datasets
 import pyarrow.parquet as pq
@@ -13,17 +15,27 @@ import yaml
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
+from PIL import Image
 from processes import environment, irtd_here
 
 from irtd_datasets.catalog import spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundError
-from irtd_datasets.folder.card import SIZE_CATEGORIES, prose, render_card, size_category, task_categories
+from irtd_datasets.folder.card import (
+    SIZE_CATEGORIES,
+    in_repository,
+    prose,
+    render_card,
+    repository_of,
+    size_category,
+    task_categories,
+)
 from irtd_datasets.folder.ledger import Ledger
 from irtd_datasets.folder.manifest import Manifest
-from irtd_datasets.folder.names import STATE
-from irtd_datasets.folder.value_counts import count_values
+from irtd_datasets.folder.names import CARD_IMAGES, STATE
+from irtd_datasets.folder.value_counts import BOX_SIZES, SIZE_EDGES, count_values
+from irtd_datasets.hub.check import check_folder
 from irtd_datasets.hub.folder_card import card_of, write_card
-from irtd_datasets.schema import BOX_FRAMES, FIELDS, TASKS
+from irtd_datasets.schema import BOX_FRAMES, FIELDS, TASKS, yaml_features
 from irtd_datasets.spec import read_table
 from irtd_datasets.testing import sample_names
 
@@ -128,9 +140,15 @@ def test_the_ledger_and_all_fields_are_on_it(folder):
     declared = spec(folder.name)
     assert declared.terms in text
     assert declared.citation in text
-    assert {row["code"].strip("`") for row in table(text, "Known issues")} == {
-        i.code for i in declared.issues
-    }
+    here = Counter()
+    for line in Ledger.read(folder).lines:
+        counts = line.record_counts
+        for one in (counts.flagged, counts.quirks, counts.repairs) if counts else ():
+            here.update(one)
+    shown = {row["code"].strip("`"): number(row["here"]) for row in table(text, "Known issues")}
+    assert shown == {issue.code: here[issue.code] for issue in declared.issues if here[issue.code]}
+    flagged = Counter(code for row in rows_of(folder, ["issues"]) for code in row["issues"])
+    assert {code: here[code] for code in flagged} == flagged
 
 
 def test_the_examples_on_it_run(folder):
@@ -265,11 +283,82 @@ def test_values_are_counted_with_and_without_statistics(folder, tmp_path):
         count_values(files, "nothing")
 
 
-def test_front_matter_is_plain_yaml(folder):
-    """No anchors and no tags, which not every reader of cards understands."""
+def test_features_stand_once_in_the_front_matter(folder):
+    """All configs share one list of features, which every reader sees; there are no tags and no other anchors."""
     head = text_of(folder).split("---\n")[1]
-    assert not re.search(r"(^|\s)[&*!]\w", head)
-    assert yaml.safe_load(head)["configs"]
+    assert head.count("&features") == 1
+    assert head.count("- name: image_note") == 1
+    values = yaml.safe_load(head)
+    assert head.count("*features") == len(values["configs"]) - 1
+    assert not re.search(r"(^|\s)(![\w!]|[&*](?!features\b)\w)", head)
+    assert all(info["features"] == yaml_features() for info in values["dataset_info"])
+
+
+def test_the_card_shows_what_is_here(folder):
+    """Its images are small files of the folder that the manifest lists; the numbers on it are the folder's."""
+    text, manifest = text_of(folder), Manifest.read(folder)
+    shown = re.findall(r"!\[[^\]]+\]\((card/[\w.-]+)\)", text)
+    assert (
+        sorted(shown)
+        == sorted(CARD_IMAGES.values())
+        == sorted(n for n in manifest.files if n.startswith("card/"))
+    )
+    for name in shown:
+        with Image.open(folder / name) as image:
+            image.load()
+            assert image.width >= 700
+        assert (folder / name).stat().st_size < 200_000
+    rows = table(text, "Rows")
+    sizes = {row["config"]: float(row["MB on disk"].replace(",", "")) for row in rows}
+    shards = sum(path.stat().st_size for path in folder.glob("*/*/*.parquet"))
+    assert sizes[spec(folder.name).default_config] <= round(shards / 1e6, 1)
+    counted, whole = sum(number(row["rows"]) for row in rows), sum(part.rows for part in manifest.parts)
+    assert f"show the same {whole:,} rows" in text
+    assert f"adds up the configs and shows {counted:,}." in text
+    assert f"irtd-datasets {manifest.made_with[0]} " in text
+
+
+def test_box_sizes_are_counted(folder):
+    """The classes of box sizes hold each box, or else polygon, once, by the side of a square of the same area."""
+    expected = Counter()
+    for row in rows_of(folder, ["objects"]):
+        objects = row["objects"]
+        nothing = [None] * len(objects["label"])
+        for box, polygon in zip(objects["box"] or nothing, objects["polygon"] or nothing, strict=True):
+            if box:
+                area = abs((box[2] - box[0]) * (box[3] - box[1]))
+            elif polygon:
+                corners = list(zip(polygon[::2], polygon[1::2], strict=True))
+                area = abs(sum(a * d - c * b for (a, b), (c, d) in pairwise([*corners, corners[0]]))) / 2
+            else:
+                continue
+            expected[sum(area**0.5 >= edge for edge in SIZE_EDGES) - 1] += 1
+    assert count_values(folder.glob("*/*/*.parquet"), BOX_SIZES) == expected
+
+
+def test_lost_images_of_the_card_are_drawn_again(copy):
+    """`irtd card` restores images of the card that were lost or changed, to the same bytes."""
+    before = {name: (copy / name).read_bytes() for name in CARD_IMAGES.values()}
+    (copy / CARD_IMAGES["tasks"]).unlink()
+    (copy / CARD_IMAGES["rows"]).write_bytes(b"other")
+    report = check_folder(copy, images="none")
+    assert {finding.rule for finding in report.errors} == {"file-changed", "file-missing"}
+    assert all("irtd card" in finding.remedy for finding in report.errors)
+    assert sorted(write_card(copy)) == sorted([CARD_IMAGES["tasks"], CARD_IMAGES["rows"]])
+    assert {name: (copy / name).read_bytes() for name in CARD_IMAGES.values()} == before
+    assert check_folder(copy, images="none").errors == ()
+
+
+def test_a_published_card_names_its_repository(copy):
+    """In a repository the examples have its name, which `irtd card` and the check take for granted."""
+    path = copy / "README.md"
+    path.write_text(in_repository(text_of(copy), "you/irtd"))
+    assert 'load_dataset("you/irtd", "instruct", split="train")' in text_of(copy)
+    assert "PATH_OR_REPO" not in text_of(copy)
+    assert write_card(copy) == ["manifest.json"]
+    assert repository_of(text_of(copy)) == "you/irtd"
+    assert not {"card-stale", "card-edited"} & set(check_folder(copy, images="none").counts)
+    assert in_repository(text_of(copy), "they/irtd").count("they/irtd") == 2
 
 
 def test_other_shards_are_other_rows_for_the_cache(copy):

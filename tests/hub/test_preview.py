@@ -170,9 +170,9 @@ def test_images_are_read_from_chosen_row_groups_alone(folder, tmp_path, monkeypa
     read = []
     original = RowGroupRef.read
 
-    def spy(self, columns):
+    def spy(self, columns, **options):
         read.append(self)
-        return original(self, columns)
+        return original(self, columns, **options)
 
     monkeypatch.setattr(RowGroupRef, "read", spy)
     report = write_preview(folder, tmp_path / "p.html", rows=8)

@@ -17,8 +17,11 @@ import pytest
 from hub_server import hub_server
 from processes import environment, irtd
 
+from irtd_datasets.documents import write_text
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.hub.findings import RULES
+from irtd_datasets.hub.folder_card import write_card
+from irtd_datasets.hub.published_files import in_repository, read_folder
 
 HERE = Path(__file__).parent
 FACTS = HERE.parent / "facts.py"
@@ -66,9 +69,10 @@ def of_folder(folder):
 
 
 def large(folder):
-    """Size of each shard by its SHA-256."""
-    shards = [content for path, content in of_folder(folder).items() if path.endswith(".parquet")]
-    return {hashlib.sha256(shard).hexdigest(): len(shard) for shard in shards}
+    """Size of each shard, index and image by its SHA-256."""
+    endings = (".parquet", ".png", ".jpg")
+    files = [content for path, content in of_folder(folder).items() if path.endswith(endings)]
+    return {hashlib.sha256(file).hexdigest(): len(file) for file in files}
 
 
 def read(hub, home, name, *configs, python=sys.executable):
@@ -94,6 +98,8 @@ def test_published_and_read_back(hub, publish, small, tmp_path):
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
     assert content(hub) == of_folder(small)
+    assert b'load_dataset("tester/irtd", "benchmark", split="test")' in content(hub)["README.md"]
+    assert irtd("check", small).returncode == 0
     assert hub.sent_objects() == large(small)
     repository = hub.repository("tester/irtd")
     assert len(repository.history("main")) == 2
@@ -128,14 +134,18 @@ def test_other_versions_read_the_same(hub, publish, small, tmp_path):
         assert read(hub, tmp_path / f"old{number}", "tester/irtd", "benchmark", python=python) == here
 
 
-def test_dry_run_changes_nothing(hub, publish, small):
-    """A dry run needs no token, makes no repository, and says what would be sent."""
-    told = publish(small, "tester/irtd", "--dry-run", token=False)
+def test_dry_run_changes_nothing(hub, publish, small, tmp_path):
+    """A dry run needs no token, makes no repository, leaves the card alone, and says what would be sent."""
+    fresh = shutil.copytree(small, tmp_path / "irtd")
+    write_text(fresh / "README.md", (fresh / "README.md").read_text().replace("tester/irtd", "PATH_OR_REPO"))
+    write_card(fresh)
+    told = publish(fresh, "tester/irtd", "--dry-run", token=False)
     assert told.returncode == 0, told.stderr
     assert f"would be uploaded: {len(of_folder(small))} files" in told.stdout
     assert "nothing was changed" in told.stdout
     assert not hub.store.repositories
     assert {request.method for request in hub.requests} == {"GET"}
+    assert b"tester/irtd" not in of_folder(fresh)["README.md"]
 
 
 def test_private(hub, publish, client, small):
@@ -428,6 +438,8 @@ class Kills:
 
     def __init__(self, hub, folder, home):
         self.hub, self.folder, self.home = hub, folder, home
+        # Publishing writes the repository's name into the card; from here on nothing in the folder changes.
+        in_repository(read_folder(folder), "tester/irtd", folder)
         self.whole = of_folder(folder)
         self.moments = []
 

@@ -395,3 +395,13 @@ def _blocks(seed):
         x, y, w, h = rng.integers(0, 600), rng.integers(0, 440), rng.integers(8, 60), rng.integers(8, 60)
         scene[y : y + h, x : x + w] = rng.integers(0, 255)
     return scene
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_lattices_of_one_period_are_two_scenes(smooth):
+    """Blocks of noise on one grid agree wherever their lines meet, which tells nothing of their views."""
+    draw = np.random.default_rng(7)
+    pair = draw.integers(0, 256, (2, 40, 50), np.uint8)
+    filter_ = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    images = [np.asarray(Image.fromarray(one).resize((640, 512), filter_)) for one in pair]
+    assert crop_pair(*images).status == "refused"

@@ -20,7 +20,7 @@ def test_counts_of_the_subsets():
     assert SPEC.subset("instruct").records == 40_200
     assert SPEC.subset("pretrain").records == 84_284
     assert SPEC.subset("benchmark").records is None
-    assert [len(SPEC.subset(name).parts) for name in ("pretrain", "instruct", "benchmark")] == [3, 8, 9]
+    assert [len(SPEC.subset(name).parts) for name in ("pretrain", "instruct", "benchmark")] == [3, 12, 9]
     assert SPEC.version in SPEC.release_notes
 
 
@@ -32,7 +32,7 @@ def test_every_part_can_be_read_and_named():
         assert member.part.task in PARSERS
         assert SPEC.smallest_config(member).members == (member,)
         assert SPEC.smallest_config(member).name in names
-    assert len(names) == len(SPEC.configs) == 3 + 9 + 11
+    assert len(names) == len(SPEC.configs) == 3 + 12 + 12
 
 
 @pytest.mark.parametrize("issue", SPEC.issues, ids=lambda issue: issue.code)

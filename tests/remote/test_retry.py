@@ -2,6 +2,7 @@
 
 import email.utils
 import io
+import re
 import ssl
 import time
 import urllib.error
@@ -148,3 +149,27 @@ def test_attempts_are_counted():
     with pytest.raises(TimeoutError, match="number 3"):
         Retry(3).call(action, lambda _: None)
     assert len(tried) == 3
+
+
+def test_an_outage_has_an_end():
+    """A server that does not answer is asked until the time is over, one that refuses as often as was said."""
+    tried = []
+
+    def silent():
+        tried.append(time.monotonic())
+        raise ConnectionRefusedError("nobody")
+
+    with pytest.raises(ConnectionRefusedError) as told:
+        Retry(2, 0.02, patience=0.3).call(silent)
+    assert 0.25 < tried[-1] - tried[0] < 3
+    assert len(tried) > 3
+    assert re.fullmatch(r"tried \d+ times in 0 s", told.value.tried)
+    tried.clear()
+
+    def refusing():
+        tried.append(0)
+        raise requests_error(503)
+
+    with pytest.raises(OSError, match="as of requests"):
+        Retry(2, 0.001, patience=60).call(refusing)
+    assert len(tried) == 2

@@ -150,7 +150,7 @@ def test_a_sheet_shows_every_class_and_images_that_cannot_be_decoded(tmp_path):
     source = open_source("Many", tmp_path, table=read_table(table), options=SourceOptions(check_images=False))
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contact_sheet, "_drawn", lambda image, objects, _: drawn.append(objects) or image)
+        patch.setattr(contact_sheet, "draw_objects", lambda image, objects, _: drawn.append(objects) or image)
         contact_sheet.labels_sheet(source, count=60)
         assert len(drawn) == 60
         drawn.clear()

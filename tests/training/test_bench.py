@@ -134,6 +134,10 @@ def test_hub_and_url(tmp_path, made, monkeypatch):
         )
     assert (report.remote, report.rows, set(report.milliseconds)) == (True, 60, set(STEPS))
     assert report.way("table, bytes, shuffled over all rows").rows > 0
+    assert report.far.requests == 1000 * report.units / report.rows, "one request a row group"
+    assert 0.9 < report.far.fetched <= 1.05
+    assert 0 < report.far.round_trip < 1 < report.far.bandwidth
+    assert report.far.bound_by in {"line", "round trips", "this machine"}
     handler = functools.partial(_Quiet, directory=str(made))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

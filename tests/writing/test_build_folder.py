@@ -385,6 +385,8 @@ def test_a_disk_that_fills_up(small, tmp_path, namespace):
     assert lines[lines.index("second 0") + 1 :] == [
         "disk/irtd/.built.json",
         "disk/irtd/README.md",
+        "disk/irtd/card/rows-by-task.png",
+        "disk/irtd/card/rows.jpg",
         "disk/irtd/croissant.json",
         "disk/irtd/index/pretrain.captioning.parquet",
         "disk/irtd/ledger.json",

@@ -11,9 +11,10 @@ from elsewhere import CONFIGS, SECRET, built, cut_small, objects, s3_server, tre
 from processes import irtd, run, told
 
 from irtd_datasets.errors import BuildError, UnknownNameError
+from irtd_datasets.remote.urls import shown_url
 from irtd_datasets.testing import write_sample_release
 from irtd_datasets.writing.remote_folder import RemoteFolder
-from irtd_datasets.writing.store import Store, parse_storage_options, shown_url
+from irtd_datasets.writing.store import Store, parse_storage_options
 
 MEMORY = "memory://bucket/irtd"
 

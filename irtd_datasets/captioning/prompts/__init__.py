@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-__all__ = ["PLACES", "Prompts", "read_prompts"]
+__all__ = ["PLACES", "TALK_PLACES", "Prompts", "TalkPrompts", "read_prompts", "read_talk_prompts"]
 
 PLACES = {"visible": ("words", "facts"), "infrared": ("words", "facts"), "correction": ("faults",)}
-"""The prompts, each with the places that it can have."""
+"""The prompts of captions, each with the places that it can have."""
+
+_TALK = ("image", "facts", "style", "words", "rounds")
+TALK_PLACES = {
+    "conversation": _TALK,
+    "detail": _TALK,
+    "reasoning": _TALK,
+    "region": (*_TALK, "label", "box"),
+    "scene": (*_TALK, "local"),
+    "again": ("faults",),
+}
+"""The prompts of question-answer pairs and descriptions, likewise."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _FACTS = " The labels of the infrared image say: {facts} Do not contradict them."
@@ -61,12 +72,45 @@ class Prompts:
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that change with any of the texts."""
-        texts = [self.visible, self.infrared, self.correction]
-        return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
+        return _digest([self.visible, self.infrared, self.correction])
+
+
+@dataclass(frozen=True, slots=True)
+class TalkPrompts:
+    """The texts of the questions for question-answer pairs and descriptions, by the names of `TALK_PLACES`.
+
+    Attributes:
+        texts: The texts. ``{image}`` says what kind of image it is, ``{facts}`` what is known of it with a blank before
+            it, ``{style}`` what not to speak of; the others are what their names say.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=lambda: {name: _own(name) for name in TALK_PLACES})
+
+    def fill(self, name: str, places: Mapping[str, str]) -> str:
+        """A question with its places filled in.
+
+        Example:
+            >>> TalkPrompts({"detail": "About {words} words. {x}"}).fill("detail", {"words": "9"})
+            'About 9 words. {x}'
+        """
+        return _PLACE.sub(lambda found: places.get(found[1], found[0]), self.texts[name])
+
+    def fill_again(self, faults: Iterable[str]) -> str:
+        """The question after an answer with faults."""
+        return self.fill("again", {"faults": "; ".join(faults)})
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that change with any of the texts."""
+        return _digest([self.texts[name] for name in sorted(self.texts)])
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
 def read_prompts(files: Mapping[str, str | os.PathLike[str]]) -> Prompts:
-    """Prompts with some of the texts from files in UTF-8.
+    """Prompts of captions with some of the texts from files in UTF-8.
 
     Args:
         files: Path for each name of `PLACES` that is replaced.
@@ -74,11 +118,31 @@ def read_prompts(files: Mapping[str, str | os.PathLike[str]]) -> Prompts:
     Raises:
         UnknownNameError: No such prompt, or a file that cannot be read, is empty, or has a place that is not filled.
     """
+    return replace(Prompts(), **_read(files, PLACES))
+
+
+def read_talk_prompts(files: Mapping[str, str | os.PathLike[str]]) -> TalkPrompts:
+    """Prompts of question-answer pairs and descriptions, likewise; see `read_prompts`."""
+    return TalkPrompts({**TalkPrompts().texts, **_read(files, TALK_PLACES)})
+
+
+def _read(
+    files: Mapping[str, str | os.PathLike[str]], known: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """Texts from files.
+
+    Args:
+        files: Path for each name.
+        known: The names, with their places.
+
+    Raises:
+        UnknownNameError: No such prompt, or a file that cannot be read, is empty, or has a place that is not filled.
+    """
     texts = {}
     for name, file in files.items():
-        if name not in PLACES:
+        if name not in known:
             raise UnknownNameError(
-                f"there is no prompt {name!r}", remedy=f"Write NAME=FILE with a name of {', '.join(PLACES)}."
+                f"there is no prompt {name!r}", remedy=f"Write NAME=FILE with a name of {', '.join(known)}."
             )
         try:
             text = Path(file).read_text(encoding="utf-8-sig").strip()
@@ -86,10 +150,10 @@ def read_prompts(files: Mapping[str, str | os.PathLike[str]]) -> Prompts:
             raise UnknownNameError(
                 f"the prompt cannot be read: {error}", where=str(file), remedy="Give a text file in UTF-8."
             ) from error
-        unknown = sorted(set(_PLACE.findall(text)) - set(PLACES[name]))
+        unknown = sorted(set(_PLACE.findall(text)) - set(known[name]))
         if not text or unknown:
             problem = f"nothing fills {{{unknown[0]}}}" if unknown else "the prompt is empty"
-            places = ", ".join(f"{{{place}}}" for place in PLACES[name])
+            places = ", ".join(f"{{{place}}}" for place in known[name])
             raise UnknownNameError(problem, where=str(file), remedy=f"It can have the places {places}.")
         texts[name] = text
-    return replace(Prompts(), **texts)
+    return texts

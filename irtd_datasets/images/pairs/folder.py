@@ -24,6 +24,8 @@ from irtd_datasets.errors import (
     summarize,
 )
 from irtd_datasets.images.pairs.cropping import PairCrop, crop_pair
+from irtd_datasets.images.pairs.partner import squares_in_turn
+from irtd_datasets.images.values import shown_range
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.resolve import IMAGE_SUFFIXES
 
@@ -50,7 +52,6 @@ _MODALITY = re.compile(
     r"optical|co|a|b)(?=$|[_\-. /])|crop(?=infrared|visible)",
     re.IGNORECASE,
 )
-_TILE = 8  # squares along the longer side of a checkerboard
 _BOARD = 640  # pixels of its longer side, at most
 
 
@@ -268,11 +269,9 @@ def checkerboard(result: PairCrop) -> Image.Image:
     width, height = result.infrared.width, result.infrared.height
     scale = min(1.0, _BOARD / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    grey = [_eight_bits(crop.image()).resize(size) for crop in (result.infrared, result.visible)]
-    side = max(8, max(size) // _TILE)
-    rows, columns = np.indices((size[1], size[0])) // side
-    first, second = (np.asarray(image.convert("RGB")) for image in grey)
-    return Image.fromarray(np.where(((rows + columns) % 2 == 0)[..., None], first, second))
+    return squares_in_turn(
+        *(_eight_bits(crop.image()).resize(size) for crop in (result.infrared, result.visible))
+    )
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -280,8 +279,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
-        low, high = np.percentile(values, (1, 99))
-        return Image.fromarray(np.clip((values - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8))
+        valid, low, high = shown_range(values, (1, 99))
+        shown = np.where(valid, values, np.float32(low))
+        return Image.fromarray(np.clip((shown - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8))
     return image.convert("RGB")
 
 
@@ -474,7 +474,8 @@ def _run(job: _Job) -> dict[str, Any]:
     except IrtdDatasetsError as error:
         if isinstance(error, BuildError):
             raise
-        code = error.code if isinstance(error, ImageError) else "labels-malformed"
+        told = "labels-malformed" if job.labels else "not-sure"
+        code = error.code if isinstance(error, ImageError) else told
         return record | {"status": "failed", "reason": code, "detail": str(error).partition("\n")[0]}
     return record | result.as_dict() | written
 

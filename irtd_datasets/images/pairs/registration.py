@@ -45,9 +45,13 @@ _MIN_BLOCKS = 6
 _CHANCE = 0.2  # share of blocks that agree with the best fit to two different scenes
 _FREE = 4  # blocks that the fit's four numbers can always satisfy
 _SURE = 1.4  # evidence; two different scenes reached 1.13 at most, right results have 1.6 to 9
+_CERTAIN = 3.0  # evidence with which no other place is looked for
 _TURN_SIDE = 160  # pixels of the longer side while turns are tried
 _TURNS = (1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0)  # degrees, to both sides
 _TURNED = 1.1  # how much better turned views correlate; 1 to 1.02 beside the best of aligned pairs
+_UNIQUE = 1.4  # clarity of any answer; other scenes and lattices of one period reached 1.2, right answers have 1.6 on
+_CLEARLY = 1.5  # clarity below which a smaller turn is enough to doubt
+_DOUBTED_TURN = 0.9  # degrees
 _CLEAR = 1.3  # clarity; two different scenes reached 1.10 at most, aligned pairs have 1.5 to 4.6
 
 
@@ -107,14 +111,18 @@ def register(
     whole = PairTransform.between_sizes(size, (infrared.shape[1], infrared.shape[0]))
     near = _refine(infrared, visible, whole)
     if near.evidence >= _SURE and _distance(near.transform, whole, size) <= same_view * diagonal:
-        return _with_turn(near.as_registration(), infrared, visible)
+        return _verified(near.as_registration(), infrared, visible)
     coarse = _search(infrared, visible, views, min_overlap)
     # The best scale of the coarse search need not be the best after refinement: the runners-up get their chance.
     starts = [coarse[0].transform]
     for one in coarse[1:]:
         if len(starts) < 3 and all(_distance(one.transform, t, size) > 0.03 * diagonal for t in starts):
             starts.append(one.transform)
-    found = [near, *(_refine(infrared, visible, start) for start in starts)]
+    found = [near]
+    for start in starts:
+        found.append(_refine(infrared, visible, start))
+        if found[-1].evidence >= _CERTAIN:
+            break
     best = max(found, key=lambda one: one.evidence)
     if best.evidence < _SURE:
         clarity = _clarity(infrared, visible)
@@ -124,8 +132,53 @@ def register(
             answer = Registration(
                 whole, confidence, error, near.correlation, near.blocks, near.agreeing, near.rotation
             )
-            return _with_turn(answer, infrared, visible)
-    return _with_turn(best.as_registration(), infrared, visible)
+            return _verified(answer, infrared, visible)
+    return _verified(best.as_registration(), infrared, visible)
+
+
+def _verified(answer: Registration, infrared: Grey, visible: Grey) -> Registration:
+    """An answer to be trusted, looked at once more: whether another place fits as well, and how its blocks are turned.
+
+    Blocks that agree with a fit tell nothing of a turn, as those that do not are left out of it; all of them, with room
+    to move, do. And two lattices of one period agree wherever their lines meet, so what counts is how much better they
+    do where they are than elsewhere.
+    """
+    if answer.confidence < 0.5:
+        return answer
+    clarity, turn = _doubts(answer.transform, infrared, visible)
+    if clarity < _UNIQUE or (clarity < _CLEARLY and abs(turn) > _DOUBTED_TURN):
+        return replace(answer, confidence=min(answer.confidence, 0.49))
+    turned = _with_turn(answer, infrared, visible)
+    return replace(turned, rotation=turn) if abs(turn) > abs(turned.rotation) else turned
+
+
+def _doubts(transform: PairTransform, infrared: Grey, visible: Grey) -> tuple[float, float]:
+    """How much better two views fit as they were put than elsewhere, and degrees by which their blocks are turned."""
+    height, width = infrared.shape
+    fine = _FINE / max(height, width)
+    fixed = _field(_resize(infrared, width * fine, height * fine))
+    moving, covered = _warp(
+        visible, transform, fixed.shape, np.array([fixed.shape[1] / width, fixed.shape[0] / height])
+    )
+    places, shifts, _ = _match_blocks(fixed, moving, covered, _REACHES[0])
+    rows, columns = (np.flatnonzero(covered.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return 0.0, 0.0
+    view = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return _uniqueness(fixed[view], moving[view]), _block_turn(places, shifts)
+
+
+def _block_turn(places: Floats, shifts: Floats) -> float:
+    """Degrees by which blocks are turned: the median over all pairs of blocks, which half of them may spoil."""
+    first, second = np.triu_indices(len(places), 1)
+    apart, moved = places[second] - places[first], shifts[second] - shifts[first]
+    slopes = [
+        sign * moved[wide, 1 - axis] / apart[wide, axis]
+        for axis, sign in ((0, 1.0), (1, -1.0))
+        for wide in (np.abs(apart[:, axis]) >= 1.5 * _BLOCK,)
+    ]
+    found = np.concatenate(slopes)
+    return float(np.degrees(np.arctan(np.median(found)))) if len(found) else 0.0
 
 
 def _filled(grey: Grey) -> Grey:
@@ -413,7 +466,11 @@ def _clarity(infrared: Grey, visible: Grey) -> float:
     height, width = infrared.shape
     small = 256 / max(height, width)
     fixed = _field(_resize(infrared, width * small, height * small))
-    moving = _field(_resize(visible, fixed.shape[1], fixed.shape[0]))
+    return _uniqueness(fixed, _field(_resize(visible, fixed.shape[1], fixed.shape[0])))
+
+
+def _uniqueness(fixed: Field, moving: Field) -> float:
+    """How much better two fields of one size correlate as they are than at any shift far away."""
     height, width = fixed.shape
     shape = (_fast_length(height + height // 2), _fast_length(width + width // 2))
     product = np.fft.ifft2(np.fft.fft2(fixed, shape) * np.conj(np.fft.fft2(moving, shape))).real

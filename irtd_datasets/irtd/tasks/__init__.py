@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from irtd_datasets.irtd.tasks import (
     aerial_counting,
     captioning,
+    dialogue,
     grounding,
     location,
     pedestrian_counting,
@@ -40,7 +41,10 @@ MODULES: dict[str, ModuleType] = {
 """The module of each task. All have ``read``; those of scored tasks have ``METRIC``, ``parse_answer`` and
 ``format_answer``."""
 
-PARSERS: dict[str, Parser] = {task: module.read for task, module in MODULES.items()}
+PARSERS: dict[str, Parser] = {
+    **{task: module.read for task, module in MODULES.items()},
+    **dict.fromkeys(dialogue.DIALOGUES, dialogue.read),
+}
 """Reads question and answer of a record of each task."""
 
 MAKERS: dict[str, Maker] = {task: module.make for task, module in MODULES.items() if task != "reid"}

@@ -162,6 +162,17 @@ CHOICES: tuple[Choice, ...] = (
         "chosen; paper Fig. 2",
     ),
     Choice(
+        "scene_part",
+        ("whole", "divided"),
+        "whole",
+        "scene",
+        "Of a set of scenes that does not divide itself the benchmark takes, with `whole`, every image that no other "
+        "subset of its folder has, and `instruct` of its fixed part for training what the benchmark of its folder has "
+        "not: whichever is made first has its choice. `divided`: the benchmark keeps to the fifth that the fixed "
+        "division gives it, so that the two stay apart in folders that know nothing of each other.",
+        "chosen; no record of the task was released",
+    ),
+    Choice(
         "match",
         ("cross-camera", "cross-modality", "any"),
         "any",
@@ -207,6 +218,7 @@ class Rules:
     front: str = "lower"
     absence: str = "exhaustive"
     scenes: str = "distinct"
+    scene_part: str = "whole"
     match: str = "cross-camera"
     caption_order: str = "alphabetical"
     partnerless: str = "rule"
@@ -428,12 +440,14 @@ class Made:
         answer: Likewise.
         stratum: What the choice among many is balanced by: records of all strata are to be equally many.
         members: Images that the image is put together from, in order; empty where the image is the source's.
+        more: Further rounds of the same record, question and answer.
     """
 
     question: str
     answer: str
     stratum: str = ""
     members: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
 
 
 Maker = Callable[[Labels, Rules, "Draw"], "list[Made]"]

@@ -1,0 +1,1 @@
+"""The generated parts of the documentation, one module a subject; each lists its parts in ``BLOCKS``."""

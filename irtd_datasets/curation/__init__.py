@@ -1,0 +1,1 @@
+"""Dataset folders made from dataset folders, what is in them, and their boxes for detectors."""

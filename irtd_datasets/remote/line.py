@@ -1,0 +1,136 @@
+"""What is known of the way to a server: its round trip, its rate, and how many bytes are under way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Line", "Transfer", "line_to"]
+
+_LEAST_WINDOW = 512 << 10
+_SPAN = 0.1  # seconds over which a rate is taken
+_DECAY = 0.95  # of the best rate so far, with each span: a line may become slower
+
+
+class Line:
+    """Figures of the requests of this process to one place; safe for threads.
+
+    Attributes:
+        requests: Requests that were answered, redirects and refusals among them.
+        received: Bytes of the bodies that came.
+        round_trip: Seconds from a request to the first byte of its answer, the least so far; None before the first.
+        rate: Bytes a second, over all requests together, when it was fastest lately; 0 before anything is known.
+        asked: Seconds that the server asked to wait, in all.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.requests = self.received = 0
+        self.round_trip: float | None = None
+        self.rate = self.asked = 0.0
+        self._under_way = self._active = 0
+        self._since, self._seen = 0.0, 0
+
+    @property
+    def under_way(self) -> int:
+        """Bytes that were asked for and have not come."""
+        return self._under_way
+
+    @property
+    def window(self) -> int:
+        """Bytes that have to be under way to keep the line busy: twice what it holds."""
+        return max(_LEAST_WINDOW, int(2 * self.rate * (self.round_trip or 0.0)))
+
+    @contextlib.contextmanager
+    def transfer(self, size: int) -> Iterator[Transfer]:
+        """One request.
+
+        Args:
+            size: Bytes that are expected.
+        """
+        transfer = Transfer(self, size)
+        with self._lock:
+            self._under_way += size
+            if not self._active:
+                self._since, self._seen = time.perf_counter(), 0
+            self._active += 1
+        try:
+            yield transfer
+        finally:
+            with self._lock:
+                self._active -= 1
+                self._under_way -= transfer.left
+                self._measure()
+
+    def answered(self, seconds: float) -> None:
+        """Note that an answer began, so many seconds after it was asked for."""
+        with self._lock:
+            self.requests += 1
+            self.round_trip = seconds if self.round_trip is None else min(self.round_trip, seconds)
+
+    def came(self, count: int, counted: int) -> None:
+        """Note bytes that came, and how many of them had been expected."""
+        with self._lock:
+            self.received += count
+            self._seen += count
+            self._under_way -= counted
+            if time.perf_counter() - self._since > _SPAN:
+                self._measure()
+
+    def _measure(self) -> None:
+        now = time.perf_counter()
+        span = now - self._since
+        if span < _SPAN / 4:
+            return
+        self.rate = max(self.rate * _DECAY, self._seen / span)
+        self._since, self._seen = now, 0
+
+
+class Transfer:
+    """One request under way.
+
+    Attributes:
+        left: Bytes that are expected still.
+    """
+
+    def __init__(self, line: Line, size: int) -> None:
+        self.left = size
+        self._line = line
+        self._begun = time.perf_counter()
+        self._answered = False
+
+    def answered(self) -> None:
+        """Note that the answer begins."""
+        if not self._answered:
+            self._answered = True
+            self._line.answered(time.perf_counter() - self._begun)
+
+    def again(self) -> None:
+        """Note that the next request of the same transfer begins, after a redirect."""
+        self.answered()
+        self._answered, self._begun = False, time.perf_counter()
+
+    def came(self, count: int) -> None:
+        """Note bytes of the answer's body."""
+        counted = min(count, self.left)
+        self.left -= counted
+        self._line.came(count, counted)
+
+
+_lines: dict[str, Line] = {}
+
+
+def line_to(place: str) -> Line:
+    """The line of this process to a place, such as a server's address or the URL of a folder."""
+    found = _lines.get(place)
+    return found if found is not None else _lines.setdefault(place, Line())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lines.clear)

@@ -1,0 +1,127 @@
+"""Reading through fsspec: file systems that are kept, and what their clients leave out.
+
+All protocols are read by the client that fsspec has for them. S3's is asked one level lower, because its `cat_file`
+looks neither at which bytes came nor at which version of the object they are of, and waits for ever for a server that
+sends a byte now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from irtd_datasets.training.storage import LEAST_RATE, Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from irtd_datasets.remote import Transfer
+    from irtd_datasets.training.storage import Wanted
+
+__all__ = ["file_system", "listing", "read_range"]
+
+_CONNECTIONS = 32
+_PIECE = 1 << 18
+_S3 = ("s3://", "s3a://")
+_systems: dict[str, Any] = {}
+_lock = threading.Lock()
+
+
+def _forget() -> None:
+    global _lock  # noqa: PLW0603 - it may be held by a thread that is not here
+    _systems.clear()  # their event loop does not survive a fork
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def file_system(place: str, options: Mapping[str, Any], patience: float) -> Any:  # noqa: ANN401 - fsspec has no types
+    """The file system of a URL, made once in a process for the same options."""
+    import fsspec
+
+    given = dict(options)
+    if place.startswith(_S3):
+        # Trying again is `Retry`'s business, which knows how long a server asks to wait; ten connections are too few.
+        config = {"max_pool_connections": _CONNECTIONS, "retries": {"max_attempts": 0}}
+        config |= {"connect_timeout": patience, "read_timeout": patience}
+        given["config_kwargs"] = {**config, **given.get("config_kwargs", {})}
+    key = fsspec.utils.tokenize(
+        place.partition("://")[0], place if "://" not in place else "", given, os.getpid()
+    )
+    with _lock:
+        if key not in _systems:
+            made, _ = fsspec.core.url_to_fs(place, skip_instance_cache=True, **given)
+            if place.startswith(_S3):
+                made.retries = 1
+            _systems[key] = made
+        return _systems[key]
+
+
+def listing(fs: Any, place: str) -> dict[str, dict[str, Any]]:  # noqa: ANN401
+    """What a folder holds now, by path."""
+    fs.invalidate_cache()
+    found: dict[str, dict[str, Any]] = fs.find(fs._strip_protocol(place).rstrip("/"), detail=True)  # noqa: SLF001
+    return found
+
+
+def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> tuple[bytes, str]:  # noqa: ANN401
+    """A part of a file, and what its server says that the file is (empty where the client does not tell)."""
+    from fsspec.asyn import sync
+
+    stop = wanted.limit if wanted.stop is None else wanted.stop
+    if not getattr(fs, "async_impl", False):
+        # Clients that are not asynchronous have one connection, which serves one request at a time.
+        with nullcontext() if type(fs).__name__ == "MemoryFileSystem" else _lock_of(fs):
+            data = fs.cat_file(wanted.url, start=wanted.start, end=stop)
+    elif wanted.url.startswith(_S3) and hasattr(fs, "_call_s3"):
+        found: tuple[bytes, str] = sync(fs.loop, _from_s3, fs, wanted, patience, transfer)
+        return found
+    else:
+        path = fs._strip_protocol(wanted.url)  # noqa: SLF001
+        longest = patience + (transfer.left or 1 << 20) / (16 * LEAST_RATE)
+        data = sync(fs.loop, fs._cat_file, path, start=wanted.start, end=stop, timeout=longest)  # noqa: SLF001
+    transfer.answered()
+    transfer.came(len(data))
+    return data, ""
+
+
+def _lock_of(fs: Any) -> threading.Lock:  # noqa: ANN401
+    with _lock:
+        if not hasattr(fs, "irtd_lock"):
+            fs.irtd_lock = threading.Lock()
+        lock: threading.Lock = fs.irtd_lock
+        return lock
+
+
+async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> tuple[bytes, str]:  # noqa: ANN401
+    bucket, key, version = fs.split_path(fs._strip_protocol(wanted.url))  # noqa: SLF001
+    asked = {"VersionId": version} if version else {}
+    if wanted.header:
+        asked["Range"] = wanted.header
+    if wanted.mark:
+        asked["IfMatch"] = wanted.mark
+    found = await fs._call_s3("get_object", Bucket=bucket, Key=key, **asked)  # noqa: SLF001
+    transfer.answered()
+    pace, data, body = Pace(patience), bytearray(), found["Body"]
+    try:
+        start, stop = 0, wanted.limit
+        if wanted.header:
+            if found["ResponseMetadata"]["HTTPStatusCode"] == 206:
+                wanted.check(found.get("ContentRange", ""))
+            else:  # a server that knows no ranges
+                start, stop = wanted.start, wanted.stop
+        while stop is None or len(data) < stop:
+            piece = await asyncio.wait_for(body.read(_PIECE), patience)
+            if not piece:
+                break
+            data += piece
+            transfer.came(len(piece))
+            pace.came(len(piece))
+    finally:
+        body.close()
+    return bytes(data[start:stop]), str(found.get("ETag", ""))

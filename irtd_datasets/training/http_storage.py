@@ -1,0 +1,148 @@
+"""A dataset folder on a web server, read by ranges, with what it says of each answer looked at."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from irtd_datasets.remote.session import answer, plain_session
+from irtd_datasets.training.storage import FileFacts, Pace, RemoteStorage, Wanted, facts_of
+
+if TYPE_CHECKING:
+    from irtd_datasets.remote import Transfer
+    from irtd_datasets.remote.session import Answer
+
+__all__ = ["HttpStorage", "receive"]
+
+_OF_URLS = "%/:?#[]@!$&'()*+,;=~"  # what a URL may have, and the sign of what is quoted already
+_PAGES = (b"<!doctype html", b"<html")
+
+
+@dataclass
+class HttpStorage(RemoteStorage):
+    """A folder on a web server, which cannot list it.
+
+    Attributes:
+        headers: In ``options``: sent with each request, for example ``{"Authorization": "Bearer ..."}``.
+    """
+
+    @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Yes."""
+        return True
+
+    def files(self) -> dict[str, FileFacts]:
+        """Nothing: the manifest says what is there."""
+        return {}
+
+    def facts(self, name: str) -> FileFacts:
+        """Size and identity of a file as the server tells it."""
+
+        def once() -> FileFacts:
+            wanted = Wanted(self.where(name), 0, 1, None, None, "")
+            with self.line.transfer(1) as transfer, self._ask(name, wanted) as found:
+                transfer.answered()
+                whole = found.headers.get("Content-Range", "")
+                if found.status == 206:
+                    wanted.check(whole)
+                size = whole.rpartition("/")[2] or found.headers.get("Content-Length", "")
+                return facts_of(name, {"size": int(size) if size.isdigit() else None, "ETag": _mark(found)})
+
+        facts: FileFacts = self._try(once, self.where(name))
+        self._marks[name] = facts.token
+        return facts
+
+    def _get(
+        self,
+        name: str,
+        start: int,
+        stop: int | None,
+        size: int | None,
+        limit: int | None,
+        transfer: Transfer,
+    ) -> bytes:
+        wanted = Wanted(self.where(name), start, stop, size, limit, "")
+        with self._ask(name, wanted) as found:
+            transfer.answered()
+            self.remember(name, _mark(found))
+            return receive(found, wanted, self.patience, transfer)
+
+    def _ask(self, name: str, wanted: Wanted) -> _Asked:
+        headers = dict(self.options.get("headers", {}))
+        if wanted.header:
+            headers["Range"] = wanted.header
+        url = f"{urllib.parse.quote(self.place, safe=_OF_URLS)}/{urllib.parse.quote(name)}"
+        return _Asked(url, headers, self.patience)
+
+
+class _Asked:
+    """A request whose refusal is raised."""
+
+    def __init__(self, url: str, headers: dict[str, str], timeout: float) -> None:
+        self._context = answer(plain_session(), url, headers, timeout=timeout)
+
+    def __enter__(self) -> Answer:
+        found = self._context.__enter__()
+        try:
+            found.check()
+        except BaseException:
+            self._context.__exit__(None, None, None)
+            raise
+        return found
+
+    def __exit__(self, *error: object) -> None:
+        self._context.__exit__(*error)  # type: ignore[arg-type]
+
+
+def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) -> bytes:
+    """The wanted bytes of an answer, as long as it comes faster than from a server that only keeps a connection open.
+
+    Args:
+        found: An answer of 200 or 206.
+        wanted: What was asked for.
+        patience: Seconds over which its rate is looked at.
+        transfer: Told of what comes.
+
+    Raises:
+        EOFError: Other bytes came, fewer, or a web page.
+        TimeoutError: It came too slowly.
+        ShardChangedError: The file has another size than it had.
+    """
+    partial = bool(wanted.header) and found.status == 206
+    if partial:
+        wanted.check(found.headers.get("Content-Range", ""))
+    told = found.headers.get("Content-Length", "")
+    length = int(told) if told.isdigit() and not found.headers.get("Content-Encoding") else None
+    # A server that knows no ranges sends all of the file, of which the first bytes are dropped as they come.
+    skipped = 0 if partial else wanted.start
+    if not partial and wanted.header and length is not None and wanted.size not in (None, length):
+        _refuse_page(found, next(found.pieces(), b""))
+        raise EOFError(f"{length} bytes came of a file of {wanted.size}")
+    stop = wanted.limit if partial or wanted.stop is None else wanted.stop
+    pace, came, data = Pace(patience), 0, bytearray()
+    for piece in found.pieces():
+        if not came:
+            _refuse_page(found, piece)
+        came += len(piece)
+        transfer.came(len(piece))
+        data += piece[max(skipped - (came - len(piece)), 0) :]
+        if stop is not None and came >= stop:
+            del data[stop - skipped :]
+            return bytes(data)
+        pace.came(len(piece))
+    if length is not None and came != length:
+        raise EOFError(f"{came} bytes came of {length}")
+    return bytes(data)
+
+
+def _refuse_page(found: Answer, begin: bytes) -> None:
+    if begin.lstrip()[:20].lower().startswith(_PAGES):
+        raise EOFError(
+            f"{found.url.partition('?')[0]} sent a web page in place of the file: perhaps the page of a proxy at which "
+            "to log in"
+        )
+
+
+def _mark(found: Answer) -> str:
+    return str(found.headers.get("ETag") or found.headers.get("Last-Modified") or "")
