@@ -11,49 +11,47 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from io import FileIO
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
-from irtd_datasets.arrow import from_numpy, to_numpy
+from irtd_datasets.arrow import from_numpy
 from irtd_datasets.catalog import spec
-from irtd_datasets.errors import AnnotationError, BuildError, IrtdDatasetsError, UnknownNameError
+from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.folder.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.folder.manifest import Derivation, Parent
 from irtd_datasets.folder.parts import BuiltPart, ShardResult
 from irtd_datasets.folder.stored import TEXTS, StoredFolder, conformed
-from irtd_datasets.rows.groups import GROUP_BYTES, GROUP_ROWS, RowGroup, text_columns
-from irtd_datasets.rows.image_column import ImageBuffer, ImageColumn
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.schema import FILE_FIELDS, SCHEMA_VERSION
 from irtd_datasets.writing.folder import DatasetFolder
 from irtd_datasets.writing.plan import code_identity, shard_count
 from irtd_datasets.writing.progress import Progress
+from irtd_datasets.writing.regroup import (
+    ROW_BYTES,
+    CopyJob,
+    GroupJoiner,
+    count_rows,
+    edited,
+    read_pieces,
+    stored_columns,
+)
 from irtd_datasets.writing.shards import open_shard, remember
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from irtd_datasets.folder.stored import StoredShard
     from irtd_datasets.spec import Member
+    from irtd_datasets.writing.regroup import Edit
 
 __all__ = ["RewriteReport", "Rewriting", "keep_all", "rewrite"]
-
-Edit = Callable[[dict[str, Any]], Mapping[str, Any] | str]
-
-_WINDOW = 16  # row groups whose texts are read at once
-_MESSAGE_BYTES, _ROW_BYTES = 4, 2048  # as a build counts the texts of a row
 
 
 @dataclass(frozen=True)
@@ -195,37 +193,12 @@ def _identity(parent: StoredFolder) -> Parent:
     return Parent(parent.digest, parent.schema_version, parent.config, parent.rows, made_from)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One shard: its rows by shard and by number in that shard.
-
-    Attributes:
-        member: Its part.
-        split: Its split.
-        index: Its number.
-        shards: Shards of the parents that have rows of the part.
-        shard: Position in ``shards`` of each row, int32.
-        row: Its number there, int64.
-        image_bytes: Bytes of its images.
-        fingerprint: Identity of everything that decides its bytes.
-    """
-
-    member: Member
-    split: str
-    index: int
-    shards: Sequence[StoredShard]
-    shard: NDArray[np.int32]
-    row: NDArray[np.int64]
-    image_bytes: int
-    fingerprint: str
-
-
 @dataclass(slots=True)
 class _Part:
     """What becomes of the rows of one part: its shards, and how many rows are left out for which reason."""
 
     member: Member
-    jobs: list[_Job] = field(default_factory=list)
+    jobs: list[CopyJob] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     counts: dict[int, int] = field(default_factory=dict)  # rows by parent
 
@@ -258,13 +231,13 @@ class _Run:
             raise _nothing_left(self._parents, dropped)
         done = {id(job): folder.finished(job.member, job.index, job.fingerprint) for job in jobs}
         to_do = [job for job in jobs if done[id(job)] is None]
-        needed = sum(job.image_bytes + _ROW_BYTES * len(job.row) for job in to_do)
+        needed = sum(job.image_bytes + ROW_BYTES * len(job.row) for job in to_do)
         folder.check_space(needed, free)
         progress.total(needed)
         progress.stage("writing")
         for job in to_do:
             done[id(job)] = self._write(job)
-            progress.advance(job.image_bytes + _ROW_BYTES * len(job.row))
+            progress.advance(job.image_bytes + ROW_BYTES * len(job.row))
         built, lines = [], []
         for part in parts:
             results = [
@@ -335,7 +308,7 @@ class _Run:
         for group, rows in enumerate(shard.groups):
             kept = np.flatnonzero(verdict[first : first + rows] >= 0)
             if len(kept):
-                table = shard.read([group], _stored(shard)).take(from_numpy(kept))
+                table = shard.read([group], stored_columns(shard)).take(from_numpy(kept))
                 for position, row in zip(kept, conformed(table).to_pylist(), strict=True):
                     told = edit(row)
                     if isinstance(told, str):
@@ -356,7 +329,7 @@ class _Run:
         shards: Sequence[StoredShard],
         shard: NDArray[np.int32],
         row: NDArray[np.int64],
-    ) -> list[_Job]:
+    ) -> list[CopyJob]:
         """Divide rows into shards of about equal bytes, never between rows of one image."""
         sizes = np.zeros(len(row), np.int64)
         first_of_image = np.ones(len(row), bool)
@@ -377,7 +350,7 @@ class _Run:
         cuts = sorted({*starts[np.minimum(np.searchsorted(done, wanted), len(starts) - 1)].tolist()})
         jobs = []
         for index, (begin, end) in enumerate(zip(cuts, [*cuts[1:], len(row)], strict=True)):
-            job = _Job(
+            job = CopyJob(
                 member,
                 split,
                 index,
@@ -390,7 +363,7 @@ class _Run:
             jobs.append(replace(job, fingerprint=self._fingerprint(job)))
         return jobs
 
-    def _fingerprint(self, job: _Job) -> str:
+    def _fingerprint(self, job: CopyJob) -> str:
         assert self._folder.made_from is not None
         facts = {
             "code": code_identity(),
@@ -402,15 +375,15 @@ class _Run:
         digest.update(job.shard.astype("<i4").tobytes() + job.row.astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def _write(self, job: _Job) -> ShardResult:
+    def _write(self, job: CopyJob) -> ShardResult:
         target = self._folder.staged(job.member, job.index, job.fingerprint)
         counts = RecordCounts(kept=len(job.row))
-        joiner = _Joiner()
+        joiner = GroupJoiner()
         with open_shard(target) as writer:
-            for piece in _pieces(job):
+            for piece in read_pieces(job):
                 if self._rewriting.edit is not None:
-                    piece.texts = _edited(piece, self._rewriting.edit)
-                _count(piece.texts, counts)
+                    piece.texts = edited(piece, self._rewriting.edit)
+                count_rows(piece.texts, counts)
                 for group in joiner.add(piece):
                     writer.write(group)
             for group in joiner.rest():
@@ -422,7 +395,7 @@ class _Run:
         return result
 
     def _built(
-        self, part: _Part, results: Sequence[Sequence[tuple[_Job, ShardResult | None]]]
+        self, part: _Part, results: Sequence[Sequence[tuple[CopyJob, ShardResult | None]]]
     ) -> list[BuiltPart]:
         """The splits of a part; the first has the counts that belong to no shard."""
         made: list[BuiltPart] = []
@@ -508,7 +481,7 @@ def _schema_notes(parents: Sequence[StoredFolder]) -> list[str]:
     """What to tell of parents whose rows have not all columns."""
     notes = []
     for parent in parents:
-        stored = {name for shard in parent.shards[:1] for name in _stored(shard)}
+        stored = {name for shard in parent.shards[:1] for name in stored_columns(shard)}
         missing = [name for name in TEXTS.names if name not in stored]
         if missing:
             notes.append(
@@ -554,187 +527,3 @@ def _in_turn(
         before[number] += len(one.groups)
     order = np.argsort(np.concatenate(ranks), kind="stable")
     return shard[order], row[order]
-
-
-def _stored(shard: StoredShard) -> list[str]:
-    """The columns without files that a shard has."""
-    return shard.present(TEXTS.names)
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Rows of one row group of a parent.
-
-    Attributes:
-        shard: The shard that they are of.
-        rows: Their numbers in it.
-        texts: Their columns that are no files.
-        names: By file column the name of each row's image.
-    """
-
-    shard: StoredShard
-    rows: NDArray[np.int64]
-    texts: pa.RecordBatch
-    names: dict[str, list[str | None]]
-
-
-def _pieces(job: _Job) -> Iterator[_Piece]:
-    """The rows of a shard that is to be written, row group by row group of the parents."""
-    group = np.empty(len(job.row), np.int64)
-    firsts = {number: np.cumsum([0, *job.shards[number].groups]) for number in {*job.shard.tolist()}}
-    for number, first in firsts.items():
-        mine = job.shard == number
-        group[mine] = np.searchsorted(first, job.row[mine], side="right") - 1
-    ends = np.flatnonzero((np.diff(group) != 0) | (np.diff(job.shard) != 0)) + 1
-    bounds = [0, *ends.tolist(), len(job.row)]
-    stretches = [
-        (int(job.shard[begin]), int(group[begin]), job.row[begin:end]) for begin, end in pairwise(bounds)
-    ]
-    for at in range(0, len(stretches), _WINDOW):
-        window = stretches[at : at + _WINDOW]
-        tables = {}
-        for number in {number for number, _, _ in window}:
-            shard = job.shards[number]
-            groups = sorted({one for other, one, _ in window if other == number})
-            table, start = shard.read(groups, [*_stored(shard), *_stored_names(shard)]), 0
-            for one in groups:
-                tables[number, one] = table.slice(start, shard.groups[one])
-                start += shard.groups[one]
-        for number, one, rows in window:
-            shard, table = job.shards[number], tables[number, one]
-            inside = rows - firsts[number][one]
-            if len(inside) < len(table):
-                table = table.take(from_numpy(inside))
-            names = {
-                leaf.partition(".")[0]: _paths(table[leaf.partition(".")[0]]) for leaf in _stored_names(shard)
-            }
-            yield _Piece(shard, rows, conformed(table), names)
-
-
-def _stored_names(shard: StoredShard) -> list[str]:
-    return [f"{name}.path" for name in shard.present(FILE_FIELDS)]
-
-
-def _paths(column: pa.ChunkedArray) -> list[str | None]:
-    return [path for chunk in column.chunks for path in pc.struct_field(chunk, "path").to_pylist()]
-
-
-def _edited(piece: _Piece, edit: Edit) -> pa.RecordBatch:
-    """The columns of rows after they were changed."""
-    rows = []
-    for row in piece.texts.to_pylist():
-        changed = edit(row)
-        if isinstance(changed, str):
-            raise BuildError(
-                f"row {row['id']!r:.200} was to be kept when it was looked at, and is to be left out now ({changed})",
-                where=str(piece.shard.file),
-                remedy="Let the function return the same for the same row.",
-            )
-        rows.append(changed)
-    return text_columns(rows, TEXTS, str(piece.shard.file))
-
-
-def _count(batch: pa.RecordBatch, counts: RecordCounts) -> None:
-    """Count the issues and the rounds of rows."""
-    for entry in pc.list_flatten(batch.column(TEXTS.get_field_index("issues"))).value_counts():
-        counts.flagged[entry["values"].as_py()] += entry["counts"].as_py()
-    messages = pc.list_flatten(batch.column(TEXTS.get_field_index("messages")))
-    answers = pc.equal(pc.struct_field(messages, "role"), "assistant")
-    counts.rounds_kept += pc.sum(answers).as_py() or 0
-
-
-def _text_bytes(batch: pa.RecordBatch) -> NDArray[np.int64]:
-    """At least the bytes of each row without its files, as `irtd_datasets.rows.groups` counts them."""
-    messages = batch.column(TEXTS.get_field_index("messages"))
-    contents = pc.struct_field(pc.list_flatten(messages), "content")
-    lengths = to_numpy(pc.binary_length(contents), 0)
-    parents = to_numpy(pc.list_parent_indices(messages), 0)
-    sums = np.bincount(parents, weights=lengths, minlength=len(batch)).astype(np.int64)
-    return _ROW_BYTES + _MESSAGE_BYTES * sums
-
-
-class _Joiner:
-    """Joins rows of several row groups into row groups within the limits, each image once.
-
-    The bytes of images go from the file into the buffer that the writer writes. There are two of each column, in turn:
-    while the row group of one is written, that of the other is filled.
-    """
-
-    def __init__(self) -> None:
-        self._buffers = [{name: ImageBuffer() for name in FILE_FIELDS} for _ in range(2)]
-        self._begin()
-
-    def _begin(self) -> None:
-        self._buffers.reverse()
-        self._texts: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
-        self._names: dict[str, list[str | None]] = {name: [] for name in FILE_FIELDS}
-        self._image_of: dict[str, list[int]] = {name: [] for name in FILE_FIELDS}
-        self._known: dict[tuple[str, str, int, str | None], int] = {}
-        for buffer in self._buffers[0].values():
-            buffer.clear()
-
-    def add(self, piece: _Piece) -> Iterator[RowGroup]:
-        """Take rows; yields the row groups that are full."""
-        columns = []
-        sizes = _text_bytes(piece.texts)
-        for name in FILE_FIELDS:
-            offsets, lengths = (places[piece.rows] for places in piece.shard.places(name))
-            sizes = sizes + np.maximum(lengths, 0)
-            names = piece.names.get(name) or [None] * len(piece.rows)
-            columns.append((name, offsets.tolist(), lengths.tolist(), names))
-        begin = 0
-        with FileIO(piece.shard.file) as file:
-            for at, size in enumerate(sizes.tolist()):
-                if self._rows and (self._rows >= GROUP_ROWS or self._bytes + size > GROUP_BYTES):
-                    self._texts.append(piece.texts.slice(begin, at - begin))
-                    begin = at
-                    yield from self.rest()
-                for name, offsets, lengths, names in columns:
-                    self._add_file(file, piece, name, (offsets[at], lengths[at], names[at]))
-                self._rows += 1
-                self._bytes += size
-        self._texts.append(piece.texts.slice(begin))
-
-    def _add_file(self, file: FileIO, piece: _Piece, column: str, place: tuple[int, int, str | None]) -> None:
-        offset, length, name = place
-        if offset < 0:
-            self._image_of[column].append(-1)
-            return
-        key = (column, str(piece.shard.file), offset, name)
-        position = self._known.get(key)
-        if position is None:
-            buffer = self._buffers[0][column]
-            position = self._known[key] = len(buffer)
-            room = buffer.room(length)
-            _read_into(file, offset, room, piece.shard)
-            buffer.append(room)
-            self._names[column].append(name)
-        self._image_of[column].append(position)
-
-    def rest(self) -> Iterator[RowGroup]:
-        """Yield the last row group, if there is one."""
-        if not self._rows:
-            return
-        images = {}
-        for name, buffer in self._buffers[0].items():
-            images[name] = (
-                ImageColumn.of(buffer.batch(self._names[name]), self._image_of[name])
-                if len(buffer)
-                else ImageColumn.null(self._rows)
-            )
-        texts = pa.Table.from_batches(self._texts, TEXTS).combine_chunks().to_batches()[0]
-        yield RowGroup(texts, images)
-        self._begin()
-
-
-def _read_into(file: FileIO, offset: int, room: memoryview, shard: StoredShard) -> None:
-    file.seek(offset)
-    done = 0
-    while done < len(room):
-        read = file.readinto(room[done:])
-        if not read:
-            raise AnnotationError(
-                "the file ended where an image should be", where=str(shard.file), remedy="Build it again."
-            )
-        done += read
