@@ -438,7 +438,7 @@ def issue_codes() -> dict[str, IssueCode]:
 
     Example:
         >>> issue_codes()["box-missing"].meaning
-        'A round that should name a place names none.'
+        'A round that should give a place gives none.'
     """
     return {row["code"]: IssueCode(**row) for row in read_table("irtd_datasets", "issues.csv")}  # type: ignore[arg-type]
 

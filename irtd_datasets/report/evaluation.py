@@ -84,7 +84,7 @@ def _show_published(console: Console, scores: Scores, name: str) -> None:
                 row["task"],
                 row["on"],
                 METRICS[row["metric"]].title,
-                row["value"] or "not known",
+                row["value"] or "unknown",
             )
     table.add_section()
     for task, one in scores.tasks.items():

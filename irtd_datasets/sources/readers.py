@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READERS", "READER_DOCS", "Reader"]
 
+_REMEMBERED = 100_000  # names of labels
 Reader = Callable[["Source"], Iterator[LabelledImage]]
 _Parse = Callable[["Source", "ImageFile", str], "LabelFile | None"]
 _Collect = Callable[["Source", str], Iterator[LabelFile]]
@@ -48,13 +49,14 @@ def _per_image(source: Source, parse: _Parse) -> Iterator[LabelledImage]:
     layout = source.layout
     assert layout.labels is not None  # checked when the table is read
     used: set[str] = set()
-    remember = not layout.infrared.fields <= layout.labels.fields
+    # Where the name of a label tells that of its image, a large set need not be remembered: it is looked for.
+    known = layout.infrared.fields <= layout.labels.fields
     for image_file in source.image_files():
         label = source.partner(layout.labels, image_file.fields)
         if label is None:
             yield from source.unlabelled(image_file)
             continue
-        if remember:
+        if not known or len(used) < _REMEMBERED:
             used.add(label)
         found = parse(source, image_file, label)
         if found is None:
@@ -64,8 +66,7 @@ def _per_image(source: Source, parse: _Parse) -> Iterator[LabelledImage]:
         visible_found = parse(source, image_file, visible) if visible else None
         yield from source.build(image_file, found, label, visible_found)
     for name, fields in source.walk(layout.labels):
-        lost = name not in used if remember else source.partner(layout.infrared, fields) is None
-        if lost:
+        if name not in used and not (known and source.partner(layout.infrared, fields)):
             source.problems.add("label-without-image", name)
 
 

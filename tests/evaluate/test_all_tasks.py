@@ -310,7 +310,7 @@ def test_two_models_are_compared_on_the_same_images(folders):
 
 def test_the_commands_work_on_every_dataset(folders, tmp_path):
     """`irtd score gold` and `irtd compare` print the right paper's table, and `--json` has every metric."""
-    for dataset, words in (("mmrs_1m", "EarthGPT"), ("rs_gpt4v", "not known"), ("irtd", "IRGPT CL")):
+    for dataset, words in (("mmrs_1m", "EarthGPT"), ("rs_gpt4v", "unknown"), ("irtd", "IRGPT CL")):
         shown = irtd_here("score", "gold", "--dataset", folders[dataset], "--resamples", "20")
         assert shown.returncode == 0, shown.stderr
         assert words in shown.stdout

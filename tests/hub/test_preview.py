@@ -367,15 +367,15 @@ def test_thumbnails_shrink_until_the_page_is_small_enough(tmp_path, monkeypatch)
 
 
 def test_a_pair_is_shown_as_two_images(tmp_path):
-    """The visible partner of an image is a second image of the same card, without the boxes of the first."""
+    """The visible partner is a second image of the card, and both as a checkerboard a third; only the first has boxes."""
     made = row(1, visible={"bytes": grey(200), "path": "v.png"}, objects=places("a", box=[[1, 2, 3, 4]]))
     _, _, page = previewed(write_folder(tmp_path / "made", {"train/vqa/train": [made]}), tmp_path / "p.html")
     frames = page.all("div", "frame")
-    assert [e["attrs"]["data-image"] for e in frames] == ["image", "visible"]
+    assert [e["attrs"]["data-image"] for e in frames] == ["image", "visible", "checkerboard"]
     seen = [
         Image.open(io.BytesIO(base64.b64decode(e["attrs"]["src"].partition(",")[2]))) for e in page.all("img")
     ]
-    assert [image.getpixel((5, 5))[0] for image in seen] == [90, 200]
+    assert [image.getpixel((5, 5))[0] for image in seen] == [90, 200, 90]
     assert len(page.all("svg", "marks")) == 1
 
 

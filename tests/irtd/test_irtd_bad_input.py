@@ -534,8 +534,8 @@ IMAGES = {
     "nowhere": ("63-FLIR_ADAS", "nowhere", ReleaseNotFoundError, "there is nothing at this path"),
     "a web page": ("63-FLIR_ADAS", "page.zip", ArchiveError, "a web page"),
     "a cut zip": ("63-FLIR_ADAS", "cut.zip", ArchiveError, "cut short"),
-    "a slip of the pen": ("63-FLIR_ADA", "images", UnknownNameError, "Did you mean '63-FLIR_ADAS'"),
-    "a name without its end": ("FLIR", "images", UnknownNameError, "Did you mean 'FLIR_ADAS'"),
+    "a slip of the pen": ("63-FLIR_ADA", "images", UnknownNameError, "Did you mean `--images 63-FLIR_ADAS="),
+    "a name without its end": ("FLIR", "images", UnknownNameError, "Did you mean `--images 63-FLIR_ADAS="),
     "a name that climbs": ("../63-FLIR_ADAS", "images", UnsafePathError, "climbs"),
     "a second copy": ("63-FLIR_ADAS", "copy", AmbiguousImageError, "2 files claim to be it"),
 }

@@ -33,7 +33,7 @@ from irtd_datasets.irtd.words import word
 from irtd_datasets.releases.containers import open_container
 from irtd_datasets.rows.seeded import Draw, draw_key
 
-FILES = {part.task: part.file for part in SPEC.subset("instruct").parts}
+FILES = {part.task: part.file for part in SPEC.subset("instruct").parts if part.public}
 WIDTH, HEIGHT = 640, 512
 
 
