@@ -1,6 +1,8 @@
 """Names and values from outside are shown, on terminals and in Markdown, and obeyed nowhere."""
 
+import io
 import json
+import random
 import re
 import shutil
 
@@ -11,6 +13,7 @@ from irtd_datasets.display import markdown, one_line, terminal
 from irtd_datasets.folder.ledger import Ledger, LedgerLine
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.hub.folder_card import card_of
+from irtd_datasets.report.console import _Console, make_table
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
@@ -111,3 +114,25 @@ def test_json_stays_the_same_json():
     text = json.dumps({NASTY: [NASTY, "\u2028", "\udcff"]}, ensure_ascii=False)
     assert json.loads(terminal(text)) == json.loads(text)
     assert not UNSAFE.search(terminal(text))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_no_table_breaks_a_word(width):
+    """Whatever a table holds and however narrow the console is, every word of it is shown whole."""
+    chance = random.Random(width)
+    for _ in range(200):
+        columns = chance.randint(2, 8)
+        shown = make_table(*chance.choices(["rows", "model", "value", "task"], k=columns))
+        rows = [
+            [
+                " ".join("w" * chance.randint(1, 14) for _ in range(chance.randint(1, 4)))
+                for _ in range(columns)
+            ]
+            for _ in range(chance.randint(1, 4))
+        ]
+        for row in rows:
+            shown.add_row(*row)
+        file = io.StringIO()
+        _Console(file=file, width=width, highlight=False, markup=False).print(shown)
+        words = {word.rstrip(",:") for word in file.getvalue().split()}
+        assert {word for row in rows for cell in row for word in cell.split()} <= words

@@ -64,7 +64,7 @@ def _fitted(console: Console, table: Table) -> Table | Text:
     most = [
         max((cell_len(line) for cell in column for line in cell.split("\n")), default=0) for column in cells
     ]
-    room = console.width - 3 * (len(cells) - 1) - 1
+    room = console.width - 3 * (len(cells) - 1) - 2  # between columns, and at both edges
     if sum(least) > room:
         return _stacked(table.title, cells)
     left = room - sum(least)

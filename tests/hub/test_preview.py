@@ -367,7 +367,7 @@ def test_thumbnails_shrink_until_the_page_is_small_enough(tmp_path, monkeypatch)
 
 
 def test_a_pair_is_shown_as_two_images(tmp_path):
-    """The visible partner is a second image of the card, and both as a checkerboard a third; only the first has boxes."""
+    """The visible partner is a second image of the card, and both as a checkerboard a third; one alone has boxes."""
     made = row(1, visible={"bytes": grey(200), "path": "v.png"}, objects=places("a", box=[[1, 2, 3, 4]]))
     _, _, page = previewed(write_folder(tmp_path / "made", {"train/vqa/train": [made]}), tmp_path / "p.html")
     frames = page.all("div", "frame")

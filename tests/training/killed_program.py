@@ -3,10 +3,10 @@
     LAUNCHER killed_program.py HOW DATA FOLDER EVERY EPOCHS RANKS
 
 The loader is made as `docs/launchers.md` says, and not prepared: it divides the rows itself, and its states are exact
-in the middle of an epoch. FOLDER gets ``checkpoint.json``, written and renamed after every EVERY steps: epoch and name of
-the rows that the model has seen until then, and the states of all ranks. Rows behind the last checkpoint are lost with
-the model, and have to come again. ``steps`` grows by one byte a step, so that the test knows when to kill, and ``pids``
-names the ranks and their workers.
+in the middle of an epoch. FOLDER gets ``checkpoint.json``, written and renamed after every EVERY steps: epoch and name
+of the rows that the model has seen until then, and the states of all ranks. Rows behind the last checkpoint are lost
+with the model, and have to come again. ``steps`` grows by one byte a step, so that the test knows when to kill, and
+``pids`` names the ranks and their workers.
 """
 
 import json
