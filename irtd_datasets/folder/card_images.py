@@ -18,7 +18,9 @@ from PIL import Image, ImageDraw
 
 from irtd_datasets.errors import IrtdDatasetsError
 from irtd_datasets.folder.contact_sheet import draw_row
+from irtd_datasets.folder.index import leaf_columns
 from irtd_datasets.folder.names import CARD_IMAGES
+from irtd_datasets.folder.pages import PageError, chunk_of, locate_in_file
 from irtd_datasets.folder.plots import plot_box_sizes, plot_rows, to_png
 from irtd_datasets.folder.value_counts import BOX_SIZES, SIZE_EDGES
 
@@ -96,15 +98,32 @@ def example_rows(
 def _first_rows(opened: Callable[[str], Any], name: str) -> list[dict[str, Any]]:
     """The first rows of a shard with different images, those with the most objects, up to three of them, first."""
     try:
-        # Page by page: the images of a row group are never read whole.
         with opened(name) as file, pq.ParquetFile(file, buffer_size=1 << 16, pre_buffer=False) as parquet:
             columns = [column for column in _NEEDED if column in parquet.schema_arrow.names]
+            places = _places(file, parquet)
+            if places is not None:  # a page may hold all images of a row group: only those wanted are read
+                columns[columns.index("image")] = "image.path"
             batches = parquet.iter_batches(_LOOKED_AT, row_groups=[0], columns=columns, use_threads=False)
-            table = pa.Table.from_batches(list(islice(batches, 1)))
+            found = pa.Table.from_batches(list(islice(batches, 1))).to_pylist()
+            for row, (offset, length) in zip(found, places or (), strict=False):
+                if row["image"]:
+                    file.seek(offset)
+                    row["image"]["bytes"] = file.read(length)
     except (pa.ArrowException, OSError, ValueError):
         return []  # the card has no need of it; the check tells of the shard
-    rows = {row["image"]["path"]: row for row in reversed(table.to_pylist()) if row["image"]}
+    rows = {row["image"]["path"]: row for row in reversed(found) if row["image"]}
     return sorted(rows.values(), key=lambda row: (-min(len(row["objects"]["label"]), 3), row["id"]))
+
+
+def _places(file: Any, parquet: pq.ParquetFile) -> list[tuple[int, int]] | None:  # noqa: ANN401 - of any file system
+    """Offset and length of the images of the first row group of a file on disk; None elsewhere."""
+    try:
+        descriptor = file.fileno()
+        leaf = leaf_columns(parquet.metadata, ["image"])["image"]
+        offsets, lengths = locate_in_file(descriptor, chunk_of(parquet.metadata, 0, leaf))
+    except (AttributeError, OSError, KeyError, PageError):
+        return None
+    return list(zip(offsets.tolist(), lengths.tolist(), strict=True))
 
 
 def example_sheet(

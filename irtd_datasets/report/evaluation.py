@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from irtd_datasets.evaluate.tasks import PAPER_COLUMNS
 from irtd_datasets.report.console import make_console, make_table, styled
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ __all__ = ["show_comparison", "show_judge", "show_prediction", "show_scores"]
 
 def show_scores(scores: Scores, name: str) -> None:
     """Print the table of the dataset's paper with a row for these scores, then each task with its intervals."""
+    from irtd_datasets.evaluate.tasks import PAPER_COLUMNS
+
     console = make_console()
     if scores.dataset in {"mmrs_1m", "rs_gpt4v"}:
         _show_published(console, scores, name)
@@ -49,7 +50,7 @@ def show_judge(report: JudgeReport) -> None:
 
 
 def _show_table_2(console: Console, scores: Scores, name: str) -> None:
-    from irtd_datasets.evaluate.tasks import paper_table
+    from irtd_datasets.evaluate.tasks import PAPER_COLUMNS, paper_table
 
     table = make_table(
         "model",
