@@ -137,17 +137,34 @@ def _whole(found):
     return whole, problems
 
 
-def test_dota_as_its_own_toolkit_reads_it(tmp_path):
-    """A thousand files give the polygons and classes of DOTA's toolkit, whose few lines are repeated here."""
+def by_toolkit(file):
+    """What DOTA's toolkit makes of a label file; its few lines are repeated here."""
+    for line in file.read_text().splitlines():
+        words = line.strip().split(" ")
+        yield words[8], np.array(words[:8], float)
+
+
+def by_torchgeo(file):
+    """What torchgeo makes of a label file."""
+    kind = pytest.importorskip("torchgeo.datasets", reason="torchgeo is not installed").DOTA
+    opened = object.__new__(kind)  # its own constructor wants the whole data set
+    opened.root, opened.classes, opened.bbox_orientation = str(file.parent), tuple(CLASSES), "oriented"
+    boxes, labels = opened._load_annotations(file.name)
+    return [(CLASSES[label], box.numpy()) for label, box in zip(labels.tolist(), boxes, strict=True)]
+
+
+@pytest.mark.parametrize("peer", [by_toolkit, by_torchgeo])
+def test_dota_as_others_read_it(tmp_path, peer):
+    """A thousand files give the polygons and classes that others read."""
     files, damaged, _ = generated("dota")
     _, _, pattern, row = FORMATS["dota"]
     theirs = {}
     for stem, text in files.items():
-        found = []
-        for line in text.splitlines() if stem not in damaged else ():
-            words = line.strip().split(" ")
-            points = np.array(words[:8], float).reshape(4, 2)
-            found.append(rounded(words[8], (*points.min(axis=0), *points.max(axis=0))))
-        theirs[stem] = sorted(found)
+        file = tmp_path / f"{stem}.txt"
+        file.write_text(text if stem not in damaged else "")
+        found = [(label, points.reshape(4, 2)) for label, points in peer(file)]
+        theirs[stem] = sorted(
+            rounded(label, (*points.min(axis=0), *points.max(axis=0))) for label, points in found
+        )
     given = {**images_of(files), **{pattern.format(stem=stem): text for stem, text in files.items()}}
     compare(*read(tmp_path, given, reader="dota", labels=pattern, **row), damaged, theirs)
