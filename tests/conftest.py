@@ -18,7 +18,7 @@ os.environ.pop("IRTD_DATA_DIR", None)
 ROOT = Path(__file__).resolve().parents[1]
 
 # Scripts that run inside other programs, which they import.
-collect_ignore_glob = ["loaders/programs/*", "training/launcher_program.py"]
+collect_ignore_glob = ["loaders/programs/*", "training/launcher_program.py", "training/killed_program.py"]
 
 
 def pytest_unconfigure(config):
