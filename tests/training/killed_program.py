@@ -65,7 +65,9 @@ class Training:
         """After each step, and at the end of an epoch, on every rank."""
         names = [] if batch is None else [bytes(name).decode().strip() for name in batch["name"].tolist()]
         self.step += 1
-        state = self.loader.state_dict() if ended or self.step % self.every == 0 else None
+        state = None
+        if ended or self.step % self.every == 0:
+            state = (batch or {}).get("state") or self.loader.state_dict()
         found = [None] * dist.get_world_size()
         dist.all_gather_object(found, (names, state))
         self.trained += [[self.epoch, name] for some, _ in found for name in some]
@@ -91,6 +93,17 @@ class Training:
                 self.note(batch)
             self.note(None, ended=True)
             self.epoch += 1
+
+
+class WithState:
+    """Batches, each with the state that the loader had when it gave it: reading ahead changes nothing of that."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        for batch in self.loader:
+            yield {**batch, "state": self.loader.state_dict()}
 
 
 def _plain(value):
@@ -173,7 +186,7 @@ def with_lightning(training, ranks):
         accelerator="cpu", devices=ranks, strategy="ddp", max_epochs=training.epochs - training.epoch, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(Module(), training.loader)
+    trainer.fit(Module(), WithState(training.loader))  # it reads one batch ahead
 
 
 def with_trainer(training, _):

@@ -19,11 +19,7 @@ ROWS, EPOCHS = 240, 3
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "{ranks}"]
 LAUNCHERS = {
     "torchrun": ("torch", TORCHRUN),
-    "accelerate": (
-        "accelerate",
-        ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "{ranks}", "--num_machines", "1",
-         "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"],
-    ),
+    "accelerate": ("accelerate", TORCHRUN),  # its own launcher starts several processes without a GPU by mpirun alone
     "deepspeed": ("deepspeed", TORCHRUN),
     "lightning": ("lightning", []),
     "trainer": ("transformers", TORCHRUN),
