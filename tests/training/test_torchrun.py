@@ -1,5 +1,6 @@
 """Real ranks under torchrun with real workers: killed anywhere, they go on with other numbers, and no row is lost."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -63,11 +64,13 @@ class Run:
         """Kill everything, one rank or one worker of a rank, and wait until nothing is left."""
         lines = [line.split() for line in (self.folder / "pids").read_text().splitlines() if line.strip()]
         if which == "all" or not lines:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ends by itself just now
+                os.killpg(self.process.pid, signal.SIGKILL)
         else:
             rank, *children = rng.choice(lines)
             victims = children if which == "worker" and children else [rank]
-            os.kill(int(rng.choice(victims)), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(rng.choice(victims)), signal.SIGKILL)
         try:
             self.process.wait(DEADLINE)
         finally:
@@ -77,7 +80,8 @@ class Run:
         for line in (self.folder / "pids").read_text().splitlines():
             for pid in line.split():
                 if _is_ours(pid):
-                    os.kill(int(pid), signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
