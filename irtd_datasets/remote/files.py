@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,7 +105,7 @@ def open_files(url: str, options: Mapping[str, Any] | None = None) -> Files:
     return _FsspecFiles(shown, known)
 
 
-class Files:
+class Files(ABC):
     """The files below a URL; can be pickled.
 
     Attributes:
@@ -150,7 +151,7 @@ class Files:
             self._listed[folder] = self._try(lambda: self._list(folder), folder)
         return self._listed[folder]
 
-    def expect(self, names: Iterable[str], stems: Iterable[str] = ()) -> None:
+    def expect(self, names: Iterable[str], stems: Iterable[str] = ()) -> None:  # noqa: B027 - who lists has no need of it
         """Say which files may lie directly below the URL, for a server that lists none.
 
         Args:
@@ -191,14 +192,17 @@ class Files:
 
         return self._try(once, name, _READ) if stop > start else b""
 
+    @abstractmethod
     def _list(self, folder: str) -> dict[str, RemoteFile] | None:
-        raise NotImplementedError
+        """Ask for what lies directly in a folder."""
 
+    @abstractmethod
     def _find(self, name: str) -> RemoteFile | None:
-        raise NotImplementedError
+        """Ask what there is under a name."""
 
+    @abstractmethod
     def _read(self, name: str, start: int, stop: int, mark: str) -> bytes:
-        raise NotImplementedError
+        """Ask for a stretch of a file, once."""
 
     def _try(self, action: Callable[[], _T], name: str, retry: Retry = _ASK) -> _T:
         where = self.where(name)
