@@ -181,8 +181,8 @@ class _Concatenation(Mixture):
 
     def counts(self, position: int) -> list[int]:
         return [
-            int(min(max(position - (end - size), 0), size))
-            for end, size in zip(self._ends, self.sizes, strict=True)
+            min(max(position - (end - size), 0), size)
+            for end, size in zip(self._ends.tolist(), self.sizes, strict=True)
         ]
 
     def sources(self, start: int, stop: int) -> Iterator[np.ndarray[Any, Any]]:
