@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from irtd_datasets.remote.arriving import Arriving
+
 __all__ = ["Line", "Transfer", "line_to"]
 
 _LEAST_WINDOW = 512 << 10
@@ -48,13 +50,14 @@ class Line:
         return max(_LEAST_WINDOW, int(2 * self.rate * (self.round_trip or 0.0)))
 
     @contextlib.contextmanager
-    def transfer(self, size: int) -> Iterator[Transfer]:
+    def transfer(self, size: int, into: Arriving | None = None) -> Iterator[Transfer]:
         """One request.
 
         Args:
             size: Bytes that are expected.
+            into: Who uses them while they come.
         """
-        transfer = Transfer(self, size)
+        transfer = Transfer(self, size, into)
         with self._lock:
             self._under_way += size
             if not self._active:
@@ -99,8 +102,9 @@ class Transfer:
         left: Bytes that are expected still.
     """
 
-    def __init__(self, line: Line, size: int) -> None:
+    def __init__(self, line: Line, size: int, into: Arriving | None = None) -> None:
         self.left = size
+        self._into = into
         self._line = line
         self._begun = time.perf_counter()
         self._answered = False
@@ -116,11 +120,17 @@ class Transfer:
         self.answered()
         self._answered, self._begun = False, time.perf_counter()
 
+    def body(self) -> bytearray:
+        """What the wanted bytes of the answer's body are added to, before `came` is told."""
+        return bytearray() if self._into is None else self._into.begin()
+
     def came(self, count: int) -> None:
         """Note bytes of the answer's body."""
         counted = min(count, self.left)
         self.left -= counted
         self._line.came(count, counted)
+        if self._into is not None:
+            self._into.grew()
 
 
 _lines: dict[str, Line] = {}

@@ -107,11 +107,13 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
         asked["IfMatch"] = wanted.mark
     found = await fs._call_s3("get_object", Bucket=bucket, Key=key, **asked)  # noqa: SLF001
     transfer.answered()
-    pace, data, body = Pace(patience), bytearray(), found["Body"]
+    pace, body = Pace(patience), found["Body"]
+    partial = found["ResponseMetadata"]["HTTPStatusCode"] == 206
+    data = transfer.body() if partial else bytearray()
     try:
         start, stop = 0, wanted.limit
         if wanted.header:
-            if found["ResponseMetadata"]["HTTPStatusCode"] == 206:
+            if partial:
                 wanted.check(found.get("ContentRange", ""))
             else:  # a server that knows no ranges
                 start, stop = wanted.start, wanted.stop
