@@ -30,14 +30,14 @@ _systems: dict[str, Any] = {}
 _lock = threading.Lock()
 
 
-def _forget() -> None:
+def forget() -> None:
     global _lock  # noqa: PLW0603 - it may be held by a thread that is not here
     _systems.clear()  # their event loop does not survive a fork
     _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=forget)
 
 
 def file_system(place: str, options: Mapping[str, Any], patience: float) -> Any:  # noqa: ANN401 - fsspec has no types

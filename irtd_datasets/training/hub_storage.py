@@ -124,13 +124,12 @@ class HubStorage(RemoteStorage):
         """All files of the folder, by name, at the commit that the revision is when this is called first."""
 
         def listing() -> Any:  # noqa: ANN401
-            return self._api().repo_info(
-                self.repo,
-                repo_type=self.kind,
-                revision=self.commit or self.revision,
-                files_metadata=True,
-                timeout=self.patience,
-            )
+            revision = self.commit or self.revision
+            how: dict[str, Any] = {"files_metadata": True, "timeout": self.patience}
+            with self.line.transfer(0) as transfer:
+                found = self._api().repo_info(self.repo, repo_type=self.kind, revision=revision, **how)
+                transfer.answered()
+            return found
 
         info = self._try(listing, self.place)
         if not self.commit:

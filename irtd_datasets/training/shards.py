@@ -217,7 +217,8 @@ class OpenShard:
         facts = self.storage.facts(self.ref.name)
         if facts.size != self.ref.size:
             raise changed(self.where, f"it has {facts.size} bytes, {self.ref.size} were expected")
-        if self.ref.token and facts.token != self.ref.token:
+        # Azure puts a mark between quotes in an answer, and not in a listing.
+        if self.ref.token and facts.token.strip('"') != self.ref.token.strip('"'):
             raise changed(self.where, f"it was written again ({facts.token}, before {self.ref.token})")
 
     def group_start(self, group: int) -> int:

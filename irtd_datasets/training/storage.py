@@ -356,7 +356,9 @@ class RemoteStorage(Storage):
         from irtd_datasets.training.buckets import listing
 
         try:
-            found = self._try(lambda: listing(self.fs, self.place), self.place)
+            with self.line.transfer(0) as transfer:
+                found = self._try(lambda: listing(self.fs, self.place), self.place)
+                transfer.answered()
         except ReleaseError as error:
             if isinstance(error, ReleaseNotFoundError) or error_status(error) not in {401, 403}:
                 raise
