@@ -17,11 +17,12 @@ from irtd_datasets.training.storage import LEAST_RATE, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from irtd_datasets.remote import Transfer
     from irtd_datasets.training.storage import Wanted
 
-__all__ = ["file_system", "listing", "read_range"]
+__all__ = ["file_system", "forget", "information", "listing", "read_range"]
 
 _CONNECTIONS = 32
 _PIECE = 1 << 18
@@ -31,6 +32,7 @@ _lock = threading.Lock()
 
 
 def forget() -> None:
+    """Keep no file system: another process, or a test, makes its own."""
     global _lock  # noqa: PLW0603 - it may be held by a thread that is not here
     _systems.clear()  # their event loop does not survive a fork
     _lock = threading.Lock()
@@ -64,8 +66,16 @@ def file_system(place: str, options: Mapping[str, Any], patience: float) -> Any:
 
 def listing(fs: Any, place: str) -> dict[str, dict[str, Any]]:  # noqa: ANN401
     """What a folder holds now, by path."""
-    fs.invalidate_cache()
-    found: dict[str, dict[str, Any]] = fs.find(fs._strip_protocol(place).rstrip("/"), detail=True)  # noqa: SLF001
+    with _alone(fs):
+        fs.invalidate_cache()
+        found: dict[str, dict[str, Any]] = fs.find(fs._strip_protocol(place).rstrip("/"), detail=True)  # noqa: SLF001
+    return found
+
+
+def information(fs: Any, url: str) -> dict[str, Any]:  # noqa: ANN401
+    """What a file system says of a file now."""
+    with _alone(fs):
+        found: dict[str, Any] = fs.info(url)
     return found
 
 
@@ -75,8 +85,7 @@ def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> 
 
     stop = wanted.limit if wanted.stop is None else wanted.stop
     if not getattr(fs, "async_impl", False):
-        # Clients that are not asynchronous have one connection, which serves one request at a time.
-        with nullcontext() if type(fs).__name__ == "MemoryFileSystem" else _lock_of(fs):
+        with _alone(fs):
             data = fs.cat_file(wanted.url, start=wanted.start, end=stop)
     elif wanted.url.startswith(_S3) and hasattr(fs, "_call_s3"):
         found: tuple[bytes, str] = sync(fs.loop, _from_s3, fs, wanted, patience, transfer)
@@ -90,7 +99,10 @@ def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> 
     return data, ""
 
 
-def _lock_of(fs: Any) -> threading.Lock:  # noqa: ANN401
+def _alone(fs: Any) -> AbstractContextManager[object]:  # noqa: ANN401
+    """A client that is not asynchronous has one connection, which serves one request at a time."""
+    if getattr(fs, "async_impl", False) or type(fs).__name__ == "MemoryFileSystem":
+        return nullcontext()
     with _lock:
         if not hasattr(fs, "irtd_lock"):
             fs.irtd_lock = threading.Lock()

@@ -373,8 +373,10 @@ class RemoteStorage(Storage):
 
     def facts(self, name: str) -> FileFacts:
         """Size and identity of a file as the file system tells it."""
+        from irtd_datasets.training.buckets import information
+
         url = self.where(name)
-        return facts_of(name, self._try(lambda: self.fs.info(url), url))
+        return facts_of(name, self._try(lambda: information(self.fs, url), url))
 
     def opening(self, limits: Mapping[str, int]) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
         """The listing, and some small files of the folder, all at once."""
@@ -470,7 +472,8 @@ class RemoteStorage(Storage):
             raise
         except Exception as error:
             status = error_status(error)
-            if status in (401, 403) or isinstance(error, PermissionError):
+            login = "Authentication" in type(error).__name__  # of paramiko, which has no status
+            if status in (401, 403) or login or isinstance(error, PermissionError):
                 raise _refused(url, status) from error
             if isinstance(error, FileNotFoundError) or status in (404, 410):
                 raise gone(url) from error
