@@ -16,6 +16,8 @@ from test_remote import put
 
 from irtd_datasets.errors import ReleaseError
 from irtd_datasets.remote import retry
+from irtd_datasets.remote.arriving import Arriving
+from irtd_datasets.remote.crew import Task
 from irtd_datasets.training import batches, merge_states, open_source, stream, table
 from irtd_datasets.training.decode import Decoder
 
@@ -120,6 +122,38 @@ def test_the_first_row(root, tmp_path, kind):
         time.sleep(0.1)
         whole = size_of(root)
         assert sum(a.stop - a.start for a in far.data_requests()) <= whole * 17 / (ROWS / GROUP) * 1.05
+
+
+@pytest.mark.parametrize("kind", quickly("http", "s3"))
+def test_the_first_row_is_not_kept_waiting(root, tmp_path, kind):
+    """The first row is handed out while the others of its row group are on their way, and they are right, too."""
+    with afar(kind, root, tmp_path) as (far, name, options):
+        rows = iter(stream(name, storage_options=options))
+        far.fault = lambda path, size: "late" if far.concerns(path) and size > 500 else ""
+        found = [next(rows)]
+        assert not far.data_requests(), "no answer has ended"
+        far.late.set()
+        found += rows
+        assert digests(found) == digests(stream(root / "bucket/made"))
+        assert not twice(far.data_requests())
+
+
+def test_bytes_that_come_late():
+    """Bytes can be taken as soon as they are there; of an answer that was cut none stay, and an error is raised."""
+    part, task = Arriving(100, 110), Task()
+    part.task = task
+    part.begin().extend(b"old")
+    data = part.begin()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(part.take, 102, 105)
+        data += b"abcde"
+        part.grew()
+        assert waiting.result(5) == b"cde"
+        waiting = pool.submit(part.take, 104, 110)
+        task.set_exception(EOFError("cut"))
+        part.grew()
+        with pytest.raises(EOFError):
+            waiting.result(5)
 
 
 @pytest.mark.parametrize("kind", quickly("hub"))
