@@ -15,6 +15,7 @@ from hub_server import hub_server
 from test_remote import put
 
 from irtd_datasets.errors import ReleaseError
+from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.remote import retry
 from irtd_datasets.remote.arriving import Arriving
 from irtd_datasets.remote.crew import Task
@@ -136,6 +137,34 @@ def test_the_first_row_is_not_kept_waiting(root, tmp_path, kind):
         found += rows
         assert digests(found) == digests(stream(root / "bucket/made"))
         assert not twice(far.data_requests())
+
+
+def test_opening_many_parts(tmp_path):
+    """34 parts with an index each are opened in as few round trips as one."""
+    pytest.importorskip("s3fs")
+    folder = tmp_path / "bucket" / "made"
+    make_folder(folder, 40, shards=1)
+    (shard,) = (folder / "data").rglob("*.parquet")
+    names = {}
+    for number in range(34):
+        path = folder / f"data/part{number:02d}" / shard.name
+        path.parent.mkdir()
+        path.write_bytes(shard.read_bytes())
+        names[path.relative_to(folder).as_posix()] = hashlib.sha256(shard.read_bytes()).hexdigest()
+    for path in (shard, *(folder / "index").iterdir(), folder / "manifest.json"):
+        path.unlink()
+    write_folder_index(folder, names.items())
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("data/part/", "data/*/"))
+    with afar("s3", tmp_path, tmp_path) as (far, name, options):
+        next(iter(stream(name, storage_options=options)))
+        time.sleep(0.2)
+        far.forget()
+        far.delay = 0.1
+        rows = stream(name, storage_options=options)
+        assert len(rows.sources[0]) == 34 * 40
+        next(iter(rows))
+        assert rounds(far) <= 4
 
 
 def test_bytes_that_come_late():
