@@ -167,6 +167,22 @@ def test_opening_many_parts(tmp_path):
         assert rounds(far) <= 4
 
 
+@pytest.mark.parametrize("size", [12 << 10, 40_000])
+def test_a_card_that_is_long(tmp_path, size):
+    """A card whose front matter is longer than what is asked for at first is read to its end, however it is cut."""
+    folder = tmp_path / "bucket" / "made"
+    make_folder(folder, 20, shards=1)
+    card = (folder / "README.md").read_text()
+    spare = (
+        size - card.index("\n---", 3) - 4
+    )  # the last line of the front matter ends where the first part does
+    (folder / "README.md").write_text(
+        card.replace("---\n", f"---\nx: {'y' * (spare - 4)}\n", 1) + "text\n" * 9
+    )
+    with afar("http", tmp_path, tmp_path) as (_, name, options):
+        assert digests(stream(name, storage_options=options)) == digests(stream(folder))
+
+
 def test_bytes_that_come_late():
     """Bytes can be taken as soon as they are there; of an answer that was cut none stay, and an error is raised."""
     part, task = Arriving(100, 110), Task()
