@@ -13,7 +13,7 @@ from irtd_datasets.folder.names import CARD, FINISHED
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CARD_LIMIT", "parse_front_matter", "read_card", "split_card"]
+__all__ = ["CARD_LIMIT", "has_front_matter", "parse_front_matter", "read_card", "split_card"]
 
 CARD_LIMIT = 16 << 20
 """Bytes of a card that are read; one with all features of fifty configs has under one MB."""
@@ -57,6 +57,12 @@ def read_card(folder: Path) -> str:
         raise AnnotationError(
             f"it cannot be read: {error.strerror}", where=str(card), remedy=FINISHED
         ) from error
+
+
+def has_front_matter(text: str) -> bool:
+    """Whether all of the front matter stands in the beginning of a card."""
+    match = _FRONT_MATTER.search(text)
+    return match is not None and match.end() < len(text)
 
 
 def split_card(text: str) -> tuple[str, str]:
