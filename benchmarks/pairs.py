@@ -9,7 +9,7 @@ Ways, alternated:
   Pixels stay undecoded, as in a run whose crops are written later or whose pairs are aligned.
 - ``crop_pair, pixels``: the same, and the pixels of both crops.
 - ``by images, pixels``: scenes of rectangles as two sensors see them, without labels; the edges tell. A twentieth of
-  the pairs. Two in five are aligned, two in five have views of their own, one is of two scenes, which has to be refused.
+  the pairs. Two in five are aligned, two have views of their own, one is of two scenes, which has to be refused.
 - ``OpenCV, pixels``: images decoded, objects matched by their order from the left, ``estimateAffinePartial2D`` with
   RANSAC over the box corners, both images cut. It is what tutorials do; it needs the same number of objects in both.
 
