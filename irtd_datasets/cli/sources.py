@@ -40,9 +40,7 @@ def sources(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option(
-            "--check", help="Read the sources that are found, and report what is wrong with them."
-        ),
+        typer.Option("--check", help="Read the sources that are found, and report what is wrong with them."),
     ] = False,
     sheet: Annotated[
         Path | None,
