@@ -332,6 +332,32 @@ def test_the_answer_of_a_scored_row_stays_what_it_is(built, tmp_path):
     assert (one.verdict, one.reason) == ("reject", "wrong order")
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.06])
+def test_a_killed_program_keeps_every_verdict_that_it_confirmed(paired, tmp_path, seconds):
+    """Killed at any moment while verdicts come in: what was called saved is in the file, and the next start goes on."""
+    process, link = started(paired, tmp_path)
+    server, confirmed = SimpleNamespace(link=link), []
+
+    def work():
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            for position in range(12):
+                confirmed.extend([position] * (judge(server, position)[0] == 200))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(seconds)
+    process.kill()
+    process.communicate()
+    thread.join()
+    found = list(read_verdicts(tmp_path / "verdicts.jsonl"))
+    assert len(confirmed) <= len(found) <= len(confirmed) + 1
+    process, link = started(paired, tmp_path)
+    state = json.loads(ask(SimpleNamespace(link=link), "state")[2])
+    process.kill()
+    process.communicate()
+    assert state["done"] == len(found)
+
+
 def test_an_edit_without_a_change_is_an_acceptance(paired, tmp_path):
     """Saving the text as it was is no edit."""
     with served(paired, tmp_path / "v.jsonl") as server:
