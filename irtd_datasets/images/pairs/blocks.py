@@ -26,6 +26,9 @@ _AGREE = 2.0  # pixels at the fine size within which a block agrees with the fit
 _MIN_BLOCKS = 6
 _CHANCE = 0.2  # share of blocks that agree with the best fit to two different scenes
 _FREE = 4  # blocks that the fit's four numbers can always satisfy
+_HOPELESS = (
+    -1.2
+)  # evidence on small copies below which larger ones are not looked at; half of all wrong starts have less
 _MOST_FITS = 800  # pairs of blocks that propose a fit
 
 
@@ -106,7 +109,7 @@ def refine(fixed: tuple[Fixed, Fixed], visible: Copies, start: PairTransform) ->
             else float("inf"),
             _rotation(places[good], (places + shifts)[good]),
         )
-        if step and moved < _MOVED:
+        if (step and moved < _MOVED) or (not step and found.evidence < _HOPELESS):
             break
     return found
 

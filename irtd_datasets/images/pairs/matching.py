@@ -346,11 +346,13 @@ class _Setting(NamedTuple):
             pairs = found
             settled = self._fit(pairs)
             transform = settled.transform
+        else:
+            like = self._like(transform)
         if settled is None:
             return None
         # Of two explanations of the same labels the simpler one is the likelier.
         free = _FREE[settled.model]
-        return settled._replace(score=float(self._like(settled.transform).sum()) - 0.1 * free)
+        return settled._replace(score=float(like.sum()) - 0.1 * free)
 
     def _like(self, transform: PairTransform) -> Floats:
         row = np.array([[transform.scale_x, transform.scale_y, transform.shift_x, transform.shift_y]])

@@ -65,6 +65,7 @@ class _Grain(NamedTuple):
 
 _QUICK = _Grain(64, 1.07)
 _SLOW = _Grain(128, 1.05)
+_SMALL_VIEW = 1.25  # of the infrared width: views up to it have too few pixels in the quick search at times
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +295,8 @@ def _search(pair: _Pair, grain: _Grain, views: tuple[float, float], min_overlap:
     full = pair.infrared.height / pair.visible.height / full_x  # the proportion with one field of view
     plain = (1.0,) if abs(full - 1) < 0.04 else (1.0, full)
     others = tuple(aspect for aspect in _ASPECTS if abs(full / aspect - 1) >= 0.04)
-    widths = [full_x * scale for scale in _scales(grain.step, views)]
+    most = views[1] if grain is _QUICK else min(views[1], _SMALL_VIEW)
+    widths = [full_x * scale for scale in _scales(grain.step, (views[0], most))]
     first = plain if grain is _QUICK else plain + others
     found = [fixed.best(scale, scale * aspect) for scale in widths for aspect in first]
     if grain is _QUICK:
@@ -306,8 +308,8 @@ def _search(pair: _Pair, grain: _Grain, views: tuple[float, float], min_overlap:
 
 def _scales(step: float, views: tuple[float, float]) -> Iterator[float]:
     """Widths of the visible view relative to the infrared one, in equal steps from one to both sides."""
-    least, most = (int(np.floor(abs(np.log(view)) / np.log(step))) for view in views)
-    yield from (step**power for power in range(-least, most + 1))
+    least, most = np.log(views) / np.log(step)
+    yield from (step**power for power in range(int(np.ceil(least)), int(np.floor(most)) + 1))
 
 
 class _Shifts:
