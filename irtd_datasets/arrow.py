@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["bit_buffer", "from_numpy", "leave_pandas_out", "to_array", "to_numpy"]
+__all__ = ["bit_buffer", "from_numpy", "leave_pandas_out", "to_array", "to_numpy", "unnested"]
 
 _FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}  # NumPy's names for Arrow's
 _NONE = type(None)
@@ -130,6 +130,32 @@ def to_numpy(array: pa.Array, missing: float) -> NDArray[Any]:
     if not array.null_count:
         return values
     return np.where(_bits(bitmap)[whole], values, values.dtype.type(missing))
+
+
+def unnested(lists: pa.ListArray, missing: int) -> tuple[NDArray[np.int64], pa.Array]:
+    """The lengths of lists and their values one after another, without the import of pyarrow.compute.
+
+    Args:
+        lists: Lists of anything.
+        missing: What stands for the length of a list that is null.
+
+    Returns:
+        Lengths, of shape (len(lists),), and the values.
+
+    Example:
+        >>> lengths, values = unnested(pa.array([[1, 2], None, [3]]), -1)
+        >>> lengths, values.to_pylist()
+        (array([ 2, -1,  1]), [1, 2, 3])
+    """
+    offsets = to_numpy(lists.offsets, 0)
+    lengths = np.diff(offsets).astype(np.int64)
+    values = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
+    if lists.null_count:
+        null = ~_bits(lists.buffers()[0])[lists.offset : lists.offset + len(lists)]
+        if lengths[null].any():
+            values = lists.flatten()
+        lengths[null] = missing
+    return lengths, values
 
 
 def _bits(buffer: pa.Buffer | None) -> NDArray[np.bool_]:

@@ -202,7 +202,7 @@ def index_table(path: str | os.PathLike[str], name: str, sha256: str = "") -> tu
             images = image_columns(parquet.schema_arrow)
             groups = [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)]
             kept = [column for column in FILTER_COLUMNS if column in parquet.schema_arrow.names]
-            filters = parquet.read(columns=kept)
+            filters = parquet.read(columns=kept, use_threads=False)
             footer = read_footer_bytes(file, size)
             places = _places(file.fileno(), parquet.metadata, images)
     except AnnotationError as error:
@@ -365,7 +365,8 @@ def read_tables(source: Any) -> list[tuple[ShardEntry, pa.Table]]:  # noqa: ANN4
     with pq.ParquetFile(source) as parquet:
         entries = read_entries(parquet.metadata) or []
         return [
-            (entry, parquet.read_row_group(group).combine_chunks()) for group, entry in enumerate(entries)
+            (entry, parquet.read_row_group(group, use_threads=False).combine_chunks())
+            for group, entry in enumerate(entries)
         ]
 
 

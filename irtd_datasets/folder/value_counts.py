@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from irtd_datasets.arrow import to_numpy
+from irtd_datasets.arrow import to_numpy, unnested
 from irtd_datasets.errors import AnnotationError
 
 if TYPE_CHECKING:
@@ -63,7 +62,9 @@ def _of_file(file: Path, column: str) -> Counter[Any]:
 
 def _count(parquet: pq.ParquetFile, column: str) -> Counter[Any]:
     if column == BOX_SIZES:
-        return count_box_sizes(parquet.read(columns=[f"{column}.box", f"{column}.polygon"]))
+        return count_box_sizes(
+            parquet.read(columns=[f"{column}.box", f"{column}.polygon"], use_threads=False)
+        )
     metadata = parquet.metadata
     position = [metadata.schema.column(index).path for index in range(metadata.num_columns)].index(column)
     counts: Counter[Any] = Counter()
@@ -83,7 +84,7 @@ def _count(parquet: pq.ParquetFile, column: str) -> Counter[Any]:
         else:
             unread.append(index)
     if unread:
-        found = parquet.read_row_groups(unread, columns=[column])[column].value_counts()
+        found = parquet.read_row_groups(unread, columns=[column], use_threads=False)[column].value_counts()
         counts.update({entry["values"].as_py(): entry["counts"].as_py() for entry in found})
     return counts
 
@@ -110,7 +111,7 @@ def count_box_sizes(table: pa.Table) -> Counter[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """Lists of numbers in the lists of rows, as NumPy has them: pyarrow's comparisons would import pandas.
+    """Lists of numbers in the lists of rows, as NumPy has them: pyarrow.compute takes 10 MB and looks for pandas.
 
     Attributes:
         per_row: Lists of each row, shape (rows,).
@@ -124,12 +125,9 @@ class _Lists:
 
     @classmethod
     def of(cls, column: pa.Array) -> _Lists:
-        inner = pc.list_flatten(column)
-        return cls(
-            to_numpy(pc.list_value_length(column), 0).astype(np.int64),
-            to_numpy(pc.list_value_length(inner), -1).astype(np.int64),
-            to_numpy(pc.list_flatten(inner), np.nan).astype(np.float64),
-        )
+        per_row, lists = unnested(column, 0)
+        lengths, numbers = unnested(lists, -1)
+        return cls(per_row, lengths, to_numpy(numbers, np.nan).astype(np.float64))
 
     def starts(self) -> NDArray[np.int64]:
         """Where the numbers of each list begin."""

@@ -320,5 +320,10 @@ def _below_root(member: str) -> str:
 
 
 def _source(image: str) -> str | None:
-    match = _PROJECT.fullmatch(image.partition("/")[0])
+    return _source_of(image.partition("/")[0])
+
+
+@lru_cache(maxsize=64)
+def _source_of(project: str) -> str | None:
+    match = _PROJECT.fullmatch(project)
     return match[1] if match else None

@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from irtd_datasets.errors import AmbiguousImageError, ImageError, summarize
@@ -55,6 +56,7 @@ _ONE_OF = 64  # images of which one is decoded
 _THREADS = min(8, os.cpu_count() or 1)
 
 
+@lru_cache(maxsize=64)  # asked for three times for each image
 def is_decoded(name: str, decode: str) -> bool:
     """Whether an image is decoded before it is stored: the same ones in every build, whoever asks.
 

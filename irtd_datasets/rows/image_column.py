@@ -7,6 +7,7 @@ from the disk is written as it lies. Nothing in this module decodes an image.
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -320,8 +321,8 @@ class ImageBuffer:
                 remedy="Leave out the largest image.",
             )
         used = self._offsets[-1]
-        # NumPy leaves new memory untouched, so that what is never used takes none.
-        grown = np.empty(min(max(2 * size, _FIRST_BUFFER), _MAX_BUFFER), dtype=np.uint8).data
+        # Memory of its own: what is never used takes none, and the system has it back as soon as nobody uses it.
+        grown = memoryview(mmap.mmap(-1, min(max(2 * size, _FIRST_BUFFER), _MAX_BUFFER)))
         grown[:used] = self._data[:used]
         self._data = grown
 

@@ -117,15 +117,14 @@ def _build_in(
     make_workers: Callable[[], Workers],
     progress: Progress,
 ) -> BuildReport:
-    """Build while nobody else does into this folder; the workers are ended before the lock is given up."""
+    """Build while nobody else does into this folder."""
     folder.prepare()
     folder.check_schema({member.key for member in wanted})
     try:
         with FileLock(folder.staging / "lock", timeout=0):
             folder.clear_temporaries()
             try:
-                with make_workers() as workers:
-                    return _build(release, wanted, folder, workers, progress)
+                return _build(release, wanted, folder, make_workers, progress)
             except BaseException:
                 folder.tidy()
                 raise
@@ -204,25 +203,30 @@ def _wanted(release: Release, configs: Sequence[str]) -> list[Member]:
 
 
 def _build(
-    release: Release, wanted: Sequence[Member], folder: DatasetFolder, pool: Workers, progress: Progress
+    release: Release,
+    wanted: Sequence[Member],
+    folder: DatasetFolder,
+    make_workers: Callable[[], Workers],
+    progress: Progress,
 ) -> BuildReport:
-    shards = _Shards(folder, pool, progress)
     absent: list[LedgerLine] = []
-    for member in wanted:
-        files = release.files(member)
-        if not files:
-            if member.part.public or not any(one.part.public for one in wanted):
-                absent.append(_absent(member))
-            continue
-        progress.stage(f"reading {member.part.file}")
-        spill = folder.part_staging(member) / SPILL
-        if pool.beside and release.stream(member.subset) is None:
-            pool.submit(
-                member.key, plan_in_worker, release.spec.name, release.options, member, files, str(spill)
-            )
-        else:
-            shards.begin(plan_part(release, member, files, spill))
-    shards.finish()
+    with make_workers() as pool:  # ended before the folder is described, which takes memory of its own
+        shards = _Shards(folder, pool, progress)
+        for member in wanted:
+            files = release.files(member)
+            if not files:
+                if member.part.public or not any(one.part.public for one in wanted):
+                    absent.append(_absent(member))
+                continue
+            progress.stage(f"reading {member.part.file}")
+            spill = folder.part_staging(member) / SPILL
+            if pool.beside and release.stream(member.subset) is None:
+                pool.submit(
+                    member.key, plan_in_worker, release.spec.name, release.options, member, files, str(spill)
+                )
+            else:
+                shards.begin(plan_part(release, member, files, spill))
+        shards.finish()
     plans = [shards.plans[member.key] for member in wanted if member.key in shards.plans]
     _check_anything(release, wanted, plans)
     results, written, reused = shards.results, shards.written, shards.reused

@@ -69,6 +69,8 @@ class ProcessWorkers:
         self._futures: dict[Future[Any], Any] = {}
         if count > 1:
             how = "fork" if _may_fork() else "spawn"
+            if how == "spawn" and hasattr(signal, "pthread_sigmask"):
+                resource_tracker.ensure_running()  # started by the pool, it would let Ctrl-C in again
             self._pool = ProcessPoolExecutor(
                 count, mp_context=multiprocessing.get_context(how), initializer=_start
             )
@@ -183,7 +185,6 @@ def _interrupted_afterwards() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # started within, it would let Ctrl-C in again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

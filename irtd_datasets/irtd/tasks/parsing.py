@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import RecordError
@@ -41,8 +42,11 @@ class TaskReading:
     def as_row(self, question: str, answer: str, **facts: Any) -> PendingRow:  # noqa: ANN401 - fields of the row
         """The row of a record with these texts; ``facts`` are what the reading does not say, or otherwise."""
         messages = (Message(role="user", content=question), Message(role="assistant", content=answer))
-        read = {one.name: getattr(self, one.name) for one in fields(self)}
-        return PendingRow(messages=messages, **{**read, **facts})
+        return PendingRow(messages=messages, **{**dict(zip(_READ, _read(self), strict=True)), **facts})
+
+
+_READ = tuple(field.name for field in fields(TaskReading))
+_read = attrgetter(*_READ)
 
 
 Parser = Callable[[str, str], TaskReading]
