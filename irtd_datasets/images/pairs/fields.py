@@ -76,7 +76,7 @@ def edge_field(grey: Grey) -> Field:
     grey = grey * np.float32(1 / max(high - low, 1e-6))
     dy, dx = np.gradient(grey)
     across, down = dx * dx, dy * dy
-    power: Grey = across + down
+    power = np.add(across, down)
     around = np.sqrt(_box_mean(_box_mean(power)))
     around += np.float32(0.004 + 0.3 * float(around.mean()))
     relative = np.minimum(np.sqrt(power) / around, np.float32(2))
