@@ -81,7 +81,8 @@ class Result:
 def run_once(arguments: Sequence[str], result: Result, *, memory: bool = False) -> None:
     """Run Python with arguments; it prints a JSON object with ``seconds`` as its last line."""
     result.loads.append(round(os.getloadavg()[0], 2))
-    environment = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     # An installed package has its bytecode; without it every process of a build compiles the library's source.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

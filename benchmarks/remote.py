@@ -7,7 +7,8 @@
 No root is needed: a Hub, a bucket (moto) and a web server run on loopback, behind a proxy of this program that delays
 each byte and each new connection by the round trip, and lets so many megabits a second through over all connections
 together. What it has not is the slow start of TCP, loss, and TLS. The proxy counts requests and bytes; both are exact
-on any machine, seconds only on a quiet one.
+on any machine, seconds only on a quiet one. Round trips before the first row are those of the longest chain of new
+connections (one each) and requests of which each began after the answer of the one before.
 
 Each way runs in a process of its own, in turn with the others, and reads one epoch: `raw` image bytes and text, or
 `decoded` to RGB arrays by Pillow in one thread. The first row counts from the call that opens the data, without
@@ -23,6 +24,7 @@ import http.server
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -73,25 +75,49 @@ class Link:
     def __init__(self, round_trip: float, rate: float) -> None:
         self.round_trip, self.rate = round_trip, rate
         self.busy = {"up": 0.0, "down": 0.0}
-        self.counts = {"requests": 0, "bytes": 0, "connections": 0}
+        self.rounds = (
+            0  # the longest chain of connections and requests, each begun when the one before was answered
+        )
+        self.counts = {"requests": 0, "bytes": 0, "connections": 0, "first_rounds": 0, "first_bytes": 0}
 
     async def proxy(self, port: int) -> int:
         """Listen for a server; the port to connect to."""
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.counts["connections"] += 1
+            place = [self.rounds + 1]
             await asyncio.sleep(self.round_trip)  # the handshake
+            self.rounds = max(self.rounds, place[0])
             try:
                 there, back = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 writer.close()
                 return
-            await asyncio.gather(self.pipe(reader, back, "up"), self.pipe(there, writer, "down"))
+            await asyncio.gather(
+                self.pipe(reader, back, "up", place), self.pipe(there, writer, "down", place)
+            )
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
         return int(server.sockets[0].getsockname()[1])
 
-    async def pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+    async def mark(self) -> int:
+        """A port: who connects to it has the first row now."""
+
+        async def marked(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.counts["first_rounds"], self.counts["first_bytes"] = self.rounds, self.counts["bytes"]
+            writer.close()
+
+        server = await asyncio.start_server(marked, "127.0.0.1", 0)
+        return int(server.sockets[0].getsockname()[1])
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self.counts.update(dict.fromkeys(self.counts, 0))
+        self.rounds = 0
+
+    async def pipe(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str, place: list[int]
+    ) -> None:
         coming: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
 
         async def deliver() -> None:
@@ -100,6 +126,8 @@ class Link:
                 await asyncio.sleep(max(due - time.monotonic(), 0))
                 if not data:
                     return
+                if way == "down":
+                    self.rounds = max(self.rounds, place[0])
                 writer.write(data)
                 await writer.drain()
 
@@ -107,7 +135,9 @@ class Link:
         try:
             while data := await reader.read(16 << 10):
                 if way == "up":
-                    self.counts["requests"] += bool(re.match(rb"(GET|HEAD|POST|PUT) ", data))
+                    asked = bool(re.match(rb"(GET|HEAD|POST|PUT) ", data))
+                    self.counts["requests"] += asked
+                    place[0] = self.rounds + 1 if asked else place[0]
                 else:
                     self.counts["bytes"] += len(data)
                 begun = max(self.busy[way], time.monotonic())
@@ -176,10 +206,11 @@ def serve(root: Path, round_trip: float, rate: float) -> None:
         bucket = fill_bucket(root)
         if bucket is not None:
             found["s3"] = f"http://{far(bucket)}"
+        found["mark"] = asyncio.run_coroutine_threadsafe(link.mark(), loop).result()
         print(json.dumps(found), flush=True)
         for _ in sys.stdin:
             print(json.dumps(link.counts), flush=True)
-            link.counts.update(dict.fromkeys(link.counts, 0))
+            link.forget()
     os._exit(0)  # threads of servers that wait for connections
 
 
@@ -311,6 +342,7 @@ def run(kind: str, way: str, far: dict[str, str], root: Path, scratch: Path) -> 
     for row in rows_of(way, far, root, scratch):
         if not count:
             first = time.perf_counter() - start
+            socket.create_connection(("127.0.0.1", far["mark"])).recv(1)
         image = row["image"] if "image" in row else row["jpg"]
         data = image["bytes"] if isinstance(image, dict) else image
         size += len(data)
@@ -327,7 +359,10 @@ def import_of(way: str) -> None:
     with suppress(ImportError):
         importlib.import_module("torch.utils.data")
     module = way.partition(",")[0]
-    names = {"mds": ["streaming"], "stream": ["irtd_datasets.training.streams", "pyarrow.parquet", "s3fs"]}
+    names = {
+        "mds": ["streaming"],
+        "stream": ["irtd_datasets.training.streams", "pyarrow.parquet", "huggingface_hub.hf_api", "s3fs"],
+    }
     tables = ["irtd_datasets.training.tables", "huggingface_hub"]
     for name in names.get(module, tables if module in {"table", "snapshot_download"} else [module]):
         importlib.import_module(name)
@@ -432,6 +467,8 @@ def report(link: str, found: dict[str, Any]) -> str:
                 f"{facts['rows'] / seconds:,.0f}",
                 f"{facts['used'] / seconds / result['rate']:.2f}",
                 f"{facts['first']:.2f}",
+                f"{result['first_rounds']}",
+                f"{result['first_bytes'] / 1e6:.1f}",
                 f"{1000 * result['requests'] / facts['rows']:,.0f}",
                 f"{result['bytes'] / facts['used']:.2f}",
                 f"{(result['peak']['pss'] - facts['base']) / 1e6:,.0f}",
@@ -442,6 +479,8 @@ def report(link: str, found: dict[str, Any]) -> str:
         "rows/s",
         "share of the line",
         "first row, s",
+        "round trips before it",
+        "MB before it",
         "requests per 1,000 rows",
         "bytes per byte used",
     ]

@@ -9,13 +9,16 @@ Constructs `instruct` (nine tasks by rule, question-answer pairs by a model), `p
 it. Each step is a command that is printed, so that you can run it alone.
 
 Without ``--endpoint`` a stand-in on this machine answers: it describes every image in the same words and picks the
-first option, and is good for trying the way only. Nothing is asked twice: run the same command again to go on.
+first option, and is good for trying the way only. It notes the hash of
+what it is sent, which is compared with the rows. Nothing is asked twice: run the same command again to go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -23,9 +26,9 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from datasets import load_dataset
+from datasets import Image, load_dataset
 
 from irtd_datasets.training import stream
 
@@ -57,12 +60,22 @@ ANSWERS = (
 
 
 class StandIn(BaseHTTPRequestHandler):
-    """Answers chat completions with the text that fits the question."""
+    """Answers chat completions with the text that fits the question.
+
+    Attributes:
+        sent: SHA-256 of every image that it was sent.
+    """
+
+    sent: ClassVar[set[str]] = set()
 
     def do_POST(self) -> None:
         """One answer."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         content = body["messages"][-1]["content"]
+        for part in [] if isinstance(content, str) else content:
+            if "image_url" in part:
+                data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
+                self.sent.add(hashlib.sha256(data).hexdigest())
         asked = content if isinstance(content, str) else " ".join(one.get("text", "") for one in content)
         text = next((answer for words, answer in ANSWERS if words in asked), TEXT)
         message = {"role": "assistant", "content": text}
@@ -128,6 +141,22 @@ def read(folder: Path) -> dict[str, int]:
     return rows
 
 
+def prove(folder: Path) -> None:
+    """Compare what the stand-in was sent with what the rows of captions say and show."""
+    loaded = load_dataset(str(folder), "pretrain", split="train")
+    for name in ("image", "visible"):
+        loaded = loaded.cast_column(name, Image(decode=False))
+    asked = same = 0
+    for row in loaded:
+        noted = [one["value"] for one in row["corrections"] if one["field"] == "record.sent_sha256"]
+        if any(one not in StandIn.sent for one in noted):
+            raise SystemExit(f"{row['id']}: the endpoint was not sent the image that the row names")
+        shown = [row[name]["bytes"] for name in ("visible", "image") if row[name] is not None]
+        asked += bool(noted)
+        same += any(hashlib.sha256(one).hexdigest() in noted for one in shown)
+    print(f"captions: {asked} images sent as their rows say, {same} of them byte for byte what the row shows")
+
+
 def main() -> None:
     """Walk the whole way."""
     parser = argparse.ArgumentParser(
@@ -147,6 +176,8 @@ def main() -> None:
         asked = ["--endpoint", address, "--model", args.model, "--yes"]
         construct(args, folder, asked)
         read(folder)
+        if args.endpoint is None and StandIn.sent:
+            prove(folder)
         missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
         if missing:
             print(f'not trained: {", ".join(missing)} not installed (pip install "irtd-datasets[examples]")')

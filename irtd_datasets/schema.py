@@ -212,7 +212,8 @@ _FIELDS = (
         "corrections",
         [{"issue": _STRING, "field": _STRING, "value": _STRING}],
         "Right values that are certain, offered beside the released ones, which stay as they are: the issue, the "
-        "field it concerns, the value (JSON where it is not plain text).",
+        "field it concerns, the value (JSON where it is not plain text). With the issue `human-edit` it is the other "
+        "way round: a person has changed the field, and the value is what stood there before.",
     ),
 )
 

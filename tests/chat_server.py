@@ -9,8 +9,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 GOOD = (
-    "The image shows a wide road with {n} cars that stand in a row at its right side. A person walks on the pavement "
-    "at the left, near a tall lamp post. Behind them are two buildings with flat roofs and a line of trees."
+    "The image shows a wide road with {n} trees that stand in a row at its right side. A path leads along the pavement "
+    "at the left, near a tall lamp post. Behind them are two buildings with flat roofs and a line of hedges."
 )
 
 

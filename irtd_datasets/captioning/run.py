@@ -27,6 +27,7 @@ from irtd_datasets.captioning.asking import (
     estimate_texts,
 )
 from irtd_datasets.captioning.brighten import DARK, brighten
+from irtd_datasets.captioning.labels import contradictions
 from irtd_datasets.captioning.paid import image_tokens, question_key
 from irtd_datasets.captioning.prompts import Prompts
 from irtd_datasets.captioning.validate import CaptionLimits, adapt, find_faults
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from irtd_datasets.captioning.brighten import Enhancer
     from irtd_datasets.captioning.endpoint import Endpoint
     from irtd_datasets.captioning.journal import Answer, Journal
+    from irtd_datasets.captioning.labels import KnownLabels
 
 __all__ = [
     "FLAT",
@@ -69,12 +71,14 @@ class CaptionJob:
         image: Gives the bytes of the image that is described.
         facts: What the labels say, as a sentence such as the rule caption; may be empty.
         of: Which image it is: ``visible`` for the visible partner, ``infrared`` for the row's own.
+        known: The labels, which the text must not contradict; None where there are none to hold it against.
     """
 
     id: str
     image: Callable[[], bytes]
     facts: str = ""
     of: Literal["visible", "infrared"] = "visible"
+    known: KnownLabels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +201,15 @@ def _text_jobs(jobs: Iterable[CaptionJob], endpoint: Endpoint, options: CaptionO
 def _plan(job: CaptionJob, options: CaptionOptions) -> Plan:
     prompt = options.prompts.fill(job.of, options.words, job.facts)
     yield Question(
-        "caption", prompt, partial(_judge, options), options.prompts.fill_correction, options.words
+        "caption", prompt, partial(_judge, options, job.known), options.prompts.fill_correction, options.words
     )
 
 
-def _judge(options: CaptionOptions, answer: Answer) -> Judged:
+def _judge(options: CaptionOptions, known: KnownLabels | None, answer: Answer) -> Judged:
     adapted = adapt(answer.text)
     faults = faults_of(adapted.text, answer, options.limits)
+    if known is not None and faults != ["refusal"]:
+        faults += contradictions(known, adapted.text)
     return (
         Judged((), tuple(faults), adapted.changes)
         if faults

@@ -197,7 +197,9 @@ def construct(
         ),
     ] = None,
     source_table: SourceTable = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that register pairs and write.")
+    ] = 1,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Report what the sources can provide; open no image, write nothing."),

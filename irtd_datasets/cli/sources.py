@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,7 @@ import typer
 
 from irtd_datasets.cli.app import app, say
 from irtd_datasets.cli.options import Json, SourceTable, print_json
-from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.report import sources as report
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from irtd_datasets.sources import FoundSource, SourceRow
 
 __all__ = ["sources"]
+
+_PLACE = "IRTD_SOURCES_DIR"
+"""Variable with the folder that holds the source sets."""
 
 
 @app.command()
@@ -26,13 +31,16 @@ def sources(
     ] = None,
     have: Annotated[
         Path | None,
-        typer.Option("--have", metavar="DIR", help="Folder to search for sources; those found are marked."),
+        typer.Option(
+            "--have",
+            metavar="DIR",
+            help="Folder to search for sources; those found are marked. With --check and --sheet the variable "
+            "IRTD_SOURCES_DIR, or else this folder, stands in for it.",
+        ),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option(
-            "--check", help="Read the sources that --have finds, and report what is wrong with them."
-        ),
+        typer.Option("--check", help="Read the sources that are found, and report what is wrong with them."),
     ] = False,
     sheet: Annotated[
         Path | None,
@@ -57,15 +65,15 @@ def sources(
     """Show the source datasets: what each is, its format, the tasks it can feed, terms, and how to get it."""
     from irtd_datasets.sources import TABLE, check_source, find_sources, get, merge_tables, read_table
 
-    if check and have is None:
-        raise UnknownNameError("--check needs --have", remedy="Use --have DIR to say where the sources lie.")
-    if sheet is not None and have is None:
-        raise UnknownNameError("--sheet needs --have", remedy="Use --have DIR to say where the source lies.")
+    if (check or sheet is not None) and have is None:
+        have = Path(os.environ.get(_PLACE) or ".")
     if rows_of is not None and sheet is None:
         raise UnknownNameError("--rows needs --sheet", remedy="Use --sheet FILE.png to say what to draw.")
     table = merge_tables(read_table(source_table)) if source_table else TABLE
     rows = (get(name, table),) if name else table
     found = find_sources(have, rows) if have else None
+    if check and not any(one.readable for one in found or ()):
+        _say_why(name, have or Path(), found or [])
     checked = [check_source(one) for one in found or () if one.readable] if check else []
     if sheet is not None and have is not None:
         _draw(sheet, have, found or [], table, rows_of)
@@ -76,6 +84,24 @@ def sources(
         print_json(report.sources_as_list(rows, found, checked))
     else:
         report.show_sources(rows, found, checked, one=name is not None)
+
+
+def _say_why(name: str | None, have: Path, found: list[FoundSource]) -> None:
+    """Nothing can be checked: it is not there, or its files lie in a way that nobody knows."""
+    what = name or "source"
+    if found:
+        paths = ", ".join(str(one.path) for one in found)
+        raise ReleaseNotFoundError(
+            f"{what} is there, but its files lie in none of the ways that are known",
+            where=paths,
+            remedy="Describe how they lie in a table of your own: --source-table FILE.csv.",
+        )
+    raise ReleaseNotFoundError(
+        f"no {what} lies there" if name is None else f"{what} does not lie there",
+        where=str(have.resolve()),
+        remedy=f"Say where: irtd sources {shlex.quote(name) + ' ' if name else ''}--check --have DIR, "
+        f"or export {_PLACE}=DIR.",
+    )
 
 
 def _draw(

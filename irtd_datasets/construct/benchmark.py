@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +28,8 @@ from irtd_datasets.sources import TABLE, SourceOptions, find_sources, open_sourc
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from irtd_datasets.captioning.run import CaptionReport, Estimate
@@ -353,6 +357,19 @@ def _wants(row: SourceRow, tasks: tuple[str, ...], subset: str, options: Options
     return wanted(row, tasks, others=options.other_sources)
 
 
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor | None]:
+    """Processes for as many workers; none for one."""
+    if workers <= 1:
+        yield None
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def choose(
     gathering: Gathering,
     exclusion: Exclusion,
@@ -360,6 +377,7 @@ def choose(
     *,
     look: bool = True,
     progress: Progress | None = None,
+    pool: Executor | None = None,
 ) -> tuple[dict[str, list[Candidate]], dict[str, list[TaskResult]]]:
     """Take as many candidates of each source and task as are wanted, strata in turn.
 
@@ -369,6 +387,7 @@ def choose(
         options: What is wanted.
         look: Whether images are opened: decoded, compared with the excluded ones and with each other.
         progress: Told what goes on.
+        pool: Processes that register pairs.
 
     Returns:
         The records of each task, and the counts.
@@ -382,15 +401,18 @@ def choose(
         source = gathering.sources[found.source]
         checks = _Images(source, exclusion, taken, options.max_distance) if look else None
         view, makers = next(iter(gathering.wants[found.source].values())).view, _makers(source.row, options)
-        pairing = Pairing(source, makers, options.rules, options.seed, view) if look else None
-        for task, pool in found.pools.items():
-            result = TaskResult(gathering.wants[found.source][task], pool.offered)
+        pairing = Pairing(source, makers, options.rules, options.seed, view, pool) if look else None
+        for task, candidates in found.pools.items():
+            result = TaskResult(gathering.wants[found.source][task], candidates.offered)
             results.setdefault(task, []).append(result)
             rows = (
-                pool.rows if options.limit is None else min(pool.rows, _share(options.limit, task, gathering))
+                candidates.rows
+                if options.limit is None
+                else min(candidates.rows, _share(options.limit, task, gathering))
             )
             none = 0
-            for candidate in pool.ordered():
+            ordered = candidates.ordered()
+            for candidate in ordered if pairing is None else pairing.ahead(ordered):
                 if result.chosen >= rows:
                     break
                 reason = found.stands_elsewhere(candidate) or exclusion.why_not(candidate, source.row)
@@ -483,7 +505,7 @@ def construct(
         sources: Folder that holds the source sets, each in a folder or archive of its own.
         out: The dataset folder; made if missing.
         options: What is wanted.
-        workers: Processes that write shards.
+        workers: Processes that register pairs and write shards.
         progress: Told what goes on.
         dry_run: Choose without opening an image, and write nothing.
         captioner: Asks a language model for the captions of pretrain, or for question-answer pairs of instruct;
@@ -515,7 +537,10 @@ def construct(
         _keep_released(folder, subset, options.tasks)
     exclusion = _exclusion(subset, out, options, progress)
     gathering = gather(sources, subset, options, progress)
-    chosen, results = choose(gathering, exclusion, options, look=not dry_run, progress=progress)
+    with _pool(1 if dry_run else workers) as pool:
+        chosen, results = choose(
+            gathering, exclusion, options, look=not dry_run, progress=progress, pool=pool
+        )
     captioned = None
     if captioner is not None:
         images, counts = chosen.pop(captioner.task, []), results.pop(captioner.task, [])

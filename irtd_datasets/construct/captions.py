@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from irtd_datasets.annotations.labelled import LabelledImage
@@ -22,6 +20,7 @@ from irtd_datasets.construct.benchmark import CAPTION_PARTS, Captioned, TaskResu
 from irtd_datasets.construct.describing import image_to_describe
 from irtd_datasets.construct.pairing import shown_partner
 from irtd_datasets.construct.records import record_id
+from irtd_datasets.construct.talks import labels_shown, locks_of
 from irtd_datasets.errors import EndpointError
 from irtd_datasets.irtd.spec import SPEC
 from irtd_datasets.irtd.tasks.generation import Made, Rules
@@ -137,11 +136,7 @@ class LanguageModel:
     def _jobs(
         self, asked: Iterable[Candidate], described: Mapping[int, str], gathering: Gathering
     ) -> Iterator[CaptionJob]:
-        locks: dict[str, AbstractContextManager[object]] = {
-            # Archives are read through one handle each.
-            name: nullcontext() if source.container.path.is_dir() else Lock()
-            for name, source in gathering.sources.items()
-        }
+        locks = locks_of(gathering.sources.values())
         for one in asked:
             source = gathering.sources[one.source]
             of = described[id(one)]
@@ -150,6 +145,7 @@ class LanguageModel:
                 _reader(source, one, of, locks[one.source]),
                 one.made.answer,
                 "infrared" if of == "infrared" else "visible",
+                labels_shown(one),
             )
 
     def _sorted(

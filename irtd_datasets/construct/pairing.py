@@ -7,6 +7,9 @@ infrared camera sees more, its image is cut, too, its labels move along, and the
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,8 @@ from irtd_datasets.rows.seeded import Draw
 from irtd_datasets.sources.placing import cut, moved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from irtd_datasets.annotations.labelled import LabelledImage, LabelledObject
     from irtd_datasets.construct.pool import Candidate
@@ -30,6 +34,7 @@ __all__ = ["NOTHING_COMMON", "Pairing", "cut_labels", "shown_partner"]
 NOTHING_COMMON = "nothing of it in the view of both cameras"
 """Why a candidate is left out whose record the labels in the common view do not allow."""
 
+_AHEAD = 16  # candidates whose pairs are registered before they are looked at
 _LEAST_INSIDE = 0.5  # share of an object that has to be inside a crop for it to be kept
 
 
@@ -42,17 +47,45 @@ class Pairing:
         rules: The choices.
         seed: Of everything drawn.
         view: ``ground`` or ``aerial``.
+        pool: Processes that register pairs ahead; None registers each when it is asked for.
     """
 
     def __init__(
-        self, source: Source, makers: Mapping[str, Maker], rules: Rules, seed: int, view: str
+        self,
+        source: Source,
+        makers: Mapping[str, Maker],
+        rules: Rules,
+        seed: int,
+        view: str,
+        pool: Executor | None = None,
     ) -> None:
         self._source = source
         self._makers = makers
         self._rules = rules
         self._seed = seed
         self._view = view
-        self._known: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, dict[str, Any] | Future[dict[str, Any]]] = {}
+        self._pool = pool
+
+    def ahead(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        """The candidates in their order, while the pairs of those that come next are registered."""
+        if self._pool is None:
+            yield from candidates
+            return
+        waiting: deque[Candidate] = deque()
+        for candidate in candidates:
+            waiting.append(candidate)
+            self._start(candidate)
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _start(self, candidate: Candidate) -> None:
+        labelled = candidate.labelled
+        if labelled is None or candidate.visible is None or candidate.made.members:
+            return
+        if candidate.image not in self._known:
+            self._known[candidate.image] = self._register(labelled)
 
     def paired(self, candidate: Candidate) -> tuple[Candidate, str]:
         """A candidate with the registration of its pair, its record made from what both cameras see.
@@ -63,9 +96,16 @@ class Pairing:
         labelled = candidate.labelled
         if labelled is None or candidate.visible is None or candidate.made.members:
             return candidate, ""
-        if candidate.image not in self._known:
-            self._known[candidate.image] = self._register(labelled)
+        self._start(candidate)
         registration = self._known[candidate.image]
+        if isinstance(registration, Future):
+            try:
+                registration = registration.result()
+            except BrokenExecutor:  # a process was killed: what it had is done here
+                self._pool = None
+                registration = self._register(labelled)
+            assert not isinstance(registration, Future)
+            self._known[candidate.image] = registration
         found = replace(candidate, registration=registration)
         box = registration["image_box"]
         if registration["status"] != "cropped" or candidate.size in {
@@ -90,7 +130,7 @@ class Pairing:
             return []
         return sorted({image.scene for image in self._source.images() if image.scene})
 
-    def _register(self, image: LabelledImage) -> dict[str, Any]:
+    def _register(self, image: LabelledImage) -> dict[str, Any] | Future[dict[str, Any]]:
         name = image.visible or ""
         try:
             infrared = prepare_image(self._source.image_bytes(image), image.image).data
@@ -98,16 +138,25 @@ class Pairing:
             if partner is None:
                 return refused("image-missing", name)
             visible = viewable_image(partner, name).data
-            alignment = self._source.row.alignment or "unknown"
-            labels = _labels_of(image) if self._source.layout.visible_labels is not None else None
-            try:
-                return fit_partner(infrared, visible, name, alignment, cut_both=True, labels=labels)
-            except BoxError:  # labels that are no places: the edges have to tell
-                return fit_partner(infrared, visible, name, alignment, cut_both=True)
         except ImageError as error:
             return refused(error.code, name)
         except OSError:
             return refused("image-missing", name)
+        labels = _labels_of(image) if self._source.layout.visible_labels is not None else None
+        pair = bytes(infrared), bytes(visible), name, self._source.row.alignment or "unknown", labels
+        with suppress(BrokenExecutor):
+            if self._pool is not None:
+                return self._pool.submit(_registered, *pair)
+        return _registered(*pair)
+
+
+def _registered(
+    infrared: bytes, visible: bytes, name: str, alignment: str, labels: dict[str, Any] | None
+) -> dict[str, Any]:
+    try:
+        return fit_partner(infrared, visible, name, alignment, cut_both=True, labels=labels)
+    except BoxError:  # labels that are no places: the edges have to tell
+        return fit_partner(infrared, visible, name, alignment, cut_both=True)
 
 
 def _labels_of(image: LabelledImage) -> dict[str, Any]:

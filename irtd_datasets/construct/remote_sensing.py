@@ -15,13 +15,13 @@ from irtd_datasets.construct.descriptions import describe
 from irtd_datasets.documents import parse_json, write_text
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.rows.generated import MARKER
+from irtd_datasets.rows.generated import MARKER, PARTNERS, VISIBLE
 from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.sources import TABLE, find_sources, merge_tables, open_source, read_table
 from irtd_datasets.writing.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import ModuleType
 
@@ -203,6 +203,7 @@ def extend(
             remedy="`irtd sources --have DIR` tells what is recognised.",
         )
     if not dry_run:
+        writer.save_partners()
         _remove(out, earlier - writer.made)
         write_text(out / _FILES, "".join(f"{json.dumps(name)}\n" for name in sorted(writer.made)))
         marker = {name: value for name, value in result.as_dict().items() if name not in _PASSING}
@@ -283,6 +284,7 @@ class Writer:
         result: What was made so far.
         dry_run: Whether nothing is written.
         made: Names of the files that were put there.
+        partners: For each image with a visible partner the name of that, and what is declared of the pair.
     """
 
     def __init__(self, style: ModuleType, out: Path, result: Extension, *, dry_run: bool) -> None:
@@ -291,6 +293,7 @@ class Writer:
         self.result = result
         self.dry_run = dry_run
         self.made: set[str] = set()
+        self.partners: dict[str, tuple[str, str]] = {}
 
     def write(self, source: Source, tasks: tuple[str, ...], selection: Selection) -> None:
         """Write all tasks of a source."""
@@ -397,18 +400,37 @@ class Writer:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         self.result.images += 1
-        self._note(name)
+        self._put(source, image.image, target, lambda: source.image_bytes(image))
+        if image.visible is None:
+            return
+        partner = f"{name.rpartition('.')[0]}.{image.visible.rpartition('.')[2]}"
+        with contextlib.suppress(IrtdDatasetsError, OSError):  # a partner that cannot be read is none
+            target = self._out / VISIBLE / partner
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._put(source, image.visible, target, lambda: source.visible_bytes(image) or b"")
+            self.partners[name] = partner, source.row.alignment or "unknown"
+
+    def save_partners(self) -> None:
+        """Write down whose partners lie there; nothing where none do."""
+        if self.partners:
+            write_text(self._out / PARTNERS, json.dumps(self.partners, indent=1))
+        else:
+            (self._out / PARTNERS).unlink(missing_ok=True)
+
+    def _put(self, source: Source, name: str, target: Path, read: Callable[[], bytes]) -> None:
+        """Link or write a file of a source."""
+        self._note(target.relative_to(self._out).as_posix())
         if not source.row.transform and source.container.path.is_dir():
             try:
                 # What an earlier run has put there may be another image.
                 target.unlink(missing_ok=True)
-                os.link(os.path.realpath(source.path(image.image)), target)
+                os.link(os.path.realpath(source.path(name)), target)
             except OSError:
                 pass  # another file system, or one without links
             else:
                 return
         temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_bytes(source.image_bytes(image))
+        temporary.write_bytes(read())
         temporary.replace(target)
 
 

@@ -153,7 +153,7 @@ def _candidate(
         image.identity,
         tuple(sorted(labels.exhaustive)) if task == "security" else (),
         image.visible,
-        labelled=image if image.visible is not None or task == TALK else None,
+        labelled=image if image.visible is not None or task in {TALK, "captioning"} else None,
     )
 
 

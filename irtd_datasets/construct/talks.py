@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from irtd_datasets.construct.pool import Candidate
     from irtd_datasets.sources import Source
 
-__all__ = ["Asker", "Talker", "known_labels", "locks_of"]
+__all__ = ["Asker", "Talker", "known_labels", "labels_shown", "locks_of"]
 
 _EVERY = 20  # images between two lines of progress
 
@@ -59,6 +59,20 @@ def known_labels(labels: Labels) -> KnownLabels:
     )
     words = {*labels.words, *labels.exhaustive}
     return KnownLabels(objects, labels.exhaustive, {word: plural(word) for word in sorted(words)})
+
+
+def labels_shown(one: Candidate) -> KnownLabels:
+    """The labels of what the row of a candidate shows, as texts are held against them."""
+    labelled, box = one.labelled or LabelledImage(one.source, one.image), _cut_of(one)
+    if not box:
+        return known_labels(Labels(labelled, size=one.size))
+    return known_labels(Labels(cut_labels(labelled, box), size=(box[2] - box[0], box[3] - box[1])))
+
+
+def _cut_of(one: Candidate) -> list[int]:
+    """The rectangle that the image of a candidate is cut to; empty where it is whole."""
+    found = one.registration or {}
+    return list(found.get("image_box") or ()) if found.get("status") == "cropped" else []
 
 
 def locks_of(sources: Iterable[Source]) -> dict[str, AbstractContextManager[object]]:
@@ -182,16 +196,12 @@ class Talker:
         locks = locks_of(gathering.sources.values())
         for one in chosen:
             source = gathering.sources[one.source]
-            labelled = one.labelled or LabelledImage(one.source, one.image)
-            box = (one.registration or {}).get("image_box") or []
-            cropped = (one.registration or {}).get("status") == "cropped" and bool(box)
-            inside = cut_labels(labelled, box) if cropped else labelled
-            size = (box[2] - box[0], box[3] - box[1]) if cropped else one.size
+            labelled, box = one.labelled or LabelledImage(one.source, one.image), _cut_of(one)
             said = [one.made.answer] if one.made.answer else []
             yield TalkJob(
                 f"irtd/instruct/{one.task}/constructed/{record_id(one, source.row)}",
-                _reader(source, labelled, box if cropped else [], locks[one.source]),
-                known_labels(Labels(inside, size=size)),
+                _reader(source, labelled, box, locks[one.source]),
+                labels_shown(one),
                 [*said, *dict.fromkeys(labelled.captions)],
             )
 

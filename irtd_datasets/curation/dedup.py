@@ -166,7 +166,9 @@ def _scan(parent: StoredFolder, workers: int, progress: Progress | None) -> Scan
                 images = [
                     image and image["bytes"] for chunk in table["image"].chunks for image in chunk.to_pylist()
                 ]
-                found.add(table["id"].to_pylist(), images, table["source"].to_pylist(), None, run)
+                found.add(
+                    table["id"].to_pylist(), images, table["source"].to_pylist(), None, run, pixels=False
+                )
     return found
 
 

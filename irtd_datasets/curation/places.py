@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.folder.names import FINISHED
+from irtd_datasets.folder.names import FINISHED, LEDGER, MANIFEST
 from irtd_datasets.folder.stored import StoredFolder
 from irtd_datasets.training.storage import local_folder, split_name
 
@@ -24,8 +24,16 @@ def place_of(text: str | os.PathLike[str]) -> tuple[Path, str | None]:
         ReleaseNotFoundError: There is no such folder.
     """
     name = os.fspath(text)
-    if local_folder(name).is_dir():  # a folder may have a colon in its name
-        return local_folder(name), None
+    whole = local_folder(name)
+    if whole.is_dir():  # a folder may have a colon in its name
+        above = next((one for one in [*whole.parents][:2] if (one / LEDGER).is_file()), None)
+        if above is not None and not (whole / MANIFEST).is_file():
+            raise ReleaseNotFoundError(
+                f"this is a part of the dataset folder {above}",
+                where=name,
+                remedy=f"Name the folder and the config: `{above}:{whole.relative_to(above).parts[0]}`.",
+            )
+        return whole, None
     place, config = split_name(name)
     if "://" in place:
         raise UnknownNameError(

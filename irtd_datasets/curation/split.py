@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from io import FileIO
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from irtd_datasets.arrow import from_numpy
 from irtd_datasets.curation.places import open_place
 from irtd_datasets.errors import AnnotationError, BuildError, UnknownNameError, did_you_mean
 from irtd_datasets.rows.seeded import draw_key
 from irtd_datasets.schema import IMAGE_FIELDS
-from irtd_datasets.sources.table import TABLE, get
 from irtd_datasets.writing.rewrite import Rewriting, rewrite
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +32,9 @@ __all__ = ["WAYS", "sequence_of", "split"]
 
 WAYS = ("image", "sequence", "source")
 """What is never divided between the two splits."""
+
+_OFFSET_BITS = 40  # of where an image begins in its shard, below the number of the shard
+_SAMPLE = 16  # bytes of the middle of an image
 
 
 def split(
@@ -74,8 +78,10 @@ def split(
     train = [shard for shard in parent.shards if shard.part.split == "train"]
     _check_splits(parent, train)
     if progress is not None:
-        progress.stage("hashing images")
-    labels = _kept_together(parent, train, by)
+        progress.stage("comparing images")
+    others = [shard for shard in parent.shards if shard not in train]
+    shown = image_contents([*train, *others])
+    labels = _kept_together(parent, train, by, shown)
     chosen = _choose(parent, labels, validation, by, seed)
     verdicts = {}
     at = 0
@@ -88,7 +94,7 @@ def split(
         return verdicts.get(shard.name, np.zeros(shard.rows, np.int16))
 
     share = f"{chosen.mean():.1%} of the train rows are the validation split"
-    notes = (*_leaks(parent, train), share)
+    notes = (*_leaks(others, len(labels), shown), share)
     return rewrite(
         [parent], out, Rewriting(how, choose, splits=("", "validation"), notes=notes), progress=progress
     )
@@ -116,7 +122,7 @@ class _Union:
 
     def __init__(self, count: int) -> None:
         self.above = np.arange(count, dtype=np.int64)
-        self._first: dict[bytes | str, int] = {}
+        self._first: dict[int | str, int] = {}
 
     def root(self, row: int) -> int:
         above = self.above
@@ -125,7 +131,7 @@ class _Union:
             row = int(above[row])
         return row
 
-    def add(self, row: int, key: bytes | str) -> None:
+    def add(self, row: int, key: int | str) -> None:
         """Say that a row belongs to all others with this key."""
         first = self._first.setdefault(key, row)
         a, b = self.root(first), self.root(row)
@@ -136,44 +142,92 @@ class _Union:
         return np.array([self.root(row) for row in range(len(self.above))], np.int64)
 
 
-def _kept_together(parent: StoredFolder, train: list[StoredShard], by: str) -> NDArray[np.int64]:
+def _kept_together(
+    parent: StoredFolder,
+    train: list[StoredShard],
+    by: str,
+    shown: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> NDArray[np.int64]:
     union = _Union(sum(shard.rows for shard in train))
+    own = shown[0] < len(union.above)
+    row, content = shown[0][own], shown[1][own]
+    again = _repeated(content)
+    for one, key in zip(row[again].tolist(), content[again].tolist(), strict=True):
+        union.add(one, key)
     at = 0
     unknown: dict[str, Counter[str]] = {}
-    for shard in train:
-        for row, digest in image_digests(shard):
-            union.add(at + row, digest)
-        if by != "image":
-            _add_names(shard, at, by, union, unknown)
+    for shard in train if by != "image" else ():
+        _add_names(shard, at, by, union, unknown)
         at += shard.rows
-        shard.forget()
     if unknown:
         raise _refused(parent, by, unknown, train)
     return union.labels()
 
 
-def image_digests(shard: StoredShard) -> Iterator[tuple[int, bytes]]:
-    """SHA-256 of the bytes of each image of each row, of every image column.
+def image_contents(shards: Sequence[StoredShard]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows show an image of the same bytes, whatever its column.
 
-    Yields:
-        The number of a row in the shard, and a digest.
+    Images of one length are compared by some bytes of their middle, and those that are alike by the SHA-256 of all:
+    of a folder without copies next to nothing is read.
+
+    Returns:
+        For each image of each row the number of the row, counted through the shards, and a number that is the same for
+        the same bytes.
 
     Raises:
-        AnnotationError: The file ends inside an image.
+        AnnotationError: A file ends inside an image.
     """
-    with FileIO(shard.file) as file:
+    rows, keys, lengths, at = [], [], [], 0
+    for number, shard in enumerate(shards):
         for column in shard.present(IMAGE_FIELDS):
-            offsets, lengths = shard.places(column)
-            last: tuple[int, bytes] = (-1, b"")
-            for row in np.flatnonzero(offsets >= 0).tolist():
-                offset, length = int(offsets[row]), int(lengths[row])
-                if offset != last[0]:
-                    file.seek(offset)
-                    data = file.read(length)
-                    if len(data) != length:
-                        raise AnnotationError("the file ends inside an image", where=str(shard.file))
-                    last = offset, hashlib.sha256(data).digest()
-                yield row, last[1]
+            offset, length = shard.places(column)
+            found = np.flatnonzero(offset >= 0)
+            rows.append(at + found)
+            keys.append(number << _OFFSET_BITS | offset[found])
+            lengths.append(length[found])
+        at += shard.rows
+        shard.forget()
+    nothing = np.empty(0, np.int64)
+    places, first, content = np.unique(
+        np.concatenate([nothing, *keys]), return_index=True, return_inverse=True
+    )
+    length = np.concatenate([nothing, *lengths])[first]
+    middles: dict[int, tuple[int, bytes]] = {}
+    for at, data in _read(shards, places, length, _repeated(length), _SAMPLE):
+        middles[at] = int(length[at]), data
+    times = Counter(middles.values())
+    alike = np.array([at for at, key in middles.items() if times[key] > 1], np.int64)
+    same, known = np.arange(len(places)), dict[bytes, int]()
+    for at, data in _read(shards, places, length, alike):
+        same[at] = known.setdefault(hashlib.sha256(data).digest(), at)
+    return np.concatenate([nothing, *rows]), same[content.ravel()]
+
+
+def _repeated(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of values that occur more than once."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[inverse.ravel()] > 1)
+
+
+def _read(
+    shards: Sequence[StoredShard],
+    places: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    middle: int = 0,
+) -> Iterator[tuple[int, bytes]]:
+    """The bytes of some images, or so many of their middle, in the order in which they lie in the files."""
+    for number, some in groupby(wanted.tolist(), key=lambda at: int(places[at]) >> _OFFSET_BITS):
+        with FileIO(shards[number].file) as file:
+            for at in some:
+                offset, length = int(places[at]) & ((1 << _OFFSET_BITS) - 1), int(lengths[at])
+                begin = length // 2 if middle else 0
+                file.seek(offset + begin)
+                size = min(middle or length, length - begin)
+                data = file.read(size)
+                if len(data) != size:
+                    raise AnnotationError("the file ends inside an image", where=str(shards[number].file))
+                yield at, data
 
 
 def _add_names(
@@ -217,6 +271,8 @@ def sequence_of(source: str | None, name: str | None) -> tuple[str | None, str]:
         >>> sequence_of(None, "1.jpg")
         (None, 'the release does not name their source')
     """
+    from irtd_datasets.sources.table import TABLE, get  # slow to import, and asked for by sequence alone
+
     if not source:
         return None, "the release does not name their source"
     if source not in _rows:
@@ -290,24 +346,23 @@ def _choose(
 
 def _first_ids(parent: StoredFolder, rows: NDArray[np.int64]) -> list[str]:
     """Ids of train rows by their number; the same whatever order the folder has its other rows in."""
-    found, at, position = [], 0, 0
+    found: list[str] = []
+    at = 0
     for shard in (shard for shard in parent.shards if shard.part.split == "train"):
         ids = shard.column("id")
-        while position < len(rows) and rows[position] < at + shard.rows:
-            found.append(ids[int(rows[position]) - at].as_py())
-            position += 1
-        at += shard.rows
+        mine = rows[(rows >= at) & (rows < at + len(ids))] - at
+        found += ids.take(from_numpy(mine)).to_pylist()
+        at += len(ids)
     return found
 
 
-def _leaks(parent: StoredFolder, train: list[StoredShard]) -> tuple[str, ...]:
+def _leaks(
+    others: Sequence[StoredShard], train_rows: int, shown: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> tuple[str, ...]:
     """What to tell of images that other splits share with the train rows already."""
-    own = {shard.name for shard in train}
-    others = [shard for shard in parent.shards if shard.name not in own]
-    if not others:
-        return ()
-    known = {digest for shard in train for _, digest in image_digests(shard)}
-    rows = sum(len({row for row, digest in image_digests(shard) if digest in known}) for shard in others)
+    row, content = shown
+    train = row < train_rows
+    rows = len(np.unique(row[~train & np.isin(content, content[train])]))
     names = ", ".join(dict.fromkeys(shard.part.split for shard in others))
     return (
         (f"{rows:,} rows of {names} show an image of the train rows; they stay as they were",) if rows else ()

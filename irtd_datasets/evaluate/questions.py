@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irtd_datasets.boxes.frames import Frame, convert
-from irtd_datasets.errors import AnnotationError, UnknownNameError
+from irtd_datasets.errors import AnnotationError, UnknownNameError, did_you_mean
 from irtd_datasets.evaluate.places import Place, enclosing, read_places
 from irtd_datasets.evaluate.tasks import SCORED_TASKS, TASK_METRICS
 from irtd_datasets.folder.row_groups import config_files, config_names, read_groups
@@ -266,7 +266,7 @@ def _check_names(what: str, wanted: Collection[str], known: Collection[str], whe
         raise UnknownNameError(
             f"there is no {what} {unknown[0]!r} in this config",
             where=where,
-            remedy=f"Take one of: {', '.join(sorted(known))}.",
+            remedy=f"{did_you_mean(unknown[0], known)}Take one of: {', '.join(sorted(known))}.",
         )
 
 

@@ -173,8 +173,14 @@ def _from_hub(
     disable_progress_bars()
 
     def once() -> str:
-        found = hf_hub_download(repo, path, repo_type=kind, revision=revision, local_dir=room, **options)
-        return str(found)
+        try:
+            return str(
+                hf_hub_download(repo, path, repo_type=kind, revision=revision, local_dir=room, **options)
+            )
+        except OSError as error:
+            if str(error).startswith("Consistency check failed"):  # before 1.0 an answer that was cut
+                raise ConnectionResetError(str(error)) from error
+            raise
 
     with _watching(room, advance):
         found = files.asking(once, name)

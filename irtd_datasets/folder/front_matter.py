@@ -13,13 +13,14 @@ from irtd_datasets.folder.names import CARD, FINISHED
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CARD_LIMIT", "parse_front_matter", "read_card", "split_card"]
+__all__ = ["CARD_LIMIT", "has_front_matter", "parse_front_matter", "read_card", "split_card"]
 
 CARD_LIMIT = 16 << 20
 """Bytes of a card that are read; one with all features of fifty configs has under one MB."""
 
 _VALUES = 1_000_000
 _DIGITS = 40
+_DEPTH = 100  # levels of a card; one with all features has some 12
 # What `huggingface_hub` takes for the front matter.
 _FRONT_MATTER = re.compile(r"\A\s*---[\r\n]+(?P<yaml>.*?)[\r\n]+---(?:\r\n|\r|\n|\Z)", re.DOTALL)
 # The safe loader of libyaml where PyYAML has it: ten times as fast on a card with the features of twenty configs.
@@ -58,6 +59,12 @@ def read_card(folder: Path) -> str:
         ) from error
 
 
+def has_front_matter(text: str) -> bool:
+    """Whether all of the front matter stands in the beginning of a card."""
+    match = _FRONT_MATTER.search(text)
+    return match is not None and match.end() < len(text)
+
+
 def split_card(text: str) -> tuple[str, str]:
     """Front matter and text of a card; the front matter is empty where there is none."""
     match = _FRONT_MATTER.search(text)
@@ -76,8 +83,7 @@ def parse_front_matter(text: str, where: str) -> dict[str, Any]:
     """
     front, _ = split_card(text)
     try:
-        if re.search(r"(?:^|[\s\[{,:?-])\*\w", front):
-            _check_aliases(front)
+        _check_size(front)
         values = yaml.load(front, _Loader) if front else None  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
@@ -92,13 +98,18 @@ def parse_front_matter(text: str, where: str) -> dict[str, Any]:
 _REMEDY = "Run `irtd card FOLDER`, or download the card of the dataset repository again."
 
 
-def _check_aliases(front: str) -> None:
-    """Refuse aliases that stand for more values than any card has, as those of a bomb do, or for themselves."""
+def _check_size(front: str) -> None:
+    """Refuse aliases that stand for more values than any card has, as those of a bomb do, or for themselves.
+
+    So is what is nested deeper than any card: the loader calls itself for each level, on a stack that may end it all.
+    """
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]
     for event in yaml.parse(front, _Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, 1))
+            if len(open_nodes) > _DEPTH:
+                raise ValueError(f"it is nested more than {_DEPTH} levels deep")
             continue
         size, anchor = 0, None
         if isinstance(event, yaml.AliasEvent):

@@ -96,9 +96,10 @@ class StoredShard:
         Raises:
             AnnotationError: A place is outside the file.
         """
-        if column not in self._places:
-            self._places[column] = self._find_places(column)
-        return self._places[column]
+        places = self._places  # another thread may `forget` them meanwhile
+        if column not in places:
+            places[column] = self._find_places(column)
+        return places[column]
 
     @cached_property
     def _places(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -336,8 +336,10 @@ class ScannedImages:
         sources: Sequence[str | None],
         ref: RowGroupRef | None,
         run: Callable[..., Iterator[Any]],
+        *,
+        pixels: bool = True,
     ) -> None:
-        """Add rows; ``run`` is ``map``, or that of a pool."""
+        """Add rows; ``run`` is ``map``, or that of a pool; without ``pixels`` nobody will ask for their digest."""
         distinct = np.full(len(ids), -1, np.int32)
         new: list[tuple[int, bytes]] = []
         for row, data in enumerate(images):
@@ -355,7 +357,7 @@ class ScannedImages:
         data_of_new = [data for _, data in new]
         for found in run(_look, data_of_new):
             self._describe(found)
-        if ref is None:  # these rows will not come again
+        if ref is None and pixels:  # these rows will not come again
             self._keep_pixels((position for position, _ in new), run(_digest, data_of_new))
         codes = [self._code(source or "") for source in sources]
         self.side.rows += len(ids)

@@ -359,8 +359,13 @@ def mounts_from_options(
         prefix = _prefix(name, path, known_dirs, what)
         place = open_place(os.fspath(path))
         if not place.exists():
+            known = ", ".join(list(dict.fromkeys(one.partition("/")[0] for one in known_dirs))[:8])
             raise ReleaseNotFoundError(
-                "there is nothing at this path", where=f"{what} of {name!r}: {path}", remedy="Check the path."
+                "there is nothing at this path",
+                where=f"{what} of {name!r}: {path}" if name else f"{what} {path}",
+                remedy="Check the path."
+                if name or not known
+                else f"Write NAME=PATH: the folder that the records name, and where it lies here. They name {known}.",
             )
         container = open_container(place)
         if not prefix and layouts:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Line", "Transfer", "line_to"]
+    from irtd_datasets.remote.arriving import Arriving
+
+__all__ = ["Line", "Transfer", "line_to", "rounds_by_place"]
 
 _LEAST_WINDOW = 512 << 10
 _SPAN = 0.1  # seconds over which a rate is taken
@@ -23,6 +25,8 @@ class Line:
 
     Attributes:
         requests: Requests that were answered, redirects and refusals among them.
+        rounds: Length of the longest chain of requests of which each began after the answer of the one before. A new
+            connection takes one or more round trips beside.
         received: Bytes of the bodies that came.
         round_trip: Seconds from a request to the first byte of its answer, the least so far; None before the first.
         rate: Bytes a second, over all requests together, when it was fastest lately; 0 before anything is known.
@@ -31,7 +35,7 @@ class Line:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.requests = self.received = 0
+        self.requests = self.rounds = self.received = 0
         self.round_trip: float | None = None
         self.rate = self.asked = 0.0
         self._under_way = self._active = 0
@@ -48,13 +52,14 @@ class Line:
         return max(_LEAST_WINDOW, int(2 * self.rate * (self.round_trip or 0.0)))
 
     @contextlib.contextmanager
-    def transfer(self, size: int) -> Iterator[Transfer]:
+    def transfer(self, size: int, into: Arriving | None = None) -> Iterator[Transfer]:
         """One request.
 
         Args:
             size: Bytes that are expected.
+            into: Who uses them while they come.
         """
-        transfer = Transfer(self, size)
+        transfer = Transfer(self, size, into)
         with self._lock:
             self._under_way += size
             if not self._active:
@@ -68,10 +73,11 @@ class Line:
                 self._under_way -= transfer.left
                 self._measure()
 
-    def answered(self, seconds: float) -> None:
-        """Note that an answer began, so many seconds after it was asked for."""
+    def answered(self, seconds: float, place: int) -> None:
+        """Note that an answer began, so many seconds after it was asked for, and its place in a chain of requests."""
         with self._lock:
             self.requests += 1
+            self.rounds = max(self.rounds, place)
             self.round_trip = seconds if self.round_trip is None else min(self.round_trip, seconds)
 
     def came(self, count: int, counted: int) -> None:
@@ -99,31 +105,46 @@ class Transfer:
         left: Bytes that are expected still.
     """
 
-    def __init__(self, line: Line, size: int) -> None:
+    def __init__(self, line: Line, size: int, into: Arriving | None = None) -> None:
         self.left = size
+        self._into = into
         self._line = line
-        self._begun = time.perf_counter()
-        self._answered = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._place = self._line.rounds + 1
+        self._begun, self._answered = time.perf_counter(), False
 
     def answered(self) -> None:
         """Note that the answer begins."""
         if not self._answered:
             self._answered = True
-            self._line.answered(time.perf_counter() - self._begun)
+            self._line.answered(time.perf_counter() - self._begun, self._place)
 
     def again(self) -> None:
         """Note that the next request of the same transfer begins, after a redirect."""
         self.answered()
-        self._answered, self._begun = False, time.perf_counter()
+        self._begin()
+
+    def body(self) -> bytearray:
+        """What the wanted bytes of the answer's body are added to, before `came` is told."""
+        return bytearray() if self._into is None else self._into.begin()
 
     def came(self, count: int) -> None:
         """Note bytes of the answer's body."""
         counted = min(count, self.left)
         self.left -= counted
         self._line.came(count, counted)
+        if self._into is not None:
+            self._into.grew()
 
 
 _lines: dict[str, Line] = {}
+
+
+def rounds_by_place() -> dict[str, int]:
+    """`Line.rounds` of all lines of this process."""
+    return {place: line.rounds for place, line in dict(_lines).items()}
 
 
 def line_to(place: str) -> Line:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -96,26 +97,37 @@ def _library(session: object) -> str:
 
 
 _plain: dict[str, Any] = {}
+_making = threading.Lock()
 
 
 def plain_session() -> Any:  # noqa: ANN401
     """A session of the same library for other servers, which the setting to work offline does not concern."""
-    if "session" not in _plain:
-        module = sys.modules[_library(hub_session())]
-        if hasattr(module, "Limits"):
-            limits = module.Limits(
-                max_connections=_CONNECTIONS,
-                max_keepalive_connections=_CONNECTIONS,
-                keepalive_expiry=_KEPT_SECONDS,
-            )
-            session = module.Client(limits=limits)
-        else:
-            session = module.Session()
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, module.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
-        _plain.setdefault("session", session)
-    return _plain["session"]
+    with _making:  # to make one takes long, since it reads the certificates
+        if "session" not in _plain:
+            _plain["session"] = _new_session()
+        return _plain["session"]
+
+
+def _new_session() -> Any:  # noqa: ANN401
+    module = sys.modules[_library(hub_session())]
+    if hasattr(module, "Limits"):
+        limits = module.Limits(
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=_CONNECTIONS,
+            keepalive_expiry=_KEPT_SECONDS,
+        )
+        return module.Client(limits=limits)
+    session = module.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, module.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return session
+
+
+def _forget() -> None:
+    global _making  # noqa: PLW0603 - a thread that is not here may hold it
+    _plain.clear()  # both processes would read from one connection
+    _making = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_plain.clear)  # both processes would read from one connection
+    os.register_at_fork(after_in_child=_forget)

@@ -111,6 +111,9 @@ def show_bench(report: BenchReport) -> None:
     if report.far is not None:
         far = report.far
         console.print(
+            f"First row: {report.rounds} requests one after the other, beside a round trip or more for each connection."
+        )
+        console.print(
             f"Network: round trip {1000 * far.round_trip:,.0f} ms, {far.bandwidth / 1e6:,.1f} MB/s; "
             f"{far.requests:,.1f} requests for 1,000 rows, {far.fetched:.2f} bytes fetched for each used, "
             f"{far.bytes_per_row / 1e3:,.1f} kB a row."

@@ -24,6 +24,7 @@ from irtd_datasets.review.verdicts import (
     Verdict,
     agreements,
     check_name,
+    columns_after,
     find_refusal,
     latest,
     read_verdicts,
@@ -97,8 +98,9 @@ def apply_verdicts(
 ) -> Applied:
     """Make a dataset folder of a config as its reviewers want it.
 
-    An edited row has the new messages, ``origin`` ``human:NAME``, and the old content of each changed message in
-    ``corrections`` with the issue `EDITED`. Images are copied and never decoded.
+    An edited row has the new messages (a scored one also the columns ``question`` and ``answer``), ``origin``
+    ``human:NAME``, and the old content of each changed message in ``corrections`` with the issue `EDITED`.
+    Images are copied and never decoded.
 
     Args:
         folder: The dataset folder that was reviewed.
@@ -192,7 +194,7 @@ class _Decisions:
                 wanted = [one for one in ids if one in self._judged]
                 seen.update(wanted)
                 if wanted:
-                    columns = shard.present(("id", "messages", "answer", "objects"))
+                    columns = shard.present(("id", "messages", "question", "choices", "answer", "objects"))
                     for row in shard.read([group], columns).to_pylist():
                         if row["id"] in self._judged:
                             self._decide(row)
@@ -264,7 +266,12 @@ class _Decisions:
                     {"issue": EDITED, "field": f"messages[{index}].content", "value": message["content"]}
                 )
             messages.append({**message, "content": text})
-        changed = {**row, "messages": messages, "corrections": corrections}
+        changed = {
+            **row,
+            **columns_after(row, decision.messages),
+            "messages": messages,
+            "corrections": corrections,
+        }
         if "origin" in row:
             changed["origin"] = f"human:{decision.who}"
         return changed

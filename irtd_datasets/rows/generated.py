@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 
     from irtd_datasets.releases.places import Place
 
-__all__ = ["MARKER", "ConstructedFile", "GeneratedRecord", "Rounds", "read_marker"]
+__all__ = ["MARKER", "PARTNERS", "VISIBLE", "ConstructedFile", "GeneratedRecord", "Rounds", "read_marker"]
 
 MARKER = ".constructed"
 """Name of the file by which a folder of constructed records tells what was made for which dataset."""
+
+VISIBLE = ".constructed-visible"
+"""Folder with the visible partners of constructed records; hidden, so that nobody looks for images there."""
+
+PARTNERS = ".constructed-partners"
+"""File that has, by the name of an image, that of its partner below `VISIBLE`, and what is declared of the pair."""
 
 Rounds: TypeAlias = "list[tuple[str, str]]"
 """Questions, each with its answer."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ImageBatch", "ImageBuffer", "ImageColumn", "check_columns"]
+__all__ = ["FRAME", "ImageBatch", "ImageBuffer", "ImageColumn", "check_columns"]
 
 Bytes = bytes | bytearray | memoryview
 
@@ -35,8 +35,8 @@ _KEPT_BUFFER = 80 << 20
 
 _PATH = pa.struct([("path", pa.string())])
 
-# Bytes of the number before each image.
-_LENGTH = 4
+FRAME = 4
+"""Bytes of the number before each image."""
 
 # Bytes of a dictionary beyond its values: one more page header (about 30), an offset in the footer.
 _DICTIONARY_OVERHEAD = 48
@@ -68,13 +68,13 @@ class ImageBatch:
             raise ValueError(
                 f"offsets must be int32 of shape (N + 1,), got {offsets.dtype} of {offsets.shape}"
             )
-        if offsets[0] < 0 or (np.diff(offsets) < _LENGTH).any() or offsets[-1] > size:
+        if offsets[0] < 0 or (np.diff(offsets) < FRAME).any() or offsets[-1] > size:
             raise ValueError(
-                f"offsets must leave {_LENGTH} bytes for each length and stay within the buffer of {size} bytes"
+                f"offsets must leave {FRAME} bytes for each length and stay within the buffer of {size} bytes"
             )
         if len(self.paths) != len(self):
             raise ValueError(f"{len(self.paths)} paths for {len(self)} images")
-        found = np.frombuffer(self.data, np.uint8)[offsets[:-1, None] + np.arange(_LENGTH)].copy()
+        found = np.frombuffer(self.data, np.uint8)[offsets[:-1, None] + np.arange(FRAME)].copy()
         if not np.array_equal(found.view("<u4")[:, 0], self.sizes):
             raise ValueError("an image does not stand behind its length, so the offsets are wrong")
 
@@ -97,13 +97,13 @@ class ImageBatch:
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each image, shape (N,)."""
-        return np.diff(self.offsets).astype(np.int64) - _LENGTH
+        return np.diff(self.offsets).astype(np.int64) - FRAME
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> memoryview:
-        return memoryview(self.data)[self.offsets[index] + _LENGTH : self.offsets[index + 1]]
+        return memoryview(self.data)[self.offsets[index] + FRAME : self.offsets[index + 1]]
 
     def framed(self, index: int | None = None) -> memoryview:
         """An image behind its length, or all of them."""
@@ -215,10 +215,10 @@ class ImageColumn:
         count = len(distinct.images)
         if not count:
             return None
-        values = int(distinct.images.sizes.sum()) + _LENGTH * count
+        values = int(distinct.images.sizes.sum()) + FRAME * count
         index_bits = (count - 1).bit_length()
         encoded = values + len(self) * index_bits // 8 + _DICTIONARY_OVERHEAD
-        plain = self.decoded_bytes + _LENGTH * int((self.rows >= 0).sum())
+        plain = self.decoded_bytes + FRAME * int((self.rows >= 0).sum())
         return distinct if encoded < plain else None
 
     def names(self) -> list[str | None]:
@@ -269,7 +269,7 @@ class ImageBuffer:
         return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> memoryview:
-        return self._data[self._offsets[index] + _LENGTH : self._offsets[index + 1]]
+        return self._data[self._offsets[index] + FRAME : self._offsets[index + 1]]
 
     def room(self, size: int) -> memoryview:
         """Where an image of so many bytes may be put; valid until the next call of any method.
@@ -277,7 +277,7 @@ class ImageBuffer:
         Raises:
             BuildError: The images would have more than 2**31 - 1 bytes together.
         """
-        start = self._offsets[-1] + _LENGTH
+        start = self._offsets[-1] + FRAME
         end = start + size
         if end > len(self._data):
             self._grow(end)
@@ -290,9 +290,18 @@ class ImageBuffer:
         if place is not image:
             place[:] = image
         start = self._offsets[-1]
-        self._data[start : start + _LENGTH] = len(image).to_bytes(_LENGTH, "little")
-        self._offsets.append(start + _LENGTH + len(image))
+        self._data[start : start + FRAME] = len(image).to_bytes(FRAME, "little")
+        self._offsets.append(start + FRAME + len(image))
         self._lent = None
+
+    def frames(self, sizes: Sequence[int]) -> memoryview:
+        """Room for images that come with their lengths before them, one after another; they are kept as they come."""
+        start = self._offsets[-1]
+        ends = np.cumsum(np.array(sizes, np.int64) + FRAME) + start
+        self.room(int(ends[-1]) - start - FRAME)
+        self._offsets += ends.tolist()
+        self._lent = None
+        return self._data[start : int(ends[-1])]
 
     def batch(self, paths: Sequence[str | None]) -> ImageBatch:
         """The images with their names, valid until `clear`."""

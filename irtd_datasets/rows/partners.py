@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from irtd_datasets.releases.places import Place
     from irtd_datasets.releases.resolve import Layout
 
-__all__ = ["Partner", "Partners", "Shown", "partner_layouts", "show", "visible_mounts"]
+__all__ = ["MadePartners", "Partner", "Partners", "Shown", "partner_layouts", "show", "visible_mounts"]
 
 
 class Partner(NamedTuple):
@@ -92,6 +92,26 @@ class Partners:
     def read_into(self, partner: Partner, room: Callable[[int], memoryview]) -> bytes | memoryview:
         """The bytes of a partner's file."""
         return self.resolver.read_into(partner.located, room)
+
+
+class MadePartners(Partners):
+    """Finds the visible partners of constructed records, which lie beside them.
+
+    Args:
+        resolver: Finds them by their own names.
+        known: For each image the name of its partner and what is declared of the pair.
+    """
+
+    def __init__(self, resolver: ImageResolver, known: Mapping[str, Sequence[str]]) -> None:
+        # Names of images are those of the folder, or of the folder in it that holds the images.
+        names = {short: known[name] for name in known for short in (name, name.partition("/")[2])}
+        super().__init__(resolver, lambda image: names[image][1])
+        self._names = names
+
+    def find(self, image: str) -> Partner | None:
+        """The partner of an image; None where it has none, or the file is gone."""
+        located = self.resolver.resolve(self._names[image][0]) if image in self._names else None
+        return None if located is None else Partner(located, self._alignment(image))
 
 
 def visible_mounts(

@@ -9,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from irtd_datasets.annotations.conversation_keys import find_image
+from irtd_datasets.documents import read_json
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.releases.archive_index import archive_folder, known_members
 from irtd_datasets.releases.paths import safe_name
@@ -19,7 +20,8 @@ from irtd_datasets.releases.places import RemotePlace, as_place, file_identity
 from irtd_datasets.releases.resolve import ImageResolver
 from irtd_datasets.releases.streams import stream_tar
 from irtd_datasets.remote.urls import is_url, local_path, without_secrets
-from irtd_datasets.rows.partners import Partners, partner_layouts, visible_mounts
+from irtd_datasets.rows.generated import PARTNERS, VISIBLE
+from irtd_datasets.rows.partners import MadePartners, Partners, partner_layouts, visible_mounts
 
 if TYPE_CHECKING:
     import os
@@ -235,9 +237,17 @@ class Release(ABC):
         """Finds the images of a subset."""
 
     def partners(self, subset: SubsetSpec) -> Partners | None:
-        """Finds the visible partners of a subset's images; None where the user has named none."""
+        """Finds the visible partners of a subset's images; None where there are none.
+
+        Those that the user names come before those that were put beside constructed records.
+        """
         if not self.options.visible:
-            return None
+            known = self.root / PARTNERS
+            if not (self.root.is_dir() and known.is_file()):
+                return None
+            made = visible_mounts({"": str(self.root / VISIBLE)}, (), self.options.place)
+            values = read_json(cast("Path", known), "Construct the records again.").value
+            return MadePartners(ImageResolver(made), values)
         mounts = visible_mounts(self.options.visible, self.image_folders(subset), self.options.place)
         layouts = partner_layouts(self.resolver(subset).layouts)
         return Partners(ImageResolver(mounts, layouts), self.alignment)
@@ -292,6 +302,7 @@ class Release(ABC):
             ("settings", *sorted(self.options.settings.items())),
             *(("image", path, *file_identity(self.options.place(path))) for _, path in images),
             *(("visible", name, path, *file_identity(self.options.place(path))) for name, path in visible),
+            *((PARTNERS, *file_identity(self.root / PARTNERS)) for _ in "1" if self.root.is_dir()),
             *self.facts(subset),
         ]
 

@@ -1,8 +1,8 @@
 """Row groups from afar, fetched before they are needed: as many as keep the line busy, and no more than fit a budget.
 
 The order of the rows is that of the stream's blocks, whatever comes first. Row groups are asked for in the order in
-which their first rows are needed, and a row is handed out as soon as its own has come: the first after one row group,
-not after a block. The images of a row are let go of with it, so that a block that is being used up makes room for the
+which their first rows are needed, and a row is handed out as soon as its own has come; the first row of all as soon as
+its own image has. The images of a row are let go of with it, so that a block that is being used up makes room for the
 next one.
 """
 
@@ -44,17 +44,17 @@ class Piece:
         left: Rows that have not been handed out.
         size: Bytes, roughly.
         coming: What reads them; None before that.
-        streams: In how many requests it is fetched.
+        first: Whether nothing was fetched before it, so that somebody waits for its first row.
         shared: Whether other ranks or workers take the other rows of its row group.
     """
 
-    __slots__ = ("coming", "left", "rows", "shared", "size", "streams", "unit")
+    __slots__ = ("coming", "first", "left", "rows", "shared", "size", "unit")
 
     def __init__(self, unit: int, rows: NDArray[np.int64], size: int) -> None:
         self.unit, self.rows, self.size = unit, rows, size
         self.left = len(rows)
         self.coming: Task[GroupReader] | None = None
-        self.streams = 1
+        self.first = False
         self.shared = False
 
 
@@ -87,7 +87,6 @@ class Ahead:
         load: Reads a piece.
         line: The way to its server.
         budget: Bytes that are fetched, or being fetched, and not handed out.
-        streams: In how many requests the first row group is fetched.
     """
 
     def __init__(
@@ -97,7 +96,6 @@ class Ahead:
         load: Callable[[Piece], GroupReader],
         line: Line,
         budget: int,
-        streams: int = 1,
     ) -> None:
         self._source, self._blocks, self._load, self._line, self._budget = source, blocks, load, line, budget
         self._lock = threading.RLock()  # what is done at once calls back at once
@@ -109,7 +107,7 @@ class Ahead:
             1.0  # what is fetched of a unit, in proportion to its size: few columns are little of it
         )
         self._first_came = self._closed = False
-        self._streams = streams
+        self._begun = False
         self.advance()
 
     def rows(self) -> Generator[dict[str, Any], None, None]:
@@ -175,7 +173,7 @@ class Ahead:
     def _start(self, piece: Piece) -> None:
         piece.size = int(piece.size * self._scale)
         self._held += piece.size
-        piece.streams, self._streams = self._streams, 1
+        piece.first, self._begun = not self._begun, True
         self._active.add(piece)
         piece.coming = crew("group", _GROUPS).submit(lambda: self._load(piece))
         piece.coming.add_done_callback(lambda _: self._came(piece))

@@ -17,6 +17,7 @@ import numpy as np
 
 from irtd_datasets.errors import ImageError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.images.files import inspect_image
+from irtd_datasets.remote.line import rounds_by_place
 from irtd_datasets.schema import MODALITIES
 from irtd_datasets.training.batching import batches
 from irtd_datasets.training.bench_far import FarFigures, far_part, measure_far
@@ -102,6 +103,7 @@ class BenchReport:
         units: Row groups, or pieces of large ones: what ranks and workers divide.
         remote: Whether it lies on another machine.
         first_row: Seconds from the call of `stream` to the first row.
+        rounds: How many requests up to it followed one another, each after the answer of the one before; 0 on a disk.
         ways: The ways measured.
         milliseconds: Of each step of `STEPS`, for one row in one thread; those that do not apply are missing.
         advice: What to change, the largest gain first.
@@ -117,6 +119,7 @@ class BenchReport:
     units: int
     remote: bool
     first_row: float = 0.0
+    rounds: int = 0
     ways: list[Way] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
     advice: list[Advice] = field(default_factory=list)
@@ -175,11 +178,13 @@ def bench_stream(  # noqa: PLR0913 - what a training script says in one place
             raise UnknownNameError(f"{name} is {value}, expected more than 0")
     plain = Decoder(cast("Mode", decode), max_side)  # a wrong name is found before anything is read
     tell("opening")
+    before = rounds_by_place()
     start = time.perf_counter()
-    sources, _ = open_sources(data, split=split, options=storage_options)
+    sources, _ = open_sources(data, split=split, options=storage_options, prime=True)
     columns = choose_columns(sources, None)
     first = next(iter(Stream(sources, columns=columns)), None)
     first_row = time.perf_counter() - start
+    after = rounds_by_place()
     report = BenchReport(
         ", ".join(source.name for source in sources),
         sum(len(source) for source in sources),
@@ -187,6 +192,7 @@ def bench_stream(  # noqa: PLR0913 - what a training script says in one place
         sum(len(source.units.counts) for source in sources),
         any(source.storage.remote for source in sources),
         first_row,
+        max((count - before.get(place, 0) for place, count in after.items()), default=0),
     )
     if first is None:
         raise UnknownNameError("there are no rows to read", where=report.name)

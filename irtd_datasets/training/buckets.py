@@ -17,11 +17,12 @@ from irtd_datasets.training.storage import LEAST_RATE, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from irtd_datasets.remote import Transfer
     from irtd_datasets.training.storage import Wanted
 
-__all__ = ["file_system", "listing", "read_range"]
+__all__ = ["file_system", "forget", "information", "listing", "read_range"]
 
 _CONNECTIONS = 32
 _PIECE = 1 << 18
@@ -30,14 +31,15 @@ _systems: dict[str, Any] = {}
 _lock = threading.Lock()
 
 
-def _forget() -> None:
+def forget() -> None:
+    """Keep no file system: another process, or a test, makes its own."""
     global _lock  # noqa: PLW0603 - it may be held by a thread that is not here
     _systems.clear()  # their event loop does not survive a fork
     _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=forget)
 
 
 def file_system(place: str, options: Mapping[str, Any], patience: float) -> Any:  # noqa: ANN401 - fsspec has no types
@@ -64,8 +66,16 @@ def file_system(place: str, options: Mapping[str, Any], patience: float) -> Any:
 
 def listing(fs: Any, place: str) -> dict[str, dict[str, Any]]:  # noqa: ANN401
     """What a folder holds now, by path."""
-    fs.invalidate_cache()
-    found: dict[str, dict[str, Any]] = fs.find(fs._strip_protocol(place).rstrip("/"), detail=True)  # noqa: SLF001
+    with _alone(fs):
+        fs.invalidate_cache()
+        found: dict[str, dict[str, Any]] = fs.find(fs._strip_protocol(place).rstrip("/"), detail=True)  # noqa: SLF001
+    return found
+
+
+def information(fs: Any, url: str) -> dict[str, Any]:  # noqa: ANN401
+    """What a file system says of a file now."""
+    with _alone(fs):
+        found: dict[str, Any] = fs.info(url)
     return found
 
 
@@ -75,8 +85,7 @@ def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> 
 
     stop = wanted.limit if wanted.stop is None else wanted.stop
     if not getattr(fs, "async_impl", False):
-        # Clients that are not asynchronous have one connection, which serves one request at a time.
-        with nullcontext() if type(fs).__name__ == "MemoryFileSystem" else _lock_of(fs):
+        with _alone(fs):
             data = fs.cat_file(wanted.url, start=wanted.start, end=stop)
     elif wanted.url.startswith(_S3) and hasattr(fs, "_call_s3"):
         found: tuple[bytes, str] = sync(fs.loop, _from_s3, fs, wanted, patience, transfer)
@@ -90,7 +99,10 @@ def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> 
     return data, ""
 
 
-def _lock_of(fs: Any) -> threading.Lock:  # noqa: ANN401
+def _alone(fs: Any) -> AbstractContextManager[object]:  # noqa: ANN401
+    """A client that is not asynchronous has one connection, which serves one request at a time."""
+    if getattr(fs, "async_impl", False) or type(fs).__name__ == "MemoryFileSystem":
+        return nullcontext()
     with _lock:
         if not hasattr(fs, "irtd_lock"):
             fs.irtd_lock = threading.Lock()
@@ -107,11 +119,13 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
         asked["IfMatch"] = wanted.mark
     found = await fs._call_s3("get_object", Bucket=bucket, Key=key, **asked)  # noqa: SLF001
     transfer.answered()
-    pace, data, body = Pace(patience), bytearray(), found["Body"]
+    pace, body = Pace(patience), found["Body"]
+    partial = found["ResponseMetadata"]["HTTPStatusCode"] == 206
+    data = transfer.body() if partial else bytearray()
     try:
         start, stop = 0, wanted.limit
         if wanted.header:
-            if found["ResponseMetadata"]["HTTPStatusCode"] == 206:
+            if partial:
                 wanted.check(found.get("ContentRange", ""))
             else:  # a server that knows no ranges
                 start, stop = wanted.start, wanted.stop

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irtd_datasets.training.ahead import Ahead, Piece, pieces_of
+from irtd_datasets.training.first_group import first_group
 from irtd_datasets.training.order import BlockOrder, Mixture, key_of
 from irtd_datasets.training.range_cache import CACHE_BYTES, RangeCache
 from irtd_datasets.training.storage import RemoteStorage, read_again
 from irtd_datasets.training.text_cache import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from irtd_datasets.training.order import Block, StopRule
     from irtd_datasets.training.shards import GroupReader
@@ -27,8 +28,7 @@ BLOCK_BYTES = 64 << 20
 """Stored bytes of the blocks that a stream shuffles within, over all sources; what is in memory when read from afar."""
 
 _MOST_UNITS = 16
-_FIRST_STREAMS = 8
-_UNITS_PER_STREAM = 20
+_DIVIDED_UNITS = 10
 
 
 class Draws:
@@ -115,11 +115,10 @@ class Draws:
             return stack.enter_context(contextlib.closing(self._local_rows(number, blocks)))
         # A block's worth is in memory, and a unit that is being fetched: what was used up makes room for the next.
         budget = source.unit_bytes * (self._widths[number] + 1)
-        # The first row group comes by several connections, each of which begins slowly; the few requests more are not
-        # to count where there are few in all.
+        # One request more for the first row: not where there are few in all.
         units = (last - first) * len(source.units.counts) // max(len(source), 1)
-        streams = min(_FIRST_STREAMS, 1 + units // _UNITS_PER_STREAM)
-        ahead = Ahead(source, blocks, partial(self._load, source), source.storage.line, budget, streams)
+        load = partial(self._load, source, divided=units >= _DIVIDED_UNITS)
+        ahead = Ahead(source, blocks, load, source.storage.line, budget)
         stack.callback(ahead.close)
         return stack.enter_context(contextlib.closing(ahead.rows()))
 
@@ -154,20 +153,24 @@ class Draws:
             yield block, row - block.start, stop - block.start
             first += stop - row
 
-    def _load(self, source: Source, piece: Piece) -> GroupReader:
+    def _load(self, source: Source, piece: Piece, *, divided: bool = False) -> GroupReader:
         """Open the row group of a piece."""
         units = source.units
         shard = source.open(int(units.shard[piece.unit]))
         shard.check()
         group = int(units.group[piece.unit])
-        more: dict[str, Any] = {"streams": piece.streams} if piece.streams > 1 else {}
+        plain = partial(shard.group, group, self.columns, piece.rows)
+        ways: Iterator[Callable[[], GroupReader]] = iter(())
         if piece.shared and source.storage.remote:
-            more["cache"] = RangeCache(cache_folder() / "ranges", CACHE_BYTES)
+            cache = RangeCache(cache_folder() / "ranges", CACHE_BYTES)
+            ways = iter([partial(plain, cache=cache)])
+        elif piece.first:
+            ways = iter([partial(first_group, shard, group, self.columns, piece.rows, divided=divided)])
 
         def once() -> GroupReader:
-            taken = dict(more)
-            more.clear()  # a second time nothing comes from the cache
-            return shard.group(group, self.columns, piece.rows, **taken)
+            return next(
+                ways, plain
+            )()  # a second time nothing comes from the cache, or before all of it is there
 
         return read_again(source.storage, once)
 
@@ -181,8 +184,8 @@ class _Concatenation(Mixture):
 
     def counts(self, position: int) -> list[int]:
         return [
-            int(min(max(position - (end - size), 0), size))
-            for end, size in zip(self._ends, self.sizes, strict=True)
+            min(max(position - (end - size), 0), size)
+            for end, size in zip(self._ends.tolist(), self.sizes, strict=True)
         ]
 
     def sources(self, start: int, stop: int) -> Iterator[np.ndarray[Any, Any]]:

@@ -120,20 +120,20 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
         _refuse_page(found, next(found.pieces(), b""))
         raise EOFError(f"{length} bytes came of a file of {wanted.size}")
     stop = wanted.limit if partial or wanted.stop is None else wanted.stop
-    pace, came, data = Pace(patience), 0, bytearray()
+    pace, came, data = Pace(patience), 0, transfer.body()
     for piece in found.pieces():
         if not came:
             _refuse_page(found, piece)
         came += len(piece)
-        transfer.came(len(piece))
         data += piece[max(skipped - (came - len(piece)), 0) :]
-        if stop is not None and came >= stop:
-            del data[stop - skipped :]
-            return bytes(data)
+        transfer.came(len(piece))
+        if stop is not None and came >= stop and came != length:  # a connection whose answer was read is kept
+            break
         pace.came(len(piece))
-    if length is not None and came != length:
-        raise EOFError(f"{came} bytes came of {length}")
-    return bytes(data)
+    else:
+        if length is not None and came != length:
+            raise EOFError(f"{came} bytes came of {length}")
+    return bytes(data if stop is None else data[: stop - skipped])
 
 
 def _refuse_page(found: Answer, begin: bytes) -> None:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.folder.names import INDEX_FOLDER
 from irtd_datasets.remote import error_status
 from irtd_datasets.remote.session import answer, hub_session
 from irtd_datasets.training.http_storage import receive
 from irtd_datasets.training.storage import FileFacts, RemoteStorage, Wanted, changed, readers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from irtd_datasets.remote import Transfer
 
@@ -89,23 +90,30 @@ class HubStorage(RemoteStorage):
 
         return HfApi(endpoint=self.options.get("endpoint"), token=self.options.get("token"))
 
-    def opening(self, names: Sequence[str], limit: int) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
+    def opening(self, limits: Mapping[str, int]) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
         """The listing and some small files at the commit that the revision is now, all at once."""
         commits: dict[str, str] = {}
 
         def small(name: str) -> bytes | None:
             found: bytes | None = self._try(
-                lambda: self._small(name, self.commit or self.revision, limit, commits), self.where(name)
+                lambda: self._small(name, self.commit or self.revision, limits[name], commits),
+                self.where(name),
             )
             return found
 
+        def listed() -> dict[str, FileFacts]:
+            files = self.files()
+            # The Hub sends on to another address for small files, too; meanwhile it is asked for these links.
+            self.prime([name for name in files if name.startswith(f"{INDEX_FOLDER}/")])
+            return files
+
         files, *found = readers().map(
-            lambda task: task(), [self.files, *((lambda name=name: small(name)) for name in names)]
+            lambda task: task(), [listed, *(partial(small, name) for name in limits)]
         )
-        for place, name in enumerate(names):
+        for place, name in enumerate(limits):
             if commits.get(name) not in (None, self.commit):  # somebody pushed just then
                 found[place] = small(name)
-        return files, {name: data for name, data in zip(names, found, strict=True) if data is not None}
+        return files, {name: data for name, data in zip(limits, found, strict=True) if data is not None}
 
     @property
     def compares(self) -> bool:  # type: ignore[override]
@@ -116,13 +124,12 @@ class HubStorage(RemoteStorage):
         """All files of the folder, by name, at the commit that the revision is when this is called first."""
 
         def listing() -> Any:  # noqa: ANN401
-            return self._api().repo_info(
-                self.repo,
-                repo_type=self.kind,
-                revision=self.commit or self.revision,
-                files_metadata=True,
-                timeout=self.patience,
-            )
+            revision = self.commit or self.revision
+            how: dict[str, Any] = {"files_metadata": True, "timeout": self.patience}
+            with self.line.transfer(0) as transfer:
+                found = self._api().repo_info(self.repo, repo_type=self.kind, revision=revision, **how)
+                transfer.answered()
+            return found
 
         info = self._try(listing, self.place)
         if not self.commit:

@@ -1,24 +1,39 @@
 """Which part of the rows is this process's: who says so, and who divides them once more.
 
 A stream and a sampler divide their rows by rank. `accelerate`, the Trainer of transformers (and TRL), and Lightning
-divide what a loader gives as well, by wrapping it. Both together would lose rows, so what is iterated by one of these
-wrappers gives every rank all rows. The wrappers leave no mark on what they wrap, but they stand in the call stack of
-the iteration; a worker that was forked has the stack of its rank, one that was spawned is told by pickling.
+divide what a loader gives as well, by wrapping it; so do the ``IterableDataset`` of `datasets` and torch's sharding
+filter. Both together would lose rows, so what is iterated by one of these wrappers gives every rank all rows. The
+wrappers leave no mark on what they wrap, but they stand in the call stack of the iteration; a worker that was forked
+has the stack of its rank, one that was spawned is told by pickling.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import StateError
 
-__all__ = ["Divider", "Worker", "divider_here", "loader_starts_again", "ranks_here", "worker_here"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_PACKAGES = ("accelerate.", "transformers.", "lightning.", "lightning_fabric.", "pytorch_lightning.")
+__all__ = [
+    "Divider",
+    "Worker",
+    "divider_here",
+    "loader_starts_again",
+    "ranks_here",
+    "together",
+    "worker_here",
+]
+
+_PACKAGES = (
+    "accelerate.", "transformers.", "lightning.", "lightning_fabric.", "pytorch_lightning.",
+    "datasets.iterable_dataset", "torch.utils.data.datapipes.",
+)  # fmt: skip
 _TORCHDATA = "torchdata.stateful_dataloader."
 
 
@@ -37,17 +52,21 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Divider:
-    """What divides the rows of an iterable among the ranks, from outside.
+    """What divides the rows of an iterable among the ranks or workers, from outside.
 
     Attributes:
         name: Its package and class.
         multiple: Rows go through it unrepeated where the share of each worker is a multiple of this number.
         remedy: What to write so that no row is repeated, besides ``even=True``.
+        ranks: Whether it divides among the ranks.
+        workers: Whether it divides among the workers of a ``DataLoader``, too.
     """
 
     name: str
     multiple: int
     remedy: str = ""
+    ranks: bool = True
+    workers: bool = False
 
 
 def worker_here() -> Worker | None:
@@ -84,17 +103,28 @@ def ranks_here() -> tuple[int, int] | None:
 
 
 def divider_here() -> Divider | None:
-    """The wrapper that iterates what asks here, if one of a launcher does."""
+    """The wrapper that iterates what asks here, if one of a launcher does; two of them are put together."""
+    found: Divider | None = None
     frame = sys._getframe(1)  # noqa: SLF001 - see above: there is no other mark
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(_PACKAGES):
             owner = frame.f_locals.get("self")
             for kind in type(owner).__mro__:
                 known = _KINDS.get(kind.__name__)
-                if known is not None:
-                    return known(owner, f"{frame.f_globals['__name__'].partition('.')[0]}'s {kind.__name__}")
+                name = f"{frame.f_globals['__name__'].partition('.')[0]}'s {kind.__name__}"
+                divider = known(owner, name) if known is not None else None
+                found = together(found, divider)
+                if found is not None and found.ranks:
+                    return found
         frame = frame.f_back  # type: ignore[assignment]
-    return None
+    return found
+
+
+def together(inner: Divider | None, outer: Divider | None) -> Divider | None:
+    """What two of them divide: the one among the ranks, with whether either divides among the workers."""
+    if inner is None or outer is None:
+        return inner or outer
+    return replace(inner if inner.ranks else outer, workers=inner.workers or outer.workers)
 
 
 def _batch_sampler(owner: Any, name: str) -> Divider:  # noqa: ANN401 - classes of other packages
@@ -131,10 +161,29 @@ def _unrepeated(owner: Any, name: str) -> Divider:  # noqa: ANN401
     return Divider(name, 1)
 
 
-_KINDS = {
+def _wrapping(owner: Any, name: str) -> Divider | None:  # noqa: ANN401
+    """An ``IterableDataset`` of `datasets` around the rows: workers get whole sources, ranks what was split by node."""
+    if not hasattr(owner, "_distributed"):  # torch's own, which divides nothing
+        return None
+    split = owner._distributed  # noqa: SLF001 - what it goes by
+    ranks = split is not None and int(split.world_size) > 1
+    return Divider(name, 1, ranks=ranks, workers=True) if ranks or worker_here() is not None else None
+
+
+def _filter(owner: Any, name: str) -> Divider | None:  # noqa: ANN401
+    """The ``sharding_filter`` of torch: its ``DataLoader`` tells it the workers, and the ranks where they are known."""
+    among = {getattr(group, "name", ""): int(number) for group, (number, _) in owner.groups.items()}
+    every = among.get("DEFAULT", 1)
+    ranks, workers = (max(every, among.get(group, 1)) > 1 for group in ("DISTRIBUTED", "MULTIPROCESSING"))
+    return Divider(name, 1, ranks=ranks, workers=workers) if ranks or workers else None
+
+
+_KINDS: dict[str, Callable[[Any, str], Divider | None]] = {
     "BatchSamplerShard": _batch_sampler,
     "IterableDatasetShard": _iterable,
     "DataLoaderDispatcher": _dispatcher,
+    "IterableDataset": _wrapping,
+    "ShardingFilterIterDataPipe": _filter,
     "DistributedSamplerWrapper": _sampler,
     "UnrepeatedDistributedSamplerWrapper": _unrepeated,
 }

@@ -26,6 +26,7 @@ from irtd_datasets.training.launchers import (
     divider_here,
     loader_starts_again,
     ranks_here,
+    together,
     worker_here,
 )
 from irtd_datasets.version import __version__
@@ -441,15 +442,17 @@ class Resumable(ABC):
         and WORLD_SIZE that torchrun and most launchers set; one where the launcher divides what it is given.
         """
         worker = worker_here()
-        divider = divider_here() or (self._divider if worker is not None else None)
-        if divider is not None and self._told is not None and self._told[1] > 1:
+        divider = together(divider_here(), self._divider if worker is not None else None)
+        if divider is not None and divider.workers:
+            worker = None
+        if divider is not None and divider.ranks and self._told is not None and self._told[1] > 1:
             raise StateError(
                 f"rank and world_size are given, and {divider.name} divides the rows among the ranks once more",
                 remedy="Leave rank and world_size out: the rows are then divided once.",
             )
         rank, world_size = 0, 1
-        if divider is None:
-            given = self._told or (self._found if worker is not None else None)
+        if divider is None or not divider.ranks:
+            given = self._told or (self._found if worker_here() is not None else None)
             rank, world_size = given or ranks_here() or (0, 1)
         if not 0 <= rank < world_size:
             raise StateError(f"rank {rank} of {world_size} does not exist")
@@ -538,18 +541,20 @@ class Resumable(ABC):
         return self._iterate(start, now, cut(mine, now["done"], count(mine)))
 
     def _iterate(self, start: dict[str, Any] | None, now: dict[str, Any], spans: Spans) -> Iterator[Any]:
-        # A loaded state is spent when its first row is asked for, not before: torch's loaders make an iterator of a
-        # sampler, drop it and make another.
+        # A loaded state is spent when its second row is asked for, not before: torch's loaders make an iterator of a
+        # sampler, drop it and make another, and trainers look at the first row of what they are given.
         if worker_here() is None:
             self._cells[_READ] = 0
         if start is None:
             self._skipped = 0
-        elif self._start is start:
-            self._start = None
         for passed, item in self.walk(spans, now["epoch"]):
             now["done"] += passed
             if item is not _NOTHING:
                 yield item
+            if start is not None and self._start is start:
+                self._start = None
+        if start is not None and self._start is start:
+            self._start = None
 
 
 _NOTHING = object()

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from irtd_datasets.arrow import from_numpy, to_array, to_numpy
 from irtd_datasets.documents import LIMIT
 from irtd_datasets.errors import AnnotationError, ReleaseNotFoundError, ShardChangedError, UnknownNameError
-from irtd_datasets.folder.front_matter import CARD_LIMIT
+from irtd_datasets.folder.front_matter import CARD_LIMIT, has_front_matter
 from irtd_datasets.folder.index import FILTER_COLUMNS, read_entries
 from irtd_datasets.folder.manifest import Manifest
 from irtd_datasets.folder.names import CARD, MANIFEST, index_name
@@ -35,6 +35,7 @@ from irtd_datasets.training.shards import (
     read_index_group,
 )
 from irtd_datasets.training.storage import (
+    BEGIN,
     FileFacts,
     Storage,
     local_folder,
@@ -306,14 +307,17 @@ def open_source(
     )  # a folder may have a colon
     place, inner = (text, None) if whole else split_name(text)
     storage = open_storage(place, options)
-    files, small = storage.opening((CARD, MANIFEST), LIMIT + 1)
+    begin = BEGIN if storage.remote else CARD_LIMIT
+    files, small = storage.opening({CARD: begin, MANIFEST: LIMIT + 1})
     if CARD not in small:
         raise ReleaseNotFoundError(
             "this is no dataset folder: it has no README.md",
             where=place,
             remedy="Name a folder that `irtd build` made, or a dataset repository.",
         )
-    card = small[CARD][:CARD_LIMIT].decode("utf-8", "replace")
+    card = small[CARD].decode("utf-8", "replace")
+    if len(small[CARD]) == BEGIN and not has_front_matter(card):
+        card = storage.read_start(CARD, CARD_LIMIT).decode("utf-8", "replace")
     entry = choose_config(card_configs(card, f"{place}/{CARD}"), inner or config, place)
     files = _listed(storage, files, small.get(MANIFEST))
     names = _files_of(entry, files, place, split)

@@ -16,7 +16,7 @@ import urllib.parse
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,11 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from irtd_datasets.remote import Crew
+    from irtd_datasets.remote.arriving import Arriving
 
 __all__ = ["FileFacts", "LocalStorage", "RemoteStorage", "Storage", "open_storage", "readers", "split_name"]
 
 GAP = 256 << 10
 """Ranges of remote files that are further apart are never fetched by one request; see `joined`."""
+
+BEGIN = 12 << 10
+"""As much of a file as comes in one round trip over a new connection: no more is asked for where that is enough."""
 
 LEAST_RATE = 4096
 """Bytes a second; an answer that comes slower for as long as a server may be silent is asked for anew."""
@@ -57,7 +61,6 @@ _RENEWALS = 3
 _LOOKS = 3
 _NO_HOST = 10.0  # seconds for which a host that nobody knows is looked for
 _T = TypeVar("_T")
-_DIVIDED = 256 << 10  # a smaller piece of a range is not worth a request
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?\Z")
 
 
@@ -173,25 +176,33 @@ class Storage(ABC):
         stop: int | None = None,
         *,
         size: int | None = None,
-        transfer: Transfer | None = None,
+        into: Arriving | None = None,
     ) -> bytes:
-        """Read a part of a file; ``size`` is that of the whole file, if it is known."""
+        """Read a part of a file; ``size`` is that of the whole file, if it is known.
+
+        From afar, the bytes can be taken out of ``into`` while they come.
+        """
 
     def where(self, name: str) -> str:
         """The file as a user would write it."""
         return f"{self.place}/{name}"
 
-    def opening(self, names: Sequence[str], limit: int) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
+    def opening(self, limits: Mapping[str, int]) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
         """The listing, and some small files of the folder, all at once; those that are not there are left out.
 
         Args:
-            names: The small files.
-            limit: Most bytes of each that are read.
+            limits: Most bytes of each of the small files that are read.
         """
         files = self.files()
         return files, {
-            name: self.read(name, 0, min(files[name].size, limit)) for name in names if name in files
+            name: self.read(name, 0, min(files[name].size, limit))
+            for name, limit in limits.items()
+            if name in files
         }
+
+    def read_start(self, name: str, limit: int) -> bytes:
+        """A file from its beginning, or so many bytes of it."""
+        return self.read(name)[:limit]
 
     def prime(self, names: Sequence[str]) -> None:  # noqa: B027 - most have nothing to do
         """Begin what has to be done before some files are read, without waiting for it."""
@@ -202,8 +213,6 @@ class Storage(ABC):
         ranges: Sequence[tuple[int, int]],
         size: int,
         walls: Sequence[int] = (),
-        *,
-        streams: int = 1,
     ) -> Sequence[bytes | memoryview]:
         """Read several parts of a file at once.
 
@@ -214,37 +223,26 @@ class Storage(ABC):
             ranges: First byte and the byte behind the last of each part, in any order.
             size: Bytes of the whole file.
             walls: Places in order that are not fetched between two parts; see `joined`.
-            streams: In how many requests a large part is divided: several connections begin faster than one.
         """
-        return read_many([(self, name, ranges, size, walls)], streams)[0]
+        return read_many([(self, name, ranges, size, walls)])[0]
 
 
 def read_many(
-    asked: Sequence[tuple[Storage, str, Sequence[tuple[int, int]], int, Sequence[int]]], streams: int = 1
+    asked: Sequence[tuple[Storage, str, Sequence[tuple[int, int]], int, Sequence[int]]],
 ) -> list[list[bytes | memoryview]]:
     """Parts of several files as `Storage.read_ranges` gives them, over all files at once."""
     together = [joined(ranges, GAP, walls) for _, _, ranges, _, walls in asked]
-    plan: list[tuple[Storage, str, int, int, int]] = []
-    pieces: list[int] = []  # of each joined range
-    for (storage, name, _, size, _), spans in zip(asked, together, strict=True):
-        for start, stop in spans:
-            count = max(min(streams, (stop - start) // _DIVIDED), 1)
-            cuts = [start + (stop - start) * piece // count for piece in range(count + 1)]
-            plan += [(storage, name, low, high, size) for low, high in pairwise(cuts)]
-            pieces.append(count)
-    if plan and plan[0][0].remote:
-        blocks = iter(readers().map(lambda one: one[0].read(one[1], one[2], one[3], size=one[4]), plan))
-    else:
-        blocks = iter([one[0].read(one[1], one[2], one[3], size=one[4]) for one in plan])
-    counts = iter(pieces)
-    found = []
-    for (_, _, ranges, _, _), spans in zip(asked, together, strict=True):
-        whole = []
-        for start, _ in spans:
-            parts = list(islice(blocks, next(counts)))
-            whole.append((start, parts[0] if len(parts) == 1 else b"".join(parts)))
-        found.append(_parts(ranges, whole))
-    return found
+    plan = [
+        partial(storage.read, name, start, stop, size=size)
+        for (storage, name, _, size, _), spans in zip(asked, together, strict=True)
+        for start, stop in spans
+    ]
+    remote = any(storage.remote for storage, *_ in asked)
+    blocks = iter(readers().map(lambda read: read(), plan) if remote else [read() for read in plan])
+    return [
+        _parts(ranges, [(start, next(blocks)) for start, _ in spans])
+        for (_, _, ranges, _, _), spans in zip(asked, together, strict=True)
+    ]
 
 
 def _parts(
@@ -295,10 +293,10 @@ class LocalStorage(Storage):
         stop: int | None = None,
         *,
         size: int | None = None,
-        transfer: Transfer | None = None,
+        into: Arriving | None = None,
     ) -> bytes:
         """Bytes of a file."""
-        del size, transfer
+        del size, into
         try:
             with open(self.path(name), "rb", buffering=0) as file:  # noqa: PTH123 - without a Path for each range
                 file.seek(start)
@@ -358,7 +356,9 @@ class RemoteStorage(Storage):
         from irtd_datasets.training.buckets import listing
 
         try:
-            found = self._try(lambda: listing(self.fs, self.place), self.place)
+            with self.line.transfer(0) as transfer:
+                found = self._try(lambda: listing(self.fs, self.place), self.place)
+                transfer.answered()
         except ReleaseError as error:
             if isinstance(error, ReleaseNotFoundError) or error_status(error) not in {401, 403}:
                 raise
@@ -373,26 +373,29 @@ class RemoteStorage(Storage):
 
     def facts(self, name: str) -> FileFacts:
         """Size and identity of a file as the file system tells it."""
-        url = self.where(name)
-        return facts_of(name, self._try(lambda: self.fs.info(url), url))
+        from irtd_datasets.training.buckets import information
 
-    def opening(self, names: Sequence[str], limit: int) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
+        url = self.where(name)
+        return facts_of(name, self._try(lambda: information(self.fs, url), url))
+
+    def opening(self, limits: Mapping[str, int]) -> tuple[dict[str, FileFacts], dict[str, bytes]]:
         """The listing, and some small files of the folder, all at once."""
 
         def small(name: str) -> bytes | None:
             try:
-                return self.read_start(name, limit)
+                return self.read_start(name, limits[name])
             except ReleaseError as error:
                 # A bucket that may not be listed does not tell what is not there from what may not be seen.
                 if isinstance(error, ReleaseNotFoundError) or (
-                    error_status(error) == 403 and name != names[0]
+                    error_status(error) == 403 and name != next(iter(limits))
                 ):
                     return None
                 raise
 
-        tasks = [self.files, *((lambda name=name: small(name)) for name in names)]
-        files, *found = readers().map(lambda task: task(), tasks)
-        return files, {name: data for name, data in zip(names, found, strict=True) if data is not None}
+        files, *found = readers().map(
+            lambda task: task(), [self.files, *(partial(small, name) for name in limits)]
+        )
+        return files, {name: data for name, data in zip(limits, found, strict=True) if data is not None}
 
     def read_start(self, name: str, limit: int) -> bytes:
         """A file from its beginning, or so many bytes of it."""
@@ -406,12 +409,10 @@ class RemoteStorage(Storage):
         stop: int | None = None,
         *,
         size: int | None = None,
-        transfer: Transfer | None = None,
+        into: Arriving | None = None,
     ) -> bytes:
         """Bytes of a file."""
-        result: bytes = self._try(
-            lambda: self._once(name, start, stop, size, None, transfer), self.where(name)
-        )
+        result: bytes = self._try(lambda: self._once(name, start, stop, size, None, into), self.where(name))
         return result
 
     def _once(
@@ -421,11 +422,10 @@ class RemoteStorage(Storage):
         stop: int | None,
         size: int | None,
         limit: int | None,
-        transfer: Transfer | None = None,
+        into: Arriving | None = None,
     ) -> bytes:
         expected = stop - start if stop is not None else (size or 0)
-        with contextlib.ExitStack() as stack:
-            transfer = transfer or stack.enter_context(self.line.transfer(expected))
+        with self.line.transfer(expected, into) as transfer:
             data = self._get(name, start, stop, size, limit, transfer)
         if stop is not None and len(data) != stop - start:
             raise EOFError(f"{len(data)} bytes came of {stop - start}")
@@ -472,7 +472,8 @@ class RemoteStorage(Storage):
             raise
         except Exception as error:
             status = error_status(error)
-            if status in (401, 403) or isinstance(error, PermissionError):
+            login = "Authentication" in type(error).__name__  # of paramiko, which has no status
+            if status in (401, 403) or login or isinstance(error, PermissionError):
                 raise _refused(url, status) from error
             if isinstance(error, FileNotFoundError) or status in (404, 410):
                 raise gone(url) from error
@@ -523,9 +524,8 @@ class Wanted:
     @property
     def header(self) -> str:
         """It as the header ``Range``; empty for a whole file."""
-        if not self.start and self.stop is None:
-            return ""
-        return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
+        last = (self.limit if self.limit and self.limit <= BEGIN else 0) if self.stop is None else self.stop
+        return f"bytes={self.start}-{last - 1 if last else ''}" if self.start or last else ""
 
     def check(self, header: str) -> None:
         """Compare what a server says that it sends with this.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from irtd_datasets.boxes import Frame
     from irtd_datasets.training.decode import Decoder, Mode
+    from irtd_datasets.training.iterable import StreamedDataset
     from irtd_datasets.training.tiers import Curriculum
     from irtd_datasets.training.transforms import OnError, Transform
 
@@ -269,6 +270,15 @@ class Stream(Resumable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         _register()
+
+    def to_iterable_dataset(self) -> StreamedDataset:
+        """The same rows as an ``IterableDataset`` of `datasets`, which the trainers of TRL ask for.
+
+        Epoch and place are those of this stream: `set_epoch` and states of either hold for both.
+        """
+        from irtd_datasets.training.iterable import StreamedDataset
+
+        return StreamedDataset(self)
 
     def content(self) -> str:
         """Identity of the shards."""

@@ -19,11 +19,12 @@ from irtd_datasets.arrow import from_numpy, to_numpy
 from irtd_datasets.errors import AnnotationError, BuildError
 from irtd_datasets.folder.stored import TEXTS, conformed
 from irtd_datasets.rows.groups import GROUP_BYTES, GROUP_ROWS, RowGroup, text_columns
-from irtd_datasets.rows.image_column import ImageBuffer, ImageColumn
+from irtd_datasets.rows.image_column import FRAME, ImageBuffer, ImageColumn
 from irtd_datasets.schema import FILE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -192,47 +193,78 @@ class GroupJoiner:
         self._rows = self._bytes = 0
         self._names: dict[str, list[str | None]] = {name: [] for name in FILE_FIELDS}
         self._image_of: dict[str, list[int]] = {name: [] for name in FILE_FIELDS}
-        self._known: dict[tuple[str, str, int, str | None], int] = {}
+        self._known: dict[tuple[str, Path], dict[tuple[int, str | None], int]] = {}
         for buffer in self._buffers[0].values():
             buffer.clear()
 
     def add(self, piece: Piece) -> Iterator[RowGroup]:
         """Take rows; yields the row groups that are full."""
-        columns = []
-        sizes = _text_bytes(piece.texts)
-        for name in FILE_FIELDS:
-            offsets, lengths = (places[piece.rows] for places in piece.shard.places(name))
-            sizes = sizes + np.maximum(lengths, 0)
-            names = piece.names.get(name) or [None] * len(piece.rows)
-            columns.append((name, offsets.tolist(), lengths.tolist(), names))
+        places = {
+            name: tuple(column[piece.rows] for column in piece.shard.places(name)) for name in FILE_FIELDS
+        }
+        sizes = _text_bytes(piece.texts) + sum(np.maximum(lengths, 0) for _, lengths in places.values())
+        ends = np.cumsum(sizes)
         begin = 0
         with FileIO(piece.shard.file) as file:
-            for at, size in enumerate(sizes.tolist()):
-                if self._rows and (self._rows >= GROUP_ROWS or self._bytes + size > GROUP_BYTES):
-                    self._texts.append(piece.texts.slice(begin, at - begin))
-                    begin = at
+            while begin < len(ends):
+                before = int(ends[begin - 1]) if begin else 0
+                fitting = int(np.searchsorted(ends, before + GROUP_BYTES - self._bytes, side="right"))
+                end = min(begin + GROUP_ROWS - self._rows, fitting)
+                if end <= begin and self._rows:
                     yield from self.rest()
-                for name, offsets, lengths, names in columns:
-                    self._add_file(file, piece, name, (offsets[at], lengths[at], names[at]))
-                self._rows += 1
-                self._bytes += size
-        self._texts.append(piece.texts.slice(begin))
+                    continue
+                end = max(end, begin + 1)  # a single row may be larger than the limit
+                for name, (offsets, lengths) in places.items():
+                    self._add_files(file, piece, name, slice(begin, end), offsets, lengths)
+                self._texts.append(piece.texts.slice(begin, end - begin))
+                self._rows += end - begin
+                self._bytes += int(ends[end - 1]) - before
+                begin = end
 
-    def _add_file(self, file: FileIO, piece: Piece, column: str, place: tuple[int, int, str | None]) -> None:
-        offset, length, name = place
-        if offset < 0:
-            self._image_of[column].append(-1)
+    def _add_files(
+        self,
+        file: FileIO,
+        piece: Piece,
+        column: str,
+        rows: slice,
+        offsets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+    ) -> None:
+        """Take the files of some rows; those that are new to the row group are read, neighbours at once."""
+        image_of, buffer = self._image_of[column], self._buffers[0][column]
+        if (offsets[rows] < 0).all():
+            image_of += [-1] * (rows.stop - rows.start)
             return
-        key = (column, str(piece.shard.file), offset, name)
-        position = self._known.get(key)
-        if position is None:
-            buffer = self._buffers[0][column]
-            position = self._known[key] = len(buffer)
-            room = buffer.room(length)
-            _read_into(file, offset, room, piece.shard)
-            buffer.append(room)
-            self._names[column].append(name)
-        self._image_of[column].append(position)
+        known = self._known.setdefault((column, piece.shard.file), {})
+        names = piece.names.get(column) or [None] * len(offsets)
+        new: list[tuple[int, int]] = []
+        for offset, length, name in zip(
+            offsets[rows].tolist(), lengths[rows].tolist(), names[rows], strict=True
+        ):
+            if offset < 0:
+                image_of.append(-1)
+                continue
+            position = known.get((offset, name))
+            if position is None:
+                position = known[offset, name] = len(self._names[column])
+                self._names[column].append(name)
+                new.append((offset, length))
+            image_of.append(position)
+        if not new:
+            return
+        room, done = buffer.frames([length for _, length in new]), 0
+        for offset, size in _stretches(new):
+            _read_into(file, offset, room[done : done + size], piece.shard)
+            done += size
+        sizes = np.array([length for _, length in new])
+        starts = np.cumsum(sizes + FRAME) - sizes - FRAME
+        stored = np.frombuffer(room, np.uint8)[starts[:, None] + np.arange(FRAME)].view("<u4")[:, 0]
+        if (stored != sizes).any():
+            raise AnnotationError(
+                "an image does not lie where the index says",
+                where=str(piece.shard.file),
+                remedy="Build it again.",
+            )
 
     def rest(self) -> Iterator[RowGroup]:
         """Yield the last row group, if there is one."""
@@ -248,6 +280,17 @@ class GroupJoiner:
         texts = pa.Table.from_batches(self._texts, TEXTS).combine_chunks().to_batches()[0]
         yield RowGroup(texts, images)
         self._begin()
+
+
+def _stretches(files: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Where files with the lengths before them lie, as first byte and number of bytes; neighbours as one."""
+    begin, end = files[0][0] - FRAME, files[0][0] - FRAME
+    for offset, length in files:
+        if offset - FRAME != end:
+            yield begin, end - begin
+            begin = offset - FRAME
+        end = offset + length
+    yield begin, end - begin
 
 
 def _read_into(file: FileIO, offset: int, room: memoryview, shard: StoredShard) -> None:

@@ -55,6 +55,7 @@ __all__ = [
     "RowGroup",
     "ShardSummary",
     "ShardWriter",
+    "before_termination",
     "remove_temporaries",
     "write_shard",
 ]
@@ -173,7 +174,7 @@ class ShardWriter:
             )
         with contextlib.ExitStack() as stack:
             stack.callback(self._discard)
-            stack.enter_context(_before_termination(self._unlink))
+            stack.enter_context(before_termination(self._unlink))
             with self._os_errors():
                 self._file = _ParquetFile(self._temporary, self._layout)
             self._cleanup = stack.pop_all()
@@ -477,7 +478,7 @@ class _ParquetFile:
 
 
 @contextlib.contextmanager
-def _before_termination(action: Callable[[], None]) -> Iterator[None]:
+def before_termination(action: Callable[[], None]) -> Iterator[None]:
     """Run an action when the process is asked to end, and let it end as it would have without us.
 
     Only where nobody else handles the signal, and in the main thread, which alone may set handlers.

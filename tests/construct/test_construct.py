@@ -340,6 +340,59 @@ RSSCN7,class-folders,{scene}/{stem}.*,,,,,classification,optical
 """
 
 
+PAIRED = """\
+name,reader,infrared,visible,alignment,labels,splits,classes,exhaustive,tasks,modality
+VEDAI,voc,ir/{stem}.*,vi/{stem}.*,aligned,labels/{stem}.xml,,,"car,person,bike",detection,infrared
+HIT-UAV,voc,ir/{stem}.*,vi/{stem}.*,unaligned,labels/{stem}.xml,,,"car,person,bike",detection,infrared
+"""
+CAPTIONED = """\
+name,reader,infrared,visible,alignment,labels,splits,classes,exhaustive,tasks,modality
+VEDAI,captions,ir/{stem}.*,vi/{stem}.*,aligned,said.json,,,,captioning,optical
+Thermal,captions,ir/{stem}.*,vi/{stem}.*,unaligned,said.json,,,,captioning,optical
+"""
+
+
+@pytest.mark.parametrize("dataset", ["mmrs_1m", "rs_gpt4v"])
+def test_remote_sensing_records_carry_their_partners(dataset, sources, tmp_path):
+    """Rows show the visible partner where one is: as it lies for a set declared aligned, registered or refused else."""
+    sources.table.write_text(PAIRED if dataset == "mmrs_1m" else CAPTIONED)
+    partners, other = {}, "HIT-UAV" if dataset == "mmrs_1m" else "Thermal"
+    for source in ("VEDAI", other):
+        for number in range(3):
+            sources.add(source, f"ir/{number}.png", f"labels/{number}.xml", scenery(number))
+            if number < 2:
+                partners[source, number] = sample_image(f"{source} {number} visible", suffix="jpg")
+                sources.add(source, f"vi/{number}.jpg", data=partners[source, number])
+        said = [
+            {
+                "filename": f"{number}.png",
+                "split": "train",
+                "sentences": [{"raw": f"{source}, {number} cars."}],
+            }
+            for number in range(3)
+        ]
+        (sources.folder / source / "said.json").write_text(json.dumps({"images": said}))
+    for _ in range(2):  # a second run finds what the first has put there
+        made = extend(dataset, sources.folder, tmp_path / "records", table=sources.table)
+        assert {part.source for part in made.parts} == {"VEDAI", other}
+    out = tmp_path / "out"
+    build(dataset, ["default"], absolute_options(tmp_path / "records"), out)
+    found = {}
+    for file in sorted(out.rglob("*-of-*.parquet")):
+        for row in pq.read_table(file).to_pylist():
+            source = "VEDAI" if "VEDAI" in row["image"]["path"] else other
+            found[source, int(Path(row["image"]["path"]).stem)] = row
+    for (source, number), row in found.items():
+        status = row["registration"]["status"]
+        if number == 2:
+            assert (status, row["visible"]) == ("none", None)
+        elif source == "VEDAI":
+            assert (status, row["visible"]["bytes"]) == ("aligned", partners[source, number])
+        else:
+            assert (status, row["visible"]) == ("refused-not-sure", None)  # another scene
+    assert len(found) == 6
+
+
 def test_remote_sensing_records_are_read_back(sources, tmp_path):
     """Records in the style of MMRS-1M are built by its own reader, boxes within the rounding of two decimals."""
     sources.table.write_text(REMOTE)

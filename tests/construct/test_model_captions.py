@@ -182,6 +182,31 @@ def test_rejected_captions_are_counted_and_fall_back(pairs):
     assert any("not accepted: colour 1, refusal 1" in line["note"] for line in ledger["files"])
 
 
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("Nine cars stand there.", "caption labels-count"),
+        ("A bike leans on a wall.", "caption labels-class"),
+        ("There is no person in it.", "caption labels-absent"),
+        ("A person stands on the right side of the image.", "caption labels-side"),
+    ],
+)
+def test_captions_against_the_labels_are_refused(pairs, said, fault):
+    """A caption with a wrong count, class or side is asked for once more, then refused and counted by its reason."""
+    for file in pairs.sources.glob("pairs/*/train/pairs*"):
+        if "001" not in file.name:
+            file.unlink()
+    with chat_server(reply=lambda _: f"{GOOD.format(n=3)} {said}") as server:
+        result = pairs.run(server)
+        asked = [body["messages"] for body in server.bodies]
+    counts = result["tasks"]["model_captions"]["sources"]["pairs"]
+    assert counts["rejected"] == {fault: 1}
+    assert [len(messages) for messages in asked] == [1, 3]
+    assert fault.removeprefix("caption ") in str(asked[1][-1]["content"])
+    row = next(row for path, row in pairs.rows().items() if "pairs001" in path)
+    assert row["origin"] == "rule"
+
+
 def test_dark_partners_are_not_paid_for(pairs):
     """A visible image that shows nothing is not sent; its pair keeps the rule caption."""
     pairs.add("pairs", [9], dark=[9])

@@ -113,6 +113,24 @@ def test_labels_move_with_the_image(rig, tmp_path):
         assert row["origin"] == "rule"
 
 
+def test_workers_register_pairs_and_change_nothing(rig, tmp_path):
+    """With processes that register ahead, the records and rows are the same, byte for byte."""
+    counts = []
+    for workers in (1, 2):
+        result, _ = construct(rig, tmp_path / str(workers), "benchmark", "--workers", workers)
+        counts.append(result["tasks"])
+    assert counts[0] == counts[1]
+    files = [
+        {
+            file.relative_to(tmp_path / name): file.read_bytes()
+            for file in (tmp_path / name).rglob("*.parquet")
+        }
+        for name in ("1", "2")
+    ]
+    assert files[0] == files[1]
+    assert files[0]
+
+
 def test_objects_at_the_edge_of_a_cut():
     """An object mostly inside is cut at the edge, one mostly outside makes counts unsafe, one outside is forgotten."""
     objects = (

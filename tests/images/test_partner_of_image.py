@@ -60,6 +60,65 @@ def test_every_partner_has_a_status(partner, status):
     assert (found["visible_box"] == []) == status.startswith("refused")
 
 
+def moved(image, count=3):
+    """The scene at another time: some things have gone from where they were to other places."""
+    later = image.copy()
+    for number in range(count):
+        x, y = 40 + 130 * number, 50 + 90 * number
+        part = image[y : y + 70, x : x + 80].copy()
+        later[y : y + 70, x : x + 80] = 105
+        later[384 - y - 70 : 384 - y, x + 30 : x + 110] = part
+    return later
+
+
+def night(image):
+    """The scene in the dark: noise, and the light of two lamps."""
+    dark = np.random.default_rng(0).normal(6, 3, image.shape)
+    for x, y in ((100, 80), (390, 300)):
+        dark[y - 12 : y + 12, x - 12 : x + 12] = 240
+    return dark.clip(0, 255).astype(np.uint8)
+
+
+def dim(image):
+    """The scene at dusk, a tenth as bright, with the noise of the sensor."""
+    noise = np.random.default_rng(1).normal(0, 1, image.shape)
+    return (image / 10 + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("later", "status"),
+    [(moved, "aligned"), (dim, "aligned"), (night, "refused-not-sure")],
+    ids=["moved objects", "dusk", "night"],
+)
+def test_a_partner_of_another_time(later, status):
+    """The view tells while enough of it stays: what moved does not shift it, and what the dark hides is refused."""
+    found = fit_partner(INFRARED, encoded(later(VISIBLE)), "v.png")
+    assert found["status"] == status
+
+
+def test_labels_that_moved_do_not_move_the_view():
+    """Objects labelled at two times, each gone its own way, contradict each other: then the edges tell."""
+    places = np.array([[40, 50, 90, 120], [200, 60, 260, 110], [320, 250, 400, 300]], float)
+    steps = np.array([[60, 0], [-70, 90], [0, -120]], float)
+    labels = {
+        "infrared_boxes": places,
+        "visible_boxes": places + np.tile(steps, 2),
+        "infrared_labels": ["person", "car", "bike"],
+        "visible_labels": ["person", "car", "bike"],
+    }
+    found = fit_partner(INFRARED, encoded(moved(VISIBLE)), "v.png", labels=labels)
+    assert (found["status"], found["method"]) == ("aligned", "images")
+
+
+@pytest.mark.parametrize("side", [16, 24, 31])
+def test_images_too_small_to_tell_are_refused(side):
+    """A crop of a few pixels is the same blurred edge many times over, which proves nothing."""
+    small = Image.fromarray(VISIBLE).resize((side, side), Image.Resampling.BOX)
+    infrared = Image.open(io.BytesIO(INFRARED)).resize((side, side), Image.Resampling.BOX)
+    found = fit_partner(encoded(np.asarray(infrared)), encoded(np.asarray(small)), "v.png")
+    assert found["status"] == "refused-too-small"
+
+
 def test_labels_of_both_tell_and_one_wrong_is_outvoted():
     """Labels of both modalities give the transform, one wrong among them changes nothing; of one, the edges tell."""
     places = np.array(

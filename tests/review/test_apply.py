@@ -13,7 +13,14 @@ from irtd_datasets.hub.check import check_folder
 from irtd_datasets.review.apply import EDITED, REJECTED, apply_verdicts
 from irtd_datasets.review.label_studio import BETWEEN, CONFIG, read_tasks
 from irtd_datasets.review.rows import Choice, ReviewRows
-from irtd_datasets.review.verdicts import Verdict, VerdictFile, read_verdicts, text_digest
+from irtd_datasets.review.verdicts import (
+    Verdict,
+    VerdictFile,
+    columns_after,
+    read_verdicts,
+    text_digest,
+    why_not_editable,
+)
 
 
 def rows(folder, config="pretrain"):
@@ -78,6 +85,59 @@ def test_a_folder_of_the_verdicts(built, tmp_path):
     assert loaded.num_rows == len(before) - 1
 
 
+_OPTIONS = {"choices": ["cat", "dog"], "question": "What is it?"}
+_ASKED = "What is it?\n(A) cat (B) dog"
+
+
+@pytest.mark.parametrize(
+    ("row", "talk", "edit", "becomes"),
+    [
+        ({"question": "How many?", "answer": "7"}, ("How many?", "<num>7</num>"), ("How many?", "<num>8</num>"),
+         {"answer": "8"}),
+        ({"question": "How many?", "answer": "7"}, ("How many?", "<num>7</num>"), ("How many?", "8"), "leave that"),
+        ({"question": "How many?", "answer": "7"}, ("How many?", "7"), ("How many?", "a lot"), "a number"),
+        ({"question": "Is it?", "answer": "Yes."}, ("Is it?", "Yes."), ("Is it there?", "No"),
+         {"question": "Is it there?", "answer": "No"}),
+        ({"question": "Is it?", "answer": "yes"}, ("Is it?", "yes"), ("Is it?", "perhaps"), "yes or no"),
+        ({**_OPTIONS, "answer": "(A) cat"}, (_ASKED, "(A) cat"), (_ASKED, "(B) dog"), {"answer": "(B) dog"}),
+        ({**_OPTIONS, "answer": "(A) cat"}, (_ASKED, "(A) cat"), (_ASKED, "(B) cat"), "one of (A) cat"),
+        ({**_OPTIONS, "answer": "(A) cat (B) dog"}, (_ASKED, "(A) cat (B) dog"), (_ASKED, "(B) dog"),
+         {"answer": "(B) dog"}),
+        ({**_OPTIONS, "answer": "(A) cat"}, (_ASKED, "(A) cat"), (_ASKED.replace("dog", "cow"), "(A) cat"), "leave"),
+        ({"question": "mended", "answer": "7"}, ("mnded", "7"), ("other", "7"), "not written in the text"),
+        ({"question": "Where?", "answer": "car: [(1, 2)]", "objects": {"point": [[1, 2]]}},
+         ("Where?", "car: [(1, 2)]"), ("Where?", "bus: [(1, 2)]"), "column objects"),
+        ({"question": None, "answer": None}, ("Say.", "A car."), ("Say.", "A bus."), {}),
+    ],
+)  # fmt: skip
+def test_columns_of_a_scored_row_follow_its_text(row, talk, edit, becomes):
+    """A new question and answer stand in their columns; what the scorer could not read any more is refused."""
+    row = {"messages": [{"content": one} for one in talk], "choices": [], **row}
+    assert why_not_editable(row) == ""
+    if isinstance(becomes, dict):
+        assert columns_after(row, edit) == becomes
+        assert why_not_editable(row, edit) == ""
+    else:
+        assert becomes in why_not_editable(row, edit)
+
+
+def test_an_edited_answer_is_scored_as_it_is_now(built, tmp_path):
+    """A corrected count stands in the text and in its column, the old text beside; the folder passes its check."""
+    (row, *_) = rows(built, "instruct-pedestrian_counting")
+    text = contents(row)[-1].replace(row["answer"], "123")
+    file = written(tmp_path / "v.jsonl", verdict(row, "edit", text=text))
+    made = apply_verdicts(built, "instruct-pedestrian_counting", [file], tmp_path / "out")
+    assert (made.edited, made.not_applied) == (1, {})
+    (after,) = [
+        one for one in rows(tmp_path / "out", "instruct-pedestrian_counting") if one["id"] == row["id"]
+    ]
+    assert (after["answer"], contents(after)[-1], after["origin"]) == ("123", text, "human:anna")
+    assert {"issue": EDITED, "field": "messages[1].content", "value": contents(row)[-1]} in after[
+        "corrections"
+    ]
+    assert not [one for one in check_folder(tmp_path / "out").findings if one.severity == "error"]
+
+
 def test_verdicts_that_fit_no_row_are_told_and_never_guessed(built, tmp_path):
     """Rows that are gone, texts that were changed since, edits of scored rows: counted by reason, not applied."""
     first, second, *_ = rows(built)
@@ -97,7 +157,7 @@ def test_verdicts_that_fit_no_row_are_told_and_never_guessed(built, tmp_path):
     edit = written(tmp_path / "w.jsonl", verdict(scored, "edit", text="car: [(1, 2)]"))
     made = apply_verdicts(built, "instruct-location", [edit], tmp_path / "b")
     ((reason, names),) = made.not_applied.items()
-    assert "read from the text" in reason
+    assert "column objects is read from the numbers" in reason
     assert names == [scored["id"]]
     # The same verdicts on the result: what was edited has another text now.
     again = written(tmp_path / "x.jsonl", verdict(second, "edit", text="The image shows a road."))

@@ -319,16 +319,43 @@ def test_a_request_that_is_too_large_is_answered(paired, tmp_path):
         assert ask(server, "state")[0] == 200
 
 
-def test_scored_rows_are_judged_and_not_edited(built, tmp_path):
-    """A row whose answer column is read from its text can be accepted and rejected; an edit is refused."""
+def test_the_answer_of_a_scored_row_stays_what_it_is(built, tmp_path):
+    """Text that follows no longer from the columns is refused, with the reason; the row can still be rejected."""
     with served(built, tmp_path / "v.jsonl", config="instruct-location") as server:
         row = json.loads(ask(server, "row/0")[2])
-        assert "read from the text" in row["locked"]
-        texts = [one["content"] + "x" for one in row["messages"]]
-        assert judge(server, 0, "edit", messages=texts)[0] == 422
+        assert row["locked"] == ""
+        question, answer = (one["content"] for one in row["messages"])
+        for texts in ([question, f"{answer}x"], [question, "car: [(1, 2)]"]):
+            assert judge(server, 0, "edit", messages=texts)[0] == 422
         assert judge(server, 0, "reject", reason="wrong order")[0] == 200
     (one,) = read_verdicts(tmp_path / "v.jsonl")
     assert (one.verdict, one.reason) == ("reject", "wrong order")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.06])
+def test_a_killed_program_keeps_every_verdict_that_it_confirmed(paired, tmp_path, seconds):
+    """Killed at any moment while verdicts come in: what was called saved is in the file, and the next start goes on."""
+    process, link = started(paired, tmp_path)
+    server, confirmed = SimpleNamespace(link=link), []
+
+    def work():
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            for position in range(12):
+                confirmed.extend([position] * (judge(server, position)[0] == 200))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(seconds)
+    process.kill()
+    process.communicate()
+    thread.join()
+    found = list(read_verdicts(tmp_path / "verdicts.jsonl"))
+    assert len(confirmed) <= len(found) <= len(confirmed) + 1
+    process, link = started(paired, tmp_path)
+    state = json.loads(ask(SimpleNamespace(link=link), "state")[2])
+    process.kill()
+    process.communicate()
+    assert state["done"] == len(found)
 
 
 def test_an_edit_without_a_change_is_an_acceptance(paired, tmp_path):

@@ -62,7 +62,8 @@ def test_a_table_of_ones_own_is_listed(tmp_path):
     ("arguments", "code", "says"),
     [
         (("NoSuch",), 2, "no sources called"),
-        (("--check",), 2, "--check needs --have"),
+        (("--check",), 1, "no source lies there"),
+        (("KAIST", "--check"), 1, "irtd sources KAIST --check --have DIR"),
         (("--have", "absent"), 1, "no such file"),
         (("--source-table", "absent.csv"), 1, "no such file"),
     ],
@@ -74,6 +75,22 @@ def test_mistakes_are_messages(arguments, code, says, tmp_path, monkeypatch):
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_source_is_checked_where_it_lies(tmp_path, monkeypatch):
+    """`irtd sources NAME --check` looks in the folder that the environment names, or else in this one."""
+    samples.llvip(tmp_path / "sets/LLVIP")
+    (tmp_path / "sets/KAIST").mkdir()
+    monkeypatch.setenv("IRTD_SOURCES_DIR", str(tmp_path / "sets"))
+    by_name = json.loads(irtd_here("sources", "LLVIP", "--check", "--json").stdout)
+    monkeypatch.delenv("IRTD_SOURCES_DIR")
+    monkeypatch.chdir(tmp_path / "sets")
+    assert json.loads(irtd_here("sources", "LLVIP", "--check", "--json").stdout) == [
+        {**by_name[0], "here": "LLVIP"}
+    ]
+    assert by_name[0]["check"]["images"] > 0
+    done = irtd_here("sources", "KAIST", "--check")
+    assert (done.returncode, "in none of the ways that are known" in done.stderr) == (1, True)
 
 
 def test_terms_are_those_of_the_cards():
@@ -118,8 +135,8 @@ def test_a_sheet_shows_what_was_read(tmp_path):
     assert yellow > 4 * 400  # the rims of four boxes of 20x28, five times as large
     done = irtd_here("sources", "--have", tmp_path, "--sheet", tmp_path / "labels.png")
     assert (done.returncode, "2 lie in" in done.stderr) == (2, True)
-    done = irtd_here("sources", "LLVIP", "--sheet", tmp_path / "labels.png")
-    assert (done.returncode, "--sheet needs --have" in done.stderr) == (2, True)
+    done = irtd_here("sources", "M3FD", "--have", tmp_path, "--sheet", tmp_path / "labels.png")
+    assert (done.returncode, "0 lie in" in done.stderr) == (2, True)
 
 
 def test_a_sheet_of_questions_shows_their_evidence(tmp_path):

@@ -103,6 +103,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return 200
         half = len(body) // 2 if kind in {"reset", "close", "stall", "drip"} else len(body)
+        if kind == "late":
+            self.wfile.write(body[:-100])
+            self.server.far.late.wait(20)
+            body, half = body[-100:], 100
         self.wfile.write(body[:half])
         if half < len(body):
             self.cut(kind, body[half:])
@@ -154,7 +158,7 @@ class Far:
         self.root, self._content = root, content
         self.asked, self.delay, self.lock = [], 0.0, threading.Lock()
         self.kind, self.left, self.seen = "", 0, 0
-        self.released = threading.Event()
+        self.released, self.late = threading.Event(), threading.Event()
         self.open = set()
         self.others = set()  # of a file store: what is no shard
 
@@ -240,6 +244,7 @@ def far_server(root=None, content=None, port=0):
         yield far
     finally:
         far.released.set()
+        far.late.set()
         server.shutdown()
         for request in list(far.open):
             with suppress(OSError):

@@ -190,43 +190,67 @@ def with_lightning(training, ranks):
 
 
 def with_trainer(training, _):
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import Trainer, TrainingArguments
 
-    class Own(Trainer):
+    _train(training, Trainer, TrainingArguments, Model)
+
+
+def with_trl(training, _):
+    """Supervised fine-tuning of a small language model on the names of the rows."""
+    from tokenizers import Tokenizer, models
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from trl import SFTConfig, SFTTrainer
+
+    words = {"<pad>": 0, **{chr(code): code for code in range(1, 256)}}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<pad>")), pad_token="<pad>", eos_token="<pad>"
+    )  # fmt: skip
+    config = GPT2Config(vocab_size=256, n_positions=80, n_embd=8, n_layer=1, n_head=1, pad_token_id=0,
+                        bos_token_id=0, eos_token_id=0)  # fmt: skip
+    _train(training, SFTTrainer, SFTConfig, lambda: GPT2LMHeadModel(config), processing_class=tokenizer,
+           settings={"dataset_kwargs": {"skip_prepare_dataset": True}})  # fmt: skip
+
+
+def _train(training, base, arguments, model, settings=None, **options):
+    """An epoch a trainer, with the loader of one's own."""
+
+    class Own(base):
         def get_train_dataloader(self):
             return training.loader
 
         def training_step(self, model, inputs, *arguments, **options):
-            loss = super().training_step(model, inputs, *arguments, **options)
+            tokens = inputs["name"].long()
+            given = dict.fromkeys(("input_ids", "labels", "attention_mask"), tokens) if of_text else inputs
+            loss = super().training_step(model, given, *arguments, **options)
             training.note(inputs)
             return loss
 
-    class Epochs(TrainerCallback):
-        def on_epoch_begin(self, *_, **__):
-            training.rows.set_epoch(training.epoch)
-            training.begin()
-
-        def on_epoch_end(self, *_, **__):
-            training.note(None, ended=True)
-            training.epoch += 1
-
+    of_text = bool(options)  # a language model
     while training.epoch < training.epochs:
-        arguments = TrainingArguments(
+        given = arguments(
             output_dir=str(training.folder), per_device_train_batch_size=BATCH, report_to=[], use_cpu=True,
-            remove_unused_columns=False, save_strategy="no", disable_tqdm=True, max_steps=1_000_000,
+            remove_unused_columns=False, save_strategy="no", disable_tqdm=True, max_steps=1_000_000, bf16=False,
+            **(settings or {}),
         )  # fmt: skip
         before = training.epoch
-        trainer = Own(model=Model(), args=arguments, train_dataset=training.rows, data_collator=training.collate,
-                      callbacks=[Epochs(), _OneEpoch()])  # fmt: skip
+        given_rows = training.rows.to_iterable_dataset() if of_text else training.rows
+        trainer = Own(model=model(), args=given, train_dataset=given_rows, data_collator=training.collate,
+                      callbacks=[_one_epoch(training)], **options)  # fmt: skip
         trainer.train()
         assert training.epoch == before + 1
 
 
-def _OneEpoch():  # noqa: N802 - a class, made where its library is there
+def _one_epoch(training):
     from transformers import TrainerCallback
 
     class OneEpoch(TrainerCallback):
+        def on_epoch_begin(self, *_, **__):
+            training.rows.set_epoch(training.epoch)
+            training.begin()
+
         def on_epoch_end(self, _, __, control, **___):
+            training.note(None, ended=True)
+            training.epoch += 1
             control.should_training_stop = True
 
     return OneEpoch()

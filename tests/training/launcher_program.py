@@ -89,6 +89,86 @@ def with_trainer(data, folder):
     return trainer.args.process_index, found
 
 
+def with_trl(data, folder):
+    """Supervised fine-tuning of a small language model, whose words are the numbers of the rows."""
+    from tokenizers import Tokenizer, models
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from trl import SFTConfig, SFTTrainer
+
+    words = {f"w{number}": number for number in range(256)}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")), pad_token="w0", eos_token="w0"
+    )
+    config = GPT2Config(
+        vocab_size=256, n_positions=8, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0
+    )
+
+    class Own(SFTTrainer):
+        def training_step(self, model, inputs, *arguments, **options):
+            seen.extend(inputs["input_ids"][:, 0].tolist())
+            return super().training_step(model, inputs, *arguments, **options)
+
+    found = {}
+    for workers in (0, 2):
+        seen = []
+        rows = stream(data, columns=["width"], seed=1, even=True,
+                      transform=lambda row: dict.fromkeys(("input_ids", "labels"), [row["width"]] * 4))  # fmt: skip
+        arguments = SFTConfig(
+            output_dir=str(folder), per_device_train_batch_size=BATCH, report_to=[], use_cpu=True, bf16=False,
+            save_strategy="no", disable_tqdm=True, max_steps=len(table(data)) // (2 * BATCH) - workers // 2,
+            dataloader_num_workers=workers, max_length=None,
+        )  # fmt: skip
+        trainer = Own(model=GPT2LMHeadModel(config), args=arguments, train_dataset=rows.to_iterable_dataset(),
+                      processing_class=tokenizer)  # fmt: skip
+        trainer.train()
+        found[f"trl {workers}"] = [seen]
+    return trainer.args.process_index, found
+
+
+def each(rows):
+    yield from rows
+
+
+def with_datasets(data, folder):
+    """What `datasets` wraps, splits and derives, and torch's pipes, in loaders with workers and without."""
+    import torch.distributed as dist
+    from datasets import IterableDataset
+    from datasets.distributed import split_dataset_by_node
+    from torch.utils.data.datapipes.iter import IterableWrapper
+
+    dist.init_process_group("gloo")
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    found = {}
+
+    def wrapped(rows):
+        return IterableDataset.from_generator(each, gen_kwargs={"rows": rows})
+
+    ways = {
+        "as it is": lambda rows: rows.to_iterable_dataset(),
+        "derived": lambda rows: rows.to_iterable_dataset().map(dict),
+        "wrapped": wrapped,
+        "split": lambda rows: split_dataset_by_node(wrapped(rows), rank, ranks),
+        "derived and split": lambda rows: split_dataset_by_node(
+            rows.to_iterable_dataset().map(dict), rank, ranks
+        ),
+        "piped": lambda rows: IterableWrapper(rows, deepcopy=False).sharding_filter(),
+        "piped alone": lambda rows: IterableWrapper(rows, deepcopy=False),
+    }
+    for (name, way), workers, context in itertools.product(ways.items(), (0, 2), ("fork", "spawn")):
+        if context == "spawn" and (not workers or "piped" in name):
+            continue
+        rows = stream(data, columns=["width"], seed=1)
+        loader = DataLoader(way(rows), batch_size=BATCH, collate_fn=collate, num_workers=workers,
+                            multiprocessing_context=context if workers else None)  # fmt: skip
+        epochs = []
+        for epoch in range(2):
+            rows.set_epoch(epoch)
+            epochs.append([int(n) for batch in loader for n in batch["number"]])
+        found[f"{name} {workers} {context}"] = epochs
+    dist.destroy_process_group()
+    return rank, found
+
+
 def with_lightning(data, folder):
     import lightning
 

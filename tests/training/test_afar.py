@@ -15,7 +15,10 @@ from hub_server import hub_server
 from test_remote import put
 
 from irtd_datasets.errors import ReleaseError
+from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.remote import retry
+from irtd_datasets.remote.arriving import Arriving
+from irtd_datasets.remote.crew import Task
 from irtd_datasets.training import batches, merge_states, open_source, stream, table
 from irtd_datasets.training.decode import Decoder
 
@@ -120,6 +123,82 @@ def test_the_first_row(root, tmp_path, kind):
         time.sleep(0.1)
         whole = size_of(root)
         assert sum(a.stop - a.start for a in far.data_requests()) <= whole * 17 / (ROWS / GROUP) * 1.05
+
+
+@pytest.mark.parametrize("kind", quickly("http", "s3"))
+def test_the_first_row_is_not_kept_waiting(root, tmp_path, kind):
+    """The first row is handed out while the others of its row group are on their way, and they are right, too."""
+    with afar(kind, root, tmp_path) as (far, name, options):
+        rows = iter(stream(name, storage_options=options))
+        far.fault = lambda path, size: "late" if far.concerns(path) and size > 500 else ""
+        found = [next(rows)]
+        assert not far.data_requests(), "no answer has ended"
+        far.late.set()
+        found += rows
+        assert digests(found) == digests(stream(root / "bucket/made"))
+        assert not twice(far.data_requests())
+
+
+def test_opening_many_parts(tmp_path):
+    """34 parts with an index each are opened in as few round trips as one."""
+    pytest.importorskip("s3fs")
+    folder = tmp_path / "bucket" / "made"
+    make_folder(folder, 40, shards=1)
+    (shard,) = (folder / "data").rglob("*.parquet")
+    names = {}
+    for number in range(34):
+        path = folder / f"data/part{number:02d}" / shard.name
+        path.parent.mkdir()
+        path.write_bytes(shard.read_bytes())
+        names[path.relative_to(folder).as_posix()] = hashlib.sha256(shard.read_bytes()).hexdigest()
+    for path in (shard, *(folder / "index").iterdir(), folder / "manifest.json"):
+        path.unlink()
+    write_folder_index(folder, names.items())
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("data/part/", "data/*/"))
+    with afar("s3", tmp_path, tmp_path) as (far, name, options):
+        next(iter(stream(name, storage_options=options)))
+        time.sleep(0.2)
+        far.forget()
+        far.delay = 0.1
+        rows = stream(name, storage_options=options)
+        assert len(rows.sources[0]) == 34 * 40
+        next(iter(rows))
+        assert rounds(far) <= 4
+
+
+@pytest.mark.parametrize("size", [12 << 10, 40_000])
+def test_a_card_that_is_long(tmp_path, size):
+    """A card whose front matter is longer than what is asked for at first is read to its end, however it is cut."""
+    folder = tmp_path / "bucket" / "made"
+    make_folder(folder, 20, shards=1)
+    card = (folder / "README.md").read_text()
+    spare = (
+        size - card.index("\n---", 3) - 4
+    )  # the last line of the front matter ends where the first part does
+    (folder / "README.md").write_text(
+        card.replace("---\n", f"---\nx: {'y' * (spare - 4)}\n", 1) + "text\n" * 9
+    )
+    with afar("http", tmp_path, tmp_path) as (_, name, options):
+        assert digests(stream(name, storage_options=options)) == digests(stream(folder))
+
+
+def test_bytes_that_come_late():
+    """Bytes can be taken as soon as they are there; of an answer that was cut none stay, and an error is raised."""
+    part, task = Arriving(100, 110), Task()
+    part.task = task
+    part.begin().extend(b"old")
+    data = part.begin()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(part.take, 102, 105)
+        data += b"abcde"
+        part.grew()
+        assert waiting.result(5) == b"cde"
+        waiting = pool.submit(part.take, 104, 110)
+        task.set_exception(EOFError("cut"))
+        part.grew()
+        with pytest.raises(EOFError):
+            waiting.result(5)
 
 
 @pytest.mark.parametrize("kind", quickly("hub"))

@@ -23,6 +23,7 @@ LAUNCHERS = {
     "deepspeed": ("deepspeed", TORCHRUN),
     "lightning": ("lightning", []),
     "trainer": ("transformers", TORCHRUN),
+    "trl": ("trl", TORCHRUN),
 }  # fmt: skip
 
 pytestmark = [

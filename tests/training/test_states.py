@@ -291,6 +291,48 @@ def test_rows_are_divided_once(made, tmp_path, shard, rank):
     assert sorted(seen) == sorted(alone) == [f"made/{number:06d}" for number in range(ROWS)]
 
 
+@pytest.mark.parametrize("split", [False, True], ids=["whole", "split by node"])
+def test_datasets_around_a_stream(made, rank, split):
+    """Rows that an `IterableDataset` of `datasets` hands on are divided by it where it divides, else by the stream."""
+    from datasets.distributed import split_dataset_by_node
+
+    seen = []
+    for number in range(2):
+        rank(number)
+        rows = train(made).to_iterable_dataset().map(dict)
+        seen += ids(split_dataset_by_node(rows, number, 2) if split else rows)
+    assert sorted(seen) == [f"made/{number:06d}" for number in range(ROWS)]
+
+
+def test_a_stream_as_a_dataset_of_datasets(made):
+    """It has the stream's epoch and place."""
+    rows = train(made)
+    dataset = rows.to_iterable_dataset()
+    assert ids(dataset) == ids(rows)
+    dataset.set_epoch(1)
+    assert rows.epoch == 1
+    walk = iter(dataset)
+    first = [next(walk)["id"] for _ in range(5)]
+    other = train(made).to_iterable_dataset()
+    other.load_state_dict(dataset.state_dict())
+    assert first + ids(other) == ids(rows)
+
+
+def test_a_look_at_the_first_row_leaves_the_state(made):
+    """Trainers look at one row of what they are given before they go through it."""
+    before = train(made)
+    walk = iter(before)
+    for _ in range(40):
+        next(walk)
+    rows = train(made)
+    rows.load_state_dict(before.state_dict())
+    looked = next(iter(rows))["id"]
+    left = ids(rows)
+    assert len(left) == ROWS - 40
+    assert left[0] == looked
+    assert len(ids(rows)) == ROWS  # and the next pass is a whole one
+
+
 def test_a_launcher_that_repeats_rows(made, shard, rank):
     """Rows that would fill up its last batch are told before the first; `even` leaves the rest out instead."""
     rank(1)

@@ -198,7 +198,7 @@ def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves 
         region: ``view`` cuts to the common view, ``objects`` further to the kept objects.
         margin: With ``region="objects"``, room around the objects as a share of the longer side of their union; with
             ``region="view"``, share of the view's sides cut off where it ends at a border of the other image.
-        min_size: Least width and height in pixels of both crops.
+        min_size: Least width and height in pixels of both crops, and of images whose edges have to tell.
         min_visible: Least share of an object's area that has to be inside the crop for it to be kept.
         same_view: Distance, as a share of the infrared diagonal, up to which images count as one view. With labels,
             half of the matched boxes must also overlap by 0.6 as the images are.
@@ -419,6 +419,13 @@ class _Pair:
     def by_images(self) -> PairCrop:
         from irtd_datasets.images.pairs.registration import register
 
+        for name, side in (("infrared", self.infrared), ("visible", self.visible)):
+            if (
+                min(side.image.size) < self.rules.min_size
+            ):  # its blocks would be enlarged pixels, each told many times
+                width, height = side.image.size
+                detail = f"the {name} image has {width}x{height}, expected at least {self.rules.min_size}"
+                return self.refuse("too-small", detail, "images")
         found = register(
             self.infrared.image.grey(), self.visible.image.grey(), same_view=self.rules.same_view
         )

@@ -106,9 +106,10 @@ def match_objects(
     limits = np.array(_SCALES)
     relative = proposals[:, :2] / [whole.scale_x, whole.scale_y]
     proposals = proposals[((relative > limits[0]) & (relative < limits[1])).all(1)]
-    scores = _scores(proposals, infrared, visible, tolerance)
+    likeness = _Likeness.of(infrared, visible, tolerance)
+    scores = _scores(proposals, likeness)
     order = np.argsort(-scores, kind="stable")
-    setting = _Setting(infrared, visible, infrared_size, visible_size, whole, tolerance)
+    setting = _Setting(infrared, visible, infrared_size, visible_size, whole, tolerance, likeness)
     best = setting.settle(proposals[order[0]])
     if best is None:
         return None
@@ -258,35 +259,55 @@ def _from_edges(first: Floats, second: Floats) -> Iterator[Floats]:
         yield np.concatenate([scales, middle_t - middle_s * scales], axis=1)
 
 
-def _likeness(proposals: Floats, infrared: Objects, visible: Objects, tolerance: float) -> Floats:
-    """How well each visible object lies on each infrared one, 0 to 1, shape (P, N, M)."""
-    scale, shift = proposals[:, None, :2], proposals[:, None, 2:]
-    moved = (_centres(visible.boxes)[None] * scale + shift)[:, None]
-    there = _centres(infrared.boxes)[None, :, None]
-    sides = infrared.boxes[:, 2:] - infrared.boxes[:, :2]
-    reach = tolerance + 0.25 * np.sqrt(np.maximum(sides[:, 0] * sides[:, 1], 0))
-    away = ((moved - there) ** 2).sum(-1) / (reach**2)[None, :, None]
-    like = np.maximum(1 - away, 0)
-    if infrared.sized and visible.sized:
-        others = (visible.boxes[:, 2:] - visible.boxes[:, :2])[None] * scale
-        ratio = np.log(np.maximum(others, 1e-6))[:, None] - np.log(np.maximum(sides, 1e-6))[None, :, None]
-        like = like * np.exp(-(ratio**2).sum(-1) / (4 * _SIZES_AGREE**2))
-    return np.where((infrared.classes[:, None] == visible.classes[None])[None], like, 0.0)
+class _Likeness(NamedTuple):
+    """How well each visible object lies on each infrared one; what does not depend on the transform, once."""
+
+    here: Floats
+    there: Floats
+    near: Floats
+    lengths: Floats | None
+    others: Floats
+    same: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, infrared: Objects, visible: Objects, tolerance: float) -> _Likeness:
+        sides, others = (objects.boxes[:, 2:] - objects.boxes[:, :2] for objects in (infrared, visible))
+        reach = tolerance + 0.25 * np.sqrt(np.maximum(sides[:, 0] * sides[:, 1], 0))
+        sized = infrared.sized and visible.sized
+        return cls(
+            _centres(visible.boxes)[None],
+            _centres(infrared.boxes)[None, :, None],
+            (reach**2)[None, :, None],
+            np.log(np.maximum(sides, 1e-6))[None, :, None] if sized else None,
+            np.log(np.maximum(others, 1e-6))[None] if sized else others,
+            (infrared.classes[:, None] == visible.classes[None])[None],
+        )
+
+    def under(self, proposals: Floats) -> Floats:
+        """0 to 1, shape (P, N, M)."""
+        scale, shift = proposals[:, None, :2], proposals[:, None, 2:]
+        moved = (self.here * scale + shift)[:, None] - self.there
+        like = np.maximum(1 - (moved[..., 0] ** 2 + moved[..., 1] ** 2) / self.near, 0)
+        if self.lengths is not None:
+            ratio = (self.others + np.log(scale))[:, None] - self.lengths
+            like *= np.exp((ratio[..., 0] ** 2 + ratio[..., 1] ** 2) * (-1 / (4 * _SIZES_AGREE**2)))
+        like *= self.same
+        return like
 
 
 def _one_to_one(like: Floats) -> Floats:
     """Only what is best for both sides; ties go to the first."""
-    rows = np.zeros_like(like, dtype=np.bool_)
-    columns = np.zeros_like(like, dtype=np.bool_)
-    np.put_along_axis(rows, like.argmax(2)[:, :, None], True, axis=2)
-    np.put_along_axis(columns, like.argmax(1)[:, None, :], True, axis=1)
-    return np.where(rows & columns, like, 0.0)
+    best = (like.argmax(2)[:, :, None] == np.arange(like.shape[2])) & (
+        like.argmax(1)[:, None, :] == np.arange(like.shape[1])[:, None]
+    )
+    out: Floats = like * best
+    return out
 
 
-def _scores(proposals: Floats, infrared: Objects, visible: Objects, tolerance: float) -> Floats:
-    step = max(1, 200_000 // max(1, len(infrared.boxes) * len(visible.boxes)))
+def _scores(proposals: Floats, likeness: _Likeness) -> Floats:
+    step = max(1, 200_000 // max(1, likeness.same.size))
     parts = [
-        _one_to_one(_likeness(proposals[start : start + step], infrared, visible, tolerance)).sum((1, 2))
+        _one_to_one(likeness.under(proposals[start : start + step])).sum((1, 2))
         for start in range(0, len(proposals), step)
     ]
     return np.concatenate(parts)
@@ -310,6 +331,7 @@ class _Setting(NamedTuple):
     visible_size: Size
     whole: PairTransform
     tolerance: float
+    likeness: _Likeness
 
     def settle(self, proposal: Floats) -> _Settled | None:
         """Fit a proposal to the objects that agree with it until they stay the same."""
@@ -324,15 +346,17 @@ class _Setting(NamedTuple):
             pairs = found
             settled = self._fit(pairs)
             transform = settled.transform
+        else:
+            like = self._like(transform)
         if settled is None:
             return None
         # Of two explanations of the same labels the simpler one is the likelier.
         free = _FREE[settled.model]
-        return settled._replace(score=float(self._like(settled.transform).sum()) - 0.1 * free)
+        return settled._replace(score=float(like.sum()) - 0.1 * free)
 
     def _like(self, transform: PairTransform) -> Floats:
         row = np.array([[transform.scale_x, transform.scale_y, transform.shift_x, transform.shift_y]])
-        like: Floats = _one_to_one(_likeness(row, self.infrared, self.visible, self.tolerance))[0]
+        like: Floats = _one_to_one(self.likeness.under(row))[0]
         return like
 
     def _fit(self, pairs: Sequence[tuple[int, int]]) -> _Settled:

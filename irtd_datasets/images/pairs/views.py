@@ -18,6 +18,7 @@ from irtd_datasets.images.files import (
     prepare_image,
     without_metadata,
 )
+from irtd_datasets.images.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import os
@@ -86,6 +87,7 @@ class PairImage:
         if self._pixels is None:
             assert self._data is not None
             assert self._info is not None
+            keep_freed_memory()
             data = self._data
             if self._info.orientation != 1:
                 data = bytes(prepare_image(data, self.name).data)
