@@ -42,9 +42,7 @@ READING_ORDER = {
     "Start": ("../README.md", "glossary.md", "footguns.md"),
     "Data": (
         "fetching.md",
-        "datasets/irtd.md",
-        "datasets/mmrs_1m.md",
-        "datasets/rs_gpt4v.md",
+        *(f"datasets/{page.name}" for page in sorted(DOCS.glob("datasets/*.md"))),
         "schema.md",
         "sources.md",
         "overlap.md",
@@ -57,7 +55,8 @@ READING_ORDER = {
     "Extend": ("architecture.md", "../CONTRIBUTING.md"),
     "Reference": ("reference.md", "benchmarks.md", "../CHANGELOG.md"),
 }
-"""All pages, in the order in which a newcomer reads them. A page that is not listed is an error."""
+"""All pages, in the order in which a newcomer reads them; those of datasets are found. A page that is not listed is an
+error."""
 
 BLOCK = re.compile(r"(<!-- generated: ([\w /]+?) -->)(\n?).*?(<!-- end -->)", re.DOTALL)
 

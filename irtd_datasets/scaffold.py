@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_repository", "new_dataset"]
 
-_PACKAGE = ("__init__.py", "spec.py", "parts.csv", "issues.csv", "terms.csv", "sample.py", "card.md")
+_PACKAGE = ("__init__.py", "spec.py", "parts.csv", "issues.csv", "terms.csv", "card.md")
 
 
 def is_repository(folder: Path) -> bool:
@@ -83,6 +83,7 @@ def new_dataset(
         files[folder / "tests" / name / f"test_{name}.py"] = "test.py"
         files[folder / "docs" / "datasets" / f"{name}.md"] = "page.md"
     else:
+        files[home / "sample.py"] = "sample.py"
         files[folder / "tests" / f"test_{name}.py"] = "test.py"
         files[folder / "pyproject.toml"] = "pyproject.toml"
     return _write(files, values)

@@ -99,7 +99,11 @@ def _writer(name: str) -> SampleWriter | None:
     own = module_of(name, "sample")
     if own is not None:
         return own.write_sample  # type: ignore[no-any-return]
-    return partial(write_plain_sample, spec(name)) if module_of(name, "release") is None else None
+    release = module_of(name, "release")
+    plain = release is None or any(
+        isinstance(one, type) and issubclass(one, PlainRelease) for one in vars(release).values()
+    )
+    return partial(write_plain_sample, spec(name)) if plain else None
 
 
 def write_sample_release(
