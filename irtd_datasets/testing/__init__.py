@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.catalog import dataset_names, module_of, spec
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.rows.plain import PlainRelease
 from irtd_datasets.testing.damage import Damage, DamageKind, damage
 from irtd_datasets.testing.exact import StreamCheck, assert_stream_exact
 from irtd_datasets.testing.irtd_release import IRTD_DEFECTS, Layout, write_irtd_sample
