@@ -4,7 +4,8 @@
     python benchmarks/kills.py --kills 50 --job build --job pairs --seed 3
 
 The jobs are builds (into a folder and into a bucket of an S3 server on this machine), publishing to the Hub of the
-tests, constructing for three datasets, pairs, exports, cards, and dataset folders made of others. Each kill begins with
+tests, constructing for three datasets, pairs, exports, cards, and dataset folders made of others, verdicts of a review
+included. Each kill begins with
 the same state and ends the command within the time that it takes. After every third one another command follows before
 the same one: with other options, of another release or of another dataset. Either it makes what it makes without the
 kill, or it refuses; the first command, started again, then makes its own files (or refuses, where they are all there),
@@ -299,6 +300,10 @@ def jobs(work: Path) -> dict[str, Job]:  # noqa: C901 - a function for each comm
     def dedup(place: Path) -> list[object]:
         return ["dedup", built, "--out", place, "-q"]
 
+    def review(verdicts: str) -> Callable[[Path], list[object]]:
+        given = [f"{built}:instruct-location", "--apply", work / verdicts]
+        return lambda place: ["review", *given, "--out", place, "-q"]
+
     def detect(layout: str) -> Callable[[Path], list[object]]:
         return lambda place: [
             "export",
@@ -349,6 +354,9 @@ def jobs(work: Path) -> dict[str, Job]:  # noqa: C901 - a function for each comm
         "split": Job(split, (subset("--rows", 20), merge), files, check=True),
         "merge": Job(merge, (split, subset("--rows", 20)), files, check=True),
         "dedup": Job(dedup, (merge,), files, check=True),
+        "review": Job(
+            review("verdicts.jsonl"), (review("others.jsonl"), dedup), files, check=True
+        ),
         "export detection": Job(
             detect("coco"), (detect("yolo"), detect("voc")), constructed
         ),
@@ -365,6 +373,7 @@ def prepare(work: Path) -> None:
     import numpy as np
     from PIL import Image
 
+    from irtd_datasets.review.verdicts import Verdict, VerdictFile
     from irtd_datasets.testing import write_sample_release
 
     sys.path.append(str(ROOT / "tests" / "construct"))
@@ -394,6 +403,11 @@ def prepare(work: Path) -> None:
     (work / "rs_gpt4v.csv").write_text(
         f'{columns}DIOR-RSVG,{layout},,,"grounding,region_captioning",optical\n'
     )
+    rows = [row for file in sorted(work.glob("built/*/*/*.parquet")) for row in _judged(file)]
+    for name, step in (("verdicts.jsonl", 3), ("others.jsonl", 2)):
+        with VerdictFile(work / name) as verdicts:
+            for number, (row, digest) in enumerate(rows[::step]):
+                verdicts.add(Verdict(row, digest, ("accept", "reject")[number % 2], "anna"))
     draw = np.random.default_rng(0)
     for side in ("vis", "ir"):
         (work / "pairs" / side).mkdir(parents=True)
@@ -401,6 +415,16 @@ def prepare(work: Path) -> None:
         scene = Image.fromarray(draw.integers(0, 255, (40, 50), np.uint8)).resize((500, 400))
         scene.convert("RGB").save(work / "pairs" / "vis" / f"{number}.png")
         scene.save(work / "pairs" / "ir" / f"{number}.png")
+
+
+def _judged(file: Path) -> list[tuple[str, str]]:
+    """Id and digest of the text of each row of a shard."""
+    import pyarrow.parquet as pq
+
+    from irtd_datasets.review.verdicts import text_digest
+
+    table = pq.read_table(file, columns=["id", "messages"]).to_pylist()
+    return [(row["id"], text_digest(row["messages"])) for row in table]
 
 
 # ---------------------------------------------------------------------------------------------------- kills
