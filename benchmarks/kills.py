@@ -373,7 +373,6 @@ def prepare(work: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from irtd_datasets.review.verdicts import Verdict, VerdictFile
     from irtd_datasets.testing import write_sample_release
 
     sys.path.append(str(ROOT / "tests" / "construct"))
@@ -403,11 +402,7 @@ def prepare(work: Path) -> None:
     (work / "rs_gpt4v.csv").write_text(
         f'{columns}DIOR-RSVG,{layout},,,"grounding,region_captioning",optical\n'
     )
-    rows = [row for file in sorted(work.glob("built/*/*/*.parquet")) for row in _judged(file)]
-    for name, step in (("verdicts.jsonl", 3), ("others.jsonl", 2)):
-        with VerdictFile(work / name) as verdicts:
-            for number, (row, digest) in enumerate(rows[::step]):
-                verdicts.add(Verdict(row, digest, ("accept", "reject")[number % 2], "anna"))
+    _judge(work)
     draw = np.random.default_rng(0)
     for side in ("vis", "ir"):
         (work / "pairs" / side).mkdir(parents=True)
@@ -417,14 +412,21 @@ def prepare(work: Path) -> None:
         scene.save(work / "pairs" / "ir" / f"{number}.png")
 
 
-def _judged(file: Path) -> list[tuple[str, str]]:
-    """Id and digest of the text of each row of a shard."""
+def _judge(work: Path) -> None:
+    """Write verdicts on rows of the folder that is built."""
     import pyarrow.parquet as pq
 
-    from irtd_datasets.review.verdicts import text_digest
+    from irtd_datasets.review.verdicts import Verdict, VerdictFile, text_digest
 
-    table = pq.read_table(file, columns=["id", "messages"]).to_pylist()
-    return [(row["id"], text_digest(row["messages"])) for row in table]
+    rows = [
+        (row["id"], text_digest(row["messages"]))
+        for file in sorted(work.glob("built/*/*/*.parquet"))
+        for row in pq.read_table(file, columns=["id", "messages"]).to_pylist()
+    ]
+    for name, step in (("verdicts.jsonl", 3), ("others.jsonl", 2)):
+        with VerdictFile(work / name) as verdicts:
+            for number, (row, digest) in enumerate(rows[::step]):
+                verdicts.add(Verdict(row, digest, ("accept", "reject")[number % 2], "anna"))
 
 
 # ---------------------------------------------------------------------------------------------------- kills
