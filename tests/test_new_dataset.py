@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from irtd_datasets import catalog
-from irtd_datasets.catalog import builder_class, dataset_names, open_release, spec
+from irtd_datasets.catalog import DATASETS, builder_class, dataset_names, open_release, spec
 from irtd_datasets.errors import AnnotationError, BuildError, ReleaseError, UnknownNameError
 from irtd_datasets.rows.doctor import examine
 from irtd_datasets.rows.release import absolute_options
@@ -26,6 +26,10 @@ SECTION = re.search(
     r"^## Add a dataset\n(.*?)^## ", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE
 )
 PACKAGE_STEPS, REPOSITORY_STEPS = re.findall(r"^```bash\n(.*?)^```$", SECTION[1], re.DOTALL | re.MULTILINE)
+
+
+# The page's own name, but where a dataset of the library has it already.
+NAME, TITLE = ("newrs", "NewRS") if "foors" in DATASETS else ("foors", "FooRS")
 
 
 def follow(steps, folder, python, **settings):
@@ -53,7 +57,7 @@ def follow(steps, folder, python, **settings):
         **settings,
     }
     done = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", steps],
+        ["bash", "-euxo", "pipefail", "-c", steps.replace("foors", NAME).replace("FooRS", TITLE)],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -76,9 +80,9 @@ def test_a_package_of_its_own(tmp_path):
     (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
     (site / "parent.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT}\n")
     shown = follow(PACKAGE_STEPS, tmp_path, tmp_path / "env" / "bin" / "python")
-    assert "FooRS 1.0.0" in shown
+    assert f"{TITLE} 1.0.0" in shown
     assert "2 passed" in shown
-    assert "foors" not in dataset_names()  # nothing was installed elsewhere
+    assert NAME not in dataset_names()  # nothing was installed elsewhere
 
 
 @pytest.mark.slow
@@ -102,18 +106,19 @@ def test_a_folder_of_the_repository(tmp_path):
 @pytest.mark.parametrize("parser", [False, True])
 def test_everything_that_is_written_is_short(tmp_path, parser):
     """A new dataset has at most 150 lines in all files together, with and without a parser."""
-    files = new_dataset("foors", tmp_path / "foors", title="FooRS", licence="mit", parser=parser)
-    assert {path.relative_to(tmp_path / "foors").as_posix() for path in files} >= {
-        "foors/spec.py", "foors/parts.csv", "foors/sample.py", "foors/card.md", "tests/test_foors.py", "pyproject.toml",
+    files = new_dataset(NAME, tmp_path / NAME, title=TITLE, licence="mit", parser=parser)
+    assert {path.relative_to(tmp_path / NAME).as_posix() for path in files} >= {
+        f"{NAME}/spec.py", f"{NAME}/parts.csv", f"{NAME}/sample.py", f"{NAME}/card.md", f"tests/test_{NAME}.py",
+        "pyproject.toml",
     }  # fmt: skip
-    assert lines_in(tmp_path / "foors") <= 150
+    assert lines_in(tmp_path / NAME) <= 150
 
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """Makes a dataset and has its entry point found: ``installed(name)`` gives its folder."""
 
-    def install(name="foors", *, point=None, **options):
+    def install(name=NAME, *, point=None, **options):
         home = tmp_path / name
         new_dataset(name, home, title=name.title(), licence="cc-by-4.0", **options)
         monkeypatch.syspath_prepend(home)
@@ -125,24 +130,24 @@ def installed(tmp_path, monkeypatch):
     yield install
     monkeypatch.undo()
     catalog._others.cache_clear()
-    for module in [module for module in sys.modules if module.split(".")[0] in {"foors", "barrs"}]:
+    for module in [module for module in sys.modules if module.split(".")[0] in {NAME, "barrs"}]:
         del sys.modules[module]
 
 
 def test_a_dataset_of_others_is_one_of_ours(installed, tmp_path):
     """Once its entry point is found, declaration, builder, sample and release of a package are had by its name."""
-    installed("foors", parser=True)
-    assert dataset_names()[-1] == "foors"
-    assert "foors" in sample_names()
-    assert builder_class("foors").__name__ == "Foors"
-    sample = write_sample_release("foors", tmp_path / "release", rows=20, images=False)
-    release = open_release("foors", absolute_options(sample.folder))
+    installed(NAME, parser=True)
+    assert dataset_names()[-1] == NAME
+    assert NAME in sample_names()
+    assert builder_class(NAME).__name__ == NAME.title()
+    sample = write_sample_release(NAME, tmp_path / "release", rows=20, images=False)
+    release = open_release(NAME, absolute_options(sample.folder))
     assert [report.records for report in examine(release).files] == [10, 10]
 
 
 def test_a_package_that_declares_another_name_is_refused(installed):
     """What an entry point names must be what the package declares; the message says what is missing."""
-    installed("foors", point="barrs")
+    installed(NAME, point="barrs")
     with pytest.raises(UnknownNameError, match="does not declare the dataset 'barrs'"):
         spec("barrs")
 
@@ -152,22 +157,22 @@ def test_a_package_that_declares_another_name_is_refused(installed):
 )
 def test_a_word_that_no_column_has_is_refused(installed, word, wrong):
     """A task, sensor or frame outside the schema is told by its part before anything is read."""
-    table = installed("foors") / "foors" / "parts.csv"
+    table = installed(NAME) / NAME / "parts.csv"
     table.write_text(table.read_text().replace(word, wrong + word[word.index(",") :]))
     with pytest.raises(UnknownNameError, match=f"'{wrong}', which no column has"):
-        spec("foors")
+        spec(NAME)
 
 
 def test_a_broken_package_is_told_and_the_others_are_shown(installed, capsys):
     """A package that cannot be imported does not take the other datasets with it."""
     from irtd_datasets.cli.releases import list_
 
-    home = installed("foors")
-    (home / "foors" / "spec.py").write_text("import nothing_of_this_name\n")
+    home = installed(NAME)
+    (home / NAME / "spec.py").write_text("import nothing_of_this_name\n")
     list_()
     shown = capsys.readouterr()
     assert "IR-TD" in shown.out
-    assert "'foors' of the package foors cannot be used: ModuleNotFoundError" in shown.err
+    assert f"'{NAME}' of the package {NAME} cannot be used: ModuleNotFoundError" in shown.err
 
 
 def test_a_name_that_is_taken_is_refused(installed, tmp_path):
@@ -176,16 +181,16 @@ def test_a_name_that_is_taken_is_refused(installed, tmp_path):
         with pytest.raises(UnknownNameError):
             new_dataset(name, tmp_path / "x", title="X", licence="mit")
     with pytest.raises(UnknownNameError, match="signs"):
-        new_dataset("foors", tmp_path / "x", title="X\ny", licence="mit")
-    new_dataset("foors", tmp_path / "x", title="X", licence="mit")
+        new_dataset(NAME, tmp_path / "x", title="X\ny", licence="mit")
+    new_dataset(NAME, tmp_path / "x", title="X", licence="mit")
     with pytest.raises(BuildError, match="already"):
-        new_dataset("foors", tmp_path / "x", title="X", licence="mit")
+        new_dataset(NAME, tmp_path / "x", title="X", licence="mit")
 
 
 def test_files_of_a_plain_release(installed, tmp_path):
     """Parts find their files by path, ending or pattern; what nobody claims is told, and stops when it is damaged."""
-    home = installed("foors")
-    table = home / "foors" / "parts.csv"
+    home = installed(NAME)
+    table = home / NAME / "parts.csv"
     table.write_text(
         "subset,split,part,task,file,records,modality,frame,image_dirs\n"
         "train,train,vqa,vqa,parts/*.json,,optical,,\n"
@@ -200,14 +205,14 @@ def test_files_of_a_plain_release(installed, tmp_path):
     (root / "package.json").write_text("{}")
 
     def opened(**settings):
-        return open_release("foors", absolute_options(root, settings=settings))
+        return open_release(NAME, absolute_options(root, settings=settings))
 
-    train, test = spec("foors").members
+    train, test = spec(NAME).members
     files = opened().files(train)
     assert [file.where for file in files] == ["a/parts/1.json", "a/parts/2.json"]
     record = {"id": 7, "image": "x.jpg", "conversations": turns}
     ids = [opened().pending(file, record, 0).id for file in files]
-    assert ids == ["foors/train/vqa/a/parts/1/7", "foors/train/vqa/a/parts/2/7"]
+    assert ids == [f"{NAME}/train/vqa/a/parts/{place}/7" for place in (1, 2)]
     assert opened().unknown_files(train.subset) == ["package.json"]
     (root / "b").mkdir()
     (root / "b" / "test.json").write_text("[]")
@@ -222,6 +227,6 @@ def test_files_of_a_plain_release(installed, tmp_path):
 
 def test_a_declaration_that_is_not_complete_is_an_error(installed):
     """The least that has to be said of a dataset is asked for."""
-    installed("foors")
+    installed(NAME)
     with pytest.raises(TypeError, match="licence"):
-        spec_from_tables("foors", name="foors", title="FooRS", summary="x")
+        spec_from_tables(NAME, name=NAME, title=TITLE, summary="x")
