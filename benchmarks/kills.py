@@ -446,7 +446,7 @@ class Kills:
         self.counts: Counter[str] = Counter()
         self._name, self._job, self._work, self._draw = name, job, work, draw
         self._number = 0
-        self._usual: dict[int, Any] = {}
+        self._usual: dict[tuple[int, bool], Any] = {}
         begun = time.monotonic()
         place = self._place()
         code, self._wanted = self._run(job.command, place)
@@ -460,8 +460,11 @@ class Kills:
         _, answer = forked(
             lambda: irtd(*self._job.command(place)), kill_after=self._draw.uniform(0.02, 1.0) * self._seconds
         )
-        self.counts.update(["kills", *(["ended before"] if answer else [])])
-        right = self._another(place) if another else self._wanted
+        ended = (
+            bool(answer) or self._job.made(place) == self._wanted
+        )  # killed after the last file was in place
+        self.counts.update(["kills", *(["ended before"] if ended else [])])
+        right = self._another(place, after=ended) if another else self._wanted
         code, made = self._run(self._job.command, place)
         if code and another and "Traceback" not in self._said:
             # The other command has made another thing here, which this one does not touch.
@@ -473,13 +476,16 @@ class Kills:
             if found:
                 self._tell(f"irtd check: {found}")
 
-    def _another(self, place: Path) -> Any:
-        """Run another command; returns what it makes."""
+    def _another(self, place: Path, *, after: bool) -> Any:
+        """Run another command, in a place where the first one ended or did not; returns what it makes."""
         which = self._draw.randrange(len(self._job.others))
         command = self._job.others[which]
-        if which not in self._usual:
-            self._usual[which] = self._run(command, self._place())
-            if self._usual[which][0] and self._job.start == "":
+        if (which, after) not in self._usual:
+            fresh = self._place()
+            if after:
+                self._run(self._job.command, fresh)
+            self._usual[which, after] = self._run(command, fresh)
+            if self._usual[which, after][0] and self._job.start == "" and not after:
                 raise SystemExit(f"{self._name}: another command does not run: {self._said}")
         code, made = self._run(command, place)
         self.counts["another command"] += 1
@@ -488,8 +494,8 @@ class Kills:
             if "Traceback" in self._said or code not in {1, 2}:
                 self._tell(f"another command: {self._said}")
             return self._wanted
-        self._compare("another command", code, made, self._usual[which][1])
-        return self._usual[which][1]
+        self._compare("another command", code, made, self._usual[which, after][1])
+        return self._usual[which, after][1]
 
     def _compare(self, when: str, code: int, made: Any, wanted: Any) -> None:
         if code and (made != wanted or "Traceback" in self._said):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "CARD",
     "CARD_IMAGES",
@@ -14,6 +16,7 @@ __all__ = [
     "STAGING",
     "STATE",
     "index_name",
+    "is_shard_name",
     "part_of",
     "shard_name",
 ]
@@ -48,6 +51,9 @@ FINISHED = "Name a folder that `irtd build` has finished."
 """What to do where a folder lacks what a build writes last."""
 
 
+_SHARD = re.compile(r"/\w+-\d{5,}-of-\d{5,}\.parquet\Z")
+
+
 def shard_name(split: str, index: int, count: int) -> str:
     """File name of a shard.
 
@@ -56,6 +62,19 @@ def shard_name(split: str, index: int, count: int) -> str:
         'train-00000-of-00002.parquet'
     """
     return f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a file is called as a build calls a shard.
+
+    Args:
+        name: Relative to the dataset folder, with slashes.
+
+    Example:
+        >>> is_shard_name("instruct/reid/train-00000-of-00001.parquet"), is_shard_name("index/instruct.reid.parquet")
+        (True, False)
+    """
+    return _SHARD.search(name) is not None
 
 
 def index_name(shard: str) -> str:

@@ -43,6 +43,7 @@ from irtd_datasets.folder.names import (
     MANIFEST,
     STAGING,
     STATE,
+    is_shard_name,
 )
 from irtd_datasets.rows.order import ORDER_SEED
 from irtd_datasets.schema import SCHEMA_VERSION
@@ -335,7 +336,8 @@ class DatasetFolder:
             AnnotationError: It is damaged.
         """
         try:
-            return Ledger.read(self.path)
+            aside = self._replacing() and (self.staging / LEDGER).is_file()
+            return Ledger.read(self.staging if aside else self.path)
         except ReleaseNotFoundError:
             return None
 
@@ -352,6 +354,7 @@ class DatasetFolder:
         new = {part.key for part in built}
         # While shards are being replaced, what lies in the folder may be of either build.
         whole = set() if self._replacing() else {pair for part in before for pair in part.named_digests()}
+        described = (self.path / MANIFEST).is_file()
         if self._replacing():
             self._check_kept([part for part in parts if part.key not in new])
         elif [part.as_dict() for part in before] != [part.as_dict() for part in parts]:
@@ -359,6 +362,8 @@ class DatasetFolder:
         for part in built:
             others = [name for one in built if one.key == part.key for name in one.files()]
             self._place(part, whole, others)
+        if not described:
+            self._remove_unlisted(parts)
         merged = self._all_lines(ledger)
         self._remove_changed_indexes()
         self.staging.mkdir(parents=True, exist_ok=True)
@@ -369,12 +374,12 @@ class DatasetFolder:
         state = {
             "/".join((*part.key, part.split) if divided else part.key): part.identity() for part in parts
         }
-        described = self._described(
+        documents = self._described(
             parts, merged, listed, state, counter_in(self.path), lambda name: (self.path / name).open("rb")
         )
-        for name, content in described.items():
+        for name, content in documents.items():
             write_text(self.path / name, content)
-        for name in {*CARD_IMAGES.values()} - described.keys():
+        for name in {*CARD_IMAGES.values()} - documents.keys():
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.staging, ignore_errors=True)
         self._parts = None
@@ -388,8 +393,11 @@ class DatasetFolder:
         return sorted((part for part in parts if part.shards), key=lambda part: order.index(part.key))
 
     def _all_lines(self, ledger: Ledger) -> Ledger:
-        """The ledger of all that the folder is going to have."""
-        earlier = self.ledger()
+        """The ledger of all that the folder is going to have.
+
+        One without a manifest is of a first build that was killed, and tells of parts that are not here.
+        """
+        earlier = self.ledger() if self.manifest() is not None else None
         return earlier.merged(ledger, self.spec) if earlier else ledger
 
     def _described(
@@ -440,8 +448,11 @@ class DatasetFolder:
     def _set_aside(self) -> None:
         """Take the description of the shards away before they change: the manifest first, so that nobody goes by it.
 
-        A reader that finds shards without a card stops, where an old card with new shards would give it rows of both.
+        The ledger stays, since it tells whose folder this is; what it said before is kept beside the manifest. A reader
+        that finds shards without a card stops, where an old card with new shards would give it rows of both.
         """
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(self.path / LEDGER, self.staging / LEDGER)
         for name in (MANIFEST, CARD, CROISSANT):
             with contextlib.suppress(FileNotFoundError):
                 (self.path / name).replace(self.staging / name)
@@ -456,6 +467,18 @@ class DatasetFolder:
                         where=str(self.path / name),
                         remedy=f"Finish that build first: start its command again (config {part.subset!r}).",
                     )
+
+    def _remove_unlisted(self, parts: Sequence[BuiltPart]) -> None:
+        """Remove shards that a killed build of something else has put into place and never described."""
+        listed = {name for part in parts for name in part.files()}
+        for pattern in ("*.parquet", "*/*.parquet"):
+            for file in self.path.glob(f"[!.]*/{pattern}"):
+                name = file.relative_to(self.path).as_posix()
+                if name not in listed and is_shard_name(name):
+                    file.unlink()
+                    with contextlib.suppress(OSError):
+                        file.parent.rmdir()
+                        file.parent.parent.rmdir()
 
     def _remove_changed_indexes(self) -> None:
         """Remove index files that are not those of the last build, so that they are not taken over."""

@@ -9,7 +9,7 @@ its last name; readers go by the manifest, which is written when all is there::
       .build/records/RUN/instruct.grounding.drafts      what the workers of a cluster read, a stretch for each shard
       .build/instruct/grounding/shard-00000.json        a shard that is finished: its result and its SHA-256
       .build/instruct/grounding/shard-00000.index.parquet   where its images lie, for the index of the part
-      .build/manifest.json                              the manifest of before, while its files are being replaced
+      .build/manifest.json, .build/ledger.json          those of before, while their files are being replaced
       index/..., ledger.json, README.md, croissant.json, .built.json, and last manifest.json
 
 Shards cut from a stream do not know their last name, which has the number of all, before the end: they wait below
@@ -52,6 +52,7 @@ from irtd_datasets.folder.names import (
     STAGING,
     STATE,
     index_name,
+    is_shard_name,
     shard_name,
 )
 from irtd_datasets.folder.parts import ShardResult
@@ -73,6 +74,7 @@ __all__ = ["RemoteFolder", "Upload", "default_scratch", "upload_shard"]
 
 _RUN = f"{STAGING}/run.json"
 _BEFORE = f"{STAGING}/{MANIFEST}"
+_LINES_BEFORE = f"{STAGING}/{LEDGER}"
 _COUNTED = ("source", "box_frame", BOX_SIZES)
 """Columns whose values the card counts."""
 _COPIES = 8
@@ -425,7 +427,8 @@ class RemoteFolder(DatasetFolder):
 
     def ledger(self) -> Ledger | None:
         """The ledger; None when there is none yet."""
-        data = self.store.read(LEDGER) if self.manifest() is not None else None
+        name = LEDGER if MANIFEST in self._sizes or _LINES_BEFORE not in self._sizes else _LINES_BEFORE
+        data = self.store.read(name) if self.manifest() is not None else None
         return Ledger.parse(data, self.store.where(LEDGER)) if data is not None else None
 
     def publish(self, built: Sequence[BuiltPart], ledger: Ledger) -> Ledger:
@@ -446,7 +449,11 @@ class RemoteFolder(DatasetFolder):
         self._check_shards(parts)
         stale = [name for name in self._sizes if name.endswith(".parquet") and name not in kept]
         ours = {f"{member.key[0]}/{member.key[1]}" for member in self.spec.members}
-        self.store.remove(name for name in stale if name.rpartition("/")[0] in ours)
+        # Without any manifest, what is called like a shard is of a build that was killed, perhaps of another dataset.
+        killed = self.manifest() is None
+        self.store.remove(
+            name for name in stale if name.rpartition("/")[0] in ours or (killed and is_shard_name(name))
+        )
         files = self._put_indexes(parts, changed, notes, old_tables)
         counts = {part.key: self._counts(part, notes) for part in parts}
 
@@ -477,6 +484,8 @@ class RemoteFolder(DatasetFolder):
         if self._withdrawn or MANIFEST not in self._sizes:
             return
         if any(key in self._by_key for key in keys):
+            if LEDGER in self._sizes:
+                self.store.copy(LEDGER, _LINES_BEFORE)
             self.store.copy(MANIFEST, _BEFORE)
             # The card, too: an old card with new shards would give a reader rows of both.
             self.store.remove([MANIFEST, CARD, CROISSANT])

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from irtd_datasets.errors import BuildError, ReleaseNotFoundError
 from irtd_datasets.hub.check import check_folder
 from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
-from irtd_datasets.writing import from_stream, plan
+from irtd_datasets.writing import folder, from_stream, plan
 from irtd_datasets.writing.engine import build
 
 MOMENTS = Path(__file__).with_name("moments.py")
@@ -272,3 +273,36 @@ def test_a_failed_build_leaves_no_folder(small, tmp_path):
     before = tree(out)
     fails()
     assert tree(out) == before
+
+
+@pytest.mark.parametrize("where", ["write_folder_index", "render_card", "Manifest.render"])
+@pytest.mark.parametrize("other", ["another dataset", "another config"])
+def test_another_build_after_one_that_was_killed_while_it_put_shards_into_place(
+    small, tmp_path, monkeypatch, where, other
+):
+    """What was put into place and never described is gone: the folder is what the other build makes alone."""
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child starts none
+        child = os.fork()
+    if child == 0:
+        target = folder.Manifest if "." in where else folder
+        monkeypatch.setattr(target, where.rpartition(".")[2], lambda *_, **__: os._exit(9))
+        build("irtd", ["instruct-location", "pretrain"], absolute_options(small), out)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (out / "manifest.json").exists()
+    assert list(out.glob("*/*/*.parquet"))
+    if other == "another dataset":
+        release = write_sample_release("mmrs_1m", tmp_path / "mmrs_1m", rows=20).folder
+        what = ("mmrs_1m", ["vqa"], absolute_options(release))
+    else:
+        what = ("irtd", ["instruct-security"], absolute_options(small))
+    build(*what, alone)
+    if other == "another dataset" and (out / "ledger.json").exists():
+        with pytest.raises(BuildError, match="it holds the dataset 'irtd'"):
+            build(*what, out)
+        return
+    build(*what, out)
+    assert tree(out) == tree(alone)
+    assert not check_folder(out).errors

@@ -12,7 +12,9 @@ from processes import irtd, run, told
 
 from irtd_datasets.errors import BuildError, UnknownNameError
 from irtd_datasets.remote.urls import shown_url
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
 from irtd_datasets.writing.remote_folder import RemoteFolder
 from irtd_datasets.writing.store import Store, parse_storage_options
 
@@ -147,6 +149,29 @@ def test_stopped_before_any_write_and_started_again(step, small, reference, monk
         if "manifest.json" not in names:
             assert again.reused >= finished, moment
         assert objects(store) == reference, moment
+
+
+def test_another_dataset_after_a_build_that_was_killed(small, tmp_path, monkeypatch):
+    """Objects that were uploaded and never described are gone: below the URL is what the other build makes alone."""
+    monkeypatch.setattr(RemoteFolder, "tidy", lambda _: None)
+    store, upload, left = Store(MEMORY), Store.upload, 5
+
+    def stopping(self, file, name):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise Stopped
+        return upload(self, file, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "upload", stopping)
+        with pytest.raises(Stopped):
+            built(small, MEMORY)
+    assert [name for name in store.listing() if name.startswith("instruct/")]
+    release = write_sample_release("mmrs_1m", tmp_path / "mmrs_1m", rows=20).folder
+    for out in (MEMORY, tmp_path / "alone"):
+        build("mmrs_1m", ["vqa"], absolute_options(release), out)
+    assert objects(store) == tree(tmp_path / "alone")
 
 
 def test_what_passes_is_tried_again(small, reference, monkeypatch):
