@@ -480,13 +480,7 @@ class Kills:
         """Run another command, in a place where the first one ended or did not; returns what it makes."""
         which = self._draw.randrange(len(self._job.others))
         command = self._job.others[which]
-        if (which, after) not in self._usual:
-            fresh = self._place()
-            if after:
-                self._run(self._job.command, fresh)
-            self._usual[which, after] = self._run(command, fresh)
-            if self._usual[which, after][0] and self._job.start == "" and not after:
-                raise SystemExit(f"{self._name}: another command does not run: {self._said}")
+        usual = self._usually(which, command, after=after)
         code, made = self._run(command, place)
         self.counts["another command"] += 1
         if code:
@@ -494,8 +488,24 @@ class Kills:
             if "Traceback" in self._said or code not in {1, 2}:
                 self._tell(f"another command: {self._said}")
             return self._wanted
-        self._compare("another command", code, made, self._usual[which, after][1])
-        return self._usual[which, after][1]
+        if usual[0]:
+            # Refused where the first one has ended, so this one had not: its last word was missing (a tag).
+            usual = self._usually(which, command, after=False)
+        self._compare("another command", code, made, usual[1])
+        return usual[1]
+
+    def _usually(
+        self, which: int, command: Callable[[Path], list[object]], *, after: bool
+    ) -> tuple[int, Any]:
+        """What another command makes where nothing is killed: alone, or after the first one."""
+        if (which, after) not in self._usual:
+            fresh = self._place()
+            if after:
+                self._run(self._job.command, fresh)
+            self._usual[which, after] = self._run(command, fresh)
+            if self._usual[which, after][0] and self._job.start == "" and not after:
+                raise SystemExit(f"{self._name}: another command does not run: {self._said}")
+        return self._usual[which, after]
 
     def _compare(self, when: str, code: int, made: Any, wanted: Any) -> None:
         if code and (made != wanted or "Traceback" in self._said):
