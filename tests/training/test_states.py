@@ -6,7 +6,7 @@ import json
 import types
 
 import pytest
-from folders import make_folder
+from folders import all_batches, make_folder
 
 from irtd_datasets.errors import StateError
 from irtd_datasets.training import merge_states, stream, table
@@ -134,7 +134,7 @@ def test_an_epoch_that_contradicts_the_state(made, torch, tmp_path, kind, worker
         one.load_state_dict(state)
         walk.set_epoch(epoch)
         with pytest.raises(StateError, match=r"middle of epoch 2[\s\S]*set_epoch\(2\)"):
-            list(one)
+            all_batches(one)
     for chosen in (True, False):
         walk, one = loader(made, kind, workers, tmp_path)
         one.load_state_dict(state)

@@ -3,7 +3,7 @@
 import pickle
 
 import pytest
-from folders import make_folder
+from folders import all_batches, make_folder
 
 from irtd_datasets.errors import ImageError, ShardChangedError, TransformError
 from irtd_datasets.training import batches, stream, table
@@ -67,7 +67,7 @@ def test_errors_end_a_loader(made, tmp_path, kind, workers):
     data = pytest.importorskip("torch.utils.data")
     for rows in open_both(made, tmp_path, transform=Failing(kind)):
         with pytest.raises(TransformError, match="row 17, id 'made/000017'"):
-            list(data.DataLoader(rows, batch_size=8, num_workers=workers, collate_fn=list))
+            all_batches(data.DataLoader(rows, batch_size=8, num_workers=workers, collate_fn=list))
 
 
 def test_what_is_done_with_errors(made, tmp_path):
