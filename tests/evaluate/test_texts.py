@@ -115,10 +115,19 @@ def test_meteor_is_that_of_the_evaluation(remote_sensing, monkeypatch):
         from pycocoevalcap.meteor.meteor import Meteor
 
         right = {i: [" ".join(tokens(text)) for text in one.references] for i, one in enumerate(questions)}
-        program = Meteor()
-        wanted, _ = program.compute_score(right, {i: ["a road near one car"] for i in right})
-        program.meteor_p.communicate()  # ends it and closes its pipes
+        compute, calls = Meteor.compute_score, []
+
+        def spied(program, references, answers):
+            wanted, each = compute(program, references, answers)
+            calls.append((references, answers, wanted))
+            return wanted, each
+
+        monkeypatch.setattr(Meteor, "compute_score", spied)
         metrics = add_meteor(scores).tasks["captioning"].metrics
+        ((references, said, wanted),) = calls
+        assert references == right
+        assert said == {i: ["a road near one car"] for i in right}
+        assert wanted > 0
         assert metrics["meteor"].value == pytest.approx(100 * wanted)
         assert metrics.keys() - {"meteor"} == scores.tasks["captioning"].metrics.keys()
     monkeypatch.setenv("PATH", "")
