@@ -9,12 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+WARM = Path(__file__).with_name("warm.py")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^```(.*?)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -59,15 +61,22 @@ def generator():
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """The environment of a user: the command on the path, caches of its own, no network."""
+    """The environment of a user: the command on the path, caches of its own, no network.
+
+    The commands of the pages are run by `warm.py`, which has imported `datasets` and the like once for all of them.
+    """
     home = tmp_path_factory.mktemp("home")
     bin_folder = home / "bin"
+    place = tempfile.mkdtemp()  # the path of a socket may not be long
+    socket = f"{place}/warm"
     bin_folder.mkdir()
     for name, command in {"irtd": "-m irtd_datasets", "python": ""}.items():
         script = bin_folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
+        script.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -S -E "{WARM}" run "{socket}" {command} "$@"\n'
+        )
         script.chmod(0o755)
-    return {
+    settings = {
         **os.environ,
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -75,7 +84,26 @@ def environment(tmp_path_factory):
         "HOME": str(home),
         "HF_HOME": str(home / "hf"),
         "HF_HUB_OFFLINE": "1",
+        "OPENBLAS_NUM_THREADS": "1",  # as the command sets it, before NumPy is imported
     }
+    with subprocess.Popen(
+        [
+            sys.executable,
+            WARM,
+            "serve",
+            socket,
+            "datasets",
+            "huggingface_hub",
+            "pyarrow.parquet",
+            "typer.main",
+        ],
+        env=settings,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as server:
+        assert server.stdout.readline() == b"ready\n"
+        yield settings
+    shutil.rmtree(place)
 
 
 @pytest.fixture(scope="module")

@@ -220,7 +220,7 @@ def test_odd_answers_are_taken_as_they_are(tmp_path):
 
 def test_hard_boxes_are_wrong_not_an_error(folders):
     """NaN, infinity, thousands of boxes and megabytes of text are answers like any other."""
-    questions = read_questions(folders["mmrs_1m"], "grounding")
+    questions = read_questions(folders["mmrs_1m"], "grounding")[:21]  # three times each
     many = json.dumps([[n, n, n + 1, n + 1] for n in range(10_000)])
     hard = [
         "[NaN, 0, 1, 1]",
@@ -238,7 +238,7 @@ def test_hard_boxes_are_wrong_not_an_error(folders):
     detection = read_questions(folders["mmrs_1m"], "detection")
     hard[2] = many[:20_000]  # cut off in the middle
     found = score(
-        {one.key: hard[n % len(hard)] for n, one in enumerate(detection[:99])}, detection[:99], FAST
+        {one.key: hard[n % len(hard)] for n, one in enumerate(detection[:21])}, detection[:21], FAST
     )
     assert found.tasks["detection"].metrics["ap50"].value < 5
 
