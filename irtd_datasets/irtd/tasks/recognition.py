@@ -1,4 +1,4 @@
-"""Recognition: one of four options names the object in the picture. Metric: accuracy (paper section 5.1).
+"""Recognition: one of four options names the object in the image. Metric: accuracy (paper section 5.1).
 
 Rule (measured on 3,705 released records): four distinct options of a vocabulary of 47 words, those of LSOTB-TIR, one
 of them right, its letter uniform. The released gold is not always the class of the sequence's folder; here it is the
@@ -82,7 +82,7 @@ VOCABULARY = (
 
 
 def make(labels: Labels, rules: Rules, draw: Draw) -> list[Made]:
-    """A question about the one kind of object in the picture."""
+    """A question about the one kind of object in the image."""
     if len(labels.words) != 1 or labels.unclear:
         return []
     gold = {"motor": "motobike"}.get(labels.words[0], labels.words[0])  # the vocabulary's own word
