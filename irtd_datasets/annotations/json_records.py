@@ -354,7 +354,7 @@ class RecordReader:
     def _array(self) -> Iterator[tuple[int, Record]]:
         parser, text = self._parser, self._parser.text
         text.at += 1
-        index = 0
+        index, other = 0, ""
         following = parser.next_character(index)
         while following != "]":
             if not following:
@@ -376,6 +376,7 @@ class RecordReader:
                     index=index,
                 )
             if isinstance(record, JsonRecordsError):
+                other = other or record.problem
                 self._report(index, record)
             else:
                 parser.complete += 1
@@ -395,6 +396,11 @@ class RecordReader:
             )
         if not index:
             parser.fail("json-no-records", "the list is empty, expected records", remedy=_FETCH_AGAIN)
+        if not parser.complete:
+            problem = f"the file is a list without any object: {other}"
+            parser.fail(
+                "json-not-a-list", problem, remedy="Look at what it is; the records may be in another file."
+            )
 
     def _objects(self) -> Iterator[tuple[int, Record]]:
         """Objects with commas, line feeds or mere blanks between them and no brackets around them."""

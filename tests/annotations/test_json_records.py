@@ -212,6 +212,8 @@ def test_what_is_a_list_of_objects_for_the_standard_library_is_one_here(text, ch
         (b"12", "json-no-records", "a number"),
         (b'"text"', "json-no-records", "a text"),
         (b"null", "json-no-records", "null"),
+        (b'["a.jpg", "b.jpg"]', "json-not-a-list", "without any object: the record is a text"),
+        (b"[null]", "json-not-a-list", "without any object: the record is null"),
         (b"true", "json-no-records", "truth value"),
         (b"hello", "json-not-json", "'hello'"),
         (b'{"images": [1], "annotations": []}', "json-not-a-list", "lists under 'images', 'annotations'"),
@@ -311,7 +313,7 @@ def test_bad_records_are_reported_together():
 
 def test_the_report_of_bad_records_is_limited():
     """The message shows ten of them and counts the rest; reading gives up after the limit."""
-    error = failure(b"[" + b"1," * 50 + b"2]")
+    error = failure(b"[" + b"1," * 50 + b"2, {}]")
     assert "bad records: 51" in str(error)
     assert "... and 41 more" in str(error)
     with pytest.raises(JsonRecordsError, match="bad records: 7; gave up") as caught:
