@@ -388,6 +388,11 @@ class RecordReader:
                 if following == "]":
                     self._note("json-trailing-comma")
         text.at += 1
+        self._end_array(index, other)
+
+    def _end_array(self, index: int, other: str) -> None:
+        """Fail where something follows a list of so many values, or where no record was in it."""
+        parser = self._parser
         if parser.next_character(index):
             parser.fail(
                 "json-extra-data",
