@@ -151,7 +151,7 @@ def release_options(
 
 
 def named_pairs(items: list[str], option: str) -> dict[str, str]:
-    """Split ``NAME=VALUE`` items; one without ``=`` has the empty name.
+    """Split ``NAME=VALUE`` items; one without ``=``, or a URL alone, has the empty name.
 
     Raises:
         UnknownNameError: A name is given twice.
@@ -159,7 +159,7 @@ def named_pairs(items: list[str], option: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
-        if not equals:
+        if not equals or "://" in name:  # of a URL's query
             name, path = "", item
         if name in pairs:
             raise UnknownNameError(f"{option} is given twice for {name!r}", remedy="Give each name once.")
