@@ -56,6 +56,12 @@ def _subset(folder: Path, out: Path) -> dict[str, float]:
     return _timed(lambda: subset(folder, out, rows=half))
 
 
+def _whole(folder: Path, out: Path) -> dict[str, float]:
+    from irtd_datasets.curation.subset import subset
+
+    return _timed(lambda: subset(folder, out))
+
+
 def _split(folder: Path, out: Path) -> dict[str, float]:
     from irtd_datasets.curation.split import split
 
@@ -89,6 +95,7 @@ WAYS = {
     "copy": lambda folder, out: _copy([folder], out),
     "copy-half": lambda folder, out: _copy([folder], out, 0.5),
     "subset": _subset,
+    "subset-whole": _whole,
     "split": _split,
     "merge": _merge,
     "dedup": _dedup,
@@ -153,7 +160,7 @@ def main() -> None:
     results = alternate(ways, args.runs, before=lambda: settle(whole, outputs))
     shutil.rmtree(outputs, ignore_errors=True)
     median = {way: result.median for way, result in results.items()}
-    limits = {"subset": "copy-half", "split": "copy", "merge": "copy"}
+    limits = {"subset": "copy-half", "subset-whole": "copy", "split": "copy", "merge": "copy"}
     rows = [
         [
             way,

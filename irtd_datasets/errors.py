@@ -27,6 +27,7 @@ that it refines, so that code that knows nothing of this library still catches i
 from __future__ import annotations
 
 import errno
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,11 +56,20 @@ __all__ = [
     "did_you_mean",
     "summarize",
     "system_remedy",
+    "without_passwords",
 ]
+
+_USER = re.compile(
+    r"(?<=:/)(/?)[^\s'\"/@]*(?::(?!\d*/)[^\s'\"@]*)?@"
+)  # of a URL, its second slash perhaps lost
+_LOGIN = re.compile(r"(?<![\w/:.])[^\s'\"/\\@:,]+:[^\s'\"/\\@:]+@(?=[\w.\[])")  # the same without a scheme
+_QUERY = re.compile(
+    r"([?&][^\s'\"=&]*(?:token|pass|secret|key|sig|credential|auth)[^\s'\"=&]*=)[^\s'\"&]+", re.IGNORECASE
+)
 
 
 class IrtdDatasetsError(Exception):
-    """Base of all exceptions that this library raises on purpose.
+    """Base of all exceptions that this library raises on purpose; none shows the password of a URL.
 
     Args:
         problem: What went wrong, with the value found and the value expected.
@@ -73,10 +83,8 @@ class IrtdDatasetsError(Exception):
     """
 
     def __init__(self, problem: str, *, where: str = "", remedy: str = "") -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.where = where
-        self.remedy = remedy
+        self.problem, self.where, self.remedy = map(without_passwords, (problem, where, remedy))
+        super().__init__(self.problem)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
@@ -85,6 +93,18 @@ class IrtdDatasetsError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process boundaries; the default would call the class with `args` alone.
         return _rebuild, (type(self), self.problem, self.where, self.remedy, self.__dict__)
+
+
+def without_passwords(text: str) -> str:
+    """A text without users and passwords of URLs, and without the values of keys in their queries.
+
+    Example:
+        >>> without_passwords("no such file: 's3://me:secret@host/data?token=x'")
+        "no such file: 's3://host/data?token=...'"
+    """
+    if "@" in text:
+        text = _LOGIN.sub("", _USER.sub(r"\1", text))
+    return _QUERY.sub(r"\1...", text) if "?" in text else text
 
 
 def _rebuild(

@@ -13,6 +13,7 @@ from irtd_datasets.cli.options import (
     KEY_VARIABLE,
     Json,
     folder_and_config,
+    local_folder,
     named_pairs,
     parse_prices,
     print_json,
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "predict", "score"]
 
-Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder, as `irtd build` makes it.")]
+Dataset = Annotated[
+    Path,
+    typer.Option("--dataset", help="Dataset folder, as `irtd build` makes it.", callback=local_folder),
+]
 Config = Annotated[
     str | None,
     typer.Option("--config", help="Config that was predicted. Default: benchmark, else the default config."),

@@ -13,6 +13,7 @@ import typer
 from irtd_datasets.catalog import spec
 from irtd_datasets.cli.app import say
 from irtd_datasets.errors import UnknownNameError
+from irtd_datasets.folder.names import CARD
 from irtd_datasets.rows.release import ReleaseOptions, absolute_options
 from irtd_datasets.writing.store import parse_storage_options
 
@@ -150,7 +151,7 @@ def release_options(
 
 
 def named_pairs(items: list[str], option: str) -> dict[str, str]:
-    """Split ``NAME=VALUE`` items; one without ``=`` has the empty name.
+    """Split ``NAME=VALUE`` items; one without ``=``, or a URL alone, has the empty name.
 
     Raises:
         UnknownNameError: A name is given twice.
@@ -158,7 +159,7 @@ def named_pairs(items: list[str], option: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
-        if not equals:
+        if not equals or "://" in name:  # of a URL's query
             name, path = "", item
         if name in pairs:
             raise UnknownNameError(f"{option} is given twice for {name!r}", remedy="Give each name once.")
@@ -194,7 +195,7 @@ def local_folder(path: Path) -> Path:
     """A folder that a command reads by path; for ``callback=`` of an argument.
 
     Raises:
-        UnknownNameError: It was given as a URL.
+        UnknownNameError: It was given as a URL, or with a config behind it.
 
     Example:
         >>> local_folder(Path("irtd")) == Path("irtd")
@@ -207,6 +208,13 @@ def local_folder(path: Path) -> Path:
             where=str(path).replace(":/", "://", 1),
             remedy="Copy the dataset to a disk first, for example with the program of the store "
             "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
+        )
+    folder, config = folder_and_config(str(path))
+    if config and (folder / CARD).is_file():
+        raise UnknownNameError(
+            f"this command takes no config behind the folder, and {config!r} stands there",
+            where=str(path),
+            remedy=f"Name the folder alone: {folder}. The command's --help says whether it takes a config, and how.",
         )
     return path
 

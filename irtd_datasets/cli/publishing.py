@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Json, Quiet, local_folder, print_json
+from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, print_json
 from irtd_datasets.display import terminal
 from irtd_datasets.report import publishing as report
 from irtd_datasets.report.console import progress, status
@@ -149,8 +149,9 @@ def publish(
 
 @app.command()
 def preview(
-    folder: Annotated[
-        Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.", callback=local_folder)
+    place: Annotated[
+        str,
+        typer.Argument(help="Dataset folder, or one config of it.", metavar="FOLDER[:CONFIG]"),
     ],
     out: Annotated[
         Path | None,
@@ -182,7 +183,9 @@ def preview(
     """Show rows of a dataset folder with their boxes drawn: one HTML page that needs nothing else."""
     from irtd_datasets.hub.preview import write_contact_sheet, write_preview
 
-    configs, splits, made = configs or [], splits or [], []
+    folder, config = folder_and_config(place)
+    local_folder(folder)
+    configs, splits, made = [*(configs or []), *filter(None, [config])], splits or [], []
     if sheet is not None:
         made.append(
             write_contact_sheet(folder, sheet, configs=configs, splits=splits, rows=rows or 24, seed=seed)

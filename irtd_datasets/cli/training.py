@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, Quiet, local_folder, print_json
+from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, print_json
 from irtd_datasets.errors import UnknownNameError, did_you_mean
+from irtd_datasets.folder.row_groups import config_names
 from irtd_datasets.report import training as report
 
 __all__ = ["bench", "export"]
@@ -17,9 +18,14 @@ __all__ = ["bench", "export"]
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Dataset folder, as `irtd build` makes it.")],
-    config: Annotated[str, typer.Argument(help="Config to export, such as instruct-grounding.")],
+    place: Annotated[
+        str,
+        typer.Argument(help="Dataset folder, as `irtd build` makes it.", metavar="FOLDER[:CONFIG]"),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    config: Annotated[
+        str | None, typer.Argument(help="Config to export, such as instruct-grounding.")
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option("--to", help="Model: llava, qwen2-vl, qwen2.5-vl, qwen3-vl, internvl or paligemma."),
@@ -67,7 +73,15 @@ def export(
     from irtd_datasets.training.detection import LAYOUTS, export_detection
     from irtd_datasets.training.targets import TARGETS
 
+    folder, named = folder_and_config(place)
     local_folder(folder)
+    config = config or named
+    if config is None:
+        raise UnknownNameError(
+            "no config is named",
+            where=place,
+            remedy=f"Write it behind the folder. The configs are {', '.join(config_names(folder))}.",
+        )
     if layout in LAYOUTS and to is None:
         _only_for_models(markup != "model", decimals, without, images != "files", absolute_paths)
         found = export_detection(folder, config, out, layout, splits=split or None)

@@ -38,7 +38,7 @@ def place_of(text: str | os.PathLike[str]) -> tuple[Path, str | None]:
     if "://" in place:
         raise UnknownNameError(
             "this command reads a folder of this machine",
-            where=place.rpartition("@")[2].partition("?")[0],
+            where=place,
             remedy="Copy the dataset to a disk first, for example with `hf download --repo-type dataset OWNER/NAME "
             "--local-dir FOLDER` or the program of the store, and name that folder.",
         )

@@ -107,10 +107,11 @@ def fetch(
 
     Raises:
         UnknownNameError: There is no such dataset, config or source set.
-        BuildError: The disk is too small, or another process is fetching into the folder.
+        BuildError: The folder is a file, the disk is too small, or another process is fetching into the folder.
     """
     progress, declared, root = progress or Progress(), spec(dataset), Path(folder)
     places = places_for(declared, names)
+    _check_folder(root)
     report = FetchReport(dataset, root)
     wanted: list[Wanted] = []
     direct = [place for place in places if _is_direct(place, source)]
@@ -151,6 +152,13 @@ def fetch(
             ) from None
         (root / _LOCK).unlink(missing_ok=True)
     return report
+
+
+def _check_folder(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise BuildError(
+            "this is a file", where=str(root), remedy="Give --to a folder; it is made where there is none."
+        )
 
 
 def _is_direct(place: PlaceSpec, source: str | None) -> bool:

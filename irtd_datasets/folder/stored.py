@@ -31,14 +31,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from irtd_datasets.folder.index import ShardEntry
-    from irtd_datasets.folder.parts import BuiltPart
+    from irtd_datasets.folder.parts import BuiltPart, ShardSummary
 
-__all__ = ["TEXTS", "StoredFolder", "StoredShard", "conformed"]
+__all__ = ["CHECK", "TEXTS", "StoredFolder", "StoredShard", "conformed"]
 
 TEXTS = pa.schema([entry for entry in arrow_schema(metadata=False) if entry.name not in FILE_FIELDS])
 """The columns that are no files."""
 
-_CHECK = "`irtd check` says what is wrong with the folder; build or download it again."
+CHECK = "`irtd check` says what is wrong with the folder; build or download it again."
+"""Remedy for a file of a folder that is not as the folder tells."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class StoredShard:
             raise AnnotationError(
                 f"the index places an image of column {column!r} outside the file",
                 where=str(self.file),
-                remedy=_CHECK,
+                remedy=CHECK,
             )
         return offsets, lengths
 
@@ -142,21 +143,35 @@ class StoredShard:
                 return parquet.read_row_groups(list(groups), columns=list(columns), use_threads=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise AnnotationError(
-                f"it cannot be read as Parquet: {error}", where=str(self.file), remedy=_CHECK
+                f"it cannot be read as Parquet: {error}", where=str(self.file), remedy=CHECK
             ) from error
 
     @cached_property
-    def _names(self) -> frozenset[str]:
+    def _schema(self) -> pa.Schema:
         try:
-            return frozenset(pq.read_schema(self.file).names)
+            return pq.read_schema(self.file)
         except (pa.ArrowException, OSError) as error:
             raise AnnotationError(
-                f"it cannot be read as Parquet: {error}", where=str(self.file), remedy=_CHECK
+                f"it cannot be read as Parquet: {error}", where=str(self.file), remedy=CHECK
             ) from error
 
     def present(self, names: Iterable[str]) -> list[str]:
         """Which of some columns it has."""
-        return [name for name in names if name in self._names]
+        return [name for name in names if name in self._schema.names]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its columns and features are those of this version, so that the file itself can be taken over."""
+        ours = arrow_schema()
+        metadata = self._schema.metadata or {}
+        return bool(
+            metadata == ours.metadata and self._schema.remove_metadata().equals(ours.remove_metadata())
+        )
+
+    @property
+    def summary(self) -> ShardSummary:
+        """What its writer measured, by the manifest."""
+        return dict(self.part.named_shards())[self.name].summary
 
     def column(self, name: str) -> pa.ChunkedArray:
         """A column of all rows."""
@@ -241,16 +256,16 @@ def _check(shard: StoredShard, size: int) -> None:
     try:
         found = shard.file.stat().st_size
     except OSError as error:
-        raise ReleaseNotFoundError("the shard is missing", where=str(shard.file), remedy=_CHECK) from error
+        raise ReleaseNotFoundError("the shard is missing", where=str(shard.file), remedy=CHECK) from error
     if found != size:
         raise BuildError(
-            f"it has {found:,} bytes, the manifest tells of {size:,}", where=str(shard.file), remedy=_CHECK
+            f"it has {found:,} bytes, the manifest tells of {size:,}", where=str(shard.file), remedy=CHECK
         )
     try:
         schema = pq.read_schema(shard.file)
     except (pa.ArrowException, OSError) as error:
         raise AnnotationError(
-            f"it cannot be read as Parquet: {error}", where=str(shard.file), remedy=_CHECK
+            f"it cannot be read as Parquet: {error}", where=str(shard.file), remedy=CHECK
         ) from error
     problem = _schema_problem(schema)
     if problem:

@@ -356,7 +356,6 @@ def mounts_from_options(
     """
     mounts = []
     for name, path in images.items():
-        prefix = _prefix(name, path, known_dirs, what)
         place = open_place(os.fspath(path))
         if not place.exists():
             known = ", ".join(list(dict.fromkeys(one.partition("/")[0] for one in known_dirs))[:8])
@@ -367,6 +366,7 @@ def mounts_from_options(
                 if name or not known
                 else f"Write NAME=PATH: the folder that the records name, and where it lies here. They name {known}.",
             )
+        prefix = _prefix(name, path, known_dirs, what)
         container = open_container(place)
         if not prefix and layouts:
             _check_unnamed(container, path, known_dirs, layouts)

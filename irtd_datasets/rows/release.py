@@ -6,6 +6,7 @@ class says where its files and images are and how one of its records becomes a r
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,6 @@ from irtd_datasets.rows.generated import PARTNERS, VISIBLE
 from irtd_datasets.rows.partners import MadePartners, Partners, partner_layouts, visible_mounts
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from irtd_datasets.annotations.json_records import Record, Source
@@ -352,9 +352,17 @@ def absolute_options(
     """Options with absolute paths, as workers and caches need them; a URL stays, without user, password and query.
 
     Raises:
-        UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``.
+        UnknownNameError: ``rounds`` is neither ``keep`` nor ``split``, or a path is empty.
     """
     check_rounds(rounds)
+    for what, places in (("images", images or {}), ("visible", visible or {})):
+        empty = [name for name, path in places.items() if not os.fspath(path)]
+        if empty:
+            raise UnknownNameError(
+                f"no path is given for {empty[0]!r}",
+                where=what,
+                remedy=f"Write NAME=PATH: where {empty[0] or 'the folder that the records name'} lies here.",
+            )
     actions = {"*": on_defect} if isinstance(on_defect, str) else dict(on_defect or {})
     storage: dict[str, Mapping[str, Any]] = {"": dict(storage_options)} if storage_options else {}
     return ReleaseOptions(

@@ -24,6 +24,8 @@ from irtd_datasets.writing.shards import forget_releases, plan_in_worker
 from irtd_datasets.writing.store import Store
 from irtd_datasets.writing.workers import ProcessWorkers
 
+_NAMED = 8  # files that an error names
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -322,10 +324,11 @@ def _check_anything(release: Release, wanted: Sequence[Member], plans: Sequence[
     """Refuse a release that has nothing of what is wanted."""
     if not plans:
         handed_out = [member for member in wanted if member.part.public] or wanted
-        files = ", ".join(dict.fromkeys(member.part.file for member in handed_out))
+        files = list(dict.fromkeys(member.part.file for member in handed_out))
+        more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
         name, root = release.spec.name, release.options.root
         raise ReleaseNotFoundError(
-            f"none of the annotation files is there: {files}",
+            f"none of the annotation files is there: {', '.join(files[:_NAMED])}{more}",
             where=root,
             remedy=unreleased(release.spec, wanted)
             or other_content(name, root)

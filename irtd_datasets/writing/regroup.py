@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from irtd_datasets.spec import Member
 
 __all__ = [
+    "COUNTED",
     "ROW_BYTES",
     "CopyJob",
     "Edit",
@@ -46,6 +47,9 @@ __all__ = [
 
 Edit = Callable[[dict[str, Any]], Mapping[str, Any] | str]
 """What becomes of the columns of a row that are no files: changed, or the reason why the row is left out."""
+
+COUNTED = ("issues", "messages.list.element.role")
+"""Leaves that `count_rows` needs."""
 
 _WINDOW = 16  # row groups whose texts are read at once
 ROW_BYTES = 2048
@@ -77,6 +81,15 @@ class CopyJob:
     row: NDArray[np.int64]
     image_bytes: int
     fingerprint: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its rows are all those of one shard, as they lie there."""
+        first = int(self.shard[0])
+        count = self.shards[first].rows
+        return bool(
+            len(self.row) == count and (self.shard == first).all() and (self.row == np.arange(count)).all()
+        )
 
 
 def stored_columns(shard: StoredShard) -> list[str]:
@@ -157,11 +170,11 @@ def edited(piece: Piece, edit: Edit) -> pa.RecordBatch:
     return text_columns(rows, TEXTS, str(piece.shard.file))
 
 
-def count_rows(batch: pa.RecordBatch, counts: RecordCounts) -> None:
-    """Count the issues and the rounds of rows."""
-    for entry in pc.list_flatten(batch.column(TEXTS.get_field_index("issues"))).value_counts():
+def count_rows(rows: pa.RecordBatch | pa.Table, counts: RecordCounts) -> None:
+    """Count the issues and the rounds of rows, of which nothing but the leaves `COUNTED` is needed."""
+    for entry in pc.list_flatten(rows["issues"]).value_counts():
         counts.flagged[entry["values"].as_py()] += entry["counts"].as_py()
-    messages = pc.list_flatten(batch.column(TEXTS.get_field_index("messages")))
+    messages = pc.list_flatten(rows["messages"])
     answers = pc.equal(pc.struct_field(messages, "role"), "assistant")
     counts.rounds_kept += pc.sum(answers).as_py() or 0
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +27,14 @@ from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.folder.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.folder.manifest import Derivation, Parent
 from irtd_datasets.folder.parts import BuiltPart, ShardResult
-from irtd_datasets.folder.stored import TEXTS, StoredFolder, conformed
+from irtd_datasets.folder.stored import CHECK, TEXTS, StoredFolder, conformed
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.schema import FILE_FIELDS, SCHEMA_VERSION
 from irtd_datasets.writing.folder import DatasetFolder
 from irtd_datasets.writing.plan import code_identity, shard_count
 from irtd_datasets.writing.progress import Progress
 from irtd_datasets.writing.regroup import (
+    COUNTED,
     ROW_BYTES,
     CopyJob,
     GroupJoiner,
@@ -44,7 +47,6 @@ from irtd_datasets.writing.shards import open_shard, remember
 from irtd_datasets.writing.write import before_termination
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
@@ -57,6 +59,7 @@ __all__ = ["RewriteReport", "Rewriting", "keep_all", "rewrite"]
 
 
 _AT_ONCE = 2
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -301,7 +304,13 @@ class _Run:
             ]
             shard_of_row, row = _in_turn(found, chosen)
             if len(row):
-                part.jobs += self._cut(member, split, shards, shard_of_row, row)
+                whole = self._rewriting.edit is None and len(part.counts) == 1
+                whole = whole and all(
+                    len(rows) == (shard.rows if shard.part.split == split else 0)
+                    for shard, rows in zip(shards, chosen, strict=True)
+                )
+                cuts = np.cumsum([0, *map(len, chosen)])[:-1] if whole else None
+                part.jobs += self._cut(member, split, shards, shard_of_row, row, cuts)
         for one in shards:
             one.forget()
         return part
@@ -338,8 +347,9 @@ class _Run:
         shards: Sequence[StoredShard],
         shard: NDArray[np.int32],
         row: NDArray[np.int64],
+        kept: NDArray[np.int64] | None,
     ) -> list[CopyJob]:
-        """Divide rows into shards of about equal bytes, never between rows of one image."""
+        """Divide rows into shards of about equal bytes, never between rows of one image; or ``kept`` as they were."""
         sizes = np.zeros(len(row), np.int64)
         first_of_image = np.ones(len(row), bool)
         for number, one in enumerate(shards):
@@ -356,7 +366,8 @@ class _Run:
         total = int(sizes.sum())
         count = shard_count(total)
         wanted = [total * number / count for number in range(count)]
-        cuts = sorted({*starts[np.minimum(np.searchsorted(done, wanted), len(starts) - 1)].tolist()})
+        new_cuts = starts[np.minimum(np.searchsorted(done, wanted), len(starts) - 1)]
+        cuts = sorted({*(new_cuts if kept is None else kept[kept < len(row)]).tolist()})
         jobs = []
         for index, (begin, end) in enumerate(zip(cuts, [*cuts[1:], len(row)], strict=True)):
             job = CopyJob(
@@ -387,6 +398,11 @@ class _Run:
     def _write(self, job: CopyJob) -> ShardResult:
         target = self._folder.staged(job.member, job.index, job.fingerprint)
         counts = RecordCounts(kept=len(job.row))
+        shard = job.shards[job.shard[0]]
+        if self._rewriting.edit is None and job.is_whole and shard.is_current:
+            _copy(shard, target)
+            count_rows(shard.read(range(len(shard.groups)), COUNTED), counts)
+            return self._remembered(job, target, ShardResult(job.fingerprint, shard.summary, counts))
         joiner = GroupJoiner()
         with open_shard(target) as writer:
             for piece in read_pieces(job):
@@ -397,9 +413,12 @@ class _Run:
                     writer.write(group)
             for group in joiner.rest():
                 writer.write(group)
+        return self._remembered(job, target, ShardResult(job.fingerprint, writer.summary, counts))
+
+    @staticmethod
+    def _remembered(job: CopyJob, target: Path, result: ShardResult) -> ShardResult:
         for shard in job.shards:
             shard.forget()
-        result = ShardResult(job.fingerprint, writer.summary, counts)
         remember(target, result)
         return result
 
@@ -480,6 +499,24 @@ class _Run:
         unknown = tuple(sorted({name for parent in self._parents for name in parent.ledger.unknown_files}))
         declared = self._folder.spec
         return Ledger(declared.name, (), unknown).merged(Ledger(declared.name, (*absent, *lines)), declared)
+
+
+def _copy(shard: StoredShard, target: Path) -> None:
+    """Copy a shard byte for byte; its rows are not looked at, so one that is not as its manifest tells is refused."""
+    digest, temporary = hashlib.sha256(), target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    with FileIO(shard.file) as file, FileIO(temporary, "w") as copy:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            view = memoryview(block)
+            while view:
+                view = view[copy.write(view) :]
+    if digest.hexdigest() != shard.summary.sha256:
+        raise BuildError(
+            f"its SHA-256 is {digest.hexdigest()}, the manifest tells of {shard.summary.sha256}",
+            where=str(shard.file),
+            remedy=CHECK,
+        )
+    temporary.replace(target)
 
 
 def _splits(part: _Part) -> list[str]:

@@ -38,9 +38,14 @@ def every_third(_parent, shard):
 
 
 def test_rows_that_all_stay_have_the_bytes_of_the_build(built, tmp_path):
-    """Rows of one folder, none left out, give its shards again byte for byte, and a folder without a finding."""
+    """Rows of one folder, none left out, give its shards again, copied or written anew; neither has a finding."""
     report = rewrite([StoredFolder.open(built)], tmp_path / "same", Rewriting("copy", keep_all))
     assert shards_of(tmp_path / "same") == shards_of(built)
+    location = StoredFolder.open(built, "instruct-location")
+    again = rewrite([location], tmp_path / "again", Rewriting("copy", keep_all, edit=dict))
+    key = ("instruct", "location", "train")
+    assert again.rows == {key: report.rows[key]}
+    assert shards_of(tmp_path / "again").items() <= shards_of(built).items()
     assert report.dropped == {}
     assert sum(report.rows.values()) == report.looked_at
     assert not check_folder(tmp_path / "same", images="none", hashes=True).errors
@@ -200,13 +205,17 @@ def test_a_build_does_not_go_into_a_folder_made_of_others(built, sample, tmp_pat
 
 
 def test_a_parent_that_is_not_whole_is_refused(built, tmp_path):
-    """A shard cut short, a ledger with other counts, folders of two datasets."""
+    """A shard cut short, one whose bytes have changed, a ledger with other counts, folders of two datasets."""
     parent = shutil.copytree(built, tmp_path / "parent")
     file = next(parent.rglob("*-of-*.parquet"))
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     with pytest.raises(BuildError, match="the manifest tells of"):
         StoredFolder.open(parent)
+    file.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+    with pytest.raises(BuildError, match=f"{file}: its SHA-256 is"):
+        rewrite([StoredFolder.open(parent)], tmp_path / "out", Rewriting("x", keep_all))
+    assert not list(tmp_path.glob("out/.build/**/*.tmp*"))
     file.write_bytes(whole)
     ledger = json.loads((parent / "ledger.json").read_text())
     line = next(line for line in ledger["files"] if line["kept"])
