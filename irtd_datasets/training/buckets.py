@@ -142,4 +142,4 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
             pace.came(len(piece))
     finally:
         body.close()
-    return bytes(data[start:stop]), str(found.get("ETag", ""))
+    return bytes(memoryview(data)[start:stop]), str(found.get("ETag", ""))

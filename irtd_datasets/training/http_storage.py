@@ -135,7 +135,7 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
     else:
         if length is not None and came != length:
             raise EOFError(f"{came} bytes came of {length}")
-    return bytes(data if stop is None else data[: stop - skipped])
+    return bytes(memoryview(data)[: None if stop is None else stop - skipped])
 
 
 def _refuse_page(found: Answer, begin: bytes) -> None:

@@ -445,8 +445,10 @@ def test_limits_are_told_once_each(root, tmp_path, caplog):
         assert "asks to wait" not in caplog.text  # 0 seconds
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 with torch 2.13
 def test_a_worker_that_is_killed(root, tmp_path):
-    """SIGKILL in the middle of an answer: torch says so, and the last state brings the rows that are left, each once."""
+    """SIGKILL in the middle of an answer: torch says so, and the last state brings the rows that are left."""
     pytest.importorskip("torch")
     stateful = pytest.importorskip("torchdata.stateful_dataloader")
     with afar("http", root, tmp_path) as (far, name, _):

@@ -64,7 +64,7 @@ class Cluster:
         self.start()
 
     def start(self):
-        settings = environment(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="4s")
+        settings = environment(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="20s")
         commands = [["scheduler", str(self.port), ""], *(["worker", self.address, str(self.folder)],) * 2]
         self.processes += [
             subprocess.Popen([sys.executable, "-c", PROGRAM, *command], env=settings, stderr=subprocess.DEVNULL)
