@@ -1,21 +1,29 @@
-"""Reading rows back from the Hub as a user would, and comparing them with those of the folder."""
+"""Reading back from the Hub what was published, and comparing it with the folder.
+
+`datasets` reads card and listing, as for a user: which files a split has, and their features. The rows are read as
+`stream` reads them, which waits for failures that pass and asks for no image but those that are compared.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from irtd_datasets.errors import HubError, PublishError
 from irtd_datasets.folder.row_groups import config_files, config_names
 from irtd_datasets.hub.remote import quiet_client, redact
+from irtd_datasets.training.source import open_source
+from irtd_datasets.training.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from datasets import Features
 
 __all__ = ["row_hash", "verify_published"]
 
@@ -40,7 +48,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any value of a row
 def verify_published(
     folder: Path, repo_id: str, commit: str, *, token: str | None, rows: int
 ) -> dict[str, int]:
-    """Stream the first rows of each split of each config from the Hub and compare them with the folder's.
+    """Compare each split of each config with the folder's: files and features for `datasets`, and the first rows.
 
     Args:
         folder: The dataset folder.
@@ -53,15 +61,29 @@ def verify_published(
         Rows compared, by ``config/split``.
 
     Raises:
-        PublishError: A row differs, or rows are missing.
+        PublishError: A row differs, rows are missing, or `datasets` takes other files or features from the card.
         HubError: They cannot be read.
     """
+    from datasets import Features
+
     compared = {}
     for config in config_names(folder):
         for split, files in config_files(folder, config).items():
-            here = [row_hash(row) for row in _first_rows(files, rows)]
-            there = _from_hub(repo_id, config, split, rows, commit=commit, token=token)
             where = f"{repo_id} at {commit}"
+            here = [row_hash(row) for row in _first_rows(files, rows)]
+            own = Features.from_arrow_schema(pq.read_schema(files[0]))
+            names = sorted(file.resolve().relative_to(folder.resolve()).as_posix() for file in files)
+            found_names, features, there = _from_hub(repo_id, config, split, rows, commit=commit, token=token)
+            for what, told, written in (
+                ("files", found_names, names),
+                ("features", features or own, own),
+            ):
+                if told != written:
+                    raise PublishError(
+                        f"`datasets` takes other {what} for {config}/{split} from the card than the folder has",
+                        where=where,
+                        remedy="`irtd check` compares the card with the files; then publish again.",
+                    )
             if len(there) < len(here):
                 raise PublishError(
                     f"{config}/{split} has {len(there)} rows to stream, {len(here)} were expected",
@@ -80,11 +102,16 @@ def verify_published(
 
 def _from_hub(
     repo_id: str, config: str, split: str, rows: int, *, commit: str, token: str | None
-) -> list[str]:
+) -> tuple[list[str], Features | None, list[str]]:
+    """What `datasets` says of a split, files and features, and the hashes of its first rows."""
     try:
         with quiet_client(token):
-            found = _streamed(repo_id, config, split, rows, revision=commit, token=token)
-            return [row_hash(row) for row in found]
+            names, features = _as_declared(repo_id, config, split, commit=commit, token=token)
+            place = f"hf://datasets/{repo_id}@{commit}"
+            source = open_source(place, config=config, split=split, options={"token": token})
+            first = source.only(np.arange(len(source)) < rows)
+            stream = Stream([first], columns=source.columns, shuffle=False, rank=0, world_size=1)
+            return names, features, [row_hash(row) for row in stream]
     except Exception as error:  # noqa: BLE001 - whatever reading over a network raises
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise HubError(
@@ -105,19 +132,12 @@ def _first_rows(files: Sequence[Path], count: int) -> list[dict[str, Any]]:
     return found
 
 
-def _streamed(
-    repo_id: str, config: str, split: str, count: int, **options: str | None
-) -> list[dict[str, Any]]:
+def _as_declared(
+    repo_id: str, config: str, split: str, *, commit: str, token: str | None
+) -> tuple[list[str], Features | None]:
+    """The files and features of a split as `datasets` understands the card."""
     import datasets
 
-    bars = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        rows = datasets.load_dataset(repo_id, config, split=split, streaming=True, **options)
-        for name, feature in rows.features.items():
-            if isinstance(feature, datasets.Image):
-                rows = rows.cast_column(name, datasets.Image(decode=False))
-        return list(islice(rows, count))
-    finally:
-        if not bars:
-            datasets.enable_progress_bars()
+    builder = datasets.load_dataset_builder(repo_id, config, revision=commit, token=token)
+    files = builder.config.data_files[split]
+    return sorted(str(file).partition(f"@{commit}/")[2] for file in files), builder.info.features

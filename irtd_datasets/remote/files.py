@@ -1,7 +1,8 @@
 """Files below a URL: what they are, and any stretch of their bytes.
 
-A web server is asked with the standard library, every other place through fsspec. A read gives the bytes asked for or
-an error; a file that was replaced meanwhile is such an error. Secrets of a URL are kept apart from it and never shown.
+A web server is asked through the session that streams have, every other place through fsspec. A read gives the bytes
+asked for or an error; a file that was replaced meanwhile is such an error. Secrets of a URL are kept apart from it and
+never shown.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ import posixpath
 import re
 import socket
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseError, ReleaseNotFoundError, ShardChangedError
 from irtd_datasets.remote.answers import asked_wait, chain, error_status
 from irtd_datasets.remote.retry import Retry
-from irtd_datasets.remote.urls import full_url, shown_url, without_secrets
+from irtd_datasets.remote.session import answer, plain_session
+from irtd_datasets.remote.urls import full_url, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -385,7 +385,7 @@ def _replaced(where: str) -> ShardChangedError:
 
 
 class _WebFiles(Files):
-    """Files of a web server, by the standard library alone."""
+    """Files of a web server."""
 
     _names: tuple[str, ...] = ()
     _stems: tuple[str, ...] = ()
@@ -430,12 +430,12 @@ class _WebFiles(Files):
 
     def _list(self, folder: str) -> dict[str, RemoteFile] | None:
         try:
-            with self._ask(f"{folder}/" if folder else "", "", slash=True) as answer:
+            with contextlib.closing(self._ask(f"{folder}/" if folder else "", "", slash=True)) as answer:
                 if "html" not in answer.headers.get("Content-Type", ""):
                     return None
                 page, base = answer.read(_LISTING_LIMIT).decode("utf-8", "replace"), answer.url
-        except urllib.error.HTTPError as error:
-            if error.code in (401, 403, 404, 405, 410):
+        except Exception as error:
+            if error_status(error) in (401, 403, 404, 405, 410):
                 return None
             raise
         reader = _Links()
@@ -459,30 +459,31 @@ class _WebFiles(Files):
 
     def _find(self, name: str) -> RemoteFile | None:
         try:
-            with self._ask(name, "bytes=0-0") as answer:
-                whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
-                if answer.status != 206:
-                    whole = answer.headers.get("Content-Length", "")
-                page = "html" in answer.headers.get("Content-Type", "")
-                if page and not posixpath.splitext(urllib.parse.urlsplit(answer.url).path)[1]:
-                    return RemoteFile(name, None)
-                if not whole.isdigit():
-                    raise ReleaseError(
-                        "the server does not tell its size",
-                        where=self.where(name),
-                        remedy="Download it first.",
-                    )
-                return RemoteFile(name, int(whole), _mark(answer))
-        except urllib.error.HTTPError as error:
-            if error.code in (404, 410):
+            opened = self._ask(name, "bytes=0-0")
+        except Exception as error:
+            if error_status(error) in (404, 410):
                 return None
-            if error.code == 416:  # an empty file has no first byte
+            if error_status(error) == 416:  # an empty file has no first byte
                 return RemoteFile(name, 0)
             raise
+        with contextlib.closing(opened) as answer:
+            whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            if answer.status == 206:
+                answer.read(2)  # to its end, so that the connection is kept
+            else:
+                whole = answer.headers.get("Content-Length", "")
+            page = "html" in answer.headers.get("Content-Type", "")
+            if page and not posixpath.splitext(urllib.parse.urlsplit(answer.url).path)[1]:
+                return RemoteFile(name, None)
+            if not whole.isdigit():
+                raise ReleaseError(
+                    "the server does not tell its size", where=self.where(name), remedy="Download it first."
+                )
+            return RemoteFile(name, int(whole), answer.mark)
 
     def _read(self, name: str, start: int, stop: int, mark: str) -> bytes:
-        with self._ask(name, f"bytes={start}-{stop - 1}") as answer:
-            if mark and _mark(answer) != mark:
+        with contextlib.closing(self._ask(name, f"bytes={start}-{stop - 1}")) as answer:
+            if mark and answer.mark != mark:
                 raise _replaced(self.where(name))
             if answer.status != 206:
                 raise ReleaseError(
@@ -495,7 +496,7 @@ class _WebFiles(Files):
                 raise EOFError(f"bytes {start} to {stop} were asked for, the server sent {sent!r}")
             return b"".join(pieces(answer))[: stop - start]
 
-    def _ask(self, name: str, wanted: str, *, slash: bool = False) -> Any:  # noqa: ANN401 - what urlopen gives
+    def _ask(self, name: str, wanted: str, *, slash: bool = False) -> _Opened:
         url = full_url(f"{self.url}/", self.options) if slash and not name else self.full(name)
         return open_answer(url, {"Range": wanted} if wanted else {})
 
@@ -527,53 +528,55 @@ class _Links(html.parser.HTMLParser):
             self.links += [value for name, value in attrs if name == "href" and value]
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to another server without the password of the first, and notes a link that has moved for good."""
+class _Opened:
+    """An answer whose body is read like a file."""
 
-    moved = ""
+    def __init__(self, url: str, headers: Mapping[str, str], timeout: float) -> None:
+        url = urllib.parse.quote(url, safe=_OF_URLS)
+        sent = {"User-Agent": "irtd-datasets", **headers}
+        self._stack = contextlib.ExitStack()
+        self._answer = self._stack.enter_context(answer(plain_session(), url, sent, timeout=timeout))
+        with contextlib.ExitStack() as closing:
+            closing.callback(self.close)
+            self._answer.check()
+            closing.pop_all()
+        self._pieces, self._rest = self._answer.pieces(), b""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401
-        found = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if code in (301, 308):
-            self.moved = shown_url(newurl)
-        if (
-            found is not None
-            and urllib.parse.urlsplit(newurl).netloc != urllib.parse.urlsplit(req.full_url).netloc
-        ):
-            found.remove_header("Authorization")
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - `status`, `headers`, `url`, `moved` and `mark`
+        return getattr(self._answer, name)
+
+    def close(self) -> None:
+        """Give the connection back, or up where not all was read."""
+        self._stack.close()
+
+    def read1(self, most: int) -> bytes:
+        """Some bytes of the body; none at its end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = piece
+        found, self._rest = self._rest[:most], self._rest[most:]
         return found
 
+    def read(self, most: int) -> bytes:
+        """So many bytes of the body, or all that there are."""
+        found = bytearray()
+        while len(found) < most and (piece := self.read1(most - len(found))):
+            found += piece
+        return bytes(found)
 
-def open_answer(url: str, headers: Mapping[str, str], timeout: float = _TIMEOUT) -> Any:  # noqa: ANN401
+
+def open_answer(url: str, headers: Mapping[str, str], timeout: float = _TIMEOUT) -> _Opened:
     """The answer of a web server, whose body is read from it; user and password of the URL go into a header.
 
     Raises:
-        urllib.error.HTTPError: For a status of 400 or more.
+        Exception: The HTTP library's, for a status of 400 or more.
     """
-    parts = urllib.parse.urlsplit(urllib.parse.quote(url, safe=_OF_URLS))
-    user, at, host = parts.netloc.rpartition("@")
-    request = urllib.request.Request(  # noqa: S310 - http or https
-        parts._replace(netloc=host).geturl(),
-        headers={"User-Agent": "irtd-datasets", "Accept-Encoding": "identity", **headers},
-    )
-    if at:
-        import base64
-
-        token = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
-    redirects = _Redirects()
-    try:
-        answer = urllib.request.build_opener(redirects).open(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        with contextlib.suppress(Exception):
-            error.close()  # it holds the connection; status and headers stay
-        error.filename = error.url = shown_url(error.url or url)  # both are shown by whoever prints the error
-        raise
-    answer.moved = redirects.moved
-    return answer
+    return _Opened(url, headers, timeout)
 
 
-def pieces(answer: Any) -> Iterator[bytes]:  # noqa: ANN401
+def pieces(answer: _Opened) -> Iterator[bytes]:
     """The body of an answer as it comes.
 
     Raises:
@@ -588,7 +591,3 @@ def pieces(answer: Any) -> Iterator[bytes]:  # noqa: ANN401
                 raise TimeoutError(f"{seen:,} bytes came in {spent:.0f} s")
             since, seen = time.monotonic(), 0
         yield piece
-
-
-def _mark(answer: Any) -> str:  # noqa: ANN401
-    return str(answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")

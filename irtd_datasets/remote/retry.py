@@ -25,6 +25,9 @@ LONGEST_WAIT = 300.0
 """Seconds; where a server asks for more, the user is told instead."""
 
 _LONGEST_PAUSE = 30.0
+_AWAY = frozenset(
+    {None, 429, 502, 503, 504, *range(520, 525)}
+)  # no answer, too busy to give one, or a gateway's
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,9 @@ class Retry:
     Attributes:
         attempts: How often in all.
         first: Seconds of the first pause where the server asks for none; each later one is twice as long.
-        patience: Seconds from the first try during which a server that does not answer is asked again, however often
-            that is: it may start again, or the network be down. 0 counts tries there, too.
+        patience: Seconds from the first try during which a server that does not answer, or is busy or away behind a
+            gateway, is asked again, however often that is: it may start again, or the network be down. 0 counts tries
+            there, too.
     """
 
     attempts: int = 4
@@ -58,11 +62,15 @@ class Retry:
         return min(self.first * 2.0 ** (attempt - 1), _LONGEST_PAUSE) * spread
 
     def _pause(self, attempt: int, spent: float, asked: float | None, error: Exception) -> float | None:
-        if not self.patience or asked is not None or error_status(error) is not None:
+        status = error_status(error)
+        left = self.patience - spent
+        if not self.patience or status not in _AWAY or (status is not None and left <= 0):
             return self.wait(attempt, asked)
-        # Nobody answered: how often was asked says nothing.
-        pause = self.wait(max(min(attempt, self.attempts - 1), 0), None)
-        return None if pause is None or spent >= self.patience else min(pause, self.patience - spent)
+        # How often was asked says nothing of a server that is away; often enough, it is not asked at once again.
+        pause = self.wait(max(min(attempt, self.attempts - 1), 0), asked)
+        if asked is not None and attempt >= self.attempts and pause is not None:
+            pause = max(pause, self.wait(self.attempts - 1, None) or 0.0)
+        return None if pause is None or left <= 0 else pause if asked is not None else min(pause, left)
 
     def call(
         self,

@@ -12,6 +12,7 @@ __all__ = ["full_url", "is_url", "local_path", "shown_url", "without_secrets"]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _USER, _QUERY = "userinfo", "query"
+_STORES = frozenset({"s3", "s3a", "gs", "gcs", "oss", "az", "abfs", "abfss", "wasb", "wasbs", "hf", "memory"})
 
 
 def is_url(place: object) -> bool:
@@ -52,8 +53,12 @@ def without_secrets(url: str) -> tuple[str, dict[str, str]]:
         >>> shown, secrets = without_secrets("sftp://me:secret@host/data?token=x")
         >>> shown, full_url(shown, secrets)
         ('sftp://host/data', 'sftp://me:secret@host/data?token=x')
+        >>> without_secrets("s3://bucket/a#b?c")
+        ('s3://bucket/a#b?c', {})
     """
     scheme, separator, rest = url.partition("://")
+    if scheme.lower() in _STORES:  # what they hold has names, in which all of these signs are letters
+        return url, {}
     rest, _, query = rest.partition("#")[0].partition("?")
     host, slash, path = rest.partition("/")
     user, _, host = host.rpartition("@")

@@ -13,7 +13,8 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from irtd_datasets.training.storage import LEAST_RATE, Pace
+from irtd_datasets.remote.session import is_page
+from irtd_datasets.training.storage import LEAST_RATE, Pace, page_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,7 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
     pace, body = Pace(patience), found["Body"]
     partial = found["ResponseMetadata"]["HTTPStatusCode"] == 206
     data = transfer.body() if partial else bytearray()
+    kind = str(found.get("ContentType", ""))
     try:
         start, stop = 0, wanted.limit
         if wanted.header:
@@ -133,9 +135,11 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
             piece = await asyncio.wait_for(body.read(_PIECE), patience)
             if not piece:
                 break
+            if not data and is_page(kind, piece):
+                raise page_error(wanted.url)
             data += piece
             transfer.came(len(piece))
             pace.came(len(piece))
     finally:
         body.close()
-    return bytes(data[start:stop]), str(found.get("ETag", ""))
+    return bytes(memoryview(data)[start:stop]), str(found.get("ETag", ""))

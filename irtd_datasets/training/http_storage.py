@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import urllib.parse
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irtd_datasets.remote.session import answer, plain_session
-from irtd_datasets.training.storage import FileFacts, Pace, RemoteStorage, Wanted, facts_of
+from irtd_datasets.remote.session import answer, is_page, plain_session
+from irtd_datasets.remote.urls import full_url
+from irtd_datasets.training.storage import FileFacts, Pace, RemoteStorage, Wanted, facts_of, page_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from irtd_datasets.remote import Transfer
     from irtd_datasets.remote.session import Answer
 
 __all__ = ["HttpStorage", "receive"]
 
 _OF_URLS = "%/:?#[]@!$&'()*+,;=~"  # what a URL may have, and the sign of what is quoted already
-_PAGES = (b"<!doctype html", b"<html")
+_log = logging.getLogger(__name__)
+_whole: set[str] = set()
 
 
 @dataclass
@@ -24,7 +30,8 @@ class HttpStorage(RemoteStorage):
     """A folder on a web server, which cannot list it.
 
     Attributes:
-        headers: In ``options``: sent with each request, for example ``{"Authorization": "Bearer ..."}``.
+        headers: In ``options``: sent with each request to this server, and to none to which it redirects; for example
+            ``{"Authorization": "Bearer ..."}``. User and password may stand in the URL, too.
     """
 
     @property
@@ -47,7 +54,10 @@ class HttpStorage(RemoteStorage):
                 if found.status == 206:
                     wanted.check(whole)
                 size = whole.rpartition("/")[2] or found.headers.get("Content-Length", "")
-                return facts_of(name, {"size": int(size) if size.isdigit() else None, "ETag": _mark(found)})
+                return facts_of(
+                    name,
+                    {"size": int(size) if size.isdigit() else None, "ETag": found.mark.removeprefix("W/")},
+                )
 
         facts: FileFacts = self._try(once, self.where(name))
         self._marks[name] = facts.token
@@ -65,34 +75,17 @@ class HttpStorage(RemoteStorage):
         wanted = Wanted(self.where(name), start, stop, size, limit, "")
         with self._ask(name, wanted) as found:
             transfer.answered()
-            self.remember(name, _mark(found))
+            self.remember(name, found.mark.removeprefix("W/"))
             return receive(found, wanted, self.patience, transfer)
 
-    def _ask(self, name: str, wanted: Wanted) -> _Asked:
-        headers = dict(self.options.get("headers", {}))
-        if wanted.header:
-            headers["Range"] = wanted.header
+    @contextmanager
+    def _ask(self, name: str, wanted: Wanted) -> Iterator[Answer]:
         url = f"{urllib.parse.quote(self.place, safe=_OF_URLS)}/{urllib.parse.quote(name)}"
-        return _Asked(url, headers, self.patience)
-
-
-class _Asked:
-    """A request whose refusal is raised."""
-
-    def __init__(self, url: str, headers: dict[str, str], timeout: float) -> None:
-        self._context = answer(plain_session(), url, headers, timeout=timeout)
-
-    def __enter__(self) -> Answer:
-        found = self._context.__enter__()
-        try:
+        headers = {"Range": wanted.header} if wanted.header else {}
+        url, own = full_url(url, self.options), self.options.get("headers", {})
+        with answer(plain_session(), url, headers, own=own, timeout=self.patience) as found:
             found.check()
-        except BaseException:
-            self._context.__exit__(None, None, None)
-            raise
-        return found
-
-    def __exit__(self, *error: object) -> None:
-        self._context.__exit__(*error)  # type: ignore[arg-type]
+            yield found
 
 
 def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) -> bytes:
@@ -110,15 +103,24 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
         ShardChangedError: The file has another size than it had.
     """
     partial = bool(wanted.header) and found.status == 206
+    if partial and found.encoded:
+        raise EOFError(f"the server compresses parts of files ({found.encoded}), which nobody asked it for")
     if partial:
         wanted.check(found.headers.get("Content-Range", ""))
     told = found.headers.get("Content-Length", "")
-    length = int(told) if told.isdigit() and not found.headers.get("Content-Encoding") else None
+    length = int(told) if told.isdigit() and not found.encoded else None
     # A server that knows no ranges sends all of the file, of which the first bytes are dropped as they come.
     skipped = 0 if partial else wanted.start
     if not partial and wanted.header and length is not None and wanted.size not in (None, length):
         _refuse_page(found, next(found.pieces(), b""))
         raise EOFError(f"{length} bytes came of a file of {wanted.size}")
+    if skipped and found.url not in _whole:
+        _whole.add(found.url)
+        _log.warning(
+            "%s: the server gives whole files only, so that each part costs all that stands before it: download the "
+            "folder, or ask for a server that knows ranges",
+            wanted.url,
+        )
     stop = wanted.limit if partial or wanted.stop is None else wanted.stop
     pace, came, data = Pace(patience), 0, transfer.body()
     for piece in found.pieces():
@@ -133,16 +135,9 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
     else:
         if length is not None and came != length:
             raise EOFError(f"{came} bytes came of {length}")
-    return bytes(data if stop is None else data[: stop - skipped])
+    return bytes(memoryview(data)[: None if stop is None else stop - skipped])
 
 
 def _refuse_page(found: Answer, begin: bytes) -> None:
-    if begin.lstrip()[:20].lower().startswith(_PAGES):
-        raise EOFError(
-            f"{found.url.partition('?')[0]} sent a web page in place of the file: perhaps the page of a proxy at which "
-            "to log in"
-        )
-
-
-def _mark(found: Answer) -> str:
-    return str(found.headers.get("ETag") or found.headers.get("Last-Modified") or "")
+    if is_page(found.headers.get("Content-Type", ""), begin):
+        raise page_error(found.url.partition("?")[0])

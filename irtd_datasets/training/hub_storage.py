@@ -20,7 +20,7 @@ from irtd_datasets.folder.names import INDEX_FOLDER
 from irtd_datasets.remote import error_status
 from irtd_datasets.remote.session import answer, hub_session
 from irtd_datasets.training.http_storage import receive
-from irtd_datasets.training.storage import FileFacts, RemoteStorage, Wanted, changed, readers
+from irtd_datasets.training.storage import FileFacts, RemoteStorage, Wanted, changed, page_error, readers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,12 +122,18 @@ class HubStorage(RemoteStorage):
 
     def files(self) -> dict[str, FileFacts]:
         """All files of the folder, by name, at the commit that the revision is when this is called first."""
+        from huggingface_hub.errors import HFValidationError
 
         def listing() -> Any:  # noqa: ANN401
             revision = self.commit or self.revision
             how: dict[str, Any] = {"files_metadata": True, "timeout": self.patience}
             with self.line.transfer(0) as transfer:
-                found = self._api().repo_info(self.repo, repo_type=self.kind, revision=revision, **how)
+                try:
+                    found = self._api().repo_info(self.repo, repo_type=self.kind, revision=revision, **how)
+                except ValueError as error:
+                    if error_status(error) is not None or isinstance(error, HFValidationError):
+                        raise
+                    raise page_error(self.place) from error  # no JSON
                 transfer.answered()
             return found
 

@@ -24,6 +24,7 @@ from irtd_datasets.folder.names import CARD, MANIFEST, index_name
 from irtd_datasets.folder.row_groups import card_configs, choose_config, config_patterns, stored_features
 from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.remote import crew
+from irtd_datasets.remote.urls import is_url, shown_url
 from irtd_datasets.schema import MODALITIES, TASKS
 from irtd_datasets.training.http_storage import HttpStorage
 from irtd_datasets.training.shards import (
@@ -307,6 +308,7 @@ def open_source(
     )  # a folder may have a colon
     place, inner = (text, None) if whole else split_name(text)
     storage = open_storage(place, options)
+    text, place = (shown_url(one) if is_url(one) else one for one in (text, place))
     begin = BEGIN if storage.remote else CARD_LIMIT
     files, small = storage.opening({CARD: begin, MANIFEST: LIMIT + 1})
     if CARD not in small:
@@ -456,6 +458,8 @@ def _index_entries(storage: Storage, index: str, file: FileFacts | None) -> dict
         metadata = read_again(storage, lambda: open_index(storage, index, size, fresh=True)).metadata
     except ReleaseNotFoundError:
         return {}
+    except ShardChangedError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise AnnotationError(
             f"the index cannot be read: {error}",

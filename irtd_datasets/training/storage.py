@@ -32,6 +32,7 @@ from irtd_datasets.errors import (
 )
 from irtd_datasets.remote import Line, Retry, Transfer, crew, error_status, joined, line_to, passes
 from irtd_datasets.remote.answers import chain
+from irtd_datasets.remote.urls import full_url, is_url, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,13 +92,15 @@ def split_name(name: str) -> tuple[str, str | None]:
         >>> split_name("./irtd:instruct"), split_name("http://localhost:8000/irtd"), split_name("you/irtd@v1:all")
         (('./irtd', 'instruct'), ('http://localhost:8000/irtd', None), ('you/irtd@v1', 'all'))
     """
-    scheme, separator, rest = name.rpartition("://")
+    shown, secrets = without_secrets(name) if is_url(name) else (name, {})
+    scheme, separator, rest = shown.rpartition("://")
     place, colon, config = rest.rpartition(":")
     drive = not separator and len(place) == 1 and config[:1] in ("\\", "/")
     port = separator and "/" not in place and config.partition("/")[0].isdigit()
-    if not colon or not place or "/" in config or "\\" in config or drive or port:
+    address = separator and place.startswith("[") and config.endswith("]")
+    if not colon or not place or "/" in config or "\\" in config or drive or port or address:
         return name, None
-    return f"{scheme}{separator}{place}", config
+    return full_url(f"{scheme}{separator}{place}", secrets), config
 
 
 def open_storage(place: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Storage:
@@ -320,7 +323,7 @@ class RemoteStorage(Storage):
     """
 
     place: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
     retries: int = 8
     patience: float = 30.0
     outage: float = LONGEST_OUTAGE
@@ -328,6 +331,8 @@ class RemoteStorage(Storage):
     _marks: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.place, secrets = without_secrets(self.place)
+        self.options.update(secrets)
         if "retries" in self.options:
             self.outage = 0.0
         self.retries = int(self.options.pop("retries", self.retries))
@@ -349,7 +354,8 @@ class RemoteStorage(Storage):
         """The file system: one for all folders of a process with the same options, so that they share connections."""
         from irtd_datasets.training.buckets import file_system
 
-        return file_system(self.place, self.options, self.patience)
+        options = {key: value for key, value in self.options.items() if key not in {"userinfo", "query"}}
+        return file_system(full_url(self.place, self.options), options, self.patience)
 
     def files(self) -> dict[str, FileFacts]:
         """All files of the folder, by name; none where the server lists none."""
@@ -601,6 +607,13 @@ def changed(where: str, what: str) -> ShardChangedError:
         f"the file was replaced since the run or its index began: {what}",
         where=where,
         remedy="Bring back the file, or start a new epoch with the new data; a state of the old data does not fit it.",
+    )
+
+
+def page_error(where: str) -> EOFError:
+    """The error for a web page in place of what was asked for; it passes, since somebody may log in."""
+    return EOFError(
+        f"{where} sent a web page in place of the file: perhaps the page of a proxy at which to log in"
     )
 
 

@@ -652,3 +652,30 @@ def published_and_read_by_all(folder, tmp_path):
         for number, python in enumerate(pythons):
             assert read(hub, tmp_path / f"home{number}", name, *configs, python=python) == here
     return sum(map(len, here[f"{configs[0]} mapped"].values()))
+
+
+@pytest.mark.parametrize(
+    ("what", "said"), [(0, "other files"), (1, "other features"), (2, "row 2 of"), (3, "has 2 rows")]
+)
+def test_what_is_read_back_is_compared(small, monkeypatch, what, said):
+    """Other files or features than the folder's, another row, or fewer of them: each is told."""
+    from datasets import Features
+
+    from irtd_datasets.errors import PublishError
+    from irtd_datasets.hub import verify
+
+    def from_hub(_, config, split, rows, **__):
+        files = verify.config_files(small, config)[split]
+        names = sorted(path.relative_to(small.resolve()).as_posix() for path in files)
+        features = Features.from_arrow_schema(verify.pq.read_schema(files[0]))
+        hashes = [verify.row_hash(row) for row in verify._first_rows(files, rows)]
+        found = [names, features, hashes]
+        if what < 3:
+            found[what] = [names[1:], Features(list(features.items())[1:]), [*hashes[:2], "other"]][what]
+        else:
+            hashes.pop()
+        return tuple(found)
+
+    monkeypatch.setattr(verify, "_from_hub", from_hub)
+    with pytest.raises(PublishError, match=said):
+        verify.verify_published(small, "tester/irtd", "0" * 40, token=None, rows=3)

@@ -65,11 +65,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start, stop = (
             (int(asked[1]), min(int(asked[2] or len(data)) + 1, len(data))) if asked else (0, len(data))
         )
+        if far.instead is not None and far.instead(self, data, start, stop):
+            far.note(path, start, stop, begun, 0)
+            return
         kind = far.fault(path, stop - start)
         status = self.answer(data, start, stop, bool(asked), kind)
         far.note(path, start, stop, begun, 0 if kind else status)
 
     do_HEAD = do_GET  # noqa: N815 - as the server wants it
+
+    def part(self, data, start, stop, **headers):
+        """Answer as a server does that knows ranges."""
+        if not self.headers.get("Range"):
+            self.plain(200, data, **headers)
+            return
+        headers.setdefault("Content_Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        self.plain(206, data[start:stop], **headers)
 
     def plain(self, status, body, kind="text/plain", **headers):
         self.send_response(status)
@@ -152,12 +163,14 @@ class Far:
         asked: The log.
         delay: Seconds before each answer.
         faults: How many answers go wrong, of what kind; of parts of shards only.
+        instead: Called with the handler, a file's bytes and the range; returns whether it has answered.
     """
 
     def __init__(self, root, content=None):
         self.root, self._content = root, content
         self.asked, self.delay, self.lock = [], 0.0, threading.Lock()
         self.kind, self.left, self.seen = "", 0, 0
+        self.instead = None
         self.released, self.late = threading.Event(), threading.Event()
         self.open = set()
         self.others = set()  # of a file store: what is no shard
@@ -232,12 +245,13 @@ def twice(asked):
 
 
 @contextmanager
-def far_server(root=None, content=None, port=0):
+def far_server(root=None, content=None, port=0, host="127.0.0.1"):
     """Run one; ``address`` is its host and port."""
     far = Far(root, content)
-    server = Server(("127.0.0.1", port), Handler)
+    kind = type("Kind", (Server,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
+    server = kind((host, port), Handler)
     server.far = far
-    far.address = f"127.0.0.1:{server.server_port}"
+    far.address = f"[{host}]:{server.server_port}" if ":" in host else f"{host}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -2,6 +2,9 @@
 
 import hashlib
 import logging
+import multiprocessing
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -440,3 +443,33 @@ def test_limits_are_told_once_each(root, tmp_path, caplog):
             rows = list(stream(name))
         assert len(rows) == ROWS
         assert "asks to wait" not in caplog.text  # 0 seconds
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 with torch 2.13
+def test_a_worker_that_is_killed(root, tmp_path):
+    """SIGKILL in the middle of an answer: torch says so, and the last state brings the rows that are left."""
+    pytest.importorskip("torch")
+    stateful = pytest.importorskip("torchdata.stateful_dataloader")
+    with afar("http", root, tmp_path) as (far, name, _):
+
+        def loader():
+            rows = stream(name, seed=5)
+            return stateful.StatefulDataLoader(
+                rows, batch_size=8, num_workers=2, collate_fn=digests, multiprocessing_context="fork"
+            )
+
+        one = loader()
+        batches_of = iter(one)
+        found = [row for batch in islice(batches_of, 10) for row in batch]
+        state = one.state_dict()
+        far.fail("stall", 1)
+        victim = multiprocessing.active_children()[0].pid
+        os.kill(victim, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match=f"{victim}.*(killed by signal|exited unexpectedly)"):
+            list(batches_of)
+        far.fail("", 0)
+        again = loader()
+        again.load_state_dict(state)
+        found += [row for batch in again for row in batch]
+    assert sorted(found) == sorted(digests(stream(root / "bucket/made")))
