@@ -107,7 +107,7 @@ def review(
     if from_label_studio:
         from irtd_datasets.review.exchange import add_export
 
-        added = add_export(from_label_studio, verdicts)
+        added = add_export(from_label_studio, verdicts, folder, config)
         print_json(added.as_dict()) if as_json else report.show_added(added)
         return
     if label_studio:

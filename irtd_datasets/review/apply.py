@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
-from irtd_datasets.folder.stored import StoredFolder
+from irtd_datasets.folder.stored import StoredFolder, conformed
+from irtd_datasets.review.edits import after_edit, why_not_editable
 from irtd_datasets.review.exchange import read_export
 from irtd_datasets.review.label_studio import read_tasks
 from irtd_datasets.review.verdicts import (
@@ -24,13 +25,12 @@ from irtd_datasets.review.verdicts import (
     Verdict,
     agreements,
     check_name,
-    columns_after,
     find_refusal,
     latest,
     read_verdicts,
     text_digest,
-    why_not_editable,
 )
+from irtd_datasets.writing.regroup import stored_columns
 from irtd_datasets.writing.rewrite import Rewriting, keep_all, rewrite
 
 if TYPE_CHECKING:
@@ -98,8 +98,9 @@ def apply_verdicts(
 ) -> Applied:
     """Make a dataset folder of a config as its reviewers want it.
 
-    An edited row has the new messages (a scored one also the columns ``question`` and ``answer``), ``origin``
-    ``human:NAME``, and the old content of each changed message in ``corrections`` with the issue `EDITED`.
+    An edited row has the new messages and the columns that follow from them (`irtd_datasets.review.edits`), ``origin``
+    ``human:NAME`` with the names of all who have edited it, and the old content of each changed message in
+    ``corrections`` with the issue `EDITED`.
     Images are copied and never decoded.
 
     Args:
@@ -191,13 +192,12 @@ class _Decisions:
             for group, count in enumerate(shard.groups):
                 ids = shard.read([group], ["id"])["id"].to_pylist()
                 rows += count
-                wanted = [one for one in ids if one in self._judged]
-                seen.update(wanted)
+                wanted = [place for place, one in enumerate(ids) if one in self._judged]
+                seen.update(ids[place] for place in wanted)
                 if wanted:
-                    columns = shard.present(("id", "messages", "question", "choices", "answer", "objects"))
-                    for row in shard.read([group], columns).to_pylist():
-                        if row["id"] in self._judged:
-                            self._decide(row)
+                    table = shard.read([group], stored_columns(shard)).take(wanted)
+                    for row in conformed(table).to_pylist():
+                        self._decide(row)
             shard.forget()
         for name, count in seen.items():
             if count > 1:
@@ -259,19 +259,16 @@ class _Decisions:
             return row
         if decision.verdict == "reject":
             return REJECTED
-        messages, corrections = [], list(row["corrections"] or ())
+        columns = after_edit(row, decision.messages)
+        messages, corrections = [], list(columns.get("corrections", row["corrections"] or ()))
         for index, (message, text) in enumerate(zip(row["messages"], decision.messages, strict=True)):
             if text != message["content"]:
                 corrections.append(
                     {"issue": EDITED, "field": f"messages[{index}].content", "value": message["content"]}
                 )
             messages.append({**message, "content": text})
-        changed = {
-            **row,
-            **columns_after(row, decision.messages),
-            "messages": messages,
-            "corrections": corrections,
-        }
+        changed = {**row, **columns, "messages": messages, "corrections": corrections}
         if "origin" in row:
-            changed["origin"] = f"human:{decision.who}"
+            people = [*(row["origin"] or "").partition("human:")[2].split(","), *decision.who.split(",")]
+            changed["origin"] = f"human:{','.join(dict.fromkeys(filter(None, people)))}"
         return changed

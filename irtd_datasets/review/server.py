@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from irtd_datasets.errors import ImageError, IrtdDatasetsError
 from irtd_datasets.images.files import inspect_image
 from irtd_datasets.images.viewable import viewable
+from irtd_datasets.review.edits import why_not_editable
 from irtd_datasets.review.rows import doubts_of
 from irtd_datasets.review.verdicts import (
     LIMIT,
@@ -32,7 +33,6 @@ from irtd_datasets.review.verdicts import (
     agreements,
     find_refusal,
     text_digest,
-    why_not_editable,
 )
 from irtd_datasets.schema import IMAGE_FIELDS, MODALITIES, TASKS
 

@@ -21,8 +21,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.annotations.conversations import IMAGE_TOKEN
 from irtd_datasets.appended import LineFile, read_lines
-from irtd_datasets.boxes.text import parse_boxes
 from irtd_datasets.documents import parse_json
 from irtd_datasets.errors import UnknownNameError
 
@@ -38,13 +38,11 @@ __all__ = [
     "VerdictFile",
     "agreements",
     "check_name",
-    "columns_after",
     "find_refusal",
     "kappa",
     "latest",
     "read_verdicts",
     "text_digest",
-    "why_not_editable",
 ]
 
 VERDICTS = ("accept", "edit", "reject")
@@ -52,9 +50,6 @@ VERDICTS = ("accept", "edit", "reject")
 LIMIT = 100_000
 """Most characters of the texts of a row after an edit; the longest released row has a fraction of it."""
 
-_KINDS = ("box", "polygon", "point")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")  # points are written in ways of their own
-_YES_NO = frozenset({"yes", "no"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -118,98 +113,9 @@ def find_refusal(messages: Sequence[Mapping[str, str]], texts: Sequence[Any]) ->
             return f"it has the control character U+{ord(found[0]):04X}, which a text cannot have"
         if not text.strip():
             return "a message would be empty; reject the row instead"
+        if IMAGE_TOKEN in text:
+            return f"it has {IMAGE_TOKEN}, which stands for the image and is no text"
     return ""
-
-
-def why_not_editable(row: Mapping[str, Any], texts: Sequence[str] | None = None) -> str:
-    """Why the text of a row is not edited; empty where it is.
-
-    The columns ``question``, ``choices``, ``answer`` and ``objects`` are read from the text. Of a scored row the
-    question and the answer may be reworded: they move into their columns, so that what stands around them, markup and
-    options, has to stay, and a new answer has to be of the kind of the old one. Numbers of places stay as they are.
-
-    Args:
-        row: Its columns.
-        texts: The new contents of its messages; None where they are not known yet.
-    """
-    objects = row.get("objects") or {}
-    if texts is not None and any(objects.get(kind) for kind in _KINDS):
-        read = _NUMBER.findall if objects.get("point") else _places
-        if [read(text) for text in texts] != [read(one["content"]) for one in row["messages"]]:
-            return "its column objects is read from the numbers of the text: leave those as they are"
-    try:
-        columns_after(row, [one["content"] for one in row["messages"]] if texts is None else texts)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def columns_after(row: Mapping[str, Any], texts: Sequence[str]) -> dict[str, str]:
-    """The columns ``question`` and ``answer`` of a scored row that follow from an edit; those that change.
-
-    Args:
-        row: Its columns.
-        texts: The new contents of its messages.
-
-    Raises:
-        ValueError: They do not follow from these texts.
-
-    Example:
-        >>> talk = [{"content": "How many?"}, {"content": "<num>7</num>"}]
-        >>> row = {"messages": talk, "question": "How many?", "choices": [], "answer": "7"}
-        >>> columns_after(row, ["How many cars?", "<num>8</num>"])
-        {'question': 'How many cars?', 'answer': '8'}
-    """
-    if row.get("answer") is None:
-        return {}
-    if len(row["messages"]) != 2:
-        raise ValueError(
-            "its columns question and answer are read from more than one question: reject it instead"
-        )
-    found = {}
-    for name, message, text in zip(("question", "answer"), row["messages"], texts, strict=True):
-        old, value = message["content"], row.get(name)
-        if text == old:
-            continue
-        before, inside, after = old.partition(value) if value else (old, "", "")
-        if not inside:
-            raise ValueError(
-                f"its column {name} is not written in the text as it stands there: reject it instead"
-            )
-        if not (text.startswith(before) and text.endswith(after) and len(text) > len(before) + len(after)):
-            around = " and ".join(repr(one) for one in (before, after) if one)
-            raise ValueError(
-                f"its column {name} is read from what stands within {around}: leave that as it is"
-            )
-        found[name] = text[len(before) : len(text) - len(after)].strip()
-    if "answer" in found and (expected := _other_kind(row, found["answer"])):
-        raise ValueError(f"its answer is scored: expected {expected}")
-    return found
-
-
-def _other_kind(row: Mapping[str, Any], answer: str) -> str:
-    """What a new answer of a scored row would have to be; empty where it is that."""
-    old, choices = str(row["answer"]), row.get("choices") or ()
-    if any((row.get("objects") or {}).get(kind) for kind in _KINDS):
-        return f"{old!r}, from which its column objects is read, too"
-    lettered = [f"({chr(ord('A') + index)}) {choice}" for index, choice in enumerate(choices)]
-    for known in (choices, lettered):
-        if old in known:
-            return "" if answer in known else f"one of {', '.join(known)}"
-    if choices:
-        left = answer
-        for one in lettered:
-            left = left.replace(one, "", 1)
-        return left.strip() and f"some of {', '.join(lettered)}"
-    if old.isdecimal():
-        return "" if answer.isdecimal() else "a number"
-    if old.lower().strip(". ") in _YES_NO:
-        return "" if answer.lower().strip(". ") in _YES_NO else "yes or no"
-    return ""
-
-
-def _places(text: str) -> list[tuple[str, ...]]:
-    return [span.raw_numbers for span in parse_boxes(text).spans]
 
 
 def check_name(name: str) -> str:

@@ -11,15 +11,15 @@ from irtd_datasets.errors import AnnotationError, BuildError, ReleaseNotFoundErr
 from irtd_datasets.folder.row_groups import config_files
 from irtd_datasets.hub.check import check_folder
 from irtd_datasets.review.apply import EDITED, REJECTED, apply_verdicts
+from irtd_datasets.review.edits import columns_after, why_not_editable
+from irtd_datasets.review.exchange import add_export
 from irtd_datasets.review.label_studio import BETWEEN, CONFIG, read_tasks
 from irtd_datasets.review.rows import Choice, ReviewRows
 from irtd_datasets.review.verdicts import (
     Verdict,
     VerdictFile,
-    columns_after,
     read_verdicts,
     text_digest,
-    why_not_editable,
 )
 
 
@@ -359,3 +359,35 @@ def test_a_dialogue_keeps_its_turns_in_label_studio(tmp_path, built):
     with pytest.raises(AnnotationError, match="not valid JSON"):
         read_tasks(file)
     assert len(ReviewRows(built, "pretrain", Choice(sample=2), "anna")) == 2
+
+
+def test_edits_from_label_studio_have_to_fit_their_rows(built, tmp_path):
+    """An edit of an export that a row's columns cannot follow is refused before it becomes a verdict, by its reason."""
+    first, second, *_ = rows(built, "instruct-location")
+    tasks = [
+        {
+            "data": {"row": row["id"], "digest": text_digest(row["messages"]), "contents": contents(row),
+                     "roles": ["user", "assistant"]},
+            "annotations": [exported("edit", text)],
+        }
+        for row, text in ((first, "Everywhere."), (second, contents(second)[1].replace("(", "(0", 1)))
+    ]  # fmt: skip
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    added = add_export(tmp_path / "export.json", tmp_path / "v.jsonl", built, "instruct-location")
+    ((reason, count),) = added.refused.items()
+    assert (added.added, count) == (1, 1)
+    assert "expected '<ref>class</ref>" in reason
+    assert [one.id for one in read_verdicts(tmp_path / "v.jsonl")] == [second["id"]]
+
+
+def test_everybody_who_has_edited_a_row_is_named(built, tmp_path):
+    """A row that one person edits, and another edits again: both are named, and both old texts are kept."""
+    (first, *_) = rows(built)
+    one = written(tmp_path / "a.jsonl", verdict(first, "edit", text="A road."))
+    apply_verdicts(built, "pretrain", [one], tmp_path / "a")
+    (first,) = [row for row in rows(tmp_path / "a") if row["id"] == first["id"]]
+    two = written(tmp_path / "b.jsonl", verdict(first, "edit", "ben", text="A wide road."))
+    apply_verdicts(tmp_path / "a", "pretrain", [two], tmp_path / "b")
+    (after,) = [row for row in rows(tmp_path / "b") if row["id"] == first["id"]]
+    assert after["origin"] == "human:anna,ben"
+    assert [one["value"] for one in after["corrections"] if one["issue"] == EDITED][1:] == ["A road."]
