@@ -420,7 +420,7 @@ def _built_folder(name: str, data_dir: str | None) -> Path | None:
         raise ReleaseNotFoundError(
             "a build was killed while it replaced an older one, so the folder has shards of both",
             where=str(folder),
-            remedy="Start the same `irtd build` again; it goes on where it was.",
+            remedy="Start the same `irtd build` again; it resumes where it stopped.",
         )
     return folder if (folder / MANIFEST).is_file() and (folder / CARD).is_file() else None
 

@@ -198,7 +198,7 @@ def dedup(
 
 @contextlib.contextmanager
 def _going_on(silent: bool) -> Iterator[Progress]:
-    """Progress of a command that goes on where it was interrupted."""
+    """Progress of a command that resumes where it was interrupted."""
     try:
         with show_progress(silent=silent) as progress:
             yield progress

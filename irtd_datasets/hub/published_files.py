@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FolderFiles", "LocalFile", "in_repository", "read_folder"]
 
-_BUILD_AGAIN = "Start the same `irtd build` again; it goes on where it was."
+_BUILD_AGAIN = "Start the same `irtd build` again; it resumes where it stopped."
 
 
 @dataclass(frozen=True, slots=True)

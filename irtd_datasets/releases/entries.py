@@ -7,9 +7,10 @@ import threading
 import weakref
 from bisect import bisect_left
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from irtd_datasets.errors import ArchiveError, ReleaseNotFoundError, system_remedy
+from irtd_datasets.releases.paths import safe_name
 from irtd_datasets.releases.places import RemotePlace, RemoteRandomFile, as_place
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MEMBER_LIMIT",
     "STREAM_LIMIT",
+    "ArchiveContainer",
     "Container",
     "Entry",
     "MemberNames",
@@ -180,6 +182,57 @@ def _children(names: list[str], prefix: str) -> tuple[tuple[str, ...], tuple[str
             files.append(rest)
             at += 1
     return tuple(files), tuple(sorted(folders))
+
+
+class _HasNames(Protocol):
+    @property
+    def names(self) -> MemberNames: ...
+
+
+_DirectoryT = TypeVar("_DirectoryT", bound=_HasNames)
+
+
+class ArchiveContainer(Generic[_DirectoryT]):
+    """What a zip and a tar share: a directory that is read on first use, and the names in it.
+
+    Args:
+        path: The archive.
+        label: Short name for messages; by default the file's name.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | Place, *, label: str = "") -> None:
+        self.path = as_place(path)
+        self.label = label or self.path.name
+        self._file = random_file(self.path)
+        self._loaded: _DirectoryT | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @property
+    def _directory(self) -> _DirectoryT:
+        if self._loaded is None:
+            self._loaded = self._read_directory()
+        return self._loaded
+
+    def _read_directory(self) -> _DirectoryT:
+        raise NotImplementedError
+
+    def folder(self, name: str = "") -> Sequence[str]:
+        """Return the sorted names of the files directly in a folder."""
+        return self._directory.names.folder(safe_name(name) if name else "")
+
+    def folders(self, name: str = "") -> Sequence[str]:
+        """Return the sorted names of the folders directly in a folder."""
+        return self._directory.names.folders(safe_name(name) if name else "")
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all members, sorted."""
+        return iter(self._directory.names.sorted())
+
+    def close(self) -> None:
+        """Release the file handle."""
+        self._file.close()
 
 
 def random_file(place: str | os.PathLike[str] | Place) -> RandomFile | RemoteRandomFile:

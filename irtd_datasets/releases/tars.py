@@ -12,20 +12,18 @@ from irtd_datasets.errors import ArchiveError, UnsafePathError
 from irtd_datasets.releases.entries import (
     MEMBER_LIMIT,
     STREAM_LIMIT,
+    ArchiveContainer,
     Entry,
     MemberNames,
     not_found,
-    random_file,
     too_large,
 )
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.releases.places import as_place
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.releases.tar_headers import TarDamageError, walk
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
 
     from irtd_datasets.releases.entries import RandomFile
     from irtd_datasets.releases.places import Place, RemoteRandomFile
@@ -45,7 +43,7 @@ class _Directory:
     stamp: int
 
 
-class TarContainer:
+class TarContainer(ArchiveContainer[_Directory]):
     """An uncompressed tar, read in place.
 
     One walk over the headers on first use finds all members; the walk reads about 2 kB a member, whatever
@@ -74,15 +72,6 @@ class TarContainer:
         b'one'
     """
 
-    def __init__(self, path: str | os.PathLike[str] | Place, *, label: str = "") -> None:
-        self.path = as_place(path)
-        self.label = label or self.path.name
-        self._file = random_file(self.path)
-        self._loaded: _Directory | None = None
-
-    def __repr__(self) -> str:
-        return f"TarContainer({str(self.path)!r})"
-
     def __getstate__(self) -> tuple[object, ...]:
         # The index travels: finding it again means a walk over the whole archive.
         return self.path, self.label, self._file, self._loaded
@@ -92,11 +81,8 @@ class TarContainer:
     ) -> None:
         self.path, self.label, self._file, self._loaded = state
 
-    @property
-    def _directory(self) -> _Directory:
-        if self._loaded is None:
-            self._loaded = _read_directory(self._file, self.label)
-        return self._loaded
+    def _read_directory(self) -> _Directory:
+        return _read_directory(self._file, self.label)
 
     def find(self, name: str) -> Entry | None:
         """Return the member of this name, or None; a link that leads to no file raises ArchiveError."""
@@ -125,22 +111,6 @@ class TarContainer:
         """Return a file to read a member forwards from."""
         start, size = self._place(name, limit)
         return io.BufferedReader(_MemberReader(self._file, start, size, self._shrunk(name)), _CHUNK)
-
-    def folder(self, name: str = "") -> Sequence[str]:
-        """Return the sorted names of the files directly in a folder."""
-        return self._directory.names.folder(safe_name(name) if name else "")
-
-    def folders(self, name: str = "") -> Sequence[str]:
-        """Return the sorted names of the folders directly in a folder."""
-        return self._directory.names.folders(safe_name(name) if name else "")
-
-    def names(self) -> Iterator[str]:
-        """Yield the names of all members, sorted."""
-        return iter(self._directory.names.sorted())
-
-    def close(self) -> None:
-        """Release the file handle."""
-        self._file.close()
 
     def _place(self, name: str, limit: int) -> tuple[int, int]:
         entry = self.find(name)

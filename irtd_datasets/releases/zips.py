@@ -20,20 +20,18 @@ from irtd_datasets.errors import ArchiveError, UnsafePathError
 from irtd_datasets.releases.entries import (
     MEMBER_LIMIT,
     STREAM_LIMIT,
+    ArchiveContainer,
     Entry,
     MemberNames,
     not_found,
-    random_file,
     too_large,
 )
 from irtd_datasets.releases.paths import safe_name
-from irtd_datasets.releases.places import as_place
 from irtd_datasets.releases.sniff import HEAD_SIZE, no_archive, sniff
 from irtd_datasets.releases.tar_headers import decode_name
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from irtd_datasets.releases.entries import RandomFile
     from irtd_datasets.releases.places import Place, RemoteRandomFile
@@ -113,7 +111,7 @@ class _Directory:
         )
 
 
-class ZipContainer:
+class ZipContainer(ArchiveContainer[_Directory]):
     """A zip, read in place.
 
     Stored and deflated members are read, also of archives beyond 4 GB. The directory is read on first use; a
@@ -142,24 +140,12 @@ class ZipContainer:
         (3, b'one', ('a',))
     """
 
-    def __init__(self, path: str | os.PathLike[str] | Place, *, label: str = "") -> None:
-        self.path = as_place(path)
-        self.label = label or self.path.name
-        self._file = random_file(self.path)
-        self._loaded: _Directory | None = None
-
-    def __repr__(self) -> str:
-        return f"ZipContainer({str(self.path)!r})"
-
     def __reduce__(self) -> tuple[object, ...]:
         # The directory may be large and is read again in about the time that unpickling it would take.
         return _rebuild, (self.path, self.label)
 
-    @property
-    def _directory(self) -> _Directory:
-        if self._loaded is None:
-            self._loaded = _read_directory(self._file, self.label)
-        return self._loaded
+    def _read_directory(self) -> _Directory:
+        return _read_directory(self._file, self.label)
 
     def find(self, name: str) -> Entry | None:
         """Return the member of this name, or None; a link raises ArchiveError."""
@@ -204,22 +190,6 @@ class ZipContainer:
         return io.BufferedReader(
             _MemberReader(self._file, member, start, functools.partial(self._damaged, name)), _CHUNK
         )
-
-    def folder(self, name: str = "") -> Sequence[str]:
-        """Return the sorted names of the files directly in a folder."""
-        return self._directory.names.folder(safe_name(name) if name else "")
-
-    def folders(self, name: str = "") -> Sequence[str]:
-        """Return the sorted names of the folders directly in a folder."""
-        return self._directory.names.folders(safe_name(name) if name else "")
-
-    def names(self) -> Iterator[str]:
-        """Yield the names of all members, sorted."""
-        return iter(self._directory.names.sorted())
-
-    def close(self) -> None:
-        """Release the file handle."""
-        self._file.close()
 
     def _member(self, name: str, limit: int) -> _Member:
         directory = self._directory

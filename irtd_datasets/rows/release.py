@@ -46,8 +46,6 @@ __all__ = [
 
 ROUNDS = ("keep", "split")
 """What can be done with records of many rounds: a row each, or a row for each round."""
-DECODE = ("sample", "all")
-"""Which images are decoded before they are stored; of all others the header is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,10 +221,6 @@ class OpenShard:
         if self.ref.token and facts.token.strip('"') != self.ref.token.strip('"'):
             raise changed(self.where, f"it was written again ({facts.token}, before {self.ref.token})")
 
-    def group_start(self, group: int) -> int:
-        """Number of a row group's first row in the shard."""
-        return int(self._starts[group])
-
     # Images -------------------------------------------------------------------------------------------------------
 
     def places(self, image: str) -> tuple[memoryview, memoryview]:

@@ -65,11 +65,6 @@ class PairTransform:
             1 / self.scale_x, 1 / self.scale_y, -self.shift_x / self.scale_x, -self.shift_y / self.scale_y
         )
 
-    @property
-    def is_isotropic(self) -> bool:
-        """Whether both axes have one scale, to a thousandth."""
-        return abs(self.scale_x / self.scale_y - 1) < 1e-3
-
     def as_dict(self) -> dict[str, float]:
         """Plain values for JSON."""
         return {
