@@ -19,6 +19,7 @@ from irtd_datasets.cli.options import (
     Quiet,
     SourceTable,
     named_pairs,
+    output_option,
     parse_prices,
     print_json,
 )
@@ -64,7 +65,7 @@ def construct(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        output_option(
             "--out",
             help="Dataset folder to make or extend; for mmrs_1m and rs_gpt4v, folder for the new records. "
             "Default: ./DATASET, or ./DATASET_more.",

@@ -15,6 +15,7 @@ from irtd_datasets.cli.options import (
     folder_and_config,
     local_folder,
     named_pairs,
+    output_option,
     parse_prices,
     print_json,
 )
@@ -221,7 +222,7 @@ def predict(
     ],
     model: Annotated[str, typer.Option("--model", help="Name of the model there.")],
     out: Annotated[
-        Path, typer.Option("--out", help="File of predictions; a journal of paid answers lies beside it.")
+        Path, output_option("--out", help="File of predictions; a journal of paid answers lies beside it.")
     ],
     family: Annotated[
         str | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Dataset, Json, Quiet, print_json
+from irtd_datasets.cli.options import Dataset, Json, Quiet, output_option, print_json
 from irtd_datasets.report import fetching as report
 from irtd_datasets.report.console import progress as show_progress
 
@@ -24,7 +24,7 @@ def fetch(
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="FOLDER", help="Where the files go. Default: ./DATASET-release."),
+        output_option("--to", metavar="FOLDER", help="Where the files go. Default: ./DATASET-release."),
     ] = None,
     source: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Json, Quiet, print_json
+from irtd_datasets.cli.options import Json, Quiet, output_option, print_json
 from irtd_datasets.report import folders as report
 from irtd_datasets.report.console import progress as show_progress
 from irtd_datasets.report.console import status
@@ -21,7 +21,7 @@ __all__ = ["dedup", "info", "merge", "split", "stats", "subset"]
 _Place = Annotated[
     str, typer.Argument(help="Dataset folder, or one config of it.", metavar="FOLDER[:CONFIG]")
 ]
-_Out = Annotated[Path, typer.Option("--out", help="Dataset folder to make; new or empty.", metavar="FOLDER")]
+_Out = Annotated[Path, output_option("--out", help="Dataset folder to make; new or empty.", metavar="FOLDER")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the choice.")]
 
 
@@ -48,7 +48,7 @@ def stats(
     place: _Place,
     plots: Annotated[
         Path | None,
-        typer.Option(
+        output_option(
             "--plots", help="Write one HTML page with plots, which needs nothing else.", metavar="FILE.html"
         ),
     ] = None,
@@ -177,7 +177,7 @@ def dedup(
     ] = 4,
     table: Annotated[
         Path | None,
-        typer.Option("--table", help="Write each row left out with the row that stays.", metavar="FILE.csv"),
+        output_option("--table", help="Write each row left out with the row that stays.", metavar="FILE.csv"),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 2,
     as_json: Json = False,

@@ -34,6 +34,7 @@ __all__ = [
     "folder_and_config",
     "local_folder",
     "named_pairs",
+    "output_option",
     "parse_prices",
     "parse_settings",
     "print_json",
@@ -201,14 +202,12 @@ def local_folder(path: Path) -> Path:
         >>> local_folder(Path("irtd")) == Path("irtd")
         True
     """
-    scheme = path.parts[0] if path.parts else ""
-    if len(scheme) > 2 and scheme.endswith(":") and not path.exists():
-        raise UnknownNameError(
-            f"this command reads a folder of this machine, and {scheme}// is none",
-            where=str(path).replace(":/", "://", 1),
-            remedy="Copy the dataset to a disk first, for example with the program of the store "
-            "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
-        )
+    _refuse_url(
+        path,
+        "reads a folder",
+        "Copy the dataset to a disk first, for example with the program of the store "
+        "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
+    )
     folder, config = folder_and_config(str(path))
     if config and (folder / CARD).is_file():
         raise UnknownNameError(
@@ -217,6 +216,27 @@ def local_folder(path: Path) -> Path:
             remedy=f"Name the folder alone: {folder}. The command's --help says whether it takes a config, and how.",
         )
     return path
+
+
+def output_option(*names: str, **settings: Any) -> Any:  # noqa: ANN401 - as `typer.Option`
+    """An option for a file or folder that a command writes on this machine; a URL is refused."""
+
+    def refuse(path: Path | None) -> Path | None:
+        if path is not None:
+            _refuse_url(path, "writes to disks", "Give a path, and copy the result to its place afterwards.")
+        return path
+
+    return typer.Option(*names, callback=refuse, **settings)
+
+
+def _refuse_url(path: Path, what: str, remedy: str) -> None:
+    scheme = path.parts[0] if path.parts else ""
+    if len(scheme) > 2 and scheme.endswith(":") and not path.exists():
+        raise UnknownNameError(
+            f"this command {what} of this machine, and {scheme}// is none",
+            where=str(path).replace(":/", "://", 1),
+            remedy=remedy,
+        )
 
 
 def folder_and_config(text: str) -> tuple[Path, str | None]:
