@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,9 @@ from irtd_datasets.catalog import spec
 from irtd_datasets.cli.app import say
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.names import CARD
+from irtd_datasets.report.console import progress
 from irtd_datasets.rows.release import ReleaseOptions, absolute_options
+from irtd_datasets.writing.progress import Progress
 from irtd_datasets.writing.store import parse_storage_options
 
 __all__ = [
@@ -32,6 +36,7 @@ __all__ = [
     "SourceTable",
     "Visible",
     "folder_and_config",
+    "going_on",
     "local_folder",
     "named_pairs",
     "output_option",
@@ -246,10 +251,21 @@ def folder_and_config(text: str) -> tuple[Path, str | None]:
         >>> folder_and_config("./irtd:pretrain") == (Path("irtd"), "pretrain")
         True
     """
-    folder, colon, config = text.rpartition(":")
-    if Path(text).exists() or not colon:
-        return Path(text), None
+    from irtd_datasets.training.storage import split_name  # slow to import
+
+    folder, config = (text, None) if Path(text).exists() else split_name(text)
     return Path(folder), config or None
+
+
+@contextlib.contextmanager
+def going_on(*, silent: bool) -> Iterator[Progress]:
+    """Progress of a command that goes on where it was interrupted, and says so when it is."""
+    try:
+        with progress(silent=silent) as shown:
+            yield shown
+    except KeyboardInterrupt:
+        say("irtd: interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
