@@ -29,7 +29,7 @@ def said(*arguments):
 def apart(unpacked, tmp_path):
     """A release without the images of FLIR ADAS, which lie in a folder `flir`, without any folder of the release."""
     release, flir = tmp_path / "release", tmp_path / "flir"
-    shutil.copytree(unpacked.folder, release)
+    shutil.copytree(unpacked.folder, release, copy_function=os.link)  # nothing is written there
     shutil.move(release / "63-FLIR_ADAS" / "training" / "PreviewData", flir)
     return release, flir
 
@@ -54,6 +54,62 @@ def test_images_that_lie_elsewhere(apart, tmp_path, given):
     ran = run(*build, *shlex.split(option))
     assert ran.exit_code == 0, ran.output
     assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_an_images_option_without_a_path_or_to_nowhere(apart, tmp_path):
+    """Nothing behind the equals sign, and a path at which nothing lies, are told before the name is."""
+    build = ("build", "irtd", "--release", apart[0], "--out", tmp_path / "out", "--quiet", "--images")
+    assert "no path is given for 'FLIR'" in said(*build, "FLIR=")
+    assert "there is nothing at this path" in said(*build, f"FLIR={tmp_path / 'nowhere'}")
+
+
+WHOLE = ("check", "card", "publish {} me/it", "score gold --dataset", "overlap {} {}")
+
+
+@pytest.mark.parametrize("line", WHOLE)
+def test_a_config_behind_a_folder_is_taken_or_told_of(built, line):
+    """Commands on whole folders name the folder to give; none says that there is no such folder."""
+    words = (line if "{}" in line else line + " {}").replace("{}", f"{built}:instruct").split()
+    assert f"Name the folder alone: {built}." in said(*words)
+
+
+def test_an_export_without_a_config_names_them(built, tmp_path):
+    export = ("--layout", "coco", "--out", tmp_path / "out")
+    assert "instruct-grounding" in said("export", built, *export)
+    assert run("export", f"{built}:instruct-grounding", *export).exit_code == 0
+
+
+SECRET = "s3cr3t-of-the-test"
+GIVEN = f"http://me:{SECRET}@127.0.0.1:9/x?token={SECRET}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            f"{command} {GIVEN}"
+            for command in ("info", "stats", "check", "card", "preview", "review", "frames")
+        ),
+        f"build irtd --release RELEASE --images FLIR_ADAS={GIVEN} --out {GIVEN}",
+        f"build {GIVEN}",
+        f"check http://me:a/{SECRET}@host/x",
+        f"construct irtd benchmark --sources {GIVEN} --out OUT",
+        f"export {GIVEN} instruct --layout coco --out OUT",
+        f"fetch irtd --to {GIVEN}",
+        f"merge {GIVEN} {GIVEN} --out OUT",
+        f"overlap BUILT BUILT --out {GIVEN}",
+        f"publish BUILT {GIVEN}",
+        f"score {GIVEN} --dataset BUILT",
+        f"sources --have {GIVEN}",
+        f"stats BUILT --plots {GIVEN}",
+        f"subset BUILT --source {GIVEN} --out OUT",
+    ],
+)
+def test_no_error_shows_the_password_of_a_url(built, unpacked, tmp_path, line):
+    """Wherever a URL was given, also where none is taken, and with a slash lost or too many."""
+    names = {"BUILT": built, "RELEASE": unpacked.folder, "OUT": tmp_path / "out"}
+    told = said(*(names.get(word, word) for word in line.split()))
+    assert SECRET not in told
 
 
 def test_a_folder_that_is_something_else(sample, built, tmp_path):

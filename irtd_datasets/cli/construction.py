@@ -18,14 +18,15 @@ from irtd_datasets.cli.options import (
     Json,
     Quiet,
     SourceTable,
+    going_on,
     named_pairs,
+    output_option,
     parse_prices,
     print_json,
 )
 from irtd_datasets.display import terminal
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import construction as report
-from irtd_datasets.report.console import progress as show_progress
 
 if TYPE_CHECKING:
     from irtd_datasets.captioning.asking import Estimate
@@ -64,7 +65,7 @@ def construct(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        output_option(
             "--out",
             help="Dataset folder to make or extend; for mmrs_1m and rs_gpt4v, folder for the new records. "
             "Default: ./DATASET, or ./DATASET_more.",
@@ -256,12 +257,8 @@ def construct(
         workers=workers,
         dry_run=dry_run,
     )
-    try:
-        with show_progress(silent=quiet or as_json) as progress:
-            result = run(request, progress)
-    except KeyboardInterrupt:
-        say("irtd: interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    with going_on(silent=quiet or as_json) as progress:
+        result = run(request, progress)
     if as_json:
         print_json(result.as_dict())
     else:

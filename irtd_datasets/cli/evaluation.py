@@ -13,8 +13,10 @@ from irtd_datasets.cli.options import (
     KEY_VARIABLE,
     Json,
     folder_and_config,
+    going_on,
     local_folder,
     named_pairs,
+    output_option,
     parse_prices,
     print_json,
 )
@@ -221,7 +223,7 @@ def predict(
     ],
     model: Annotated[str, typer.Option("--model", help="Name of the model there.")],
     out: Annotated[
-        Path, typer.Option("--out", help="File of predictions; a journal of paid answers lies beside it.")
+        Path, output_option("--out", help="File of predictions; a journal of paid answers lies beside it.")
     ],
     family: Annotated[
         str | None,
@@ -293,11 +295,8 @@ def predict(
     request = PredictRequest(
         folder, config, out, asked, options, _selection(split, task, source, modality), limit, dry_run
     )
-    try:
+    with going_on(silent=True):
         found = run_prediction(request)
-    except KeyboardInterrupt:
-        typer.echo("irtd: interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     if as_json:
         print_json(found.as_dict())
     else:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Dataset, Json, Quiet, print_json
+from irtd_datasets.cli.app import app
+from irtd_datasets.cli.options import Dataset, Json, Quiet, going_on, output_option, print_json
 from irtd_datasets.report import fetching as report
-from irtd_datasets.report.console import progress as show_progress
 
 __all__ = ["fetch"]
 
@@ -24,7 +23,7 @@ def fetch(
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="FOLDER", help="Where the files go. Default: ./DATASET-release."),
+        output_option("--to", metavar="FOLDER", help="Where the files go. Default: ./DATASET-release."),
     ] = None,
     source: Annotated[
         str | None,
@@ -57,20 +56,16 @@ def fetch(
     from irtd_datasets.fetching.run import fetch as run
     from irtd_datasets.writing.store import parse_storage_options
 
-    try:
-        with show_progress(silent=quiet or as_json) as progress:
-            result = run(
-                dataset,
-                names or [],
-                to or Path(f"{dataset}-release"),
-                source=source,
-                options=parse_storage_options(release_option or []),
-                progress=progress,
-                dry_run=dry_run,
-            )
-    except KeyboardInterrupt:
-        say("irtd: interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    with going_on(silent=quiet or as_json) as progress:
+        result = run(
+            dataset,
+            names or [],
+            to or Path(f"{dataset}-release"),
+            source=source,
+            options=parse_storage_options(release_option or []),
+            progress=progress,
+            dry_run=dry_run,
+        )
     if as_json:
         print_json(report.fetch_as_dict(result))
     else:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Json, Quiet, print_json
+from irtd_datasets.cli.options import Json, Quiet, going_on, output_option, print_json
 from irtd_datasets.report import folders as report
-from irtd_datasets.report.console import progress as show_progress
 from irtd_datasets.report.console import status
-from irtd_datasets.writing.progress import Progress
 
 __all__ = ["dedup", "info", "merge", "split", "stats", "subset"]
 
 _Place = Annotated[
     str, typer.Argument(help="Dataset folder, or one config of it.", metavar="FOLDER[:CONFIG]")
 ]
-_Out = Annotated[Path, typer.Option("--out", help="Dataset folder to make; new or empty.", metavar="FOLDER")]
+_Out = Annotated[Path, output_option("--out", help="Dataset folder to make; new or empty.", metavar="FOLDER")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the choice.")]
 
 
@@ -48,7 +44,7 @@ def stats(
     place: _Place,
     plots: Annotated[
         Path | None,
-        typer.Option(
+        output_option(
             "--plots", help="Write one HTML page with plots, which needs nothing else.", metavar="FILE.html"
         ),
     ] = None,
@@ -98,7 +94,7 @@ def subset(
     """Make a dataset folder of some rows of another: by task, source, sensor, known issues, and by chance."""
     from irtd_datasets.curation.subset import subset as run
 
-    with _going_on(quiet or as_json) as progress:
+    with going_on(silent=quiet or as_json) as progress:
         result = run(
             place,
             out,
@@ -136,7 +132,7 @@ def split(
     """Make a dataset folder with a validation split that shares no image, video or source with the train split."""
     from irtd_datasets.curation.split import split as run
 
-    with _going_on(quiet or as_json) as progress:
+    with going_on(silent=quiet or as_json) as progress:
         result = run(place, out, validation=validation, by=by, seed=seed, progress=progress)
     if as_json:
         print_json(result.as_dict())
@@ -157,7 +153,7 @@ def merge(
     """Make a dataset folder of the rows of several; of rows with one id the first stays."""
     from irtd_datasets.curation.merge import merge as run
 
-    with _going_on(quiet or as_json) as progress:
+    with going_on(silent=quiet or as_json) as progress:
         result = run(places, out, progress=progress)
     if as_json:
         print_json(result.as_dict())
@@ -177,7 +173,7 @@ def dedup(
     ] = 4,
     table: Annotated[
         Path | None,
-        typer.Option("--table", help="Write each row left out with the row that stays.", metavar="FILE.csv"),
+        output_option("--table", help="Write each row left out with the row that stays.", metavar="FILE.csv"),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 2,
     as_json: Json = False,
@@ -186,7 +182,7 @@ def dedup(
     """Make a dataset folder without the rows whose image is nearly one that stays."""
     from irtd_datasets.curation.dedup import dedup as run
 
-    with _going_on(quiet or as_json) as progress:
+    with going_on(silent=quiet or as_json) as progress:
         result = run(place, out, max_distance=max_distance, workers=workers, progress=progress)
     if table is not None:
         result.save(table)
@@ -194,14 +190,3 @@ def dedup(
         print_json(result.as_dict())
     else:
         report.show_dedup(result)
-
-
-@contextlib.contextmanager
-def _going_on(silent: bool) -> Iterator[Progress]:
-    """Progress of a command that resumes where it was interrupted."""
-    try:
-        with show_progress(silent=silent) as progress:
-            yield progress
-    except KeyboardInterrupt:
-        say("irtd: interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None

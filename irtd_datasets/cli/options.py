@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,9 @@ from irtd_datasets.catalog import spec
 from irtd_datasets.cli.app import say
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.folder.names import CARD
+from irtd_datasets.report.console import progress
 from irtd_datasets.rows.release import ReleaseOptions, absolute_options
+from irtd_datasets.writing.progress import Progress
 from irtd_datasets.writing.store import parse_storage_options
 
 __all__ = [
@@ -32,8 +36,10 @@ __all__ = [
     "SourceTable",
     "Visible",
     "folder_and_config",
+    "going_on",
     "local_folder",
     "named_pairs",
+    "output_option",
     "parse_prices",
     "parse_settings",
     "print_json",
@@ -201,14 +207,12 @@ def local_folder(path: Path) -> Path:
         >>> local_folder(Path("irtd")) == Path("irtd")
         True
     """
-    scheme = path.parts[0] if path.parts else ""
-    if len(scheme) > 2 and scheme.endswith(":") and not path.exists():
-        raise UnknownNameError(
-            f"this command reads a folder of this machine, and {scheme}// is none",
-            where=str(path).replace(":/", "://", 1),
-            remedy="Copy the dataset to a disk first, for example with the program of the store "
-            "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
-        )
+    _refuse_url(
+        path,
+        "reads a folder",
+        "Copy the dataset to a disk first, for example with the program of the store "
+        "(`aws s3 cp --recursive URL FOLDER`), and name that folder.",
+    )
     folder, config = folder_and_config(str(path))
     if config and (folder / CARD).is_file():
         raise UnknownNameError(
@@ -219,6 +223,27 @@ def local_folder(path: Path) -> Path:
     return path
 
 
+def output_option(*names: str, **settings: Any) -> Any:  # noqa: ANN401 - as `typer.Option`
+    """An option for a file or folder that a command writes on this machine; a URL is refused."""
+
+    def refuse(path: Path | None) -> Path | None:
+        if path is not None:
+            _refuse_url(path, "writes to disks", "Give a path, and copy the result to its place afterwards.")
+        return path
+
+    return typer.Option(*names, callback=refuse, **settings)
+
+
+def _refuse_url(path: Path, what: str, remedy: str) -> None:
+    scheme = path.parts[0] if path.parts else ""
+    if len(scheme) > 2 and scheme.endswith(":") and not path.exists():
+        raise UnknownNameError(
+            f"this command {what} of this machine, and {scheme}// is none",
+            where=str(path).replace(":/", "://", 1),
+            remedy=remedy,
+        )
+
+
 def folder_and_config(text: str) -> tuple[Path, str | None]:
     """A dataset folder and the config named behind it, as ``FOLDER:CONFIG``; no config where there is none.
 
@@ -226,10 +251,21 @@ def folder_and_config(text: str) -> tuple[Path, str | None]:
         >>> folder_and_config("./irtd:pretrain") == (Path("irtd"), "pretrain")
         True
     """
-    folder, colon, config = text.rpartition(":")
-    if Path(text).exists() or not colon:
-        return Path(text), None
+    from irtd_datasets.training.storage import split_name  # slow to import
+
+    folder, config = (text, None) if Path(text).exists() else split_name(text)
     return Path(folder), config or None
+
+
+@contextlib.contextmanager
+def going_on(*, silent: bool) -> Iterator[Progress]:
+    """Progress of a command that goes on where it was interrupted, and says so when it is."""
+    try:
+        with progress(silent=silent) as shown:
+            yield shown
+    except KeyboardInterrupt:
+        say("irtd: interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, print_json
+from irtd_datasets.cli.options import Json, output_option, print_json
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report.pairs import show_pairs
 
@@ -23,7 +23,7 @@ def pairs(
         typer.Option("--visible", help="Subfolder of the visible images, or a pattern such as '*_co.png'."),
     ],
     infrared: Annotated[str, typer.Option("--infrared", help="The same for the infrared images.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    out: Annotated[Path, output_option("--out", help="Folder to write.")],
     labels: Annotated[
         Path | None,
         typer.Option(

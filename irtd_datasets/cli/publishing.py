@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, print_json
+from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, output_option, print_json
 from irtd_datasets.display import terminal
 from irtd_datasets.report import publishing as report
 from irtd_datasets.report.console import progress, status
@@ -34,7 +34,7 @@ def overlap(
         typer.Option("--max-distance", min=0, max=15, help="Bits of 64 by which similar images may differ."),
     ] = 6,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the rows of A found in B here, .parquet or .csv.")
+        Path | None, output_option("--out", help="Write the rows of A found in B here, .parquet or .csv.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode.")] = 1,
     as_json: Json = False,
@@ -155,11 +155,11 @@ def preview(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Page to write. Default: preview.html.", metavar="FILE.html"),
+        output_option("--out", "-o", help="Page to write. Default: preview.html.", metavar="FILE.html"),
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", help="Draw an image of the rows instead.", metavar="FILE.png"),
+        output_option("--contact-sheet", help="Draw an image of the rows instead.", metavar="FILE.png"),
     ] = None,
     configs: Annotated[
         list[str] | None, typer.Option("--config", help="Config to show. Default: all. Repeatable.")

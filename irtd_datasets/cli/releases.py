@@ -22,6 +22,7 @@ from irtd_datasets.cli.options import (
     Rounds,
     Settings,
     Visible,
+    going_on,
     parse_settings,
     print_json,
     release_options,
@@ -29,7 +30,6 @@ from irtd_datasets.cli.options import (
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import building
 from irtd_datasets.report import releases as report
-from irtd_datasets.report.console import progress as show_progress
 from irtd_datasets.spec import DatasetSpec
 
 __all__ = ["build", "doctor", "frames", "list_"]
@@ -178,22 +178,18 @@ def build(
     known = parse_settings(settings, frame)
     options = release_options(dataset, release, images, on_defect, known, rounds, visible, release_option)
     options = replace(options, decode="all" if decode else "sample")
-    try:
-        with show_progress(silent=quiet or as_json) as progress:
-            result = run(
-                dataset,
-                configs or [],
-                options,
-                out or dataset,
-                workers=workers,
-                progress=progress,
-                dask=dask,
-                storage_options=parse_storage_options(storage_option or []),
-                scratch=scratch,
-            )
-    except KeyboardInterrupt:
-        say("irtd: interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    with going_on(silent=quiet or as_json) as progress:
+        result = run(
+            dataset,
+            configs or [],
+            options,
+            out or dataset,
+            workers=workers,
+            progress=progress,
+            dask=dask,
+            storage_options=parse_storage_options(storage_option or []),
+            scratch=scratch,
+        )
     if as_json:
         print_json(building.build_as_dict(result))
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irtd_datasets.cli.app import app, say
-from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, print_json
+from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, output_option, print_json
 from irtd_datasets.errors import UnknownNameError
 from irtd_datasets.report import reviewing as report
 from irtd_datasets.report.console import progress as show_progress
@@ -62,7 +62,7 @@ def review(
             help="Make a dataset folder of these verdicts, or of an export of Label Studio. Repeatable.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="With --apply: the folder to make.")] = None,
+    out: Annotated[Path | None, output_option("--out", help="With --apply: the folder to make.")] = None,
     disagreement: Annotated[
         str,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from irtd_datasets.cli.app import app
-from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, print_json
+from irtd_datasets.cli.options import Json, Quiet, folder_and_config, local_folder, output_option, print_json
 from irtd_datasets.errors import UnknownNameError, did_you_mean
 from irtd_datasets.folder.row_groups import config_names
 from irtd_datasets.report import training as report
@@ -22,7 +22,7 @@ def export(
         str,
         typer.Argument(help="Dataset folder, as `irtd build` makes it.", metavar="FOLDER[:CONFIG]"),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    out: Annotated[Path, output_option("--out", help="Folder to make.")],
     config: Annotated[
         str | None, typer.Argument(help="Config to export, such as instruct-grounding.")
     ] = None,

@@ -31,7 +31,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 74rem; p
   color: var(--ink) }
 h1 { font-size: 1.6rem; margin: .4rem 0 } h2 { font-size: 1.15rem; margin: 1.8rem 0 .4rem }
 p { color: var(--soft); margin: .2rem 0 .8rem }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .6rem; margin: 1rem 0 }
+.tiles { display: grid; gap: .6rem; margin: 1rem 0 }
+.tiles { grid-template-columns: repeat(auto-fit, minmax(max(8.5rem, 20%), 1fr)) }
 .tiles div { border: 1px solid var(--line); border-radius: 8px; padding: .5rem .8rem; color: var(--soft) }
 .tiles b { display: block; font-size: 1.35rem; color: var(--ink); font-variant-numeric: tabular-nums }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem 2rem }

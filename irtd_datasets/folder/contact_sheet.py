@@ -32,6 +32,7 @@ _EACH = 2
 _PLACED = frozenset(map(TASKS.index, ("grounding", "location", "relationship")))
 """Tasks whose answers hang on where objects are, so that the margin is drawn."""
 _LINE_HEIGHT = 14
+_LETTERS: dict[str, Any] = {"font_size": 12, "stroke_width": 2}
 _UNDER = "#101010"
 """Under letters and beside lines, so that they stand out on bright objects as well."""
 _COLOURS = ("#ffd60a", "#30d158", "#64d2ff", "#ff9f0a", "#ff375f", "#bf5af2")
@@ -193,14 +194,8 @@ def draw_objects(image: Image.Image, objects: Sequence[LabelledObject], width: i
             if item.label not in named or x_max - x_min > 7 * len(
                 item.label
             ):  # names of small objects hide others
-                pen.text(
-                    (x_min + 3, y_min + 2),
-                    item.label,
-                    fill=colour,
-                    font_size=12,
-                    stroke_width=2,
-                    stroke_fill=_UNDER,
-                )
+                place = _label_place(pen, item.label, edges, image.size)
+                pen.text(place, item.label, fill=colour, stroke_fill=_UNDER, **_LETTERS)
             named.add(item.label)
         if item.polygon:
             corners = [value * scale for value in item.polygon]
@@ -211,6 +206,18 @@ def draw_objects(image: Image.Image, objects: Sequence[LabelledObject], width: i
             pen.line((x - 7, y, x + 7, y), colour)
             pen.line((x, y - 7, x, y + 7), colour)
     return image
+
+
+def _label_place(
+    pen: ImageDraw.ImageDraw, label: str, box: tuple[float, ...], size: tuple[int, int]
+) -> tuple[float, float]:
+    """Where a label begins: in its box if that has room for it, else above or below it, and inside the image."""
+    _, _, width, height = pen.textbbox((0, 0), label, **_LETTERS)
+    x_min, y_min, x_max, y_max = box
+    x, y = x_min + 3, y_min + 2
+    if width + 3 > x_max - x_min or height + 2 > y_max - y_min:
+        x, y = x_min, y_min - height - 2 if y_min > height + 2 else y_max + 2
+    return max(0, min(x, size[0] - width - 1)), max(0, min(y, size[1] - height - 1))
 
 
 def _tile(row: dict[str, Any], evidence: Mapping[str, Sequence[LabelledObject]], margin: float) -> _Tile:

@@ -164,7 +164,8 @@ class Overlap:
                     for batch in self.table.to_batches(max_chunksize=10_000):
                         writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
             else:
-                pq.write_table(self.table, temporary)
+                with temporary.open("wb") as binary:  # pyarrow takes some names for URLs
+                    pq.write_table(self.table, binary)
             temporary.replace(path)
         except OSError as error:
             raise BuildError(error.strerror or str(error), where=str(path)) from error

@@ -27,6 +27,7 @@ from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.folder.ledger import Ledger, LedgerLine, unbalanced
 from irtd_datasets.folder.manifest import Derivation, Parent
 from irtd_datasets.folder.parts import BuiltPart, ShardResult
+from irtd_datasets.folder.row_groups import config_files, config_names
 from irtd_datasets.folder.stored import CHECK, TEXTS, StoredFolder, conformed
 from irtd_datasets.rows.record_counts import RecordCounts
 from irtd_datasets.schema import FILE_FIELDS, SCHEMA_VERSION
@@ -157,9 +158,8 @@ def rewrite(
     if len(datasets) != 1:
         raise UnknownNameError(
             f"the folders are of several datasets: {', '.join(datasets)}",
-            remedy="One dataset folder holds one dataset. Load each, and mix their rows with "
-            "`datasets.interleave_datasets` or a list of folders for `irtd_datasets.training.stream`: the columns are "
-            "the same.",
+            remedy="One dataset folder holds one dataset, whose parts its card and ledger tell of. The columns are the "
+            f"same, so mix the rows as you load them: {_mixed(parents)}",
         )
     place = Path(out)
     for parent in parents:
@@ -194,6 +194,19 @@ def rewrite(
         if isinstance(error, IrtdDatasetsError):
             raise
         raise folder.failed(error) from error
+
+
+def _mixed(parents: Sequence[StoredFolder]) -> str:
+    """A line of Python that mixes the rows of folders."""
+    loaded = []
+    for parent in parents:
+        config = parent.config or config_names(parent.path)[0]
+        split = next(iter(config_files(parent.path, config)))
+        loaded.append(f"load_dataset({str(parent.path)!r}, {config!r}, split={split!r})")
+    return (
+        "`from datasets import interleave_datasets, load_dataset; "
+        f"rows = interleave_datasets([{', '.join(loaded)}])`"
+    )
 
 
 def _identity(parent: StoredFolder) -> Parent:

@@ -20,7 +20,10 @@ from irtd_datasets.curation.subset import subset
 from irtd_datasets.errors import BuildError, IrtdDatasetsError, UnknownNameError
 from irtd_datasets.hub.check import check_folder
 from irtd_datasets.hub.overlap import not_in
+from irtd_datasets.rows.release import absolute_options
 from irtd_datasets.schema import TASKS
+from irtd_datasets.testing import write_sample_release
+from irtd_datasets.writing.engine import build
 
 
 def rows_of(folder, columns=None):
@@ -129,6 +132,20 @@ def test_folders_are_merged_and_rows_with_one_id_are_told_of(built, tmp_path):
     assert not check_folder(tmp_path / "ab", images="none", hashes=True).errors
     with pytest.raises(UnknownNameError, match="one folder"):
         merge([tmp_path / "a"], tmp_path / "c")
+
+
+def test_folders_of_two_datasets_are_refused_with_the_line_that_mixes_them(built, tmp_path, monkeypatch):
+    """The line of the message runs as it stands, and gives rows of both in turn."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    plain = write_sample_release("rs_gpt4v", tmp_path / "release", rows=20)
+    build("rs_gpt4v", ["grounding"], absolute_options(plain.folder), tmp_path / "rs")
+    with pytest.raises(UnknownNameError, match="several datasets: irtd, rs_gpt4v") as caught:
+        merge([f"{built}:instruct-grounding", tmp_path / "rs"], tmp_path / "both")
+    line = caught.value.remedy.split("`")[1]
+    found = {}
+    exec(line, found)
+    assert {row["id"].split("/")[0] for row in found["rows"].take(2)} == {"irtd", "rs_gpt4v"}
+    assert not (tmp_path / "both").exists()
 
 
 def test_near_duplicates_go_and_every_row_is_told_of(built, tmp_path):
