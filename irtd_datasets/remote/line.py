@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from irtd_datasets.remote.arriving import Body
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -126,9 +128,9 @@ class Transfer:
         self.answered()
         self._begin()
 
-    def body(self) -> bytearray:
+    def body(self) -> Body:
         """What the wanted bytes of the answer's body are added to, before `came` is told."""
-        return bytearray() if self._into is None else self._into.begin()
+        return Body(self.left) if self._into is None else self._into.begin()
 
     def came(self, count: int) -> None:
         """Note bytes of the answer's body."""

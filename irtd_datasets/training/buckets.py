@@ -13,6 +13,7 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from irtd_datasets.remote.arriving import Body
 from irtd_datasets.remote.session import is_page
 from irtd_datasets.training.storage import LEAST_RATE, Pace, page_error
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from irtd_datasets.remote import Transfer
     from irtd_datasets.training.storage import Wanted
+
+    Bytes = bytes | memoryview
 
 __all__ = ["file_system", "forget", "information", "listing", "read_range"]
 
@@ -76,11 +79,12 @@ def listing(fs: Any, place: str) -> dict[str, dict[str, Any]]:  # noqa: ANN401
 def information(fs: Any, url: str) -> dict[str, Any]:  # noqa: ANN401
     """What a file system says of a file now."""
     with _alone(fs):
+        fs.invalidate_cache()  # of the listing, which tells what was
         found: dict[str, Any] = fs.info(url)
     return found
 
 
-def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> tuple[bytes, str]:  # noqa: ANN401
+def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> tuple[Bytes, str]:  # noqa: ANN401
     """A part of a file, and what its server says that the file is (empty where the client does not tell)."""
     from fsspec.asyn import sync
 
@@ -89,7 +93,7 @@ def read_range(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> 
         with _alone(fs):
             data = fs.cat_file(wanted.url, start=wanted.start, end=stop)
     elif wanted.url.startswith(_S3) and hasattr(fs, "_call_s3"):
-        found: tuple[bytes, str] = sync(fs.loop, _from_s3, fs, wanted, patience, transfer)
+        found: tuple[Bytes, str] = sync(fs.loop, _from_s3, fs, wanted, patience, transfer)
         return found
     else:
         path = fs._strip_protocol(wanted.url)  # noqa: SLF001
@@ -111,7 +115,7 @@ def _alone(fs: Any) -> AbstractContextManager[object]:  # noqa: ANN401
         return lock
 
 
-async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> tuple[bytes, str]:  # noqa: ANN401
+async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer) -> tuple[Bytes, str]:  # noqa: ANN401
     bucket, key, version = fs.split_path(fs._strip_protocol(wanted.url))  # noqa: SLF001
     asked = {"VersionId": version} if version else {}
     if wanted.header:
@@ -122,7 +126,7 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
     transfer.answered()
     pace, body = Pace(patience), found["Body"]
     partial = found["ResponseMetadata"]["HTTPStatusCode"] == 206
-    data = transfer.body() if partial else bytearray()
+    data = transfer.body() if partial else Body()
     kind = str(found.get("ContentType", ""))
     try:
         start, stop = 0, wanted.limit
@@ -135,11 +139,11 @@ async def _from_s3(fs: Any, wanted: Wanted, patience: float, transfer: Transfer)
             piece = await asyncio.wait_for(body.read(_PIECE), patience)
             if not piece:
                 break
-            if not data and is_page(kind, piece):
+            if not len(data) and is_page(kind, piece):
                 raise page_error(wanted.url)
-            data += piece
+            data.add(piece)
             transfer.came(len(piece))
             pace.came(len(piece))
     finally:
         body.close()
-    return bytes(memoryview(data)[start:stop]), str(found.get("ETag", ""))
+    return data.part(start, stop), str(found.get("ETag", ""))

@@ -102,4 +102,4 @@ class _FirstGroup(GroupReader):
         ref = self._shard.ref
         data = self._shard.storage.read(ref.name, start - 4, start + size, size=ref.size)
         self._shard.check_length(data, start, size)
-        return data[4:]
+        return bytes(data[4:])

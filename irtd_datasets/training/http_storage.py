@@ -71,7 +71,7 @@ class HttpStorage(RemoteStorage):
         size: int | None,
         limit: int | None,
         transfer: Transfer,
-    ) -> bytes:
+    ) -> bytes | memoryview:
         wanted = Wanted(self.where(name), start, stop, size, limit, "")
         with self._ask(name, wanted) as found:
             transfer.answered()
@@ -88,7 +88,7 @@ class HttpStorage(RemoteStorage):
             yield found
 
 
-def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) -> bytes:
+def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) -> bytes | memoryview:
     """The wanted bytes of an answer, as long as it comes faster than from a server that only keeps a connection open.
 
     Args:
@@ -127,7 +127,7 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
         if not came:
             _refuse_page(found, piece)
         came += len(piece)
-        data += piece[max(skipped - (came - len(piece)), 0) :]
+        data.add(piece[max(skipped - (came - len(piece)), 0) :])
         transfer.came(len(piece))
         if stop is not None and came >= stop and came != length:  # a connection whose answer was read is kept
             break
@@ -135,7 +135,7 @@ def receive(found: Answer, wanted: Wanted, patience: float, transfer: Transfer) 
     else:
         if length is not None and came != length:
             raise EOFError(f"{came} bytes came of {length}")
-    return bytes(memoryview(data)[: None if stop is None else stop - skipped])
+    return data.part(0, None if stop is None else stop - skipped)
 
 
 def _refuse_page(found: Answer, begin: bytes) -> None:

@@ -174,7 +174,7 @@ class HubStorage(RemoteStorage):
             with self.line.transfer(0) as transfer:
                 found = self._walk(name, revision, wanted, transfer, commits)
                 link = self._links.pop(name, "")
-                return found if found is not None else self._stored(name, link, wanted, transfer)
+                return bytes(found if found is not None else self._stored(name, link, wanted, transfer))
         except Exception as error:
             if error_status(error) == 404:  # where it is the repository that is missing, the listing says so
                 return None
@@ -188,7 +188,7 @@ class HubStorage(RemoteStorage):
         size: int | None,
         limit: int | None,
         transfer: Transfer,
-    ) -> bytes:
+    ) -> bytes | memoryview:
         wanted = Wanted(self.where(name), start, stop, size, limit, "")
         link = self._links.get(name)
         if link is None:
@@ -207,7 +207,7 @@ class HubStorage(RemoteStorage):
             link = self._links[name]
         return self._stored(name, link, wanted, transfer)
 
-    def _stored(self, name: str, link: str, wanted: Wanted, transfer: Transfer) -> bytes:
+    def _stored(self, name: str, link: str, wanted: Wanted, transfer: Transfer) -> bytes | memoryview:
         """A part of a file out of the file store."""
         headers = {"Range": wanted.header} if wanted.header else {}
         with answer(hub_session(), link, headers, timeout=self.patience) as store:
@@ -219,7 +219,7 @@ class HubStorage(RemoteStorage):
 
     def _walk(
         self, name: str, revision: str, wanted: Wanted, transfer: Transfer, commits: dict[str, str]
-    ) -> bytes | None:
+    ) -> bytes | memoryview | None:
         """Ask the Hub for a file: its bytes, or None where it sent to a file store, whose link is then kept."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]

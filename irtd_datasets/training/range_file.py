@@ -61,7 +61,7 @@ class RangeFile(io.RawIOBase):
             first, data = self._parts[part]
             if stop <= first + len(data):
                 return bytes(data[start - first : stop - first])
-        return self._storage.read(self._name, start, stop, size=self._size) if start < stop else b""
+        return bytes(self._storage.read(self._name, start, stop, size=self._size)) if start < stop else b""
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
         """Fill a buffer from the position on; the number of bytes."""

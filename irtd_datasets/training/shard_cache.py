@@ -62,7 +62,7 @@ class ShardCache:
         digest = hashlib.sha256()
         try:
             with temporary.open("wb") as file:
-                coming: deque[Future[bytes]] = deque()
+                coming: deque[Future[bytes | memoryview]] = deque()
                 starts = iter(range(0, ref.size, _PIECE))
                 while True:  # some pieces are under way while one is written
                     for start in islice(starts, _AHEAD - len(coming)):

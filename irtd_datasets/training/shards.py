@@ -125,7 +125,7 @@ def read_footer(storage: Storage, name: str, size: int, tail_size: int | None = 
         AnnotationError: The file is no Parquet file.
     """
     start = max(size - (tail_size or _TAIL), 0)
-    tail = storage.read(name, start, size, size=size)
+    tail = bytes(storage.read(name, start, size, size=size))
     length = int.from_bytes(tail[-_END:-4], "little")
     if len(tail) < _END + 4 or tail[-4:] != _MAGIC or length > size - _END - 4:
         raise AnnotationError(
@@ -135,7 +135,7 @@ def read_footer(storage: Storage, name: str, size: int, tail_size: int | None = 
         )
     if length + _END > len(tail):
         begin = size - _END - length
-        tail = storage.read(name, begin, start, size=size) + tail
+        tail = bytes(storage.read(name, begin, start, size=size)) + tail
     footer = bytes(tail[-_END - length : -_END])
     try:
         metadata = parse_footer(footer)
@@ -616,7 +616,7 @@ class IndexFile:
             size = storage.facts(name).size
         self._size = size
         if not storage.remote or size <= _SMALL_INDEX:
-            self._whole = storage.read(name, 0, size, size=size)
+            self._whole = bytes(storage.read(name, 0, size, size=size))
             self.metadata = pq.read_metadata(pa.BufferReader(self._whole))
         else:
             self.metadata, _ = read_footer(storage, name, size, _INDEX_TAIL)

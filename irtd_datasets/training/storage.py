@@ -180,7 +180,7 @@ class Storage(ABC):
         *,
         size: int | None = None,
         into: Arriving | None = None,
-    ) -> bytes:
+    ) -> bytes | memoryview:
         """Read a part of a file; ``size`` is that of the whole file, if it is known.
 
         From afar, the bytes can be taken out of ``into`` while they come.
@@ -198,14 +198,14 @@ class Storage(ABC):
         """
         files = self.files()
         return files, {
-            name: self.read(name, 0, min(files[name].size, limit))
+            name: bytes(self.read(name, 0, min(files[name].size, limit)))
             for name, limit in limits.items()
             if name in files
         }
 
     def read_start(self, name: str, limit: int) -> bytes:
         """A file from its beginning, or so many bytes of it."""
-        return self.read(name)[:limit]
+        return bytes(self.read(name)[:limit])
 
     def prime(self, names: Sequence[str]) -> None:  # noqa: B027 - most have nothing to do
         """Begin what has to be done before some files are read, without waiting for it."""
@@ -297,7 +297,7 @@ class LocalStorage(Storage):
         *,
         size: int | None = None,
         into: Arriving | None = None,
-    ) -> bytes:
+    ) -> bytes | memoryview:
         """Bytes of a file."""
         del size, into
         try:
@@ -416,9 +416,11 @@ class RemoteStorage(Storage):
         *,
         size: int | None = None,
         into: Arriving | None = None,
-    ) -> bytes:
+    ) -> bytes | memoryview:
         """Bytes of a file."""
-        result: bytes = self._try(lambda: self._once(name, start, stop, size, None, into), self.where(name))
+        result: bytes | memoryview = self._try(
+            lambda: self._once(name, start, stop, size, None, into), self.where(name)
+        )
         return result
 
     def _once(
@@ -429,7 +431,7 @@ class RemoteStorage(Storage):
         size: int | None,
         limit: int | None,
         into: Arriving | None = None,
-    ) -> bytes:
+    ) -> bytes | memoryview:
         expected = stop - start if stop is not None else (size or 0)
         with self.line.transfer(expected, into) as transfer:
             data = self._get(name, start, stop, size, limit, transfer)
@@ -445,7 +447,7 @@ class RemoteStorage(Storage):
         size: int | None,
         limit: int | None,
         transfer: Transfer,
-    ) -> bytes:
+    ) -> bytes | memoryview:
         """Ask once."""
         from irtd_datasets.training.buckets import read_range
 

@@ -136,6 +136,7 @@ class Store:
                 where=self.shown,
                 remedy=f"Check the URL and the storage options (given: {known}).",
             ) from None
+        system.invalidate_cache()  # others write there, too: what was listed before may be gone, or lack something
         return system, str(root).rstrip("/")
 
     def where(self, name: str = "") -> str:

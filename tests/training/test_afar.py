@@ -20,7 +20,7 @@ from test_remote import put
 from irtd_datasets.errors import ReleaseError
 from irtd_datasets.folder.index import write_folder_index
 from irtd_datasets.remote import retry
-from irtd_datasets.remote.arriving import Arriving
+from irtd_datasets.remote.arriving import Arriving, Body
 from irtd_datasets.remote.crew import Task
 from irtd_datasets.training import batches, merge_states, open_source, stream, table
 from irtd_datasets.training.decode import Decoder
@@ -190,11 +190,11 @@ def test_bytes_that_come_late():
     """Bytes can be taken as soon as they are there; of an answer that was cut none stay, and an error is raised."""
     part, task = Arriving(100, 110), Task()
     part.task = task
-    part.begin().extend(b"old")
+    part.begin().add(b"old")
     data = part.begin()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(part.take, 102, 105)
-        data += b"abcde"
+        data.add(b"abcde")
         part.grew()
         assert waiting.result(5) == b"cde"
         waiting = pool.submit(part.take, 104, 110)
@@ -202,6 +202,22 @@ def test_bytes_that_come_late():
         part.grew()
         with pytest.raises(EOFError):
             waiting.result(5)
+
+
+def test_bytes_in_pages_of_their_own():
+    """Many bytes are those that were added, no more than were expected; a view of them outlives the body."""
+    size = (1 << 20) + 5
+    data = bytes(range(256)) * (size // 256) + b"12345"
+    body = Body(size)
+    for start in range(0, size, 300_000):
+        body.add(data[start : start + 300_000])
+    body.add(b"too much")
+    assert len(body) == size
+    found = body.part(0), body.part(7, 9), body.part(size - 5, size + 9)
+    del body
+    assert [bytes(one) for one in found] == [data, data[7:9], b"12345"]
+    with pytest.raises(TypeError):
+        found[0][0] = 1
 
 
 @pytest.mark.parametrize("kind", quickly("hub"))

@@ -67,7 +67,9 @@ class Cluster:
         settings = environment(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="20s")
         commands = [["scheduler", str(self.port), ""], *(["worker", self.address, str(self.folder)],) * 2]
         self.processes += [
-            subprocess.Popen([sys.executable, "-c", PROGRAM, *command], env=settings, stderr=subprocess.DEVNULL)
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, *command], env=settings, stderr=subprocess.DEVNULL
+            )
             for command in commands
         ]
         with distributed.Client(self.address, set_as_default=False, timeout=120) as client:

@@ -347,6 +347,24 @@ def test_killed_while_it_uploads_to_s3(small, reference, s3):
     assert objects(store) == reference
 
 
+def test_what_another_process_wrote_is_seen(s3):
+    """A client of S3 remembers listings; workers write after them, also in place of something that was shorter."""
+    import s3fs
+
+    store, other = Store("s3://bucket/seen", s3), s3fs.S3FileSystem(skip_instance_cache=True, **s3)
+    store.write("folder/first", b"short")
+    assert set(store.listing()) == {"folder/first"}
+    other.pipe_file("bucket/seen/folder/second", b"new")
+    other.pipe_file("bucket/seen/folder/first", b"longer than before")
+    assert store.read_many(["folder/first", "folder/second"]) == {
+        "folder/first": b"longer than before",
+        "folder/second": b"new",
+    }
+    store.listing()
+    other.rm("bucket/seen/folder/second")
+    assert store.read("folder/second") is None
+
+
 def test_what_s3_refuses_is_told(small, s3):
     """No bucket, no credentials, an option that does not exist: a message with a next step, and no secret in it."""
     with pytest.raises(BuildError, match=r"no such bucket(.|\n)*Make the bucket first"):
