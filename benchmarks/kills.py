@@ -559,7 +559,7 @@ def run(kills: int, seed: int, names: Sequence[str]) -> Counter[str]:
                 found[name].one(another=number // len(found) % 3 == 2)
     total: Counter[str] = Counter()
     for name, job in found.items():
-        print(f"{name}: {dict(job.counts)}")
+        print(f"{name}: {dict(job.counts)}", flush=True)
         total += job.counts
     return total
 

@@ -101,6 +101,10 @@ _cut_token = re.compile(
 # More than `-Infinity` and `\ud83d\ude00`: an error this close to the end of the window may be its fault.
 _LONGEST_TOKEN = 16
 _QUOTED = 40
+_SAID = 160
+_SPOKEN = frozenset({"detail", "error", "errors", "message"})
+"""Keys under which a server says why it does not send a file."""
+_FETCH_AGAIN = "Fetch the file again; a browser may show why the server sent something else."
 _LINE_PROBLEMS = frozenset({"json-syntax", "json-truncated", "json-nested-too-deep", "json-number-too-long"})
 
 
@@ -350,7 +354,7 @@ class RecordReader:
     def _array(self) -> Iterator[tuple[int, Record]]:
         parser, text = self._parser, self._parser.text
         text.at += 1
-        index = 0
+        index, other = 0, ""
         following = parser.next_character(index)
         while following != "]":
             if not following:
@@ -372,6 +376,7 @@ class RecordReader:
                     index=index,
                 )
             if isinstance(record, JsonRecordsError):
+                other = other or record.problem
                 self._report(index, record)
             else:
                 parser.complete += 1
@@ -383,11 +388,23 @@ class RecordReader:
                 if following == "]":
                     self._note("json-trailing-comma")
         text.at += 1
+        self._end_array(index, other)
+
+    def _end_array(self, index: int, other: str) -> None:
+        """Fail where something follows a list of so many values, or where no record was in it."""
+        parser = self._parser
         if parser.next_character(index):
             parser.fail(
                 "json-extra-data",
                 f"expecting the end of the file after the closing bracket, found {parser.excerpt()}",
                 remedy="If two lists were written one after the other, make one list of them.",
+            )
+        if not index:
+            parser.fail("json-no-records", "the list is empty, expected records", remedy=_FETCH_AGAIN)
+        if not parser.complete:
+            problem = f"the file is a list without any object: {other}"
+            parser.fail(
+                "json-not-a-list", problem, remedy="Look at what it is; the records may be in another file."
             )
 
     def _objects(self) -> Iterator[tuple[int, Record]]:
@@ -412,7 +429,7 @@ class RecordReader:
                 text.skip_line()
                 record = error
             else:
-                if not (index or separator or named_lines):
+                if not (index or separator) and not (named_lines and _may_be_record(value)):
                     _refuse_single(parser, value)
             if isinstance(record, JsonRecordsError):
                 self._report(index, record)
@@ -564,13 +581,13 @@ def _is_of_one_line(error: JsonRecordsError, text: TextWindow) -> bool:
 def refuse_start(parser: JsonParser, first: str) -> NoReturn:
     """Raise for a text that starts with neither a bracket nor a brace."""
     head = parser.text.head(64)
-    fetch = "Fetch the file again; a browser may show why the server sent something else."
     if not first:
         parser.fail(
             "json-empty", "the file is empty, expected a list of objects", remedy="Fetch the file again."
         )
     if first == "<":
-        parser.fail("json-web-page", f"found a web page or XML, {head[:40]!r}, expected JSON", remedy=fetch)
+        problem = f"found a web page or XML, {head[:40]!r}, expected JSON"
+        parser.fail("json-web-page", problem, remedy=_FETCH_AGAIN)
     if head.startswith("version https://git-lfs"):
         parser.fail(
             "json-lfs-pointer",
@@ -579,21 +596,38 @@ def refuse_start(parser: JsonParser, first: str) -> NoReturn:
         )
     if first == "\0":
         parser.fail(
-            "json-zeros", "found zero bytes, expected JSON: the file was not written completely", remedy=fetch
+            "json-zeros",
+            "found zero bytes, expected JSON: the file was not written completely",
+            remedy=_FETCH_AGAIN,
         )
     if head.startswith(("PK\x03\x04", "\x1f")):
         parser.fail("json-compressed", "found a compressed file, expected JSON", remedy="Unpack it first.")
     if first in '"-0123456789tfnNI':
         kind = KINDS.get(type(parser.value(0)))
-        parser.fail(
-            "json-not-a-list", f"the file starts with {kind}, {head[:40]!r}, expected a list of objects"
-        )
+        problem = f"the file starts with {kind}, {head[:40]!r}, expected a list of objects"
+        parser.fail("json-no-records", problem, remedy=_FETCH_AGAIN)
     parser.fail("json-not-json", f"found {head[:40]!r}, expected a list of objects")
+
+
+def _may_be_record(value: object) -> bool:
+    """Whether the only object of a file may be a record, and not what a server said instead of sending the file."""
+    if not isinstance(value, dict) or not value:
+        return False
+    others = [inner for key, inner in value.items() if key.lower() not in _SPOKEN]
+    return len(others) == len(value) or any(isinstance(inner, list) for inner in others) or "image" in value
 
 
 def _refuse_single(parser: JsonParser, value: object) -> NoReturn:
     """Raise for a file that is one single object: most often a wrapper around lists, such as that of COCO."""
     record = value if isinstance(value, dict) else {}
+    if not _may_be_record(value):
+        said = json.dumps(value, ensure_ascii=False)
+        said = said if len(said) <= _SAID else said[:_SAID] + "..."
+        parser.fail(
+            "json-no-records",
+            f"the file is one object without records, {said}, as a server answers that does not send the file",
+            remedy=_FETCH_AGAIN,
+        )
     lists = [str(key) for key, inner in record.items() if isinstance(inner, list)]
     hint = f" It has lists under {', '.join(map(repr, lists[:5]))}." if lists else ""
     parser.fail(

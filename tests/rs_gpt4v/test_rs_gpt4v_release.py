@@ -421,6 +421,11 @@ DAMAGED = {
     "a hole at its start": lambda whole: bytes(30) + whole[30:],
     "Git LFS pointer": lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 1\n",
     "web page": lambda whole: b"<!DOCTYPE html><html></html>",
+    "answer of a server": lambda whole: (
+        b'{"message": "Not Found", "documentation_url": "https://example.org"}'
+    ),
+    "null": lambda whole: b"null",
+    "empty list": lambda whole: b"[]",
     "compressed": lambda whole: b"\x1f\x8b\x08" + whole,
     "COCO that is cut": lambda whole: b'{"images": [{"id": 1}], "annotations": [{"id": 1',
     "Latin-1": lambda whole: whole.replace(b"road", b"rue \xe9troite"),
