@@ -14,7 +14,8 @@ The sets, each skipped where it is not there:
 - ``roadscene``: raw infrared frames beside their visible partner; the authors' own crop, found in the raw frame, is the
   truth, where it is found for certain.
 - ``llvip``, ``vifb``, ``tno-fusiongan``, ``m3fd``, and the crops of ``roadscene``: aligned by their authors, so a cut
-  is a mistake; a refusal is an honest answer.
+  is a mistake; a refusal is an honest answer. And with six made boxes as labels of both, once as they are and once with
+  the visible ones all shifted by 6 to 12 % of the sides, as if they were of another moment.
 
 All distances are in infrared pixels, and as a share of the infrared diagonal.
 """
@@ -187,6 +188,8 @@ def aligned(folder: Path, pattern: tuple[str, str, str]) -> int:
     """Pairs that their authors aligned; the number of answers that say otherwise."""
     files, old, new = pattern
     answers: Counter[str] = Counter()
+    labelled: Counter[str] = Counter()
+    rng = np.random.default_rng(3)
     others = []
     for visible in sorted(folder.glob(files)):
         here = visible.relative_to(folder).as_posix()
@@ -207,10 +210,26 @@ def aligned(folder: Path, pattern: tuple[str, str, str]) -> int:
             assert result.visible.is_whole
         if result.status == "cropped":
             others.append(f"{visible.name}: {result.model} {result.transform} {result.quality}")
-    print(f"\n{folder.name}, aligned by its authors: {dict(answers)}")
+        for name, shifted in (("right labels", False), ("shifted labels", True)):
+            moved = crop_pair(beside, visible, **made_labels(rng, result, shifted=shifted), method="labels")
+            labelled[f"{name}: {moved.reason or moved.status}"] += 1
+    print(f"\n{folder.name}, aligned by its authors: {dict(answers)}; {dict(labelled)}")
     for other in others:
         print(f"  {other}")
     return answers["cropped"]
+
+
+def made_labels(rng: np.random.Generator, pair: PairCrop, *, shifted: bool) -> dict[str, np.ndarray]:
+    """Six boxes of one view in both images; the visible ones all shifted, if wanted."""
+    sizes = np.array([pair.infrared.source.size, pair.visible.source.size], float)
+    low = rng.uniform(0.12, 0.75, (6, 2))
+    boxes = np.hstack([low, low + rng.uniform(0.03, 0.12, (6, 2))])
+    away = rng.choice([-1, 1], 2) * rng.uniform(0.06, 0.12, 2) if shifted else np.zeros(2)
+    noise = rng.normal(0, 0.002, boxes.shape)
+    return {
+        "infrared_boxes": boxes * np.tile(sizes[0], 2),
+        "visible_boxes": (boxes + noise + np.tile(away, 2)) * np.tile(sizes[1], 2),
+    }
 
 
 def _mirrored(files: str, old: str, new: str) -> tuple[str, str, str]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Adapted", "CaptionLimits", "adapt", "find_faults"]
+__all__ = ["CONTROL", "Adapted", "CaptionLimits", "adapt", "find_faults"]
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Characters that no text of a row has: what steers a terminal, ends a line otherwise, or is half of a character."""
 
 # Black, white and grey are left out: they name what an infrared image shows, whatever they meant in the visible one.
 _COLOURS = (
@@ -44,7 +47,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[\w'-]+")
-_MARKUP = re.compile(r"^\s*(?:#+ |[-*] |\d+\. |```)|\*\*|</?\w+>", re.MULTILINE)
+_MARKUP = re.compile(r"^\s*(?:#+ |[-*] |\d+\. |```)|\*\*|</?[A-Za-z][^<>]*>", re.MULTILINE)
+_JSON = re.compile(r"\A\s*(?:```\w*\s*)?[\[{]\s*[\"\[{]")
 _SENTENCE_END = re.compile(r"[.!?][\"')\u201d\u2019]*$")
 
 
@@ -110,8 +114,8 @@ def find_faults(text: str, limits: CaptionLimits | None = None) -> list[str]:
     """Tell why a text is no caption of an infrared image; an empty list when it is one.
 
     Codes: ``refusal``, ``too-short``, ``too-long``, ``cut-off`` (no end of a sentence), ``markup`` (headings, lists,
-    tags), ``json``, ``not-english`` (mostly other letters), ``colour: <words>`` and ``light: <words>`` (what an
-    infrared image cannot show), ``visible: <words>`` (speaks of a photo).
+    tags), ``control`` (characters of `CONTROL`), ``json``, ``not-english`` (mostly other letters), ``colour: <words>``
+    and ``light: <words>`` (what an infrared image cannot show), ``visible: <words>`` (speaks of a photo).
 
     Example:
         >>> find_faults("The sky is blue.", CaptionLimits(min_words=2))
@@ -128,10 +132,9 @@ def find_faults(text: str, limits: CaptionLimits | None = None) -> list[str]:
         faults.append("too-long")
     if words and not _SENTENCE_END.search(text.strip()):
         faults.append("cut-off")
-    if _MARKUP.search(text):
-        faults.append("markup")
-    if re.match(r"\s*(?:```\w*\s*)?[\[{]\s*[\"\[{]", text):
-        faults.append("json")
+    plain = text.replace("\r\n", "\n")
+    forms = (("markup", _MARKUP), ("control", CONTROL), ("json", _JSON))
+    faults += [code for code, pattern in forms if pattern.search(plain)]
     letters = [character for character in text if character.isalpha()]
     if letters and sum(character.isascii() for character in letters) < 0.9 * len(letters):
         faults.append("not-english")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from irtd_datasets.annotations.conversations import IMAGE_TOKEN
 from irtd_datasets.appended import LineFile, read_lines
+from irtd_datasets.captioning.validate import CONTROL
 from irtd_datasets.documents import parse_json
 from irtd_datasets.errors import UnknownNameError
 
@@ -49,8 +49,6 @@ VERDICTS = ("accept", "edit", "reject")
 
 LIMIT = 100_000
 """Most characters of the texts of a row after an edit; the longest released row has a fraction of it."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def find_refusal(messages: Sequence[Mapping[str, str]], texts: Sequence[Any]) ->
     if sum(map(len, texts)) > LIMIT:
         return f"it has {sum(map(len, texts)):,} characters, at most {LIMIT:,} are taken"
     for text in texts:
-        found = _CONTROL.search(text)
+        found = CONTROL.search(text)
         if found:
             return f"it has the control character U+{ord(found[0]):04X}, which a text cannot have"
         if not text.strip():
@@ -125,7 +123,7 @@ def check_name(name: str) -> str:
         UnknownNameError: It is empty, too long, or has something in it that a name cannot have.
     """
     name = name.strip()
-    if not name or len(name) > 64 or _CONTROL.search(name) or not name.isprintable():
+    if not name or len(name) > 64 or CONTROL.search(name) or not name.isprintable():
         raise UnknownNameError(
             f"{name!r:.80} is no name of a reviewer",
             remedy="Give --reviewer a name of 1 to 64 printable characters.",

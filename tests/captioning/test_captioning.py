@@ -378,6 +378,9 @@ def test_colours_are_taken_out_where_grammar_allows(text, expected):
         ("word " * 400 + "end.", ["too-long"]),
         (GOOD.format(n=2)[:-1], ["cut-off"]),
         ("# Title\n" + GOOD.format(n=2), ["markup"]),
+        (f'<p class="text">{GOOD.format(n=2)}', ["markup"]),
+        (GOOD.format(n=2).replace("road", "\x1b[31mroad\x1b[0m"), ["control"]),
+        (GOOD.format(n=2).replace(". ", ".\r\n"), []),
         (
             GOOD.format(n=2) + " Sunlight falls on the blue-green wall.",
             ["colour: blue, green", "light: sunlight"],

@@ -340,6 +340,26 @@ def test_images_of_one_view_are_aligned_and_of_two_scenes_refused():
     assert crop_pair(np.full((40, 40), 7, np.uint16), visible).reason == "not-sure"
 
 
+def test_labels_of_another_moment_are_contradicted_by_the_images():
+    """Labels that are all shifted in one way agree with each other and not with the images: refused."""
+    draw = np.random.default_rng(3)
+    one = scene(draw)
+    visible, infrared = encoded(Image.fromarray(one.astype(np.uint8))), as_infrared(draw, one)
+    low = np.array([[150, 120], [500, 140], [300, 330], [620, 400], [180, 430], [420, 250]], float)
+    boxes = np.hstack([low, low + np.array([60, 80])])
+    labelled = {"infrared_boxes": boxes, "infrared_labels": range(6), "visible_labels": range(6)}
+    assert crop_pair(infrared, visible, visible_boxes=boxes, **labelled).status == "aligned"
+    for shift in ([-90, 40], [70, 60]):
+        moved = crop_pair(infrared, visible, visible_boxes=boxes + np.tile(shift, 2), **labelled)
+        assert (moved.status, moved.reason) == ("refused", "contradicted")
+        assert "pixels to the right and down" in moved.detail
+    # Images that say nothing contradict nobody.
+    flat = np.full(infrared.shape, 7, np.uint8)
+    assert (
+        crop_pair(flat, visible, visible_boxes=boxes + np.tile([70, 60], 2), **labelled).status == "cropped"
+    )
+
+
 def test_sixteen_bit_colour_is_not_cut_to_eight():
     """A crop that Pillow would make by losing depth is refused, not made."""
     draw = np.random.default_rng(0)

@@ -16,6 +16,7 @@ import numpy as np
 from irtd_datasets.boxes import Boxes, Frame
 from irtd_datasets.boxes.frames import as_frame
 from irtd_datasets.errors import BoxError
+from irtd_datasets.images.pairs.doubting import contradicted
 from irtd_datasets.images.pairs.geometry import cut_masks, ious, moved_into, shares_of, whole_pixels
 from irtd_datasets.images.pairs.matching import Match, Objects, find_turn, match_objects
 from irtd_datasets.images.pairs.transform import PairTransform
@@ -37,6 +38,7 @@ Status: TypeAlias = Literal["aligned", "cropped", "refused"]
 REASONS = {
     "no-common-objects": "no object of one class is labelled in both",
     "ambiguous": "the labels fit a different alignment nearly as well",
+    "contradicted": "the images clearly fit elsewhere than the labels say: one of them is of another moment",
     "few-match": "fewer than half of the objects that both views should show match",
     "imprecise": "too few objects, or too close together, to tell the alignment of the whole view",
     "not-sure": "the edges of the two images do not agree well enough",
@@ -182,7 +184,7 @@ def crop_pair(  # noqa: PLR0913 - each option is a choice that the paper leaves 
 
     Args:
         infrared: Bytes of a file, path, Pillow image, or array of shape (H, W) or (H, W, channels). Files are decoded
-            when the crop's pixels are asked for, unless the images themselves have to tell the alignment.
+            once, unless a transform is given: the images tell the alignment, or are asked whether labels can be right.
         visible: Likewise, of its own size.
         infrared_boxes: Objects labelled in the infrared image: boxes (N, 4), polygons (N, 8) or points (N, 2).
         visible_boxes: Objects labelled in the visible image; None where it has no labels, an empty table where it
@@ -392,6 +394,12 @@ class _Pair:
         if len(match.pairs) < _LEAST_MATCHED * there:
             detail = f"{len(match.pairs)} of {there} objects match that both images have in the common view"
             return self.refuse("few-match", detail, "labels", found)
+        if (
+            other := contradicted(self.infrared.image, self.visible.image, match.transform, whole)
+        ) is not None:
+            away = other.apply(np.zeros(2)) - match.transform.apply(np.zeros(2))
+            detail = f"by {away[0]:.0f} and {away[1]:.0f} pixels to the right and down"
+            return self.refuse("contradicted", detail, "labels", found)
         return self.cut(found)
 
     def objects_inside(self, match: Match, view: Floats) -> tuple[int, int]:

@@ -26,22 +26,27 @@ def whole_pixels(rectangle: Floats, size: tuple[int, int]) -> tuple[int, int, in
     return x_min, y_min, max(x_max, x_min), max(y_max, y_min)
 
 
+def _area(sides: Floats) -> Floats:
+    out: Floats = sides[:, 0] * sides[:, 1]
+    return out
+
+
 def shares_of(boxes: Floats, view: Floats) -> Floats:
     """Share of each box that is inside a rectangle; 1 or 0 for a point."""
     if not len(boxes):
         return np.zeros(0)
     low, high = np.maximum(boxes[:, :2], view[:2]), np.minimum(boxes[:, 2:], view[2:])
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    areas = _area(boxes[:, 2:] - boxes[:, :2])
     inside = (high >= low).all(1)
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    shared = _area(np.maximum(high - low, 0))
     return np.where(areas > 0, shared / np.maximum(areas, 1e-12), inside.astype(np.float64))
 
 
 def ious(one: Floats, two: Floats) -> Floats:
     """Intersection over union, row by row."""
     low, high = np.maximum(one[:, :2], two[:, :2]), np.minimum(one[:, 2:], two[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) for boxes in (one, two)]
+    shared = _area(np.maximum(high - low, 0))
+    areas = [_area(np.maximum(boxes[:, 2:] - boxes[:, :2], 0)) for boxes in (one, two)]
     out: Floats = shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
     return out
 

@@ -230,12 +230,17 @@ def _proposals(
 
 def _plausible(proposals: Floats, targets: Floats, sources: Floats, tolerance: float) -> NDArray[np.bool_]:
     """Whether a transform brings the two objects together that it was made of; most wrong ones do not."""
-    scale, shift = np.tile(proposals[:, None, :2], 2), np.tile(proposals[:, None, 2:], 2)
+    scale, shift = _twice(proposals[:, None, :2]), _twice(proposals[:, None, 2:])
     left = np.abs(sources * scale + shift - targets)
-    sides = np.tile(targets[..., 2:] - targets[..., :2], 2)
+    sides = _twice(targets[..., 2:] - targets[..., :2])
     fits: NDArray[np.bool_] = np.all(left <= tolerance + 0.25 * sides, axis=(1, 2))
     fits &= np.all(proposals[:, :2] > 0, axis=1)
     return fits
+
+
+def _twice(values: Floats) -> Floats:
+    """What belongs to x and y, for both corners; `numpy.tile` takes ten times as long for so few numbers."""
+    return np.concatenate([values, values], axis=-1)
 
 
 def _centres(boxes: Floats) -> Floats:
@@ -251,7 +256,7 @@ def _from_edges(first: Floats, second: Floats) -> Iterator[Floats]:
     count = first.shape[1] * 2
     target = first.reshape(len(first), count, 2)
     source = second.reshape(len(second), count, 2)
-    middle_t, middle_s = target.mean(1), source.mean(1)
+    middle_t, middle_s = target.sum(1) / count, source.sum(1) / count
     t, s = target - middle_t[:, None], source - middle_s[:, None]
     product, square = (t * s).sum(1), (s * s).sum(1)
     common = product.sum(1) / np.maximum(square.sum(1), 1e-9)
@@ -364,7 +369,7 @@ class _Setting(NamedTuple):
         target = self.infrared.boxes[index[:, 0]]
         source = self.visible.boxes[index[:, 1]]
         sized = self.infrared.sized and self.visible.sized
-        side = np.tile(target[:, 2:] - target[:, :2], 2) if sized else np.zeros_like(target)
+        side = _twice(target[:, 2:] - target[:, :2]) if sized else np.zeros_like(target)
         if not sized:  # a point's centre says all
             target, source = _centres(target), _centres(source)
             side = side[:, :2]

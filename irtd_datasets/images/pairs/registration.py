@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Grey: TypeAlias = NDArray[np.float32]
     Floats: TypeAlias = NDArray[np.float64]
 
-__all__ = ["Registration", "register"]
+__all__ = ["Registration", "elsewhere", "filled", "register", "registered_near"]
 
 _ASPECTS = (0.9, 1.11)  # vertical to horizontal scale: rectified and resized pairs differ by a tenth
 _WIDENED = 4  # places of a search at which other aspects are tried, too
@@ -140,6 +140,12 @@ def register(
     return pair.verified(_registration(best))
 
 
+def registered_near(infrared: Grey, visible: Grey, start: PairTransform) -> Registration:
+    """Refine and verify a transform between two grey images without missing values, as `register` does."""
+    pair = _Pair.of(infrared, visible)
+    return pair.verified(_registration(pair.refined(start)))
+
+
 def _registration(found: Refined) -> Registration:
     confidence = _logistic(4 * (found.evidence - _SURE))
     return Registration(
@@ -167,7 +173,7 @@ class _Pair:
 
     @classmethod
     def of(cls, infrared: Grey, visible: Grey) -> _Pair:
-        one, other = Copies(_filled(infrared)), Copies(_filled(visible))
+        one, other = Copies(filled(infrared)), Copies(filled(visible))
         return cls(one, other, (Fixed.of(one, HALF), Fixed.of(one, FINE)))
 
     @property
@@ -233,7 +239,7 @@ class _Pair:
         return _best_turn(mine, self.visible.at(width, height, tuple(box)))
 
 
-def _filled(grey: Grey) -> Grey:
+def filled(grey: Grey) -> Grey:
     """An image without values that were not measured."""
     if np.isfinite(grey).all() and float(grey.max(initial=0)) <= 255 and float(grey.min(initial=0)) >= 0:
         return grey  # 8 bits
@@ -404,13 +410,24 @@ def _clarity(pair: _Pair) -> float:
 
 def _uniqueness(fixed: Grey, moving: Grey) -> float:
     """How much better the planes of two fields of one size correlate as they are than at any shift far away."""
+    return elsewhere(fixed, moving)[0] if fixed.size else 0.0
+
+
+def elsewhere(fixed: Grey, moving: Grey) -> tuple[float, float, tuple[int, int]]:
+    """How well the planes of two fields of one size correlate as they are, and at the best shift far away.
+
+    Returns:
+        How much better they do as they are; how much better they do at that shift than at all others far away, in
+        standard deviations; and by how much the moving one has to go to the right and down.
+    """
     height, width = fixed.shape[1:]
-    if not fixed.size:
-        return 0.0
     shape = (fast_length(height + height // 3), fast_length(width + width // 3))
     rows, columns = np.arange(-(height // 3), height // 3 + 1), np.arange(-(width // 3), width // 3 + 1)
     product = correlated(np.fft.rfft2(fixed, shape), moving, shape, rows, columns)
     product /= np.sqrt(np.outer(height - np.abs(rows), width - np.abs(columns)))
     away = np.hypot(rows[:, None], columns[None])
     radius = 0.02 * np.hypot(height, width)
-    return float(product[away <= radius].max() / max(product[away > 2.5 * radius].max(), 1e-9))
+    here, far = float(product[away <= radius].max()), np.where(away > 2.5 * radius, product, 0)
+    row, column = divmod(int(far.argmax()), far.shape[1])
+    best, spread = float(far[row, column]), float(far[away > 2.5 * radius].std())
+    return here / max(best, 1e-9), best / max(spread, 1e-9), (int(columns[column]), int(rows[row]))
