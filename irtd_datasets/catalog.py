@@ -56,6 +56,7 @@ __all__ = [
     "other_content",
     "package_of",
     "register",
+    "release_in",
     "spec",
     "unreleased",
 ]
@@ -191,10 +192,19 @@ def other_content(name: str, root: str | os.PathLike[str]) -> str:
         for inner in sorted(place.iterdir())[:_INNER]:
             if inner.is_dir() and _has_release(name, str(inner)):
                 return f"The release lies one folder deeper: `irtd doctor {name} --release {inner}`."
-    for other in dataset_names():
-        if other != name and _has_release(other, str(root)):
-            return f"It has a release of {other}: `irtd doctor {other} --release {root}`."
-    return ""
+    other = release_in(root, name)
+    return f"It has a release of {other}: `irtd doctor {other} --release {root}`." if other else ""
+
+
+def release_in(root: str | os.PathLike[str], besides: str = "") -> str:
+    """The dataset of which a folder has a release; empty where it has none.
+
+    Args:
+        root: The folder.
+        besides: A dataset that is not looked for.
+    """
+    known = (name for name in dataset_names() if name != besides)
+    return next((name for name in known if _has_release(name, str(root))), "")
 
 
 def unreleased(declared: DatasetSpec, wanted: Sequence[Member]) -> str:

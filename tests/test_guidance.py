@@ -73,6 +73,12 @@ def test_a_config_behind_a_folder_is_taken_or_told_of(built, line):
     assert f"Name the folder alone: {built}." in said(*words)
 
 
+def test_a_release_where_a_dataset_folder_is_wanted(unpacked, tmp_path):
+    told = said("info", unpacked.folder)
+    assert f"`irtd build irtd --release {unpacked.folder} --out FOLDER`" in told
+    assert "there is no manifest.json" in said("info", tmp_path)
+
+
 def test_an_export_without_a_config_names_them(built, tmp_path):
     export = ("--layout", "coco", "--out", tmp_path / "out")
     assert "instruct-grounding" in said("export", built, *export)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from irtd_datasets.catalog import release_in
 from irtd_datasets.errors import ReleaseNotFoundError, UnknownNameError
 from irtd_datasets.folder.names import FINISHED, LEDGER, MANIFEST
 from irtd_datasets.folder.stored import StoredFolder
@@ -50,4 +51,12 @@ def place_of(text: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
 def open_place(text: str | os.PathLike[str]) -> StoredFolder:
     """Open ``FOLDER`` or ``FOLDER:CONFIG``; see `place_of` and `StoredFolder.open` for what is refused."""
-    return StoredFolder.open(*place_of(text))
+    folder, config = place_of(text)
+    released = "" if (folder / MANIFEST).is_file() else release_in(folder)
+    if released:
+        raise ReleaseNotFoundError(
+            f"this is no dataset folder, but a release of {released}",
+            where=os.fspath(text),
+            remedy=f"`irtd build {released} --release {folder} --out FOLDER` makes one of it.",
+        )
+    return StoredFolder.open(folder, config)
