@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Ahead", "Piece", "pieces_of"]
 
 _GROUPS = 16  # row groups of a process that are fetched at a time
-_ALWAYS = (
-    4  # one connection may be slow, and while an answer ends others go on, so that the line has no pause
-)
+# One connection may be slow, and while an answer ends others go on, so that the line has no pause.
+_ALWAYS = 4
 _LOOK_AGAIN = 0.02
 
 
