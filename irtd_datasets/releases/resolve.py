@@ -395,7 +395,8 @@ def _prefix(name: str, path: str | os.PathLike[str], known_dirs: Sequence[str], 
     raise UnknownNameError(
         f"no record names an image below {name!r}",
         where=what,
-        remedy=f"{_line(wanted, path, projects, prefixes, what)}NAME=PATH takes one of {', '.join(projects)}, or a folder below it.",
+        remedy=f"{_line(wanted, path, projects, prefixes, what)}NAME=PATH takes one of {', '.join(projects)}, "
+        "or a folder below it.",
     )
 
 
