@@ -395,7 +395,8 @@ def _prefix(name: str, path: str | os.PathLike[str], known_dirs: Sequence[str], 
     raise UnknownNameError(
         f"no record names an image below {name!r}",
         where=what,
-        remedy=f"{_line(wanted, path, projects)}NAME=PATH takes one of {', '.join(projects)}, or a folder below it.",
+        remedy=f"{_line(wanted, path, projects, prefixes, what)}NAME=PATH takes one of {', '.join(projects)}, "
+        "or a folder below it.",
     )
 
 
@@ -422,12 +423,21 @@ def _check_unnamed(
     )
 
 
-def _line(name: str, path: str | os.PathLike[str], projects: Sequence[str]) -> str:
-    """The option that a user may have meant; empty where no project is like the name."""
+def _line(
+    name: str,
+    path: str | os.PathLike[str],
+    projects: Sequence[str],
+    folders: Iterable[str] = (),
+    what: str = "images",
+) -> str:
+    """The option that a user may have meant; empty where no folder or project is like the name."""
+    option = "--visible" if what.startswith("visible") else "--images"
+    if "/" in name and (close := difflib.get_close_matches(name, sorted(folders), n=1, cutoff=0.8)):
+        return f"Did you mean `{option} {close[0]}={os.fspath(path)}`? "
     plain = re.sub(r"[^0-9a-z]", "", name.lower())
     by_plain = {re.sub(r"[^0-9a-z]", "", project.partition("-")[2].lower()): project for project in projects}
     near = [project for known, project in by_plain.items() if plain and (plain in known or known in plain)]
     if len(near) != 1:
         close = difflib.get_close_matches(plain, by_plain, n=1)
         near = [by_plain[one] for one in close]
-    return f"Did you mean `--images {near[0]}={os.fspath(path)}`? " if near else ""
+    return f"Did you mean `{option} {near[0]}={os.fspath(path)}`? " if near else ""

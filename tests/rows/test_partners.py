@@ -187,7 +187,7 @@ def test_places_are_checked_as_those_of_images(pairs, tmp_path):
     target = tmp_path / "out"
     with pytest.raises(ReleaseNotFoundError, match="visible images of"):
         build("irtd", ["instruct-location"], pairs.options(visible={FLIR: tmp_path / "gone"}), target)
-    with pytest.raises(UnknownNameError, match="Did you mean"):
+    with pytest.raises(UnknownNameError, match=f"Did you mean `--visible {FLIR}="):
         build("irtd", ["instruct-location"], pairs.options(visible={FLIR + "x": pairs.visible}), target)
     both = shutil.copytree(pairs.visible, tmp_path / "both")
     first = next(both.iterdir())
