@@ -611,7 +611,7 @@ def refuse_start(parser: JsonParser, first: str) -> NoReturn:
 
 def _may_be_record(value: object) -> bool:
     """Whether the only object of a file may be a record, and not what a server said instead of sending the file."""
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict):
         return False
     others = [inner for key, inner in value.items() if key.lower() not in _SPOKEN]
     return len(others) == len(value) or any(isinstance(inner, list) for inner in others) or "image" in value

@@ -12,7 +12,9 @@ __all__ = ["full_url", "is_url", "local_path", "shown_url", "without_secrets"]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _USER, _QUERY = "userinfo", "query"
-_STORES = frozenset({"s3", "s3a", "gs", "gcs", "oss", "az", "abfs", "abfss", "wasb", "wasbs", "hf", "memory"})
+_STORES = frozenset(
+    {"abfs", "abfss", "az", "file", "gcs", "gs", "hf", "local", "memory", "oss", "s3", "s3a", "wasb", "wasbs"}
+)
 
 
 def is_url(place: object) -> bool:

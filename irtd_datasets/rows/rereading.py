@@ -62,7 +62,7 @@ def read_again(row: Mapping[str, Any], rereaders: Iterable[Rereader]) -> Reread 
         def read(messages: Sequence[Message], reread: Rereader = reread) -> dict[str, Any]:
             pending = reread(messages)
             if [dict(one) for one in pending.messages] != [dict(one) for one in messages]:
-                raise RecordError("it has blanks or an image token at its ends", code="text-ends")
+                raise RecordError("it has blanks or an image token at its ends", code="record-form")
             return finish(pending, image)
 
         try:
