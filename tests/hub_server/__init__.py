@@ -16,6 +16,6 @@ FOLDER`` runs the same server from a shell.
 """
 
 from hub_server.faults import Fault
-from hub_server.server import Hub, Request, hub_server
+from hub_server.server import Hub, Request, hub_server, online
 
-__all__ = ["Fault", "Hub", "Request", "hub_server"]
+__all__ = ["Fault", "Hub", "Request", "hub_server", "online"]

@@ -403,3 +403,14 @@ def hub_server(folder, *, owner="tester"):
         hub.stop()
     if hub.errors:
         raise AssertionError(f"the hub of the tests failed:\n{hub.errors[0]}")
+
+
+def online(monkeypatch):
+    """Lift the setting by which the tests are offline, for a Hub on this machine and clients in this process.
+
+    Before 1.0 `huggingface_hub` makes a session for each thread, which stays as offline as it was made.
+    """
+    import huggingface_hub.utils
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    getattr(huggingface_hub.utils, "reset_sessions", bool)()

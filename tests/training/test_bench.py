@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from folders import make_folder, png, sample_image
-from hub_server import hub_server
+from hub_server import hub_server, online
 from PIL import Image
 from processes import irtd_here
 from test_remote import put
@@ -124,9 +124,7 @@ def test_folder_without_index(tmp_path):
 
 def test_hub_and_url(tmp_path, made, monkeypatch):
     """A repository on the Hub and a web server are read like a folder, and are known to lie elsewhere."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    online(monkeypatch)
     with hub_server(tmp_path / "hub") as hub:
         put(hub, made)
         report = bench_stream(

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from far import far_server
 from folders import make_folder
-from hub_server import hub_server
+from hub_server import hub_server, online
 from test_remote import put
 
 from irtd_datasets.errors import IrtdDatasetsError, ReleaseError, ShardChangedError
@@ -34,9 +34,7 @@ def root(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pauses that are not asked for take no time; the tests are offline by a setting, which is lifted here."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    online(monkeypatch)
     monkeypatch.setattr(retry.random, "uniform", lambda *_: 0.001)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 from folders import Workers, make_folder, sample_image
-from hub_server import hub_server
+from hub_server import hub_server, online
 from hub_server.store import Entry, write_whole
 
 from irtd_datasets.errors import (
@@ -61,9 +61,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def hub(tmp_path, made, monkeypatch):
     """A Hub with the folder. The tests are offline by a setting, which is lifted here: it is on this machine."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    online(monkeypatch)
     monkeypatch.setattr(Retry, "wait", lambda self, attempt, asked: 0.01 if attempt < self.attempts else None)
     # The folder is small: what is read at a time is made small, too.
     monkeypatch.setattr(draws_module, "BLOCK_BYTES", 1)
