@@ -410,7 +410,7 @@ def online(monkeypatch):
 
     Before 1.0 `huggingface_hub` makes a session for each thread, which stays as offline as it was made.
     """
-    import huggingface_hub.utils
+    from huggingface_hub import constants, utils
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    getattr(huggingface_hub.utils, "reset_sessions", bool)()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    getattr(utils, "reset_sessions", bool)()
