@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -192,7 +193,7 @@ class _HasNames(Protocol):
 _DirectoryT = TypeVar("_DirectoryT", bound=_HasNames)
 
 
-class ArchiveContainer(Generic[_DirectoryT]):
+class ArchiveContainer(ABC, Generic[_DirectoryT]):
     """What a zip and a tar share: a directory that is read on first use, and the names in it.
 
     Args:
@@ -215,8 +216,9 @@ class ArchiveContainer(Generic[_DirectoryT]):
             self._loaded = self._read_directory()
         return self._loaded
 
+    @abstractmethod
     def _read_directory(self) -> _DirectoryT:
-        raise NotImplementedError
+        """Read it from the file."""
 
     def folder(self, name: str = "") -> Sequence[str]:
         """Return the sorted names of the files directly in a folder."""
