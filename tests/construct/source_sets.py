@@ -4,7 +4,10 @@ import hashlib
 import io
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
+
+from irtd_datasets.folder.row_groups import config_files
 
 WIDTH, HEIGHT = 160, 128
 TABLE = """\
@@ -83,3 +86,12 @@ class Sources:
         for scene in ("field", "forest", "indoor", "street", "water"):
             for number in range(count):
                 self.add("scenes", f"{scene}/{number}.png")
+
+
+def rows(folder, config, *columns):
+    """The rows of a config of a dataset folder, all columns or some."""
+    found = []
+    for files in config_files(folder, config).values():
+        for file in files:
+            found += pq.read_table(file, columns=list(columns) or None).to_pylist()
+    return found

@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from processes import irtd_here
+from source_sets import rows
 
 from irtd_datasets.construct.benchmark import Options, construct
 from irtd_datasets.errors import BuildError
-from irtd_datasets.folder.row_groups import config_files
 from irtd_datasets.irtd.tasks import BENCHMARK_TASKS, PARSERS
 from irtd_datasets.irtd.tasks.generation import Rules
 from irtd_datasets.rows.release import absolute_options
@@ -30,14 +29,6 @@ def street(sources):
             sources.add("above", f"{name}.png", f"labels/{name}.xml", cars)
     sources.scenes(4)
     return sources
-
-
-def rows(folder, config):
-    found = []
-    for files in config_files(folder, config).values():
-        for file in files:
-            found += pq.read_table(file).to_pylist()
-    return found
 
 
 def test_instruct_is_made_of_what_is_for_training(street, tmp_path):

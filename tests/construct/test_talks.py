@@ -3,14 +3,12 @@
 import json
 import re
 
-import pyarrow.parquet as pq
 import pytest
 from chat_server import chat_server
 from processes import irtd_here
-from source_sets import scenery
+from source_sets import rows, scenery
 
 from irtd_datasets.captioning.journal import read_answers
-from irtd_datasets.folder.row_groups import config_files
 from irtd_datasets.schema import TASKS
 
 CONVERSATION = """\
@@ -52,14 +50,6 @@ def replies(**other):
 def online(monkeypatch):
     """The suite runs offline; these tests talk to loopback only."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-
-
-def rows(folder, config):
-    found = []
-    for files in config_files(folder, config).values():
-        for file in files:
-            found += pq.read_table(file).to_pylist()
-    return found
 
 
 class Street:
